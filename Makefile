@@ -1,0 +1,65 @@
+# PYTHON: the interpreter to use (default: the first of python3, python3.13, … that is 3.11 or newer).
+# VENV: where the virtual environment goes. ARGS: more arguments, for example make bench ARGS="--seconds 2".
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+export VENV
+ifdef PYTHON
+export PYTHON
+endif
+
+VERSIONS := 3.11 3.12 3.13
+
+# Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the system tests.
+OWN_TESTS := tests/unit tests/contract tests/property tests/layout
+WHOLE_TESTS := tests/config tests/system
+WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench test-all clean
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+run: ## serve config/demo.yaml on https://localhost:8443 and http://localhost:8080
+	@.ci/setup run
+	@exec $(BIN)/sidegate serve config/demo.yaml $(ARGS)
+
+test: lint ## lint, then every test, then the coverage gates
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(OWN_TESTS) $(ARGS)
+	@$(BIN)/coverage combine -q
+	$(BIN)/coverage report --include='$(WHOLLY_COVERED)' --fail-under=100
+	$(BIN)/coverage run -m pytest $(WHOLE_TESTS) $(ARGS)
+	@$(BIN)/coverage combine -q --append
+	$(BIN)/coverage report --omit='$(WHOLLY_COVERED)' --fail-under=95
+
+lint: ## ruff and mypy
+	@.ci/setup test
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: ## let ruff order imports and lay out code
+	@.ci/setup test
+	$(BIN)/ruff check --select I --fix
+	$(BIN)/ruff format
+
+bench: ## CPU per request beside uvicorn and granian (a few minutes; ARGS="--help" shows the options)
+	@.ci/setup test
+	$(BIN)/python -m tests.bench.compare $(ARGS)
+
+test-all: ## make test on every Python of $(VERSIONS) that this machine has
+	@found=; missing=; \
+	for version in $(VERSIONS); do \
+	    if python=$$(.ci/find-python $$version); then \
+	        echo "==> Python $$version: $$python"; found="$$found $$version"; \
+	        $(MAKE) --no-print-directory test PYTHON="$$python" VENV=".venv-$$version" || exit 1; \
+	    else echo "==> Python $$version: not on this machine"; missing="$$missing $$version"; fi; \
+	done; \
+	echo "==> tested on:$${found:- none}; not found:$${missing:- none}"; test -n "$$found"
+
+clean: ## remove everything that make made
+	rm -rf .venv .venv-* build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -f proxy/wire/http2/nghttp2.c proxy/wire/http2/nghttp2.*.so
+	find proxy tests config -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,106 @@
+"""The admin server: what operators, orchestrators and Prometheus ask a running service.
+
+Where it stands: in the supervisor, on a listener of its own, so that it answers while every front is busy. It
+shows and changes nothing: each handler reads the ``View`` that the supervisor implements. The supervisor imports
+this module only when the config has an admin server, because aiohttp costs some 20 MB.
+
+It has no authentication. Its default address is the loopback one; whoever can reach it can read what
+the config names (routes, backends, addresses), and nothing about clients or requests.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+INDEX = """Sidegate admin server
+
+/metrics  metrics for Prometheus, as text or OpenMetrics
+/livez    200 while the supervisor works
+/readyz   200 while requests are served, 503 and the reason otherwise
+/status   version, listeners, processes, routes and backends, as JSON
+"""
+
+
+class View(Protocol):
+    """What the supervisor shows. Every method answers at once, from memory."""
+
+    def metrics(self) -> CollectorRegistry:
+        """The registry to expose (``collector.make_registry``)."""
+
+    def alive(self) -> tuple[bool, str]:
+        """Does the supervisor itself work? With a plain reason if not."""
+
+    def ready(self) -> tuple[bool, str]:
+        """Are requests served, and should more be sent here? With a plain reason if not."""
+
+    def status(self) -> Mapping[str, Any]:
+        """What runs, as values that JSON knows."""
+
+
+VIEW: web.AppKey[View] = web.AppKey("view")
+
+
+def make_app(view: View) -> web.Application:
+    """The application; the supervisor runs it with ``AppRunner(app, access_log=None)``."""
+    app = web.Application(middlewares=[_plain_errors])
+    app[VIEW] = view
+    app.add_routes(
+        [
+            web.get("/", _index),
+            web.get("/metrics", _metrics),
+            web.get("/livez", _livez),
+            web.get("/readyz", _readyz),
+            web.get("/status", _status),
+        ]
+    )
+    return app
+
+
+@web.middleware
+async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """No answer may be stored, and none is guessed to be HTML by a browser."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:
+        response = error
+    response.headers["cache-control"] = "no-store"
+    response.headers["x-content-type-options"] = "nosniff"
+    if isinstance(response, web.HTTPException):
+        raise response
+    return response
+
+
+async def _index(request: web.Request) -> web.Response:
+    return web.Response(text=INDEX)
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    accept = ",".join(request.headers.getall("accept", []))
+    try:
+        encode, content_type = choose_encoder(accept)
+    except ValueError:  # a version in Accept that is no version
+        encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    return web.Response(body=encode(request.app[VIEW].metrics()), headers={"content-type": content_type})
+
+
+async def _livez(request: web.Request) -> web.Response:
+    return _health(*request.app[VIEW].alive())
+
+
+async def _readyz(request: web.Request) -> web.Response:
+    return _health(*request.app[VIEW].ready())
+
+
+def _health(good: bool, reason: str) -> web.Response:
+    return web.Response(status=200 if good else 503, text=f"{'ok' if good else reason}\n")
+
+
+async def _status(request: web.Request) -> web.Response:
+    return web.json_response(dict(request.app[VIEW].status()))

@@ -1,0 +1,35 @@
+"""The ASGI types that every part of Sidegate shares, and whole small responses.
+
+An App is an ASGI 3 application (https://asgi.readthedocs.io/en/latest/specs/main.html). The router,
+the backends and the error page are Apps too, so this module is the lowest row of the layout.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+Headers = list[tuple[bytes, bytes]]
+"""Header fields in order: lower-case names, values without surrounding white space."""
+
+ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.5"}
+
+RECORD_KEY = "sidegate.record"
+"""The scope key under which an exchange's record travels from the exchange to routes and backends.
+
+A scope is handed on by every filter and middleware, so it needs no further parameter; the ASGI
+specification allows a server's own keys if their names are unique.
+"""
+
+
+async def send_response(send: Send, status: int, headers: Headers, body: bytes) -> None:
+    """Send one whole response; ``content-length`` is added."""
+    fields = [*headers, (b"content-length", b"%d" % len(body))]
+    await send({"type": "http.response.start", "status": status, "headers": fields})
+    await send({"type": "http.response.body", "body": body})

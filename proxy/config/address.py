@@ -1,0 +1,103 @@
+"""The forms of a listening address, in one parser, so that what was checked is what is bound.
+
+===================  ====================================================================
+``0.0.0.0:8443``     one IPv4 address
+``[::1]:8443``       one IPv6 address
+``:8443``            every address of the machine, IPv4 and IPv6
+``localhost:8080``   every address that the name resolves to, when the socket is bound
+``unix:/run/a.sock`` a unix socket
+``fd:3``             an inherited file descriptor
+``systemd:NAME``     sockets passed by systemd under that FileDescriptorName; ``systemd:`` alone: all of them
+===================  ====================================================================
+
+Port 0 asks for any free port.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+UNIX_PATH_BYTES = 107
+"""``sun_path`` holds 108 bytes on Linux, one of them the closing NUL (unix(7))."""
+
+_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?")
+_FORMS = "such as 127.0.0.1:8080, [::1]:8080, :8080, localhost:8080, unix:/path, fd:3 or systemd:NAME"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """One parsed address. Fields that do not belong to its ``kind`` hold their defaults."""
+
+    kind: Literal["tcp", "unix", "fd", "systemd"]
+    host: str = ""
+    """Of ``tcp``: IPv4, IPv6 (no brackets) or a name; empty for every address of the machine."""
+    port: int = 0
+    path: str = ""
+    fd: int = -1
+    name: str = ""
+    """Of ``systemd``: the FileDescriptorName; empty for all sockets."""
+
+    def __str__(self) -> str:
+        """The form that ``parse_address`` reads, normalised."""
+        if self.kind == "unix":
+            return f"unix:{self.path}"
+        if self.kind == "fd":
+            return f"fd:{self.fd}"
+        if self.kind == "systemd":
+            return f"systemd:{self.name}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """Read one address. Raises ValueError with a sentence that says what is wrong."""
+    scheme, colon, rest = text.partition(":")
+    if scheme == "unix" and colon and not rest.isdecimal():
+        return _unix(rest)
+    if scheme == "fd" and colon:
+        if not re.fullmatch("[0-9]{1,7}", rest):
+            raise ValueError(f"must be fd: and the number of an inherited descriptor, such as fd:3, not {text!r}")
+        return Address("fd", fd=int(rest))
+    if scheme == "systemd" and colon:
+        return Address("systemd", name=rest)
+    return _tcp(text)
+
+
+def _unix(path: str) -> Address:
+    if not path or "\0" in path:
+        raise ValueError("must name a path after unix:, such as unix:/run/sidegate/http.sock")
+    length = len(path.encode())
+    if length > UNIX_PATH_BYTES:
+        raise ValueError(f"the path of a unix socket may have {UNIX_PATH_BYTES} bytes, {path!r} has {length}")
+    return Address("unix", path=path)
+
+
+def _tcp(text: str) -> Address:
+    host, colon, port = text.rpartition(":")
+    if not colon or "/" in text:
+        raise ValueError(f"must be an address {_FORMS}, not {text!r}")
+    if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
+        raise ValueError(f"the port must be a number from 0 to 65535, not {port!r}")
+    return Address("tcp", host=_host(host, text), port=int(port))
+
+
+def _host(host: str, text: str) -> str:
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    if bare != host or ":" in host:
+        if bare == host:
+            raise ValueError(f"an IPv6 address stands in brackets, such as [::1]:8080, not {text!r}")
+        return str(_ip(bare, 6, text))
+    if re.fullmatch("[0-9.]+", host):
+        return str(_ip(host, 4, text))
+    if host and not _HOST_NAME.fullmatch(host):
+        raise ValueError(f"must be an address {_FORMS}, not {text!r}")
+    return host.lower()
+
+
+def _ip(host: str, version: int, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        return ipaddress.IPv4Address(host) if version == 4 else ipaddress.IPv6Address(host)
+    except ValueError:
+        raise ValueError(f"{host!r} in {text!r} is not an IPv{version} address") from None

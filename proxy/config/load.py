@@ -1,0 +1,193 @@
+"""YAML to ``Config``, with every mistake at once as ``file:line:column: path: message``.
+
+Where it stands: above the models, below the command line and the supervisor. It owns the order of work (read, put
+variables in, validate, compare the parts, sort what was found) and says where relative file names start: in the folder
+of the config file. It never imports an application, opens a certificate or binds a socket; callers that do so report
+through ``Loaded.problem``. No error leaves it: whatever the file holds, ``load`` returns a ``Loaded``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path as FilePath
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from proxy.config import checks
+from proxy.config.backends import Backend
+from proxy.config.checks import Path, path_text
+from proxy.config.listeners import Listener
+from proxy.config.messages import Finding, explain
+from proxy.config.model import Model
+from proxy.config.routes import Route
+from proxy.config.schema import Config, Settings
+from proxy.config.structure import fields, short_forms_at
+from proxy.config.yaml_tree import Document, Position, YamlError, read_document
+
+MAX_BYTES = 4 * 1024 * 1024
+"""A Kubernetes ConfigMap holds 1 MiB at most; four of them leave room for generated files."""
+
+_START = "start with 'listeners:', 'backends:' and 'routes:' (`sidegate run --print-config` prints an example)"
+
+M = TypeVar("M", bound=Model)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake. ``line`` and ``column`` count from 1; line 0 stands for the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """``file:line:column: path: message``, without the parts that do not apply."""
+        position = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.file}{position}: {self.path}{': ' if self.path else ''}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file held. ``config`` is None if there is any problem.
+
+    ``listeners`` and ``backends`` are the entries that are valid by themselves, so that a caller can go on to check
+    certificates and applications and report everything at once. ``positions`` are those of values, by path.
+    """
+
+    file: str
+    config: Config | None = None
+    problems: tuple[Problem, ...] = ()
+    positions: Mapping[Path, Position] = field(default_factory=dict)
+    listeners: dict[int, Listener] = field(default_factory=dict)
+    backends: dict[str, Backend] = field(default_factory=dict)
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""
+        written = _as_written(path, self.positions)
+        line, column = _nearest(written, self.positions)
+        return Problem(self.file, line, column, path_text(written), message)
+
+
+def load(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Loaded:
+    """Read the file at ``path``; variables come from ``environ``."""
+    file = os.fspath(path)
+    try:
+        with FilePath(path).open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or str(error)
+        return _unreadable(file, 0, f"cannot be read: {reason}")
+    if len(content) > MAX_BYTES:
+        return _unreadable(file, 0, f"is larger than {MAX_BYTES} bytes, which no configuration is")
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        return _unreadable(file, line, f"is not UTF-8: byte 0x{content[error.start]:02x}; save the file as UTF-8")
+    return loads(text, file, environ)
+
+
+def loads(text: str, filename: str, environ: Mapping[str, str]) -> Loaded:
+    """Read ``text``. ``filename`` names it in messages; its folder is where relative paths start."""
+    try:
+        document = read_document(text, environ)
+    except YamlError as error:
+        return Loaded(filename, problems=(Problem(filename, *error.position, "", error.message),))
+    if document.value is None and not document.mistakes:
+        return _unreadable(filename, 1, f"the file is empty; {_START}")
+    if not isinstance(document.value, dict):
+        return _unreadable(filename, 1, f"must be a mapping of keys to values; {_START}")
+    return _Validation(document, filename).result()
+
+
+def _unreadable(file: str, line: int, message: str) -> Loaded:
+    return Loaded(file, problems=(Problem(file, line, 1, "", message),))
+
+
+class _Validation:
+    """One document against the models."""
+
+    def __init__(self, document: Document, file: str) -> None:
+        self._document = document
+        self._root: dict[str, Any] = document.value
+        self._file = file
+        self._context = {"folder": str(FilePath(file).absolute().parent)}
+
+    def result(self) -> Loaded:
+        config, findings = self._parsed()
+        listeners = dict(self._entries("listeners", Listener))
+        backends = dict(self._entries("backends", Backend))
+        compared = self._compared(listeners, {finding.path[0] for finding in findings})
+        findings += [Finding(path, message) for path, message in compared]
+        problems = {self._problem(*finding) for finding in findings} - {None}
+        for (line, column), path, message in self._document.mistakes:
+            problems.add(Problem(self._file, line, column, path_text(path), message))
+        ordered = sorted(filter(None, problems), key=lambda one: (one.line, one.column, one.path, one.message))
+        return Loaded(
+            self._file, None if problems else config, tuple(ordered), self._document.values, listeners, backends
+        )
+
+    def _parsed(self) -> tuple[Config | None, list[Finding]]:
+        try:
+            return self._parse(Config, self._root), []
+        except ValidationError as error:
+            # An error without a place is Config's comparison of its parts; _compared repeats it with places.
+            errors = [one for one in error.errors(include_url=False) if one["loc"]]
+            return None, [explain(one, self._root) for one in errors]
+
+    def _parse(self, model: type[M], value: Any) -> M:
+        # JSON mode is the file mode of the models: there, a number without a unit is no duration.
+        return model.model_validate_json(json.dumps(value), by_alias=True, by_name=False, context=self._context)
+
+    def _entries(self, key: str, model: type[M]) -> Iterator[tuple[Any, M]]:
+        """The entries of a list or mapping that are valid by themselves, under their places or names."""
+        found = self._root.get(key)
+        children = enumerate(found) if isinstance(found, list) else found.items() if isinstance(found, dict) else ()
+        for place, value in children:
+            if not any(path[:2] == (key, place) for _, path, _ in self._document.mistakes):
+                with contextlib.suppress(ValidationError):
+                    yield place, self._parse(model, value)
+
+    def _compared(self, listeners: dict[int, Listener], bad: set[str | int]) -> checks.Found:
+        """The comparisons between the parts that are valid; ``bad`` holds the top keys that are not."""
+        keys = fields(Settings).keys() & self._root.keys() - bad
+        settings = self._parse(Settings, {key: self._root[key] for key in keys})
+        yield from checks.listener_problems(listeners, settings.admin.address if settings.admin else None)
+        backends = self._root.get("backends", {})
+        if isinstance(backends, dict):
+            yield from checks.route_problems(dict(self._entries("routes", Route)), backends)
+        if not {"shutdownDelay", "gracePeriod"} & bad:
+            yield from checks.delay_problems(settings.shutdown_delay, settings.grace_period)
+
+    def _problem(self, path: Path, message: str, at_key: bool) -> Problem | None:
+        document = self._document
+        path = _as_written(path, document.values)
+        if path in document.unresolved:
+            return None  # the value is not known, and the reason has been told
+        known = document.keys if at_key and path in document.keys else document.values
+        return Problem(self._file, *_nearest(path, known), path_text(path), message)
+
+
+def _as_written(path: Path, positions: Mapping[Path, Position]) -> Path:
+    """``path`` in the short forms that the file uses."""
+    if path[-2:] == ("path", "value") and path not in positions:
+        path = path[:-1]
+    for depth in range(len(path)):
+        parent, rest = path[:depth], path[depth:]
+        for short, long in short_forms_at(parent).items():
+            if rest[: len(long)] == long and (*parent, rest[0]) not in positions and (*parent, short) in positions:
+                return (*parent, short, *rest[len(long) :])
+    return path
+
+
+def _nearest(path: Path, positions: Mapping[Path, Position]) -> Position:
+    while path and path not in positions:
+        path = path[:-1]
+    return positions.get(path, (1, 1))

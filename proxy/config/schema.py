@@ -1,0 +1,152 @@
+"""What an operator may write, as frozen models; each limit with its default and its reason.
+
+Where it stands: the bottom of the proxy, read by everything above. It reads no file and opens no socket:
+``load.py`` turns YAML into these models. Keys are camelCase in YAML and snake_case here; routes are named
+after the Kubernetes Gateway API's HTTPRoute rules. Short forms are normalised while validating, so the rest
+of the code sees one shape only. Errors that leave it: pydantic's ``ValidationError``; ``load.py`` puts it into
+plain sentences with positions.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
+
+from proxy.config import checks, values
+from proxy.config.backends import Backend, Header, Respond
+from proxy.config.limits import Limits
+from proxy.config.listeners import Certificate, ClientCertificates, Listener, Tls
+from proxy.config.model import Model
+from proxy.config.quantities import Duration
+from proxy.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route
+
+__all__ = [
+    "Admin",
+    "Backend",
+    "BackendRef",
+    "Certificate",
+    "ClientCertificates",
+    "Config",
+    "Header",
+    "HeaderMatch",
+    "Limits",
+    "Listener",
+    "Logging",
+    "Match",
+    "PathMatch",
+    "QueryMatch",
+    "Respond",
+    "Route",
+    "Settings",
+    "Tls",
+]
+
+
+class Admin(Model):
+    """The admin server: metrics, probes, status."""
+
+    address: Annotated[str, AfterValidator(values.address)] = Field(
+        default="127.0.0.1:9090", description="Where it listens; keep it away from the public."
+    )
+
+
+class Logging(Model):
+    """The process log (stderr) and the access log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Lowest level that is logged."
+    )
+    format: Literal["text", "json"] = Field(default="text", description="Format of the process log.")
+    access_log: Literal["off", "combined", "json"] = Field(default="off", description="Format of the access log.")
+    access_log_file: Annotated[str, AfterValidator(values.file_path)] | None = Field(
+        default=None, description="File it is appended to; by default stdout."
+    )
+    skip_paths: tuple[Annotated[str, AfterValidator(values.path)], ...] = Field(
+        default=(), description="Paths left out of the access log, such as those of probes."
+    )
+
+    @model_validator(mode="after")
+    def _file_is_used(self) -> Logging:
+        if self.access_log == "off" and (self.access_log_file or self.skip_paths):
+            raise ValueError("'accessLogFile' and 'skipPaths' need 'accessLog: combined' or 'accessLog: json'")
+        return self
+
+
+def _processes(value: object) -> object:
+    if value == "auto":
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"must be a whole number or auto, not {value!r}")
+    return value
+
+
+Processes = Annotated[
+    int,
+    BeforeValidator(_processes),
+    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}),
+]
+
+
+class Settings(Model):
+    """What stands beside listeners, backends and routes."""
+
+    admin: Annotated[Admin | None, BeforeValidator(lambda data: None if data is False else data)] = Field(
+        default=None, description="The admin server; `false` or absent: none."
+    )
+    processes: Processes = Field(
+        default=1, ge=1, le=1024, description="Front processes; `auto` is one for each CPU this process may use."
+    )
+    logging: Logging = Field(default=Logging(), description="What is logged, and how.")
+    limits: Limits = Field(default=Limits(), description="What one client may make a process hold or do.")
+    shutdown_delay: Duration = Field(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="From SIGTERM (`/readyz` turns 503) to the closing of listeners: time for balancers to notice.",
+    )
+    grace_period: Duration = Field(
+        default=25.0,
+        ge=0,
+        le=86400,
+        description="From SIGTERM to the end, the delay included. Kubernetes kills after 30s, so stay below that.",
+    )
+    http2_engine: Literal["auto", "nghttp2", "h2"] = Field(
+        default="auto", description="`auto` takes nghttp2 where it was built, else h2."
+    )
+    trusted_proxies: tuple[Annotated[str, AfterValidator(values.network)], ...] = Field(
+        default=(), description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are believed."
+    )
+
+
+def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    return tuple(
+        route if route.name else route.model_copy(update={"name": checks.route_name(route, place)})
+        for place, route in enumerate(routes)
+    )
+
+
+class Config(Settings):
+    """A whole configuration."""
+
+    listeners: tuple[Listener, ...] = Field(min_length=1, description="Where clients connect.")
+    backends: dict[Annotated[str, AfterValidator(values.name)], Backend] = Field(
+        default={}, description="Who answers, by name."
+    )
+    routes: Annotated[tuple[Route, ...], AfterValidator(_named)] = Field(
+        min_length=1,
+        description="Which backend a request goes to. The most specific wins, as in the Gateway API: exact host, "
+        "then wildcard, Exact path, longest PathPrefix, method, number of headers, of query parameters, then order.",
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Config:
+        found = [
+            *checks.listener_problems(dict(enumerate(self.listeners)), self.admin.address if self.admin else None),
+            *checks.route_problems(dict(enumerate(self.routes)), self.backends),
+            *checks.delay_problems(self.shutdown_delay, self.grace_period),
+        ]
+        if found:
+            raise ValueError("; ".join(f"{checks.path_text(path)}: {message}" for path, message in found))
+        return self

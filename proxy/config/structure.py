@@ -1,0 +1,66 @@
+"""How the models hang together: which model stands at a path, and which keys it knows."""
+
+from __future__ import annotations
+
+import types
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from proxy.config.checks import Path
+from proxy.config.model import Model
+from proxy.config.schema import Config
+
+
+def bare(annotation: Any) -> Any:
+    """``annotation`` without ``Annotated`` and without ``| None``."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return bare(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return bare(next(arg for arg in get_args(annotation) if arg is not types.NoneType))
+    return annotation
+
+
+def inner(annotation: Any) -> Any:
+    """The type of a list's items or of a mapping's values, else the bare type itself."""
+    annotation = bare(annotation)
+    if get_origin(annotation) is tuple:
+        return inner(get_args(annotation)[0])
+    if get_origin(annotation) is dict:
+        return inner(get_args(annotation)[1])
+    return annotation
+
+
+def fields(model: type[Model]) -> dict[str, FieldInfo]:
+    """The model's fields under their keys in a file."""
+    return {info.alias or name: info for name, info in model.model_fields.items()}
+
+
+def model_at(path: Path) -> type[Model] | None:
+    """The model whose keys stand at ``path``; None where there is none."""
+    here: Any = Config
+    for part in path:
+        here = bare(here)
+        if isinstance(part, int) and get_origin(here) is tuple:
+            here = get_args(here)[0]
+        elif get_origin(here) is dict:
+            here = get_args(here)[1]
+        elif isinstance(here, type) and issubclass(here, Model) and part in fields(here):
+            here = fields(here)[str(part)].annotation
+        else:
+            return None
+    here = bare(here)
+    return here if isinstance(here, type) and issubclass(here, Model) else None
+
+
+def short_forms_at(path: Path) -> dict[str, tuple[str | int, ...]]:
+    """The short forms that may be written at ``path``."""
+    model = model_at(path)
+    return model.short_forms if model else {}
+
+
+def keys_at(path: Path) -> list[str]:
+    """Every key that may be written at ``path``, short forms first."""
+    model = model_at(path)
+    return [*model.short_forms, *fields(model)] if model else []

@@ -1,0 +1,47 @@
+"""Errors that cross module borders. Each says whose fault it is.
+
+Where it stands: the lowest row of the layout; every other module may raise these.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Fault(enum.StrEnum):
+    """Who has to change something for the error to go away."""
+
+    CLIENT = "client"
+    APPLICATION = "application"
+    UPSTREAM = "upstream"
+    PROXY = "proxy"
+
+
+class SidegateError(Exception):
+    """Base of every error that Sidegate raises on purpose."""
+
+
+class ExchangeError(SidegateError):
+    """One exchange failed: whose fault, which status the client gets, and one word for the metric."""
+
+    def __init__(self, fault: Fault, status: int, reason: str, detail: str = "") -> None:
+        super().__init__(detail or reason)
+        self.fault = fault
+        self.status = status
+        self.reason = reason
+        self.detail = detail
+
+
+class Refused(ExchangeError):
+    """A request that the header policy or a limit refuses before any application sees it."""
+
+    def __init__(self, status: int, reason: str, detail: str = "") -> None:
+        super().__init__(Fault.CLIENT, status, reason, detail)
+
+
+class StartError(SidegateError):
+    """A process cannot start; the message tells the operator what, where and what to do."""
+
+
+class ClientDisconnected(OSError):
+    """``send`` after the client went away (ASGI HTTP spec 2.4: "raise a subclass of OSError")."""

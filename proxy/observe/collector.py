@@ -1,0 +1,144 @@
+"""Turns cells into metric families when Prometheus asks.
+
+Where it stands: in the supervisor, above cells and table; the admin server exposes its registry. It owns the areas
+of all living children and the totals of the dead. Nothing here runs on a request's path.
+
+A child that ended leaves its counters in ``_retired``, by metric and label values and not by cell: the next
+generation may have another layout. Its gauges are forgotten, because what it had open is gone with it.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import repeat
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from proxy import __version__
+from proxy.observe import metrics
+from proxy.observe.cells import Area
+from proxy.observe.metrics import BUCKETS, FRONT_METRICS, SUM, Layout, Metric
+from proxy.observe.resident import resident_bytes
+
+Labels: TypeAlias = tuple[str, ...]
+Totals: TypeAlias = defaultdict[str, defaultdict[Labels, float]]
+"""Values by metric name and label values; of a histogram, by route and bucket or ``SUM``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFact:
+    """One child as the supervisor sees it: kind (``front``), state, and pid while it has one."""
+
+    kind: str
+    state: str
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause."""
+
+    http2_engine: str
+    start_time: float
+    last_reload_successful: bool = True
+    processes: Sequence[ProcessFact] = ()
+    restarts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+class CellCollector(Collector):
+    """Every metric of the service. ``facts`` is called at each scrape."""
+
+    def __init__(self, facts: Callable[[], Facts]) -> None:
+        self._facts = facts
+        self._areas: dict[Area, Layout] = {}
+        self._retired = _new_totals()
+
+    def attach(self, area: Area, layout: Layout) -> None:
+        """A child that counts into ``area`` is about to start."""
+        self._areas[area] = layout
+
+    def retire(self, area: Area) -> None:
+        """The child is dead: keep its counters, forget its gauges, close the area."""
+        _add_area(self._retired, area, self._areas.pop(area), gauges=False)
+        area.close()
+
+    def collect(self) -> Iterator[Family]:
+        totals = _new_totals()
+        for name, values in self._retired.items():
+            totals[name].update(values)
+        for area, layout in self._areas.items():
+            _add_area(totals, area, layout, gauges=True)
+        for metric in FRONT_METRICS:
+            yield _family(metric, totals[metric.name])
+        for metric, known in _supervisor_values(self._facts()):
+            yield _family(metric, known)
+
+
+def make_registry(collector: CellCollector) -> CollectorRegistry:
+    """A registry of our own: the global one would show whatever an application registers there."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _new_totals() -> Totals:
+    return defaultdict(lambda: defaultdict(float))
+
+
+def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> None:
+    """Add every sample of one area."""
+    for block in layout.blocks:
+        if block.metric.kind == "gauge" and not gauges:
+            continue
+        values = area.read(block.start, len(block.run))
+        if values is None and not block.metric.zeros:
+            continue
+        of_metric = totals[block.metric.name]
+        for label, value in zip(block.run, values or repeat(0.0)):  # noqa: B905 - repeat has no end
+            if value or block.metric.zeros:
+                of_metric[*block.labels, label] += value
+
+
+def _family(metric: Metric, values: Mapping[Labels, float]) -> Family:
+    if metric.kind == "histogram":
+        return _histogram(metric, values)
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = make(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Metric, values: Mapping[Labels, float]) -> Family:
+    """Cells count one bucket each; Prometheus wants every bucket with all below it."""
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for leading in dict.fromkeys(labels[:-1] for labels in values):
+        count = 0.0
+        buckets: list[tuple[str, float]] = []
+        for bound in (*map(str, BUCKETS), "+Inf"):
+            count += values.get((*leading, bound), 0.0)
+            buckets.append((bound, count))
+        family.add_metric(leading, buckets, values.get((*leading, SUM), 0.0))
+    return family
+
+
+def _supervisor_values(facts: Facts) -> Iterator[tuple[Metric, Mapping[Labels, float]]]:
+    processes: defaultdict[Labels, float] = defaultdict(float)
+    memory: defaultdict[Labels, float] = defaultdict(float)
+    for process in facts.processes:
+        processes[process.kind, process.state] += 1
+        memory[process.kind,] += 0 if process.pid is None else resident_bytes(process.pid)
+    yield metrics.BUILD_INFO, {(__version__, platform.python_version(), facts.http2_engine): 1.0}
+    yield metrics.PROCESSES, processes
+    yield metrics.RESTARTS, {labels: float(count) for labels, count in facts.restarts.items()}
+    yield metrics.RESIDENT_MEMORY, memory
+    yield metrics.LAST_RELOAD, {(): float(facts.last_reload_successful)}
+    yield metrics.START_TIME, {(): facts.start_time}

@@ -1,0 +1,215 @@
+"""What one process runs, built from a Config: build, start, serve, drain.
+
+Where it stands: above server, routing and backends; below the front, which drives it. A Runtime is never changed:
+another configuration is another process. ``check`` walks the same path without starting anything.
+
+Errors: ``BuildError`` with every problem that only building can find (certificates, applications), each with its
+path in the configuration; ``StartError`` from ``start``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.backends.inprocess import InProcessBackend
+from proxy.backends.loading import LoadError, load_app
+from proxy.backends.respond import RespondBackend
+from proxy.config.schema import Backend, Certificate, Config, Tls
+from proxy.config.schema import Listener as ListenerConfig
+from proxy.errors import SidegateError
+from proxy.observe.observer import Observer
+from proxy.routing import Router
+from proxy.server.clock import Clock
+from proxy.server.forwarded import TrustedProxies
+from proxy.server.listener import Listener
+from proxy.server.self_signed import ensure_self_signed
+from proxy.server.service import Service
+from proxy.server.tls import ServerTls, TlsError
+from proxy.wire.fields import FieldPolicy
+from proxy.wire.http2 import load_engine
+
+logger = logging.getLogger("sidegate.runtime")
+
+ConfigPath = tuple[str | int, ...]
+Problems = list[tuple[ConfigPath, str]]
+"""Problems by their path in the configuration, for example ``("listeners", 0, "tls", "certificates", 0, "cert")``."""
+
+AnyBackend = InProcessBackend | RespondBackend
+
+DRAIN_POLL = 0.02
+"""Seconds between two looks whether the last connection has ended."""
+
+ABORT_PAUSE = 1.0
+"""Seconds that cancelled applications get to clean up."""
+
+
+class BuildError(SidegateError):
+    """The configuration is well formed but cannot be carried out; ``problems`` names all of the reasons."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__("; ".join(message for _, message in problems))
+        self.problems = problems
+
+
+class Runtime:
+    """Listeners, root App and backends of one process."""
+
+    def __init__(self, listeners: list[Listener], backends: Mapping[str, AnyBackend], clock: Clock) -> None:
+        self._listeners = listeners
+        self._backends = backends
+        self._clock = clock
+        self._started: list[AnyBackend] = []
+
+    @classmethod
+    def build(cls, config: Config, sockets: Mapping[str, list[socket.socket]], observer: Observer) -> Runtime:
+        """Import applications, load certificates, compile routes. To be called within a running event loop."""
+        problems: Problems = []
+        backends = build_backends(config.backends, problems)
+        contexts = build_tls(dict(enumerate(config.listeners)), problems)
+        if problems:
+            raise BuildError(problems)
+        clock = Clock(asyncio.get_running_loop())
+        router = Router(config.routes, backends)
+        engine = load_engine(config.http2_engine)
+        trusted = TrustedProxies(config.trusted_proxies)
+        listeners = []
+        for index, listener in enumerate(config.listeners):
+            service = Service(
+                app=router,
+                limits=config.limits,
+                observer=observer,
+                meter=observer.listener(listener.name),
+                engine=engine,
+                protocols=listener.protocols,
+                clock=clock,
+                loop=asyncio.get_running_loop(),
+                policy=_policy(config, keep_forwarding=False),
+                tls=contexts.get(index),
+                trusted=trusted,
+                trusted_policy=_policy(config, keep_forwarding=True),
+            )
+            listeners.append(Listener(service, sockets[listener.name]))
+        return cls(listeners, backends, clock)
+
+    async def start(self) -> None:
+        """Start the backends in the order of the file. Raises ``StartError``; those already started are stopped."""
+        try:
+            for backend in self._backends.values():
+                await backend.start()
+                self._started.append(backend)
+        except BaseException:
+            await self._stop_backends()
+            raise
+
+    def serve(self) -> None:
+        """Begin to accept connections."""
+        self._clock.start()
+        for listener in self._listeners:
+            listener.start()
+
+    async def drain(self, delay: float, grace: float) -> None:
+        """Stop without losing a request: go on for ``delay`` seconds (balancers notice), accept no more, finish what
+        is under way, stop the backends; whatever is left ``grace`` seconds from now is cut."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        await asyncio.sleep(delay)
+        for listener in self._listeners:
+            listener.service.draining = True
+            listener.close()
+            for connection in list(listener.service.connections):
+                connection.wind_down()
+        while self._busy and loop.time() < deadline:
+            await asyncio.sleep(DRAIN_POLL)
+        if self._busy:
+            logger.warning("cutting what is still under way after the grace period of %g s", grace)
+            await self._cut()
+        try:
+            async with asyncio.timeout_at(max(deadline, loop.time() + ABORT_PAUSE)):
+                await self._stop_backends()
+        except TimeoutError:
+            logger.error("an application's lifespan shutdown did not end within the grace period")
+        self._clock.stop()
+
+    def abort(self) -> None:
+        """Cut everything now."""
+        for listener in self._listeners:
+            listener.close()
+            listener.abort()
+
+    def statistics(self) -> dict[str, Any]:
+        """Open connections by listener index, for ``/status``."""
+        return {"connections": [len(listener.service.connections) for listener in self._listeners]}
+
+    @property
+    def _busy(self) -> bool:
+        return any(listener.busy for listener in self._listeners)
+
+    async def _cut(self) -> None:
+        loop = asyncio.get_running_loop()
+        self.abort()
+        deadline = loop.time() + ABORT_PAUSE
+        while self._busy and loop.time() < deadline:
+            await asyncio.sleep(DRAIN_POLL)
+
+    async def _stop_backends(self) -> None:
+        while self._started:
+            await self._started.pop().stop()
+
+
+def check(listeners: Mapping[int, ListenerConfig], backends: Mapping[str, Backend], import_apps: bool) -> Problems:
+    """The problems that only building finds, without starting anything. Applications are imported into this process."""
+    problems: Problems = []
+    build_tls(listeners, problems, self_signed=False)
+    if import_apps:
+        build_backends(backends, problems)
+    return problems
+
+
+def build_backends(configs: Mapping[str, Backend], problems: Problems) -> dict[str, AnyBackend]:
+    """The backends by name; what cannot be built is added to ``problems``."""
+    backends: dict[str, AnyBackend] = {}
+    for name, config in configs.items():
+        if config.respond is not None:
+            backends[name] = RespondBackend(name, config.respond)
+            continue
+        assert config.app is not None  # the schema: exactly one of the two
+        try:
+            app = load_app(config.app, config.directory)
+        except LoadError as error:
+            problems.append((("backends", name, "app"), str(error)))
+        else:
+            backends[name] = InProcessBackend(name, app, config.root_path, config.lifespan)
+    return backends
+
+
+def build_tls(
+    listeners: Mapping[int, ListenerConfig], problems: Problems, self_signed: bool = True
+) -> dict[int, ServerTls]:
+    """TLS by listener index; ``self_signed=False`` leaves the development certificate alone (it would be made)."""
+    contexts = {}
+    for index, listener in listeners.items():
+        tls = listener.tls
+        if tls is None or (tls.self_signed and not self_signed):
+            continue
+        try:
+            contexts[index] = ServerTls(tls, listener.protocols, _certificates(tls))
+        except TlsError as error:
+            problems.append((("listeners", index, "tls", *error.field), str(error)))
+    return contexts
+
+
+def _certificates(tls: Tls) -> tuple[Certificate, ...]:
+    return (ensure_self_signed(),) if tls.self_signed else tls.certificates
+
+
+def _policy(config: Config, keep_forwarding: bool) -> FieldPolicy:
+    return FieldPolicy(
+        max_fields=config.limits.header_fields,
+        max_block=config.limits.header_block,
+        keep_forwarding=keep_forwarding,
+        keep_underscores=frozenset(name.encode("ascii") for name in config.limits.keep_underscores),
+    )

@@ -1,0 +1,416 @@
+"""One peer socket and its codec: bytes to events to exchanges, and output back.
+
+Where it stands: steps 2 and 3 of the request line, between the event loop's transport and the exchanges. One
+class serves HTTP/1.1 and HTTP/2: all that differs is behind the codec. It owns the codec, the exchanges that are
+under way and the order of writing. It never waits for an application: body bytes go into the exchange's buffer,
+and reading stops only when the codec says that the peer has sent as much as may be held.
+
+Theory of operation. Whatever changes the codec schedules one ``flush`` at the end of the loop's iteration, so the
+responses of many streams leave in one write. A flush takes the codec's output, wakes the senders whose queue has
+drained, and settles the exchanges that have ended: an exchange counts as finished when its last byte has left the
+codec, not when its application returned. While the transport's buffer is full the codec keeps its output, which
+is what makes ``send`` wait.
+
+No error leaves it: a broken connection is closed, its exchanges are told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import ssl
+from collections.abc import Sequence
+from time import perf_counter
+from typing import TYPE_CHECKING, cast
+
+from proxy.errors import ClientDisconnected, Fault
+from proxy.observe.record import Record
+from proxy.server import timeouts
+from proxy.server.error_page import error_page
+from proxy.server.exchange import Exchange, Receiving
+from proxy.server.peer import Peer, peer_of
+from proxy.server.service import LOW_WATER, Service
+from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
+from proxy.wire.http1 import Http1Codec
+from proxy.wire.http2.codec import Http2Codec
+from proxy.wire.sniff import Sniffed, sniff
+
+if TYPE_CHECKING:
+    from proxy.server.files import OpenFile
+
+GOAWAY_PAUSE = 0.5
+"""Seconds between announcing the end of a connection and taking no more requests: more than a round trip, so that
+requests on their way are still answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: a response with
+``connection: close``, or none if the client stays silent."""
+
+
+class Connection(asyncio.Protocol):
+    """Made by the listener for an accepted socket whose TLS handshake, if any, is done."""
+
+    transport: asyncio.Transport
+    peer: Peer
+    codec: Codec
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.protocol: str | None = None
+        """``h2`` or ``http/1.1``; None until the first bytes tell."""
+        self.exchanges: dict[int, Exchange] = {}
+        self.ended: list[Exchange] = []
+        self.blocked: list[tuple[int, asyncio.Future[None], float]] = []
+        self.opened = self.last_active = service.loop.time()
+        self.requests = 0
+        self.write_paused_since: float | None = None
+        self.lingering_since: float | None = None
+        self.winding_down = False
+        self._client = "unix"
+        self._first_bytes = b""
+        self._flush_scheduled = False
+        self._reading_paused = False
+        self._body_open = False
+        self._lost = False
+        self._quiet: asyncio.Future[None] | None = None
+
+    # From the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ours."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = peer_of(transport, self.service.tls, self.service.trusted)
+        if self.peer.client is not None:
+            self._client = self.peer.client[0]
+        self.service.connections.add(self)
+        self.service.clock.add(self)
+        self._settle_protocol(transport.get_extra_info("ssl_object"))
+        if self.service.draining:
+            self.wind_down()
+
+    def _settle_protocol(self, ssl_object: ssl.SSLObject | None) -> None:
+        protocols = self.service.protocols
+        if ssl_object is not None:
+            # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
+            chosen = ssl_object.selected_alpn_protocol() or "http/1.1"
+            if chosen not in protocols:
+                self.service.meter.violation("no_protocol")
+                self.transport.abort()
+                return
+            self._choose_codec(chosen)
+        elif len(protocols) == 1:
+            self._choose_codec(protocols[0])
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        if self.protocol is None:
+            data = self._sniff(data)
+        elif self.lingering_since is not None:
+            return
+        if data:
+            self._handle(self.codec.receive(data, self.service.loop.time()))
+            self._watch_reading()
+            self.schedule_flush()
+
+    def eof_received(self) -> bool:
+        """The peer closed its sending side. Like other servers, take it as gone: half-closing clients are rare,
+        and an application that only waits would otherwise never hear that its client left."""
+        if self.protocol is not None and self.lingering_since is None:
+            self._handle(self.codec.receive_eof())
+            for exchange in list(self.exchanges.values()):
+                exchange.disconnect()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The socket is gone."""
+        self._lost = True
+        self.service.clock.discard(self)
+        if self.protocol is None:
+            self.service.connections.discard(self)
+            return
+        self.service.meter.connection_closed(_protocol_label(self.protocol))
+        for exchange in list(self.exchanges.values()):
+            exchange.disconnect()
+        if self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)
+        self._settle()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full: keep the output in the codec."""
+        self.write_paused_since = self.service.loop.time()
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self.write_paused_since = None
+        if self._quiet is not None and not self._quiet.done():
+            self._quiet.set_result(None)
+        self.flush()
+
+    # The codec.
+
+    def _sniff(self, data: bytes) -> bytes:
+        """Tell the protocol by the first bytes; what was read so far once it is known, else nothing."""
+        self._first_bytes += data
+        sniffed = sniff(self._first_bytes)
+        if sniffed is Sniffed.UNDECIDED:
+            return b""
+        self._choose_codec("h2" if sniffed is Sniffed.HTTP2 else "http/1.1")
+        data, self._first_bytes = self._first_bytes, b""
+        return data
+
+    def _choose_codec(self, protocol: str) -> None:
+        service = self.service
+        policy = service.policy if self.peer.trusted is None else service.trusted_policy
+        self.protocol = protocol
+        if protocol == "h2":
+            self.codec = Http2Codec(service.engine, policy, service.limits, self.opened)
+        else:
+            self.codec = Http1Codec(policy, service.limits, self.opened)
+        if self.winding_down:
+            self.codec.goaway(False)
+        service.meter.connection_opened(_protocol_label(protocol))
+        self.schedule_flush()
+
+    def _handle(self, events: Sequence[Event]) -> None:
+        for event in events:
+            kind = type(event)
+            if kind is RequestHead:
+                self._begin(cast(RequestHead, event))
+            elif kind is Body:
+                self._feed(cast(Body, event))
+            elif kind is End:
+                self._end(cast(End, event))
+            else:
+                self._handle_rare(event)
+
+    def _begin(self, head: RequestHead) -> None:
+        service = self.service
+        record = self._open_record(head)
+        record.headers = head.headers
+        exchange = Exchange(self, head, record)
+        self.exchanges[head.stream_id] = exchange
+        self._body_open = not head.end_stream
+        exchange.task = service.loop.create_task(exchange.run(service.app), context=contextvars.Context())
+        self.requests += 1
+        if self.requests == service.limits.connection_requests:
+            self.wind_down()
+
+    def _open_record(self, head: RequestHead | Rejected) -> Record:
+        peer = self.peer
+        record = Record(self.service.meter, self._client, head, perf_counter())
+        record.scheme, record.tls = peer.scheme, peer.tls_version
+        self.service.observer.started(record)
+        return record
+
+    def _feed(self, event: Body) -> None:
+        exchange = self.exchanges.get(event.stream_id)
+        if exchange is None:
+            self.codec.acknowledge(event.stream_id, len(event.data))
+        else:
+            exchange.feed(event.data)
+
+    def _end(self, event: End) -> None:
+        self._body_open = False
+        exchange = self.exchanges.get(event.stream_id)
+        if exchange is not None:
+            exchange.end()
+
+    def _handle_rare(self, event: Event) -> None:
+        if isinstance(event, Reset):
+            exchange = self.exchanges.get(event.stream_id)
+            if exchange is not None:
+                exchange.disconnect()
+        elif isinstance(event, Rejected):
+            self._reject(event)
+        elif isinstance(event, Violation):
+            self.service.meter.violation(event.reason)
+
+    def _reject(self, event: Rejected) -> None:
+        record = self._open_record(event)
+        record.fault, record.reason = Fault.CLIENT, event.reason
+        self.service.meter.refused(event.reason)
+        self._body_open = True  # whatever follows on HTTP/1.1 is not going to be read
+        self.send_error(record, event.stream_id, event.status, event.detail, b"")
+        self.service.observer.finished(record)
+        self.codec.release(event.stream_id)
+
+    def _watch_reading(self) -> None:
+        if self.codec.read_paused and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    # For the exchanges.
+
+    def schedule_flush(self) -> None:
+        """Write what the codec has at the end of this iteration of the loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self.service.loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what the codec has; wake and settle what that frees."""
+        self._flush_scheduled = False
+        if self.write_paused_since is not None or self._lost:
+            return
+        output = self.codec.take_output()
+        if output:
+            self.transport.write(output)
+        if self.blocked:
+            self._wake_drained()
+        if self.ended:
+            self._settle()
+        if self.codec.closed:
+            self._close()
+
+    async def drained(self, stream_id: int) -> None:
+        """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
+        self.flush()
+        if self.codec.pending(stream_id) > LOW_WATER and not self._lost:
+            waiter = self.service.loop.create_future()
+            self.blocked.append((stream_id, waiter, self.service.loop.time()))
+            await waiter
+
+    def release_writers(self, stream_id: int) -> None:
+        """Whoever waits for this stream to drain need not any more."""
+        for blocked_id, waiter, _ in self.blocked:
+            if blocked_id == stream_id and not waiter.done():
+                waiter.set_result(None)
+
+    def credit_given(self) -> None:
+        """An application took body: the peer may send more."""
+        if self._reading_paused and not self.codec.read_paused and not self._lost:
+            self._reading_paused = False
+            self.transport.resume_reading()
+        self.schedule_flush()
+
+    def exchange_ended(self, exchange: Exchange) -> None:
+        """The application is done; the record closes when the last byte is out."""
+        self.ended.append(exchange)
+        if self._lost:
+            self._settle()
+        else:
+            self.schedule_flush()
+
+    def send_error(self, record: Record, stream_id: int, status: int, detail: str, accept: bytes) -> None:
+        """Answer with the error page."""
+        headers, body = error_page(status, record.request_id, detail, accept)
+        record.status = status
+        record.bytes_out += len(body)
+        self.codec.send_head(stream_id, status, [*headers, self.service.clock.date_field], False)
+        self.codec.send_data(stream_id, body, True)
+
+    async def send_file(self, exchange: Exchange, file: OpenFile, end_stream: bool) -> None:
+        """Send a file's range as body: by sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
+        stream_id = exchange.stream_id
+        if not self.peer.tls_version and self.codec.send_aside(stream_id, file.count, end_stream):
+            try:
+                await self._send_aside(file)
+            except OSError as error:
+                exchange.disconnect()
+                self.transport.abort()
+                raise ClientDisconnected("the client is gone") from error
+            exchange.record.bytes_out += file.count
+            return
+
+        async def write(data: bytes) -> None:
+            self.codec.send_data(stream_id, data, False)
+            exchange.record.bytes_out += len(data)
+            await self.drained(stream_id)
+            if self._lost:
+                raise ClientDisconnected("the client is gone")
+
+        await file.read_to(write)
+        self.codec.send_data(stream_id, b"", end_stream)
+
+    async def _send_aside(self, file: OpenFile) -> None:
+        """The kernel writes to the socket behind the transport's back, so the transport must have nothing left."""
+        transport = self.transport
+        transport.set_write_buffer_limits(high=0)
+        self.flush()
+        while transport.get_write_buffer_size() and not self._lost:
+            self._quiet = self.service.loop.create_future()
+            await self._quiet
+        await file.splice_to(transport.get_extra_info("socket"), self.service.limits.write_stall)
+        transport.set_write_buffer_limits()
+
+    def _wake_drained(self) -> None:
+        still: list[tuple[int, asyncio.Future[None], float]] = []
+        for entry in self.blocked:
+            stream_id, waiter, _ = entry
+            if waiter.done():
+                continue
+            if self.codec.pending(stream_id) <= LOW_WATER:
+                waiter.set_result(None)
+            else:
+                still.append(entry)
+        self.blocked = still
+
+    def _settle(self) -> None:
+        """Close the records of exchanges whose last byte has left the codec."""
+        still: list[Exchange] = []
+        codec = self.codec
+        for exchange in self.ended:
+            if not self._lost and exchange.receiving is not Receiving.GONE and codec.pending(exchange.stream_id):
+                still.append(exchange)
+                continue
+            del self.exchanges[exchange.stream_id]
+            self.service.observer.finished(exchange.record)
+            codec.release(exchange.stream_id)
+        self.ended = still
+        self.last_active = self.service.loop.time()
+        if self._lost:
+            if not self.exchanges:
+                self.service.connections.discard(self)
+        else:
+            # HTTP/1.1 kept a pipelined request back until now; an HTTP/2 reset of an unread body leaves now.
+            self._handle(codec.receive(b"", self.last_active))
+            self._watch_reading()
+            self.schedule_flush()
+
+    # The end.
+
+    def _close(self) -> None:
+        """Close once all is written. If the peer may still be sending, do it in two steps: closing a socket with
+        unread input makes the kernel send RST, which can destroy the response on its way (RFC 9112 9.6)."""
+        if self._body_open and self.protocol != "h2" and self.transport.can_write_eof():
+            if self.lingering_since is None:
+                self.lingering_since = self.service.loop.time()
+                self.transport.write_eof()
+        else:
+            self.transport.close()
+
+    def wind_down(self) -> None:
+        """Announce the end, finish what is under way and what comes within ``GOAWAY_PAUSE``, then close."""
+        if self._lost or self.winding_down:
+            return
+        self.winding_down = True
+        if self.protocol is not None:
+            self.codec.goaway(False)
+            self.schedule_flush()
+        self.service.loop.call_later(GOAWAY_PAUSE, self._final_goaway)
+
+    def _final_goaway(self) -> None:
+        if self._lost:
+            return
+        if self.protocol is None:
+            self.transport.close()
+        else:
+            self.codec.goaway(True)
+            self.schedule_flush()
+
+    def abort(self) -> None:
+        """Cut the connection now; applications are cancelled."""
+        for exchange in self.exchanges.values():
+            if exchange.task is not None:
+                exchange.task.cancel()
+        self.transport.abort()
+
+    def check(self, now: float) -> None:
+        """Carry out the timeouts that are due (called by the clock)."""
+        timeouts.check(self, now)
+
+    def on_deadline(self, now: float) -> None:
+        """The codec's own deadline is due."""
+        self._handle(self.codec.on_deadline(now))
+        self.schedule_flush()
+
+
+def _protocol_label(protocol: str) -> str:
+    return "2" if protocol == "h2" else "1.1"

@@ -1,0 +1,151 @@
+"""Accepting connections on the sockets of one listener.
+
+Where it stands: step 1 of the request line. It accepts, does the TLS handshake, and hands the socket to a
+Connection. It owns the accept loop and the handshakes under way; it never reads a request.
+
+Why not ``loop.create_server``: asyncio keeps the outcome of a failed handshake to itself, and an operator must
+see it counted with its reason. ``connect_accepted_socket`` raises it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from proxy.server.connection import Connection
+from proxy.server.service import Service
+
+logger = logging.getLogger("sidegate.listener")
+
+ACCEPT_BATCH = 16
+"""Connections taken at one wake-up: few enough that several fronts on one socket share a burst."""
+
+EXHAUSTED_PAUSE = 1.0
+"""Seconds without accepting after the process ran out of descriptors or memory; others wait in the backlog."""
+
+# OpenSSL's words for the failures that operators ask about.
+_REASONS = {
+    "HTTP_REQUEST": "cleartext",
+    "WRONG_VERSION_NUMBER": "cleartext",
+    "UNSUPPORTED_PROTOCOL": "protocol_version",
+    "VERSION_TOO_LOW": "protocol_version",
+    "NO_SHARED_CIPHER": "no_shared_cipher",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no_client_certificate",
+    "CERTIFICATE_VERIFY_FAILED": "client_certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "certificate_rejected",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "certificate_rejected",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "certificate_rejected",
+    "UNEXPECTED_EOF_WHILE_READING": "disconnected",
+}
+
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Listener:
+    """The sockets of one listener in one process; they are inherited and stay open for other processes."""
+
+    def __init__(self, service: Service, sockets: Sequence[socket.socket]) -> None:
+        self._service = service
+        self._sockets = list(sockets)
+        self._tls: dict[str, Any] = {}
+        if service.tls is not None:
+            self._tls = {"ssl": service.tls.context, "ssl_handshake_timeout": service.limits.tls_handshake}
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = False
+
+    @property
+    def service(self) -> Service:
+        """What the connections of this listener share."""
+        return self._service
+
+    def start(self) -> None:
+        """Begin to accept. The sockets must be listening."""
+        self._accepting = True
+        for sock in self._sockets:
+            sock.setblocking(False)
+            self._service.loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def close(self) -> None:
+        """Accept what the kernel already holds, then no more; let go of the sockets. Handshakes under way go on."""
+        for sock in self._sockets:
+            if self._accepting:
+                self._service.loop.remove_reader(sock.fileno())
+                while self._accept(sock):
+                    pass
+            sock.close()
+        self._accepting = False
+        self._sockets.clear()
+
+    def abort(self) -> None:
+        """Cut every connection and every handshake now."""
+        for task in self._handshakes:
+            task.cancel()
+        for connection in list(self._service.connections):
+            connection.abort()
+
+    @property
+    def busy(self) -> bool:
+        """Is a connection open or a handshake under way?"""
+        return bool(self._service.connections or self._handshakes)
+
+    def _accept(self, listening: socket.socket) -> bool:
+        """Take a batch. True if there may be more."""
+        for _ in range(ACCEPT_BATCH):
+            try:
+                sock, _ = listening.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return False
+            except OSError as error:
+                self._accept_failed(listening, error)
+                return False
+            sock.setblocking(False)
+            task = self._service.loop.create_task(self._open(sock))
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+        return True
+
+    def _accept_failed(self, listening: socket.socket, error: OSError) -> None:
+        logger.error("cannot accept a connection: %s; trying again in %g s", error, EXHAUSTED_PAUSE)
+        loop = self._service.loop
+        loop.remove_reader(listening.fileno())
+        self._service.meter.violation("accept_failed")
+        if error.errno in _EXHAUSTED:
+            loop.call_later(EXHAUSTED_PAUSE, self._accept_again, listening)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if self._accepting:
+            self._service.loop.add_reader(listening.fileno(), self._accept, listening)
+
+    async def _open(self, sock: socket.socket) -> None:
+        """Handshake if there is one to do, then the connection is its own master."""
+        service = self._service
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            transport, _ = await service.loop.connect_accepted_socket(partial(Connection, service), sock, **self._tls)
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        except (OSError, EOFError) as error:
+            sock.close()
+            if self._tls:
+                service.meter.handshake_failed(handshake_reason(error))
+                logger.debug("TLS handshake failed: %s", error)
+            return
+        if self._tls:
+            service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
+
+
+def handshake_reason(error: BaseException) -> str:
+    """One word for why a handshake failed, of a fixed set (it becomes a metric's label)."""
+    if isinstance(error, TimeoutError | ConnectionAbortedError):
+        return "timeout"
+    if not isinstance(error, ssl.SSLError):
+        return "disconnected"
+    return _REASONS.get(error.reason or "", "other")

@@ -1,0 +1,51 @@
+"""What every connection of one listener shares.
+
+Where it stands: made once per listener by the runtime, read by its connections and exchanges. Immutable but for
+the connections and the draining flag.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from proxy.asgi import App
+from proxy.config.schema import Limits
+from proxy.observe.observer import ListenerMeter, Observer
+from proxy.server.clock import Clock
+from proxy.server.forwarded import TrustedProxies
+from proxy.server.tls import ServerTls
+from proxy.wire.fields import FieldPolicy
+from proxy.wire.http2 import EngineFactory
+
+if TYPE_CHECKING:
+    from proxy.server.connection import Connection
+
+HIGH_WATER = 64 * 1024
+"""Response bytes that an exchange may have queued before ``send`` waits (asyncio's own default for sockets)."""
+
+LOW_WATER = 16 * 1024
+"""``send`` goes on when no more than this is queued."""
+
+
+@dataclass(eq=False, slots=True)
+class Service:
+    """One listener's share: the root App, the limits and what counts and keeps time."""
+
+    app: App
+    limits: Limits
+    observer: Observer
+    meter: ListenerMeter
+    engine: EngineFactory
+    protocols: tuple[str, ...]
+    clock: Clock
+    loop: asyncio.AbstractEventLoop
+    policy: FieldPolicy
+    tls: ServerTls | None
+    trusted: TrustedProxies
+    trusted_policy: FieldPolicy
+    """The policy for peers in ``trusted``: their forwarding fields are kept."""
+    connections: set[Connection] = field(default_factory=set)
+    """Open ones, and closed ones whose applications are still running."""
+    draining: bool = False

@@ -1,0 +1,129 @@
+"""One front process from the supervisor's side: spawning it, talking to it, ending it.
+
+Where it stands: between the table of states and the supervisor's loop. It owns the child's pid until it is reaped, its
+end of the socket pair and its counters. It judges nothing: what a message or a death means is the loop's business.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from proxy.config.schema import Config
+from proxy.control import Channel, Message
+from proxy.observe.cells import Area
+from proxy.supervisor.process import Child, Event
+
+ROOT = str(Path(__file__).parent.parent.parent)
+
+
+class Front:
+    """A front that was spawned. ``child`` is its state; ``area`` holds its counters, also after its death."""
+
+    def __init__(self, child: Child, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
+        """Start the process.
+
+        :raises OSError: the system has no room for another process.
+        """
+        self.child = child
+        self.area = area
+        self.facts: Mapping[str, Any] = {}
+        self.statistics: Mapping[str, Any] = {}
+        self.cause = ""
+        self._descriptors = {name: [sock.fileno() for sock in group] for name, group in sockets.items()}
+        self._socket, theirs = socket.socketpair()
+        with theirs:
+            inherited = [theirs.fileno(), area.fd, *(fd for group in self._descriptors.values() for fd in group)]
+            try:
+                self.pid = _spawn(theirs.fileno(), inherited)
+            except OSError:
+                self._socket.close()
+                raise
+
+    def open(self, config: Config, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
+        """Begin to talk: send the configuration; from now on ``on_message`` and ``on_gone`` are called."""
+        self._channel = Channel(self._socket, on_message, on_gone)
+        self._channel.send(
+            "config",
+            config=config.model_dump_json(by_alias=True),
+            sockets=self._descriptors,
+            cells=self.area.fd,
+            supervisor=os.getpid(),
+        )
+
+    def happened(self, event: Event, now: float) -> None:
+        """Apply ``event`` to the child's state.
+
+        :raises ImpossibleEventError: the table does not allow it.
+        """
+        self.child = self.child.after(event, now)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        """Send one message; a child that is gone gets none."""
+        self._channel.send(kind, **fields)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal. The pid cannot belong to anybody else before ``reaped``."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def reaped(self) -> None:
+        """The process is gone: take its last words, then let go of the socket pair."""
+        self._channel.read_available()
+        self._channel.close()
+        self._socket.close()
+
+
+def _spawn(control: int, inherited: list[int]) -> int:
+    """Start ``proxy.front`` with ``inherited`` open under the same numbers, everything else of ours closed.
+
+    A descriptor duplicated onto itself loses its close-on-exec flag in the child alone (POSIX 2024, posix_spawn;
+    glibc 2.29, musl 1.1.24, macOS). ``-P`` keeps the working directory off the import path: it may hold a ``proxy``
+    of its own. SIGINT and SIGHUP stay blocked until the child ignores them, because ^C and a closed
+    terminal reach the whole process group at once.
+    """
+    return os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-P", "-m", "proxy.front", str(control)],
+        _environment(),
+        file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited],
+        setsigmask=[signal.SIGINT, signal.SIGHUP],
+    )
+
+
+def _environment() -> dict[str, str]:
+    """Ours; ``python -m proxy`` in a checkout found the package in its working directory, so the child is told."""
+    environment = dict(os.environ)
+    if not sys.flags.safe_path and sys.path[:1] == [ROOT]:
+        known = environment.get("PYTHONPATH")
+        environment["PYTHONPATH"] = f"{known}{os.pathsep}{ROOT}" if known else ROOT
+    return environment
+
+
+def reap() -> list[tuple[int, int]]:
+    """Every child that has ended: pid and exit status, negative for a signal. As PID 1, also orphans we inherited."""
+    ended = []
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if pid == 0:
+            return ended
+        ended.append((pid, os.waitstatus_to_exitcode(status)))
+
+
+def cause_of_death(status: int) -> str:
+    """``SIGKILL``, ``exit_1``: one word for logs and the metric's label."""
+    if status >= 0:
+        return f"exit_{status}"
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal_{-status}"

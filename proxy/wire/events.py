@@ -1,0 +1,158 @@
+"""What a codec tells the connection, and the seam that every codec implements.
+
+Where it stands: below the connection, above the engines. A codec is sans-I/O: bytes and times go in,
+events and bytes come out; it never calls upward, waits or looks at a clock.
+
+Streams are numbered by the codec. HTTP/1.1 is the codec whose streams come one at a time (1, 2, 3, …);
+HTTP/2 streams carry their numbers from the wire. Calling a method for a stream that has ended or was
+reset does nothing: that race is part of normal life, because the two sides act independently.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.asgi import Headers
+
+
+@dataclass(slots=True)
+class RequestHead:
+    """A request whose head passed the header policy (``wire/fields.py``).
+
+    ``target`` is the request target as sent (path and query, or ``*``); an absolute-form target arrives here
+    as its path and query, its authority as the ``host`` field. ``headers`` starts with ``host`` if there is one.
+    ``end_stream`` says that no body follows; then no End event comes.
+    """
+
+    stream_id: int
+    method: str
+    target: bytes
+    headers: Headers
+    http_version: str
+    content_length: int | None
+    expect_continue: bool
+    end_stream: bool
+
+
+@dataclass(slots=True)
+class Body:
+    """A piece of request body; ``len(data)`` counts against flow control until acknowledged."""
+
+    stream_id: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class End:
+    """The request is complete; ``trailers`` passed the header policy."""
+
+    stream_id: int
+    trailers: Headers
+
+
+@dataclass(slots=True)
+class Reset:
+    """The stream is gone (RST_STREAM, or the connection's end while a request was open)."""
+
+    stream_id: int
+    code: int
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A request refused by policy or limit: answer ``status`` with an error page, run no application.
+
+    The codec ends the stream (HTTP/2) or the connection (HTTP/1.1: ``closed``) after that answer.
+    """
+
+    stream_id: int
+    method: str
+    target: bytes
+    http_version: str
+    status: int
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class Violation:
+    """The connection itself cannot go on. A farewell (GOAWAY) is already in the output; ``closed`` is true.
+
+    ``reason`` is one word for the metric (for example ``compression_error`` or ``settings_flood``).
+    """
+
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
+class GoAway:
+    """The peer will open no more streams."""
+
+    code: int
+
+
+Event = RequestHead | Body | End | Reset | Rejected | Violation | GoAway
+
+
+class Codec(Protocol):
+    """Server role of one HTTP version on one connection."""
+
+    @property
+    def closed(self) -> bool:
+        """No more requests will be read; close the connection once the output is flushed."""
+
+    @property
+    def idle(self) -> bool:
+        """No stream is open and no part of a request has been read (keep-alive idle)."""
+
+    @property
+    def read_paused(self) -> bool:
+        """The peer has sent as much as may be held; read again when this turns false."""
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` goes on with bytes held back.
+
+        HTTP/1.1 holds a pipelined request back until the response before it is complete and taken.
+        """
+
+    def receive_eof(self) -> list[Event]:
+        """The peer will send nothing more. Requests without their end are reset."""
+
+    def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
+        """Queue a final response head. ``headers`` are already checked (``fields.response_fields``)."""
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """Queue response body after a head."""
+
+    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
+        """End the response with trailers (dropped where the version or framing has no place for them)."""
+
+    def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
+        """Queue a 1xx response (100, 103)."""
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Give the stream up: RST_STREAM with ``code``; on HTTP/1.1 the connection closes."""
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """The application consumed ``size`` bytes of body: give that much flow-control credit back."""
+
+    def pending(self, stream_id: int) -> int:
+        """Response body bytes queued that ``take_output`` has not handed out yet."""
+
+    def take_output(self) -> bytes:
+        """Take all bytes that may be written now."""
+
+    def goaway(self, final: bool) -> None:
+        """Wind down. First call ``final=False`` (HTTP/2: GOAWAY with 2^31-1), then, a moment later, ``True``.
+
+        HTTP/1.1 answers with ``Connection: close`` from the first call on. ``closed`` turns true when the
+        last stream has ended.
+        """
+
+    def next_deadline(self) -> float | None:
+        """When ``on_deadline`` must be called unless bytes come before (request head, preface, CONTINUATION)."""
+
+    def on_deadline(self, now: float) -> list[Event]:
+        """Time is up: the events that follow (a rejection with 408, a violation), or none if it is not yet."""

@@ -1,0 +1,258 @@
+"""The header policy: one table of rules for the fields of HTTP/1.1 and HTTP/2 requests and responses.
+
+Where it stands: called by both codecs for request fields and by the exchange for response fields, so no two
+parsers can disagree about what the application sees. It owns the rules; framing belongs to the codecs.
+Errors that leave it: ``Refused`` (a request) and ``ValueError`` (an application's response).
+
+Rules and their sources:
+
+====================================  =========================================================
+field name is a token, lower case     RFC 9110 5.1, RFC 9113 8.2.1
+value without control bytes but TAB   RFC 9110 5.5; CR, LF, NUL would split a message
+``content-length``: one, digits only  RFC 9112 6.3, stricter: a list of equal values is refused too
+``host``: at most one, well formed    RFC 9112 3.2
+names with ``_`` are dropped          CGI and WSGI map ``-`` and ``_`` to one name (as nginx does)
+forwarding fields are dropped         unless the peer is trusted: a client must not name its own address
+hop-by-hop fields                     RFC 9110 7.6.1: they end at this hop; RFC 9113 8.2.2 forbids them in HTTP/2
+``cookie`` crumbs are joined          RFC 9113 8.2.3; counted one by one against the limit before
+====================================  =========================================================
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from proxy.asgi import Headers
+from proxy.errors import Refused
+
+TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+"""RFC 9110 5.6.2 ``tchar``, lower case only: codecs lower the names of HTTP/1.1."""
+
+CONTROL_BYTES = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
+
+FORWARDING = frozenset(b"x-forwarded-" + part for part in (b"for", b"host", b"port", b"prefix", b"proto"))
+FORWARDING |= {b"forwarded", b"x-real-ip"}
+OWN_PREFIX = b"x-sidegate-"
+"""Fields that only Sidegate's own hops may carry."""
+
+CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
+
+# RFC 3986 3.2.2: registered name or IPv4, or an IP literal in brackets, then an optional port.
+# Never empty: http and https URIs have a host (RFC 9110 4.2.1), and so has every route.
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+
+class Kind(enum.IntEnum):
+    """What the policy does with a field, decided by its name alone."""
+
+    PLAIN = 0
+    DROP = 1
+    HOST = 2
+    LENGTH = 3
+    EXPECT = 4
+    COOKIE = 5
+    HOP = 6
+    TE = 7
+    BAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPolicy:
+    """What one listener's peers may send. ``keep_forwarding``: the peer is a trusted proxy."""
+
+    max_fields: int
+    max_block: int
+    keep_forwarding: bool = False
+    keep_underscores: frozenset[bytes] = frozenset()
+    kinds: dict[bytes, Kind] = field(default_factory=dict, compare=False, repr=False)
+    """Names seen before, classified; bounded by ``MAX_KINDS`` so that clients cannot grow it."""
+
+    def classify(self, name: bytes) -> Kind:
+        """The rule for a name not in ``kinds`` yet."""
+        kind = self._classify(name)
+        if len(self.kinds) < MAX_KINDS:
+            self.kinds[name] = kind
+        return kind
+
+    def _classify(self, name: bytes) -> Kind:
+        if name in _SPECIAL:
+            return _SPECIAL[name]
+        if not name or name.translate(None, TOKEN_BYTES):
+            return Kind.BAD
+        if name.startswith(OWN_PREFIX):
+            return Kind.DROP
+        if name in FORWARDING and not self.keep_forwarding:
+            return Kind.DROP
+        if b"_" in name and name not in self.keep_underscores:
+            return Kind.DROP
+        return Kind.PLAIN
+
+
+MAX_KINDS = 2048
+
+_SPECIAL = {
+    b"host": Kind.HOST,
+    b"content-length": Kind.LENGTH,
+    b"expect": Kind.EXPECT,
+    b"cookie": Kind.COOKIE,
+    b"te": Kind.TE,
+    **dict.fromkeys(CONNECTION_SPECIFIC, Kind.HOP),
+}
+
+
+@dataclass(slots=True)
+class RequestFields:
+    """Request fields that passed. ``headers`` starts with ``host``; ``hop`` holds what ends at this hop."""
+
+    headers: Headers
+    content_length: int | None
+    expect_continue: bool
+    hop: Headers
+
+
+def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = None) -> RequestFields:
+    """Judge the fields of one request. ``authority``: what the request line or ``:authority`` named.
+
+    A ``host`` field that names another authority is refused in both versions (RFC 9113 8.3.1; RFC 9112 3.2.2
+    would let the request line win, but the hop behind us may decide otherwise). Raises ``Refused``.
+    """
+    if len(raw) > policy.max_fields:
+        raise Refused(431, "too_many_fields", f"more than {policy.max_fields} header fields")
+    if not values_clean(raw):
+        raise Refused(400, "bad_field_value", "a field value contains a control character")
+    kinds = policy.kinds
+    headers: Headers = []
+    judged = RequestFields(headers, None, False, [])
+    hosts: list[bytes] = []
+    cookies: list[bytes] = []
+    for pair in raw:
+        kind = kinds.get(pair[0])
+        if kind is None:
+            kind = policy.classify(pair[0])
+        if kind == 0:  # Kind.PLAIN first: this loop runs for every field of every request
+            headers.append(pair)
+        elif kind is Kind.HOST:
+            hosts.append(pair[1])
+        elif kind is Kind.COOKIE:
+            cookies.append(pair[1])
+        elif kind is not Kind.DROP:
+            _special(kind, pair, judged)
+    if cookies:
+        headers.append((b"cookie", b"; ".join(cookies)))
+    host = _host(hosts, authority)
+    if host is not None:
+        headers.insert(0, (b"host", host))
+    return judged
+
+
+def _special(kind: Kind, pair: tuple[bytes, bytes], judged: RequestFields) -> None:
+    name, value = pair
+    if kind is Kind.LENGTH:
+        if judged.content_length is not None:
+            raise Refused(400, "bad_content_length", "more than one content-length field")
+        if not value.isdigit() or len(value) > 18:
+            raise Refused(400, "bad_content_length", "content-length is not one decimal number")
+        judged.content_length = int(value)
+        judged.headers.append(pair)
+    elif kind is Kind.EXPECT:
+        if value.lower() != b"100-continue":
+            raise Refused(417, "bad_expectation", "the only expectation known is 100-continue")
+        judged.expect_continue = True
+        judged.headers.append(pair)
+    elif kind is Kind.TE:
+        # RFC 9110 10.1.4: `trailers` says something about the far end; any other member ends at this hop.
+        if b"trailers" in [member.strip(b" \t") for member in value.lower().split(b",")]:
+            judged.headers.append((name, b"trailers"))
+    elif kind is Kind.HOP:
+        judged.hop.append(pair)
+    else:
+        raise Refused(400, "bad_field_name", "a field name is not a token")
+
+
+def _host(hosts: list[bytes], authority: bytes | None) -> bytes | None:
+    if len(hosts) > 1:
+        raise Refused(400, "bad_host", "more than one host field")
+    if authority is None:
+        host = hosts[0] if hosts else None
+    elif hosts and hosts[0].lower() != authority.lower():
+        raise Refused(400, "bad_host", "the host field and the request's authority differ")
+    else:
+        host = authority
+    if host is not None and not valid_host(host):
+        raise Refused(400, "bad_host", "the host is not a name or address with an optional port")
+    return host
+
+
+_hosts_seen: set[bytes] = set()
+
+
+def valid_host(host: bytes) -> bool:
+    """Is it ``uri-host [":" port]``? (RFC 3986 3.2.2.) Good answers are remembered, up to ``MAX_KINDS``."""
+    if host in _hosts_seen:
+        return True
+    if _HOST.fullmatch(host) is None:
+        return False
+    if len(_hosts_seen) < MAX_KINDS:
+        _hosts_seen.add(host)
+    return True
+
+
+def values_clean(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """No value has a control byte except TAB. One pass in C over all values together."""
+    joined = b"".join([value for _, value in fields])
+    return len(joined.translate(None, CONTROL_BYTES)) == len(joined)
+
+
+def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
+    """Judge request trailers: the same rules, and what frames or routes a message is dropped (RFC 9110 6.5.1)."""
+    if len(raw) > policy.max_fields:
+        raise Refused(431, "too_many_fields", f"more than {policy.max_fields} trailer fields")
+    if not values_clean(raw):
+        raise Refused(400, "bad_field_value", "a trailer value contains a control character")
+    kept: Headers = []
+    for pair in raw:
+        kind = policy.kinds.get(pair[0])
+        if kind is None:
+            kind = policy.classify(pair[0])
+        if kind is Kind.BAD:
+            raise Refused(400, "bad_field_name", "a trailer name is not a token")
+        if kind is Kind.PLAIN:
+            kept.append(pair)
+    return kept
+
+
+def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, int | None]:
+    """Judge what an application sends: (fields, content-length). Names are lowered, hop-by-hop fields dropped.
+
+    Raises ``ValueError`` for what must never become bytes on the wire (CR, LF, NUL, names that are no tokens).
+    """
+    kept: Headers = []
+    length: int | None = None
+    for given, value in raw:
+        name = given if given in _response_names else _response_name(given)
+        if name in CONNECTION_SPECIFIC:
+            continue
+        if name == b"content-length":
+            if length is not None or not value.isdigit():
+                raise ValueError(f"content-length must be one decimal number, not {value!r}")
+            length = int(value)
+        kept.append((name, value))
+    if not values_clean(kept):
+        bad = next(pair for pair in kept if not values_clean([pair]))
+        raise ValueError(f"the value of response header {bad[0]!r} contains a control character: {bad[1]!r}")
+    return kept, length
+
+
+_response_names: set[bytes] = set(CONNECTION_SPECIFIC)
+
+
+def _response_name(name: bytes) -> bytes:
+    lowered = bytes(name).lower()
+    if not lowered or lowered.translate(None, TOKEN_BYTES):
+        raise ValueError(f"response header name {name!r} is not a token")
+    if len(_response_names) < MAX_KINDS:
+        _response_names.add(lowered)
+    return lowered

@@ -1,0 +1,300 @@
+"""The head of an HTTP/1.1 request: from bytes to a judged request line and fields.
+
+Where it stands: below ``http1.py``, above httptools (llhttp). ``HeadReader`` owns the bytes' form: line ends, limits,
+the request line, the framing fields. What a field means is ``fields.py``'s business. It never looks at a body.
+Errors that leave it: ``Refused``, after which the connection's framing is lost and the reader of no use.
+
+A head is judged three times, each time by what is best at it:
+
+1. ``_scan``, while it is being read: limits, line ends and control bytes, in a few passes in C over the new bytes.
+   Only if something is wrong does ``_offence`` look for the first wrong byte. So an oversized or hopeless head is
+   refused as soon as it shows, and what is refused depends on the bytes, never on how reads cut them.
+2. llhttp splits the whole head into its parts. It is always given one head exactly, so it never sees a body, never
+   decides where a message ends, and has no say in framing.
+3. ``_judge`` holds the parts against the rules. When llhttp gave up, ``_explain`` splits the head itself to let the
+   same rules find the reason; a head that only llhttp dislikes is refused all the same.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+
+from proxy.asgi import Headers
+from proxy.config.schema import Limits
+from proxy.errors import Refused
+from proxy.wire.fields import CONTROL_BYTES, FORWARDING, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
+from proxy.wire.target import TARGET_BYTES
+
+MAX_BLANK_LINES = 4
+"""Empty lines skipped before a request line (RFC 9112 2.2 asks for one: some clients end a body with CRLF)."""
+
+_METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
+_VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
+_BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+
+_NOT_NOMINATED = FORWARDING.union(
+    [b"close", b"keep-alive", b"upgrade"],
+    [b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"],
+)
+"""Members of ``Connection`` that remove no field: its own options, and what is end-to-end (RFC 9110 7.6.1): a client
+that names the forwarding fields, for example, wants a trusted proxy's word about its address gone."""
+
+
+@dataclass(slots=True)
+class Head:
+    """A judged head. ``content_length`` is None under chunked; ``keep_alive`` is what the client asked for."""
+
+    method: str
+    target: bytes
+    version: str
+    fields: RequestFields
+    chunked: bool
+    keep_alive: bool
+
+
+class _Parts:
+    """What llhttp found; apart from the reader, so that parser and reader make no reference cycle."""
+
+    __slots__ = ("complete", "fields", "target")
+
+    def __init__(self) -> None:
+        self.target = b""
+        self.fields: Headers = []
+        self.complete = False
+
+    def on_url(self, url: bytes) -> None:
+        self.target = url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+class HeadReader:
+    """Reads one head after the other. ``seen``: up to the first offence, for ``request_line``."""
+
+    __slots__ = ("_blank_lines", "_line_end", "_lines", "_max_line", "_parser", "_parts", "_policy", "_scanned", "seen")
+
+    def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
+        self.seen = b""
+        self._policy = policy
+        self._max_line = limits.request_line
+        self._parts = _Parts()
+        self._parser = HttpRequestParser(self._parts)
+        self._blank_lines = 0
+        self._restart()
+
+    def _restart(self) -> None:
+        self._scanned = 0
+        self._lines = 0
+        self._line_end = 0
+
+    def read(self, buffer: bytes) -> tuple[Head | None, bytes]:
+        """The head at the start of ``buffer``, None while it is incomplete, and the bytes to hold on to.
+
+        ``buffer`` grows from call to call: what was held last time and what came since. Raises ``Refused``.
+        """
+        while buffer.startswith(b"\r\n"):
+            buffer = buffer[2:]
+            self._blank_lines += 1
+            if self._blank_lines > MAX_BLANK_LINES:
+                self.seen = b""
+                raise Refused(400, "bad_request_line", "empty lines instead of a request")
+        end = self._scan(buffer)
+        if not end:
+            return None, buffer
+        head, rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
+        self.seen = head
+        judged = self._parse(head)
+        self._restart()
+        self._blank_lines = 0
+        return judged, rest
+
+    def request_line(self) -> tuple[str, bytes, str]:
+        """Method, target and version as far as they can be told, for the record of a refused request."""
+        line, whole, _ = self.seen.partition(b"\r\n")
+        parts = line.split(b" ")
+        if not whole or len(parts) != 3 or parts[0].translate(None, _METHOD_BYTES):
+            return "", b"", "1.1"
+        return parts[0].decode("ascii"), parts[1], "1.0" if parts[2] == b"HTTP/1.0" else "1.1"
+
+    def _scan(self, buffer: bytes) -> int:
+        """The end of the head, 0 while it is incomplete. Looks at no byte twice, however slowly they come."""
+        start = self._scanned
+        terminator = buffer.find(b"\r\n\r\n", max(start - 3, 0))
+        complete = terminator >= 0
+        # A CR at the end is no offence yet: its LF may be on the way.
+        end = terminator + 4 if complete else len(buffer) - buffer.endswith(b"\r")
+        fresh = buffer[start:end]
+        lines = fresh.count(b"\r\n")
+        if not self._line_end:
+            self._line_end = buffer.find(b"\r\n", start, end) + 2 if lines else 0
+        self._lines += lines
+        self._scanned = end
+        fold_from = max(start - 2, 0)
+        if (
+            len(fresh.translate(None, CONTROL_BYTES)) != len(fresh) - 2 * lines
+            or buffer.find(b"\r\n ", fold_from, end) >= 0
+            or buffer.find(b"\r\n\t", fold_from, end) >= 0
+            or self._lines - complete > self._policy.max_fields + 1
+            or (self._line_end - 2 if self._line_end else end) > self._max_line
+            or (self._line_end and end - self._line_end > self._policy.max_block)
+        ):
+            raise self._offence(buffer[:end])
+        self.seen = buffer
+        return end if complete else 0
+
+    def _offence(self, head: bytes) -> Refused:
+        """The first of the things that ``_scan`` found to be wrong, by position."""
+        found: list[tuple[int, int, str, str]] = []
+        line_length = head.find(b"\r\n")
+        if (line_length if line_length >= 0 else len(head)) > self._max_line:
+            found.append((self._max_line, 414, "request_line_too_long", f"more than {self._max_line} bytes"))
+        if bad := _BAD_BYTE.search(head):
+            found.append((bad.start(), 400, *_byte_offence(bad.group(), bad.start() < line_length or line_length < 0)))
+        if fold := _FOLD.search(head):
+            found.append((fold.end(), 400, "bad_field_value", "a header field is folded over several lines"))
+        block = self._policy.max_block
+        if line_length >= 0 and len(head) - line_length - 2 > block:
+            found.append((line_length + 2 + block, 431, "header_block_too_large", f"more than {block} bytes"))
+        fields = head.split(b"\r\n", self._policy.max_fields + 2)
+        if len(fields) > self._policy.max_fields + 2 and fields[-2]:
+            position = len(head) - len(fields[-1]) - 2
+            found.append((position, 431, "too_many_fields", f"more than {self._policy.max_fields} header fields"))
+        position, status, reason, detail = min(found)
+        self.seen = head[:position]
+        return Refused(status, reason, detail)
+
+    def _parse(self, head: bytes) -> Head:
+        parts, parser = self._parts, self._parser
+        parts.fields = []
+        parts.complete = False
+        try:
+            parser.feed_data(head)
+        except HttpParserUpgrade:
+            pass  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
+        except HttpParserError as error:
+            raise self._explain(head, error) from None
+        if not parts.complete:
+            raise self._explain(head, HttpParserError("the head is incomplete"))
+        method = parser.get_method()
+        target = parts.target
+        # Method, two spaces and `HTTP/n.n` fill the line, or llhttp was lenient (it skips further spaces).
+        if len(method) + len(target) + 10 != head.find(b"\r\n"):
+            raise Refused(400, "bad_request_line", "the request line is not `method target version`")
+        judged = self._judge(method, target, parser.get_http_version(), parts.fields)
+        if judged.fields.hop or judged.fields.content_length:
+            # llhttp now waits for a body, or has left HTTP; a new parser costs a third of a microsecond.
+            self._parser = HttpRequestParser(parts)
+        return judged
+
+    def _explain(self, head: bytes, error: HttpParserError) -> Refused:
+        """Why a head is refused that llhttp did not take: the rule of ours that it breaks, or llhttp's own words."""
+        line, _, block = head[:-4].partition(b"\r\n")
+        words = line.split(b" ")
+        version = _VERSION.fullmatch(words[-1])
+        if len(words) != 3 or version is None:
+            return Refused(400, "bad_request_line", "the request line is not `method target version`")
+        if not words[0] or words[0].translate(None, _METHOD_BYTES):
+            return Refused(400, "bad_method", "the method is not a token")
+        fields: Headers = []
+        for field in block.split(b"\r\n") if block else ():
+            name, colon, value = field.partition(b":")
+            if not colon:
+                return Refused(400, "bad_field_name", "a header line has no colon")
+            fields.append((name.lower(), value.strip(b" \t")))
+        try:
+            self._judge(words[0], words[1], version[1].decode("ascii"), fields)
+        except Refused as refused:
+            return refused
+        if isinstance(error, HttpParserInvalidMethodError):
+            return Refused(501, "unknown_method", "the method is not known to HTTP")
+        return Refused(400, "malformed", str(error))
+
+    def _judge(self, method: bytes, target: bytes, version: str, raw: Headers) -> Head:
+        if version not in {"1.1", "1.0"}:
+            raise Refused(505, "bad_version", "the version is not HTTP/1.0 or HTTP/1.1")
+        if method in {b"CONNECT", b"TRACE"}:
+            # 501 and not 405: no resource here has them, and 405 would owe an `Allow` (RFC 9110 9.1, 15.5.6).
+            raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
+        target, authority = _split_authority(method, target)
+        fields = request_fields(raw, self._policy, authority)
+        headers = fields.headers
+        if version == "1.0":
+            # RFC 9110 10.1.1: a 1.0 client cannot mean it. RFC 9112 3.2: it need not send a host either.
+            fields.expect_continue = False
+        elif not headers or headers[0][0] != b"host" or (authority is not None and not _has_host(raw)):
+            raise Refused(400, "bad_host", "HTTP/1.1 needs a host field")
+        if not fields.hop:
+            return Head(method.decode("ascii"), target, version, fields, False, version == "1.1")
+        chunked = _is_chunked(fields, version)
+        keep_alive = _take_connection(fields, version)
+        return Head(method.decode("ascii"), target, version, fields, chunked, keep_alive)
+
+
+def _byte_offence(byte: bytes, in_request_line: bool) -> tuple[str, str]:
+    if byte in b"\r\n":
+        return "bad_line_end", "a line ends in a bare CR or LF"
+    if in_request_line:
+        return "bad_request_line", "the request line contains a control character"
+    return "bad_field_value", "a header line contains a control character"
+
+
+def _has_host(raw: Headers) -> bool:
+    return any(name == b"host" for name, _ in raw)
+
+
+def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+    """RFC 9112 3.2: a target as (origin-form or ``*``, authority of an absolute-form)."""
+    if target.translate(None, TARGET_BYTES):
+        raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
+    if target[:1] == b"/":
+        return target, None
+    if target == b"*" and method == b"OPTIONS":
+        return target, None
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise Refused(400, "bad_target", "the request target is neither a path nor an http(s) URI")
+    # The scheme is dropped: whether the connection is secure is for the listener to know, not for the client to say.
+    slash = rest.find(b"/")
+    authority = rest[: slash if slash >= 0 else len(rest)].partition(b"?")[0]
+    path = rest[len(authority) :]
+    if not path:
+        path = b"*" if method == b"OPTIONS" else b"/"  # RFC 9112 3.2.4
+    elif path[:1] == b"?":
+        path = b"/" + path
+    return path, authority
+
+
+def _is_chunked(fields: RequestFields, version: str) -> bool:
+    """RFC 9112 6.1, without the parts that only ever helped to smuggle requests."""
+    codings = [value for name, value in fields.hop if name == b"transfer-encoding"]
+    if not codings:
+        return False
+    if fields.content_length is not None:
+        raise Refused(400, "length_and_coding", "content-length together with transfer-encoding")
+    if version == "1.0":
+        raise Refused(400, "coding_in_http_1_0", "transfer-encoding in HTTP/1.0")
+    if len(codings) != 1 or codings[0].lower() != b"chunked":
+        raise Refused(501, "unknown_coding", "the only transfer-encoding known is `chunked`, once")
+    return True
+
+
+def _take_connection(fields: RequestFields, version: str) -> bool:
+    """Act on ``Connection``: is the connection to persist? Fields that it names end here (RFC 9110 7.6.1)."""
+    options = {
+        option.strip(b" \t").lower()
+        for name, value in fields.hop
+        if name == b"connection"
+        for option in value.split(b",")
+    }
+    nominated = options - _NOT_NOMINATED
+    if nominated:
+        fields.headers[:] = [pair for pair in fields.headers if pair[0] not in nominated]
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)

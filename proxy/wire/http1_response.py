@@ -1,0 +1,141 @@
+"""The sending half of an HTTP/1.1 connection: one response after the other, framed.
+
+Where it stands: below ``http1.py``. It owns the output bytes and how far the current response has got; whether the
+connection goes on afterwards is the codec's decision. No error leaves it: a call that does not fit the stage does
+nothing, and a body that does not fit its ``content-length`` marks the response ``broken``, never the next one.
+
+Framing of the body (RFC 9112 6.3), in this order:
+
+=================================  ================================================
+HEAD, 204, 304                     none; data is dropped, no framing is invented
+``content-length`` given           as given; more than that is cut off
+complete with the head             ``content-length: 0``
+HTTP/1.1                           ``transfer-encoding: chunked``
+HTTP/1.0                           until the connection closes
+=================================  ================================================
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from http import HTTPStatus
+
+from proxy.asgi import Headers
+
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+
+
+class Stage(IntEnum):
+    """How far the response is. IDLE: no request is there to answer; AWAITED: no final head was sent yet."""
+
+    IDLE = 0
+    AWAITED = 1
+    BODY = 2
+    DONE = 3
+
+
+# Module constants: reading a member of an Enum class costs more than the comparison it is read for.
+IDLE, AWAITED, BODY, DONE = Stage
+
+_NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
+
+
+class ResponseWriter:
+    """Frames one response at a time. ``pending``: body bytes queued; ``broken``: the length promised was not kept."""
+
+    __slots__ = ("_framing", "_head_only", "_left", "_version", "broken", "output", "pending", "stage")
+
+    def __init__(self) -> None:
+        self.stage: Stage = IDLE
+        self.pending = 0
+        self.broken = False
+        self.output: list[bytes] = []
+        self._head_only = False
+        self._version = "1.1"
+        self._framing = _NONE
+        self._left = 0
+
+    def begin(self, method: str, version: str) -> None:
+        """A request arrived that the next response answers."""
+        self.stage = AWAITED
+        self._head_only = method == "HEAD"
+        self._version = version
+
+    def informational(self, status: int, headers: Headers) -> None:
+        """Queue a 1xx head; never to an HTTP/1.0 client (RFC 9110 15.2)."""
+        if self._version != "1.0":
+            self.output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
+            self.output += [b"%b: %b\r\n" % pair for pair in headers]
+            self.output.append(b"\r\n")
+
+    def head(self, status: int, headers: Headers, end_stream: bool, close: bool) -> bool:
+        """Queue the head and choose the framing. True: the connection ends with this response."""
+        if status == 204:
+            headers = [pair for pair in headers if pair[0] != b"content-length"]  # RFC 9110 8.6
+        output = self.output
+        output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
+        length = -1
+        for pair in headers:
+            if pair[0] == b"content-length":
+                length = int(pair[1])
+            output.append(b"%b: %b\r\n" % pair)
+        self._framing = _LENGTH
+        self._left = length
+        if self._head_only or status in {204, 304}:
+            self._framing = _NONE
+        elif length < 0 and end_stream:
+            self._left = 0
+            output.append(b"content-length: 0\r\n")
+        elif length < 0 and self._version == "1.1":
+            self._framing = _CHUNKED
+            output.append(b"transfer-encoding: chunked\r\n")
+        elif length < 0:
+            self._framing = _UNTIL_CLOSE
+            close = True
+        if close:
+            output.append(b"connection: close\r\n\r\n")
+        elif self._version == "1.0":
+            output.append(b"connection: keep-alive\r\n\r\n")
+        else:
+            output.append(b"\r\n")
+        self.stage = BODY
+        return close
+
+    def data(self, data: bytes) -> None:
+        """Queue a piece of body. Empty data writes nothing: an empty chunk would end the body."""
+        framing = self._framing
+        if framing == _NONE or not data:
+            return
+        if framing == _CHUNKED:
+            self.output += (b"%x\r\n" % len(data), data, b"\r\n")
+        else:
+            if framing == _LENGTH:
+                if len(data) > self._left:
+                    self.broken = True
+                    data = data[: self._left]
+                self._left -= len(data)
+            self.output.append(data)
+        self.pending += len(data)
+
+    def end(self, trailers: Headers) -> None:
+        """End the body; only the chunked framing has a place for trailers."""
+        if self._framing == _CHUNKED:
+            self.output.append(b"0\r\n")
+            self.output += [b"%b: %b\r\n" % pair for pair in trailers]
+            self.output.append(b"\r\n")
+        elif self._framing == _LENGTH and self._left:
+            self.broken = True
+        self.stage = DONE
+
+    def farewell(self, status: int) -> None:
+        """Answer a request whose framing broke before the application answered it: an empty error response."""
+        self.head(status, [], end_stream=True, close=True)
+        self.stage = DONE
+
+    def take(self) -> bytes:
+        """Everything queued, joined once."""
+        output = self.output
+        data = output[0] if len(output) == 1 else b"".join(output)
+        self.output = []
+        self.pending = 0
+        return data

@@ -1,0 +1,160 @@
+"""What the HTTP/2 codec asks of an engine: frames, HPACK, flow control and stream states, nothing of HTTP.
+
+Where it stands: between ``codec.py`` (requests, limits, policy) and the two engines, ``nghttp2.pyx`` and ``h2.py``.
+An engine reports every frame that matters as a small tuple, in wire order, so that the codec alone counts,
+judges and decides, and both engines lead to the same events. An engine never calls upward.
+
+Rules that both engines hold, whatever their library would do:
+
+* A HEADERS or DATA frame for a closed stream, or after the peer's END_STREAM, is a connection error STREAM_CLOSED
+  (RFC 9113 5.1), but ignored if this side had reset the stream: the peer could not know yet. Ignored DATA is
+  credited to the connection at once; padding too.
+* A second HEADERS without END_STREAM is a connection error (RFC 9113 8.1 asks for a stream error at least).
+* DATA beyond a window is a connection error FLOW_CONTROL_ERROR (RFC 9113 6.9.1 leaves the choice).
+* The number of concurrent streams is announced but not enforced here; the codec refuses streams.
+* Header fields are kept up to the limits and counted beyond them; a block of more than ``BOMB`` times the limit
+  ends the connection at once, because decoding on would be work for nothing.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from proxy.asgi import Headers
+
+FrameEvent = tuple[Any, ...]
+"""``(kind, …)`` with one of the kinds below; the fields that follow are given behind each."""
+
+HEAD: Final = 0  # stream, pseudo-header pairs, field pairs (both tuples), size of the list, end_stream
+DATA: Final = 1  # stream, bytes (never empty)
+END: Final = 2  # stream: END_STREAM on a DATA frame
+CLOSED: Final = 3  # stream: both sides have ended
+WINDOW: Final = 4  # a WINDOW_UPDATE frame
+CONTROL: Final = 5  # frame type: SETTINGS, PING, PRIORITY or a type unknown
+RESET: Final = 6  # stream, code: RST_STREAM received
+TRAILERS: Final = 7  # like HEAD, always with end_stream
+EMPTY: Final = 8  # a DATA frame without data and without END_STREAM on an open stream
+CONTINUATION: Final = 9  # a CONTINUATION frame
+STREAM_ERROR: Final = 10  # stream, code: the engine reset a stream because of a peer's frame
+GOAWAY: Final = 11  # code: GOAWAY received
+FAULT: Final = 12  # code, detail: the connection is at its end, GOAWAY is in the output; always the last
+
+SETTINGS_FRAME: Final = 4
+BOMB: Final = 2
+WINDOW_MAX: Final = 2**31 - 1
+
+NO_ERROR: Final = 0x0
+PROTOCOL_ERROR: Final = 0x1
+INTERNAL_ERROR: Final = 0x2
+FLOW_CONTROL_ERROR: Final = 0x3
+STREAM_CLOSED: Final = 0x5
+FRAME_SIZE_ERROR: Final = 0x6
+REFUSED_STREAM: Final = 0x7
+CANCEL: Final = 0x8
+COMPRESSION_ERROR: Final = 0x9
+ENHANCE_YOUR_CALM: Final = 0xB
+
+RESETS_REMEMBERED = 1024
+"""Streams reset by this side whose late frames are ignored; older ones have long been seen by the peer."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What one side announces and holds its peer to. Sizes in bytes."""
+
+    concurrent_streams: int
+    stream_window: int
+    header_fields: int
+    header_block: int
+
+    @property
+    def connection_window(self) -> int:
+        """Room for every stream's window: a stream that nobody reads can then never stop the others."""
+        return min(self.concurrent_streams * self.stream_window, WINDOW_MAX)
+
+    def announcement(self) -> bytes:
+        """The SETTINGS frame that opens the connection (RFC 9113 6.5)."""
+        payload = b"".join(
+            struct.pack(">HI", identifier, value)
+            for identifier, value in (
+                (0x3, self.concurrent_streams),
+                (0x4, self.stream_window),
+                (0x6, self.header_block),
+            )
+        )
+        return struct.pack(">HBBBL", 0, len(payload), SETTINGS_FRAME, 0, 0) + payload
+
+
+def goaway_frame(last_stream_id: int, code: int) -> bytes:
+    """A GOAWAY frame (RFC 9113 6.8) without debug data."""
+    return struct.pack(">HBBBLLL", 0, 8, 0x7, 0, 0, last_stream_id, code)
+
+
+class Engine(Protocol):
+    """One HTTP/2 connection below HTTP semantics. Calls for streams that are gone do nothing."""
+
+    @property
+    def open_block(self) -> int:
+        """The ordinal (from 1) of the header block being received, 0 between blocks."""
+
+    @property
+    def data_frames(self) -> int:
+        """DATA frames sent so far."""
+
+    def receive(self, data: bytes) -> list[FrameEvent]:
+        """Take bytes from the peer. Nothing more is read after a FAULT."""
+
+    def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
+        """Queue a response head; a second one is ignored."""
+
+    def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
+        """Queue a 1xx response head."""
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """Queue body behind a head; ignored before it and after the end."""
+
+    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
+        """End a response with a trailer section."""
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Queue RST_STREAM and drop what is queued for the stream."""
+
+    def consume(self, stream_id: int, size: int) -> None:
+        """Give back credit for ``size`` received bytes to the stream and the connection."""
+
+    def consume_connection(self, size: int) -> None:
+        """Give back credit to the connection alone: the stream needs none any more."""
+
+    def pending(self, stream_id: int) -> int:
+        """Body bytes queued that have not become frames yet."""
+
+    def local_ended(self, stream_id: int) -> bool:
+        """Has END_STREAM been sent, with the stream still open on the peer's side?"""
+
+    def write(self, frame: bytes) -> None:
+        """Put a whole frame into the output as it is, without the library's knowledge."""
+
+    def terminate(self, code: int) -> None:
+        """Put GOAWAY into the output; nothing but it will be sent or read from now on."""
+
+    def take_output(self) -> bytes:
+        """Take the bytes that the peer's windows allow."""
+
+    def take_closed(self) -> list[int]:
+        """Streams that ended on both sides while output was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFactory:
+    """An engine that can be had: its name and its library's version, for start-up line, status and metric."""
+
+    name: str
+    version: str
+    create: Callable[[EngineSettings], Engine]
+
+    def __call__(self, settings: EngineSettings) -> Engine:
+        """An engine for one connection, in the server's role."""
+        return self.create(settings)

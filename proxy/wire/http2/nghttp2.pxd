@@ -1,0 +1,149 @@
+# The part of libnghttp2's C interface (1.43 and newer) that the binding uses.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "nghttp2/nghttp2.h" nogil:
+    ctypedef struct nghttp2_session:
+        pass
+    ctypedef struct nghttp2_session_callbacks:
+        pass
+    ctypedef struct nghttp2_option:
+        pass
+    ctypedef struct nghttp2_rcbuf:
+        pass
+    ctypedef struct nghttp2_info:
+        const char *version_str
+    ctypedef struct nghttp2_vec:
+        uint8_t *base
+        size_t len
+    ctypedef struct nghttp2_frame_hd:
+        size_t length
+        int32_t stream_id
+        uint8_t type
+        uint8_t flags
+    ctypedef struct nghttp2_data:
+        nghttp2_frame_hd hd
+        size_t padlen
+    ctypedef struct nghttp2_headers:
+        nghttp2_frame_hd hd
+    ctypedef struct nghttp2_rst_stream:
+        uint32_t error_code
+    ctypedef struct nghttp2_goaway:
+        int32_t last_stream_id
+        uint32_t error_code
+    ctypedef union nghttp2_frame:
+        nghttp2_frame_hd hd
+        nghttp2_data data
+        nghttp2_rst_stream rst_stream
+        nghttp2_goaway goaway
+    ctypedef struct nghttp2_nv:
+        uint8_t *name
+        uint8_t *value
+        size_t namelen
+        size_t valuelen
+        uint8_t flags
+    ctypedef struct nghttp2_settings_entry:
+        int32_t settings_id
+        uint32_t value
+    ctypedef union nghttp2_data_source:
+        int fd
+        void *ptr
+    ctypedef ssize_t (*nghttp2_data_source_read_callback)(
+        nghttp2_session *, int32_t, uint8_t *, size_t, uint32_t *, nghttp2_data_source *, void *) noexcept
+    ctypedef struct nghttp2_data_provider:
+        nghttp2_data_source source
+        nghttp2_data_source_read_callback read_callback
+
+    enum:
+        NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_PRIORITY, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS
+        NGHTTP2_PING, NGHTTP2_GOAWAY, NGHTTP2_WINDOW_UPDATE, NGHTTP2_CONTINUATION
+        NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_END_STREAM
+        NGHTTP2_NV_FLAG_NONE, NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE
+        NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_COPY, NGHTTP2_DATA_FLAG_NO_END_STREAM
+        NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_CALLBACK_FAILURE, NGHTTP2_ERR_FLOW_CONTROL
+        NGHTTP2_ERR_NOMEM, NGHTTP2_ERR_FLOODED
+
+    nghttp2_info *nghttp2_version(int least_version)
+    const char *nghttp2_strerror(int lib_error_code)
+
+    void nghttp2_rcbuf_incref(nghttp2_rcbuf *)
+    void nghttp2_rcbuf_decref(nghttp2_rcbuf *)
+    nghttp2_vec nghttp2_rcbuf_get_buf(nghttp2_rcbuf *)
+
+    int nghttp2_option_new(nghttp2_option **)
+    void nghttp2_option_del(nghttp2_option *)
+    void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
+    void nghttp2_option_set_no_http_messaging(nghttp2_option *, int)
+    void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
+    void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
+    void nghttp2_option_set_max_send_header_block_length(nghttp2_option *, size_t)
+
+    ctypedef int (*on_hd)(nghttp2_session *, const nghttp2_frame_hd *, void *) noexcept
+    ctypedef int (*on_frame)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
+    ctypedef int (*on_frame_code)(nghttp2_session *, const nghttp2_frame *, int, void *) noexcept
+    ctypedef int (*on_field)(nghttp2_session *, const nghttp2_frame *, nghttp2_rcbuf *, nghttp2_rcbuf *,
+                             uint8_t, void *) noexcept
+    ctypedef int (*on_chunk)(nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t, void *) noexcept
+    ctypedef int (*on_close)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
+    ctypedef int (*on_send_data)(nghttp2_session *, nghttp2_frame *, const uint8_t *, size_t,
+                                 nghttp2_data_source *, void *) noexcept
+
+    int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
+    void nghttp2_session_callbacks_del(nghttp2_session_callbacks *)
+    void nghttp2_session_callbacks_set_on_begin_frame_callback(nghttp2_session_callbacks *, on_hd)
+    void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks *, on_frame)
+    void nghttp2_session_callbacks_set_on_header_callback2(nghttp2_session_callbacks *, on_field)
+    void nghttp2_session_callbacks_set_on_invalid_header_callback2(nghttp2_session_callbacks *, on_field)
+    void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks *, on_frame)
+    void nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(nghttp2_session_callbacks *, on_frame_code)
+    void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(nghttp2_session_callbacks *, on_chunk)
+    void nghttp2_session_callbacks_set_on_stream_close_callback(nghttp2_session_callbacks *, on_close)
+    void nghttp2_session_callbacks_set_on_frame_send_callback(nghttp2_session_callbacks *, on_frame)
+    void nghttp2_session_callbacks_set_on_frame_not_send_callback(nghttp2_session_callbacks *, on_frame_code)
+    void nghttp2_session_callbacks_set_send_data_callback(nghttp2_session_callbacks *, on_send_data)
+
+    int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *,
+                                    const nghttp2_option *)
+    void nghttp2_session_del(nghttp2_session *)
+    ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t)
+    ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **)
+    int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t, int32_t, int32_t)
+    int32_t nghttp2_session_get_stream_local_window_size(nghttp2_session *, int32_t)
+    int nghttp2_session_get_stream_remote_close(nghttp2_session *, int32_t)
+    int nghttp2_session_get_stream_local_close(nghttp2_session *, int32_t)
+    int nghttp2_session_consume(nghttp2_session *, int32_t, size_t)
+    int nghttp2_session_consume_connection(nghttp2_session *, size_t)
+    int nghttp2_session_resume_data(nghttp2_session *, int32_t)
+    int nghttp2_submit_settings(nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t)
+    int nghttp2_submit_response(nghttp2_session *, int32_t, const nghttp2_nv *, size_t, const nghttp2_data_provider *)
+    int32_t nghttp2_submit_headers(nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t,
+                                   void *)
+    int nghttp2_submit_trailer(nghttp2_session *, int32_t, const nghttp2_nv *, size_t)
+    int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t, int32_t, uint32_t)
+
+cdef extern from *:
+    """
+    /* Distributions carry these two back into older releases, so the version number does not tell: ask the linker. */
+    #if defined(__GNUC__) && !defined(__APPLE__)
+    extern void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t)
+        __attribute__((weak));
+    extern void nghttp2_option_set_max_continuations(nghttp2_option *, size_t) __attribute__((weak));
+    static void sidegate_leave_counting_to_us(nghttp2_option *option, size_t continuations) {
+        if (nghttp2_option_set_stream_reset_rate_limit)
+            nghttp2_option_set_stream_reset_rate_limit(option, UINT64_C(1) << 40, UINT64_C(1) << 40);
+        if (nghttp2_option_set_max_continuations)
+            nghttp2_option_set_max_continuations(option, continuations);
+    }
+    #else
+    static void sidegate_leave_counting_to_us(nghttp2_option *option, size_t continuations) {
+    #if NGHTTP2_VERSION_NUM >= 0x013900
+        nghttp2_option_set_stream_reset_rate_limit(option, UINT64_C(1) << 40, UINT64_C(1) << 40);
+    #endif
+    #if NGHTTP2_VERSION_NUM >= 0x013d00
+        nghttp2_option_set_max_continuations(option, continuations);
+    #endif
+    }
+    #endif
+    """
+    void sidegate_leave_counting_to_us(nghttp2_option *option, size_t continuations) nogil

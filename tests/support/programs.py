@@ -1,0 +1,28 @@
+"""Programs from outside that tests drive: found, or the test is skipped with the program's name."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def program(*names: str) -> str:
+    """The path of the first of ``names`` that is here, beside this Python or on PATH; else skip the test."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    for name in names:
+        found = shutil.which(name, path=places)
+        if found is not None:
+            return found
+    pytest.skip(f"{' or '.join(names)} is not installed")
+
+
+def output_of(*command: str, patience: float = 60.0) -> str:
+    """What the command prints; its error output and exit code are in the failure when it does not end with 0."""
+    result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)
+    assert result.returncode == 0, f"{command[0]} ended with {result.returncode}: {result.stderr.decode()}"
+    return result.stdout.decode()

@@ -1,0 +1,363 @@
+"""The supervisor's brain: the table of a child's states, the plan, and both together under random histories."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from proxy.supervisor.plan import (
+    END_TIME,
+    FAILED_START_GRACE,
+    Abort,
+    Action,
+    Backoff,
+    Close,
+    Drain,
+    Exit,
+    GiveUp,
+    Kill,
+    Listen,
+    Serve,
+    Sockets,
+    Spawn,
+    Stop,
+    Wait,
+    Wanted,
+    plan,
+)
+from proxy.supervisor.process import TRANSITIONS, Child, Event, ImpossibleEventError, State
+
+
+def a_child(serial: int, *events: Event, slot: int = 0, failures: int = 0, since: float = 0.0) -> Child:
+    """A child to which ``events`` happened at ``since``."""
+    child = Child(serial, slot, failures, since)
+    for event in events:
+        child = child.after(event, since)
+    return child
+
+
+READY = (Event.READY,)
+SERVING = (Event.READY, Event.SERVE)
+DRAINING = (*SERVING, Event.DRAIN)
+ENDING = (*DRAINING, Event.DRAINED)
+DEAD = (*SERVING, Event.EXITED)
+LISTENING = Wanted(processes=1, sockets=Sockets.LISTENING)
+
+
+# ---- states -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", State)
+@pytest.mark.parametrize("event", Event)
+def test_every_event_in_every_state_follows_the_table(state: State, event: Event) -> None:
+    child = replace(a_child(1), state=state)
+    target = TRANSITIONS[state].get(event)
+    if target is None:
+        with pytest.raises(ImpossibleEventError, match=f"{event.value} while {state.value}"):
+            child.after(event, 1.0)
+    else:
+        assert child.after(event, 1.0).state is target
+
+
+def test_no_transition_leads_back() -> None:
+    order = list(State)
+    for source, row in TRANSITIONS.items():
+        for target in row.values():
+            assert order.index(target) >= order.index(source)
+
+
+def test_every_living_state_can_die_and_none_ends_before_exit() -> None:
+    for state, row in TRANSITIONS.items():
+        if state is not State.DEAD:
+            assert row[Event.EXITED] is State.DEAD
+            assert [event for event, target in row.items() if target is State.DEAD] == [Event.EXITED]
+
+
+def test_a_child_keeps_when_it_served_and_when_it_first_left() -> None:
+    child = Child(1, 0, 0, 1.0).after(Event.READY, 2.0).after(Event.SERVE, 3.0)
+    assert (child.since, child.served, child.left) == (3.0, 3.0, None)
+    child = child.after(Event.DRAIN, 4.0).after(Event.DRAIN, 5.0).after(Event.EXITED, 6.0)
+    assert (child.since, child.served, child.left) == (6.0, 3.0, 4.0)
+
+
+# ---- first start ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("children", "actions"),
+    [
+        ([], [Spawn(0, 0), Spawn(1, 0), Wait(None)]),
+        ([a_child(1)], [Spawn(1, 0), Wait(60.0)]),
+        ([a_child(1, *READY), a_child(2, slot=1, since=5.0)], [Wait(65.0)]),
+        ([a_child(1, *READY), a_child(2, *READY, slot=1)], [Listen(), Wait(None)]),
+        ([a_child(1, *READY), a_child(2, slot=1, since=-60.0)], [Kill(2, "not ready within 60 s"), Wait(None)]),
+    ],
+)
+def test_first_start(children: list[Child], actions: list[Action]) -> None:
+    assert plan(Wanted(processes=2), children, 10.0 if children else 0.0) == actions
+
+
+def test_listening_children_are_told_to_serve() -> None:
+    wanted = Wanted(processes=2, sockets=Sockets.LISTENING)
+    children = [a_child(1, *READY), a_child(2, *READY, slot=1)]
+    assert plan(wanted, children, 1.0) == [Serve(1), Serve(2), Wait(None)]
+
+
+@pytest.mark.parametrize("events", [(Event.FAILED,), (Event.KILL,), (Event.EXITED,), (Event.READY, Event.EXITED)])
+def test_a_front_that_leaves_before_the_service_listens_ends_the_start(events: tuple[Event, ...]) -> None:
+    lost = replace(a_child(1, *events), exit_code=2)
+    other = a_child(2, slot=1)
+    wanted = Wanted(processes=2)
+    stop = Stop(0.0, FAILED_START_GRACE, 2)
+    assert plan(wanted, [lost, other], 0.0) == [GiveUp(stop), Wait(None)]
+
+    wanted = replace(wanted, stop=stop)
+    assert plan(wanted, [other], 0.0) == [Close(), Drain(2, FAILED_START_GRACE * 0.9), Wait(60.0)]
+
+
+def test_a_start_that_the_operator_interrupts_ends_with_his_code() -> None:
+    wanted = Wanted(processes=1, stop=Stop(0.0, 10.0, 0))
+    assert plan(wanted, [a_child(1, Event.EXITED)], 0.0) == [Close(), Exit(0)]
+
+
+# ---- replacement ------------------------------------------------------------------------------------------
+
+
+def test_a_front_that_served_long_enough_is_replaced_at_once() -> None:
+    child = replace(a_child(1, *DEAD, failures=5), served=0.0, left=10.0)
+    assert plan(LISTENING, [child], 10.0) == [Spawn(0, 0), Wait(None)]
+
+
+@pytest.mark.parametrize(("failures", "delay"), [(0, 0.5), (1, 1.0), (2, 2.0), (5, 16.0), (6, 30.0), (5000, 30.0)])
+def test_short_lives_back_off_exponentially_up_to_the_cap(failures: int, delay: float) -> None:
+    child = a_child(1, *DEAD, failures=failures)
+    assert plan(LISTENING, [child], delay - 0.01) == [Wait(delay)]
+    assert plan(LISTENING, [child], delay) == [Spawn(0, failures + 1), Wait(None)]
+
+
+def test_a_slow_start_is_no_stable_life() -> None:
+    child = Child(1, 0, 0, 0.0).after(Event.FAILED, 50.0).after(Event.EXITED, 50.0)
+    assert plan(LISTENING, [child], 50.0) == [Wait(50.5)]
+
+
+def test_the_other_slots_go_on_while_one_backs_off() -> None:
+    wanted = Wanted(processes=2, sockets=Sockets.LISTENING)
+    children = [a_child(1, *SERVING), a_child(2, *DEAD, slot=1)]
+    assert plan(wanted, children, 0.1) == [Wait(0.5)]
+
+
+def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
+    child = replace(a_child(1, *DRAINING), served=-20.0)
+    assert plan(LISTENING, [child], 0.0) == [Spawn(0, 0), Wait(30.0)]
+    assert plan(LISTENING, [child, a_child(2, *SERVING)], 0.0) == [Wait(30.0)]
+
+
+# ---- time limits ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("child", "at", "action"),
+    [
+        (a_child(1), 60.0, Kill(1, "not ready within 60 s")),
+        (a_child(1, *DRAINING), 30.0, Abort(1)),
+        (a_child(1, *ENDING), END_TIME, Kill(1, "still there 2 s after its last word")),
+    ],
+)
+def test_no_child_stays_in_a_passing_state_for_ever(child: Child, at: float, action: Action) -> None:
+    successor = a_child(2, *SERVING)
+    children = [child, successor] if child.left is not None else [child]
+    assert plan(LISTENING, children, at - 0.1) == [Wait(at)]
+    assert plan(LISTENING, children, at) == [action, Wait(None)]
+
+
+def test_a_killed_child_is_waited_for() -> None:
+    killed = a_child(1, *SERVING, Event.KILL)
+    assert plan(LISTENING, [killed, a_child(2, *SERVING)], 1e6) == [Wait(None)]
+
+
+# ---- stop -------------------------------------------------------------------------------------------------
+
+
+def test_until_the_drain_begins_fronts_serve_and_are_replaced() -> None:
+    wanted = replace(LISTENING, stop=Stop(drain_at=5.0, kill_at=30.0, exit_code=0))
+    assert plan(wanted, [a_child(1, *SERVING)], 4.0) == [Wait(5.0)]
+    assert plan(wanted, [a_child(1, *DEAD)], 4.0) == [Spawn(0, 1), Wait(5.0)]
+
+
+def test_the_drain_closes_the_sockets_first_and_leaves_the_front_a_margin() -> None:
+    wanted = replace(LISTENING, stop=Stop(drain_at=5.0, kill_at=30.0, exit_code=0))
+    children = [a_child(1, *SERVING)]
+    assert plan(wanted, children, 5.0) == [Close(), Drain(1, 24.0), Wait(None)]
+    wanted = replace(wanted, sockets=Sockets.CLOSED)
+    assert plan(wanted, children, 29.0) == [Drain(1, 0.9), Wait(None)]
+
+
+def test_a_drain_ends_at_the_services_deadline_not_at_its_own() -> None:
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=Stop(drain_at=0.0, kill_at=7.0, exit_code=0))
+    children = [a_child(1, *DRAINING, since=1.0)]
+    assert plan(wanted, children, 6.0) == [Wait(7.0)]
+    assert plan(wanted, children, 7.0) == [Abort(1), Wait(None)]
+
+
+def test_nothing_is_spawned_after_the_drain_and_the_last_death_is_the_exit() -> None:
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=Stop(drain_at=0.0, kill_at=7.0, exit_code=130))
+    assert plan(wanted, [a_child(1, *DEAD), a_child(2, *ENDING, slot=1)], 1.0) == [Wait(END_TIME)]
+    assert plan(wanted, [a_child(1, *DEAD)], 1.0) == [Exit(130)]
+
+
+# ---- random histories -------------------------------------------------------------------------------------
+
+PROCESSES = 3
+
+
+class Supervised(RuleBasedStateMachine):
+    """The plan drives imaginary children, which say and suffer what they like.
+
+    Held: one child per slot that has not left; back-off between two spawns of a slot; no spawn and no serving
+    before the sockets listen or after they close; whatever happened, quiet children converge.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+        self.children: dict[int, Child] = {}
+        self.wanted = Wanted(processes=PROCESSES)
+        self.exit_code: int | None = None
+        self.due: float | None = None
+        self.spawned = 0
+
+    @initialize()
+    def begin(self) -> None:
+        self.carry_out()
+
+    def carry_out(self) -> None:
+        """Ask and act until only a wait is left: what the supervisor's loop does."""
+        for _ in range(50):
+            actions = plan(self.wanted, list(self.children.values()), self.now)
+            *orders, last = actions
+            for order in orders:
+                self.act(order)
+            if isinstance(last, Exit):
+                self.exit_code = last.code
+                assert not self.alive()
+                return
+            assert isinstance(last, Wait)
+            self.due = last.until
+            if not orders:
+                assert last.until is None or last.until > self.now, "a wait for the past is a tight loop"
+                return
+        raise AssertionError("the plan does not come to rest")
+
+    def act(self, order: Action) -> None:
+        match order:
+            case Spawn(slot, failures):
+                self.spawn(slot, failures)
+            case Listen():
+                assert self.wanted.sockets is Sockets.BOUND
+                self.wanted = replace(self.wanted, sockets=Sockets.LISTENING)
+            case GiveUp(stop):
+                assert self.wanted.sockets is Sockets.BOUND
+                self.wanted = replace(self.wanted, stop=stop)
+            case Close():
+                self.wanted = replace(self.wanted, sockets=Sockets.CLOSED)
+            case Serve(serial):
+                assert self.wanted.sockets is Sockets.LISTENING
+                self.happen(serial, Event.SERVE)
+            case Drain(serial, seconds):
+                assert seconds >= 0
+                self.happen(serial, Event.DRAIN)
+            case Abort(serial):
+                self.happen(serial, Event.ABORT)
+            case Kill(serial):
+                self.happen(serial, Event.KILL)
+
+    def spawn(self, slot: int, failures: int) -> None:
+        before = [child for child in self.children.values() if child.slot == slot]
+        assert self.wanted.sockets is not Sockets.CLOSED
+        if before:
+            last = before[-1]
+            assert last.left is not None
+            stable = last.served is not None and last.left - last.served >= self.wanted.backoff.stable
+            assert failures == (0 if stable else last.failures + 1)
+            assert stable or self.now - last.left >= self.wanted.backoff.initial
+        self.children = {k: c for k, c in self.children.items() if c.slot != slot or c.state is not State.DEAD}
+        self.spawned += 1
+        self.children[self.spawned] = Child(self.spawned, slot, failures, self.now)
+
+    def happen(self, serial: int, event: Event) -> None:
+        self.children[serial] = self.children[serial].after(event, self.now)
+
+    def alive(self) -> list[Child]:
+        return [child for child in self.children.values() if child.state is not State.DEAD]
+
+    @precondition(lambda self: self.exit_code is None and self.alive())
+    @rule(data=st.data(), event=st.sampled_from([Event.READY, Event.FAILED, Event.DRAIN, Event.DRAINED, Event.EXITED]))
+    def child_speaks_or_dies(self, data: st.DataObject, event: Event) -> None:
+        child = data.draw(st.sampled_from(self.alive()))
+        if event in TRANSITIONS[child.state]:
+            self.happen(child.serial, event)
+            self.carry_out()
+
+    @rule(seconds=st.floats(0.01, 100.0))
+    def time_passes(self, seconds: float) -> None:
+        self.now += seconds
+        if self.exit_code is None:
+            self.carry_out()
+
+    @precondition(lambda self: self.exit_code is None and self.wanted.stop is None)
+    @rule(delay=st.sampled_from([0.0, 5.0]))
+    def operator_stops(self, delay: float) -> None:
+        delay = delay if self.wanted.sockets is Sockets.LISTENING else 0.0
+        self.wanted = replace(self.wanted, stop=Stop(self.now + delay, self.now + 30.0, 0))
+        self.carry_out()
+
+    @precondition(lambda self: self.exit_code is None and self.wanted.stop is not None)
+    @rule()
+    def operator_stops_again(self) -> None:
+        self.wanted = replace(self.wanted, stop=Stop(self.now, self.now, 130))
+        self.carry_out()
+
+    @invariant()
+    def one_child_holds_a_slot(self) -> None:
+        holding = [child.slot for child in self.children.values() if child.left is None]
+        assert len(holding) == len(set(holding))
+        assert set(holding) <= set(range(PROCESSES))
+
+    def teardown(self) -> None:
+        """From here every child behaves: it starts, ends when told to, and dies when killed."""
+        for _ in range(200):
+            if self.exit_code is not None or self.at_rest():
+                return
+            for child in self.alive():
+                if child.state is State.STARTING:
+                    self.happen(child.serial, Event.READY)
+                elif child.state is State.DRAINING:
+                    self.happen(child.serial, Event.DRAINED)
+                elif child.left is not None:
+                    self.happen(child.serial, Event.EXITED)
+            if self.due is not None:
+                self.now = max(self.now, self.due)
+            self.carry_out()
+        raise AssertionError("does not converge")
+
+    def at_rest(self) -> bool:
+        serving = [child for child in self.alive() if child.state is State.SERVING]
+        return self.wanted.stop is None and len(serving) == len(self.alive()) == PROCESSES
+
+
+Supervised.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+TestSupervised = Supervised.TestCase
+
+
+def test_the_default_backoff_never_spins() -> None:
+    backoff = Backoff()
+    at, failures = 0.0, 0
+    for _ in range(20):
+        after, failures = backoff.after(None, at, failures)
+        assert after - at >= backoff.initial
+        at = after
+    assert at >= 10 * backoff.cap
