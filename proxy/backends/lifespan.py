@@ -68,7 +68,8 @@ class Lifespan:
         assert self._task is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._inbox.put_nowait({"type": f"lifespan.{phase}"})
-        await asyncio.wait([self._answer, self._task], return_when=asyncio.FIRST_COMPLETED)
+        waiting: list[asyncio.Future[Any]] = [self._answer, self._task]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return self._answer.result() if self._answer.done() else None
 
     async def _run(self) -> None:

@@ -24,7 +24,7 @@ class LoadError(SidegateError):
 
 
 def load_app(reference: str, directory: str | None) -> App:
-    """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (else the current one) first on sys.path."""
+    """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path."""
     folder = os.path.abspath(directory or ".")
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -62,13 +62,8 @@ def _call_factory(factory: Any, reference: str) -> Any:
 
 def _own_traceback(error: BaseException) -> str:
     """The error with its traceback, without the frames of this file and of the import system."""
-    frames = [
-        frame
-        for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename != __file__ and not frame.filename.startswith("<frozen importlib")
-    ]
-    if os.path.basename(os.path.dirname(frames[0].filename)) == "importlib" if frames else False:
-        frames = frames[1:]
+    ours = (__file__, importlib.__file__, "<frozen importlib")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
     lines = "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)])
     return f"{type(error).__name__}: {error}\n{lines}".rstrip()
 

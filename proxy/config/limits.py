@@ -67,7 +67,7 @@ class Limits(Model):
         default=8,
         ge=0,
         le=1000,
-        description="CONTINUATION frames of one header block (CONTINUATION flood). nghttp2: 8; haproxy: 32Ki in all.",
+        description="CONTINUATION frames of one header block (CONTINUATION flood). nghttp2: 8.",
     )
     control_frames: Integer = Field(
         default=1000,
@@ -86,7 +86,7 @@ class Limits(Model):
         default=10.0,
         ge=0.001,
         le=600,
-        description="From accept to the end of the TLS handshake. Envoy advises 15s; Go: 10s.",
+        description="From accept to the end of the TLS handshake. nginx: 60s.",
     )
     http2_preface: Duration = Field(
         default=10.0, ge=0.001, le=600, description="From the start of an HTTP/2 connection to its preface. Go: 10s."

@@ -22,7 +22,7 @@ from proxy.config import checks
 from proxy.config.backends import Backend
 from proxy.config.checks import Path, path_text
 from proxy.config.listeners import Listener
-from proxy.config.messages import Finding, explain
+from proxy.config.messages import Finding, counts, explain
 from proxy.config.model import Model
 from proxy.config.routes import Route
 from proxy.config.schema import Config, Settings
@@ -138,9 +138,8 @@ class _Validation:
         try:
             return self._parse(Config, self._root), []
         except ValidationError as error:
-            # An error without a place is Config's comparison of its parts; _compared repeats it with places.
-            errors = [one for one in error.errors(include_url=False) if one["loc"]]
-            return None, [explain(one, self._root) for one in errors]
+            errors = error.errors(include_url=False)
+            return None, [explain(one, self._root) for one in errors if counts(one, self._root)]
 
     def _parse(self, model: type[M], value: Any) -> M:
         # JSON mode is the file mode of the models: there, a number without a unit is no duration.

@@ -41,6 +41,17 @@ _BOUNDS = {
 }
 
 
+def counts(error: ErrorDetails, root: Any) -> bool:
+    """Whether ``error`` is a mistake of its own.
+
+    A list whose entries are all wrong is "too short" for pydantic too. And an error without a place is Config's
+    comparison of its parts, which the loader repeats with places.
+    """
+    if error["type"] == "too_short":
+        return bool(value_at(root, error["loc"]) == [])
+    return bool(error["loc"])
+
+
 def explain(error: ErrorDetails, root: Any) -> Finding:
     """The sentence for one error of ``ValidationError.errors()``; ``root`` is the whole file as plain values."""
     path: Path = error["loc"]
@@ -55,7 +66,8 @@ def explain(error: ErrorDetails, root: Any) -> Finding:
         return Finding(path, f"must be {_EXPECTED[kind]}, not {describe(error['input'], kind)}")
     if kind in _BOUNDS:
         key, words = _BOUNDS[kind]
-        return Finding(path, f"must be {words} {_bound(context[key], value_at(root, path))}")
+        written = value_at(root, path)
+        return Finding(path, f"must be {words} {_bound(context[key], written)}, not {written}")
     if kind == "too_short":
         return Finding(path, "must have at least one entry")
     if kind == "literal_error":

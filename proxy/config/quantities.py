@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
 
@@ -74,11 +74,21 @@ def _read_size(value: object) -> object:
     return value
 
 
+DURATION_SCHEMA: dict[str, Any] = {
+    "type": "string",
+    "pattern": f"^{_DURATION.pattern}$",
+    "examples": ["30s", "1m30s", "500ms"],
+}
+SIZE_SCHEMA: dict[str, Any] = {
+    "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}],
+    "examples": [1024, "8Ki", "16Mi"],
+}
+
 Duration = Annotated[
     float,
     BeforeValidator(_read_duration),
     PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema({"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["30s", "1m30s", "500ms"]}),
+    WithJsonSchema(DURATION_SCHEMA),
 ]
 """Seconds as float; ``30s``, ``1m30s``, ``500ms`` in a file."""
 
@@ -86,11 +96,6 @@ Size = Annotated[
     int,
     BeforeValidator(_read_size),
     PlainSerializer(format_size, return_type=int | str, when_used="json"),
-    WithJsonSchema(
-        {
-            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": f"^{_SIZE.pattern}$"}],
-            "examples": ["8Ki", "16Mi"],
-        }
-    ),
+    WithJsonSchema(SIZE_SCHEMA),
 ]
 """Bytes as int; ``8Ki``, ``16Mi`` or a plain number in a file."""

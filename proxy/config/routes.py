@@ -94,7 +94,9 @@ class Route(Model):
         default=(), description="Hosts it is for, `*.example.com` for any leading labels; none: every host."
     )
     matches: tuple[Match, ...] = Field(
-        default=(Match(),), min_length=1, description="Any of them is enough. Short form: `path` for one PathPrefix."
+        default=(Match(),),
+        min_length=1,
+        description="Any of them is enough; none: every path. Short form: `path` for one PathPrefix.",
     )
     backend_refs: tuple[BackendRef, ...] = Field(
         min_length=1, description="Who answers, by weight. Short form: `backend` with one name."

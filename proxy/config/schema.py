@@ -89,8 +89,29 @@ Processes = Annotated[
 ]
 
 
+def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    return tuple(
+        route if route.name else route.model_copy(update={"name": checks.route_name(route, place)})
+        for place, route in enumerate(routes)
+    )
+
+
+class Entries(Model):
+    """Who connects where, and who answers."""
+
+    listeners: tuple[Listener, ...] = Field(min_length=1, description="Where clients connect.")
+    backends: dict[Annotated[str, AfterValidator(values.name)], Backend] = Field(
+        default={}, description="Who answers, by name."
+    )
+    routes: Annotated[tuple[Route, ...], AfterValidator(_named)] = Field(
+        min_length=1,
+        description="Which backend a request goes to. The most specific wins, as in the Gateway API: exact host, "
+        "then wildcard, Exact path, longest PathPrefix, method, number of headers, of query parameters, then order.",
+    )
+
+
 class Settings(Model):
-    """What stands beside listeners, backends and routes."""
+    """What stands beside listeners, backends and routes; a model of its own, so that it can be valid by itself."""
 
     admin: Annotated[Admin | None, BeforeValidator(lambda data: None if data is False else data)] = Field(
         default=None, description="The admin server; `false` or absent: none."
@@ -120,25 +141,8 @@ class Settings(Model):
     )
 
 
-def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
-    return tuple(
-        route if route.name else route.model_copy(update={"name": checks.route_name(route, place)})
-        for place, route in enumerate(routes)
-    )
-
-
-class Config(Settings):
+class Config(Settings, Entries):
     """A whole configuration."""
-
-    listeners: tuple[Listener, ...] = Field(min_length=1, description="Where clients connect.")
-    backends: dict[Annotated[str, AfterValidator(values.name)], Backend] = Field(
-        default={}, description="Who answers, by name."
-    )
-    routes: Annotated[tuple[Route, ...], AfterValidator(_named)] = Field(
-        min_length=1,
-        description="Which backend a request goes to. The most specific wins, as in the Gateway API: exact host, "
-        "then wildcard, Exact path, longest PathPrefix, method, number of headers, of query parameters, then order.",
-    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Config:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -37,6 +37,11 @@ def fields(model: type[Model]) -> dict[str, FieldInfo]:
     return {info.alias or name: info for name, info in model.model_fields.items()}
 
 
+def is_model(annotation: Any) -> TypeGuard[type[Model]]:
+    """Whether ``annotation`` is one of our models."""
+    return isinstance(annotation, type) and issubclass(annotation, Model)
+
+
 def model_at(path: Path) -> type[Model] | None:
     """The model whose keys stand at ``path``; None where there is none."""
     here: Any = Config
@@ -46,12 +51,12 @@ def model_at(path: Path) -> type[Model] | None:
             here = get_args(here)[0]
         elif get_origin(here) is dict:
             here = get_args(here)[1]
-        elif isinstance(here, type) and issubclass(here, Model) and part in fields(here):
+        elif is_model(here) and part in fields(here):
             here = fields(here)[str(part)].annotation
         else:
             return None
     here = bare(here)
-    return here if isinstance(here, type) and issubclass(here, Model) else None
+    return here if is_model(here) else None
 
 
 def short_forms_at(path: Path) -> dict[str, tuple[str | int, ...]]:

@@ -9,8 +9,6 @@ import yaml
 from proxy.config import yaml_tree
 from proxy.config.schema import Config
 
-_FIRST = ("listeners", "backends", "routes")
-
 
 class _Dumper(yaml.SafeDumper):
     """Quotes what either YAML 1.1 or our reader (YAML 1.2) would not read back as text."""
@@ -32,8 +30,7 @@ def to_yaml(config: Config) -> str:
         _shorten_listener(listener)
     for route in data["routes"]:
         _shorten_route(route)
-    ordered = {key: data[key] for key in (*_FIRST, *(data.keys() - set(_FIRST))) if key in data}
-    return yaml.dump(_escaped(ordered), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(_escaped(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def _shorten_listener(listener: dict[str, Any]) -> None:
@@ -45,11 +42,9 @@ def _shorten_route(route: dict[str, Any]) -> None:
     for match in route.get("matches", ()):
         if match.get("path", {}).keys() == {"value"}:
             match["path"] = match["path"]["value"]
-    if len(route.get("matches", ())) == 1 and route["matches"][0].keys() == {"path"}:
-        (match,) = route.pop("matches")
-        route["path" if isinstance(match["path"], str) else "matches"] = (
-            match["path"] if isinstance(match["path"], str) else [match]
-        )
+    matches = route.get("matches", [])
+    if len(matches) == 1 and matches[0].keys() == {"path"} and isinstance(matches[0]["path"], str):
+        route["path"] = route.pop("matches")[0]["path"]
     if len(route["backendRefs"]) == 1 and route["backendRefs"][0].keys() == {"name"}:
         route["backend"] = route.pop("backendRefs")[0]["name"]
 

@@ -139,7 +139,7 @@ def _compose(text: str) -> Node | None:
     try:
         return _Composer(yaml.parse(text, Loader=_LOADER)).document()
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
+        mark: Any = error.problem_mark
         context = f" ({error.context})" if error.context else ""
         hint = _hint(text.splitlines()[mark.line : mark.line + 1])
         raise YamlError(_position(mark), f"not valid YAML: {error.problem}{context}{hint}") from None

@@ -33,7 +33,7 @@ from proxy.server.service import LOW_WATER, Service
 from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.http1 import Http1Codec
 from proxy.wire.http2.codec import Http2Codec
-from proxy.wire.sniff import Sniffed, sniff
+from proxy.wire.sniff import sniff
 
 if TYPE_CHECKING:
     from proxy.server.files import OpenFile
@@ -148,10 +148,10 @@ class Connection(asyncio.Protocol):
     def _sniff(self, data: bytes) -> bytes:
         """Tell the protocol by the first bytes; what was read so far once it is known, else nothing."""
         self._first_bytes += data
-        sniffed = sniff(self._first_bytes)
-        if sniffed is Sniffed.UNDECIDED:
+        version = sniff(self._first_bytes)
+        if version is None:
             return b""
-        self._choose_codec("h2" if sniffed is Sniffed.HTTP2 else "http/1.1")
+        self._choose_codec("h2" if version == "2" else "http/1.1")
         data, self._first_bytes = self._first_bytes, b""
         return data
 

@@ -210,8 +210,7 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """ASGI ``send``: returns once the message is queued and the queue is below its high-water mark."""
-        if self.receiving is Receiving.GONE:
-            raise ClientDisconnected("the client is gone")
+        self._check_present()
         kind = message["type"]
         if kind == "http.response.body":
             self._body(message.get("body", b""), message.get("more_body", False))
@@ -222,8 +221,11 @@ class Exchange:
             await self._send_extension(kind, message)
         if self._codec.pending(self.stream_id) > HIGH_WATER:
             await self._connection.drained(self.stream_id)
-            if self.receiving is Receiving.GONE:
-                raise ClientDisconnected("the client is gone")
+            self._check_present()
+
+    def _check_present(self) -> None:
+        if self.receiving is Receiving.GONE:
+            raise ClientDisconnected("the client is gone")
 
     async def _send_extension(self, kind: str, message: Message) -> None:
         if kind == "http.response.trailers":

@@ -98,13 +98,18 @@ def _shrunk() -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "content_length_mismatch", "the file became shorter while it was sent")
 
 
+def _set(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _writable(sock: socket.socket) -> None:
     """Wait on a duplicate: event loops refuse a second interest in a descriptor that a transport watches."""
     loop = asyncio.get_running_loop()
     ready = loop.create_future()
     duplicate = os.dup(sock.fileno())
     try:
-        loop.add_writer(duplicate, lambda: ready.done() or ready.set_result(None))
+        loop.add_writer(duplicate, _set, ready)
         await ready
     finally:
         loop.remove_writer(duplicate)

@@ -13,6 +13,7 @@ from proxy.server.peer import Peer
 from proxy.wire.events import RequestHead
 from proxy.wire.target import split_target
 
+
 def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     """A fresh scope. ``state`` and ``root_path`` are the backend's to fill in."""
     target = split_target(head.target)

@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,20 +19,26 @@ from typing import Any
 from proxy.config.schema import Config
 from proxy.control import Channel, Message
 from proxy.observe.cells import Area
-from proxy.supervisor.process import Child, Event
+from proxy.supervisor.process import Child
 
 ROOT = str(Path(__file__).parent.parent.parent)
 
 
 class Front:
-    """A front that was spawned. ``child`` is its state; ``area`` holds its counters, also after its death."""
+    """A front that was spawned and is not reaped yet.
+
+    ``facts`` and ``statistics`` are what it said about itself. ``cause`` says in one word why it ends, if that
+    is known better than its exit status will tell.
+    """
 
     def __init__(self, child: Child, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
-        """Start the process.
+        """Start the process; ``area`` is for its counters.
 
         :raises OSError: the system has no room for another process.
         """
-        self.child = child
+        self.serial = child.serial
+        self.slot = child.slot
+        self.started = time.time()
         self.area = area
         self.facts: Mapping[str, Any] = {}
         self.statistics: Mapping[str, Any] = {}
@@ -46,9 +53,10 @@ class Front:
                 self._socket.close()
                 raise
 
-    def open(self, config: Config, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
-        """Begin to talk: send the configuration; from now on ``on_message`` and ``on_gone`` are called."""
-        self._channel = Channel(self._socket, on_message, on_gone)
+    def open(self, config: Config, on_message: Callable[[Message], None]) -> None:
+        """Begin to talk: send the configuration; from now on ``on_message`` is called."""
+        # The end of the stream says no more than the death that follows it.
+        self._channel = Channel(self._socket, on_message, on_gone=lambda: None)
         self._channel.send(
             "config",
             config=config.model_dump_json(by_alias=True),
@@ -57,24 +65,17 @@ class Front:
             supervisor=os.getpid(),
         )
 
-    def happened(self, event: Event, now: float) -> None:
-        """Apply ``event`` to the child's state.
-
-        :raises ImpossibleEventError: the table does not allow it.
-        """
-        self.child = self.child.after(event, now)
-
     def send(self, kind: str, **fields: Any) -> None:
         """Send one message; a child that is gone gets none."""
         self._channel.send(kind, **fields)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal. The pid cannot belong to anybody else before ``reaped``."""
+        """Send a signal. """
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
-    def reaped(self) -> None:
-        """The process is gone: take its last words, then let go of the socket pair."""
+    def take_last_words(self) -> None:
+        """The process was reaped: take the messages it left behind, then let go of the socket pair."""
         self._channel.read_available()
         self._channel.close()
         self._socket.close()

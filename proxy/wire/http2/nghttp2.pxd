@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
-cdef extern from "nghttp2/nghttp2.h" nogil:
+cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_session:
         pass
     ctypedef struct nghttp2_session_callbacks:
@@ -26,14 +26,18 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
         size_t padlen
     ctypedef struct nghttp2_headers:
         nghttp2_frame_hd hd
+        int cat
     ctypedef struct nghttp2_rst_stream:
         uint32_t error_code
     ctypedef struct nghttp2_goaway:
         int32_t last_stream_id
         uint32_t error_code
+        uint8_t *opaque_data
+        size_t opaque_data_len
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
         nghttp2_data data
+        nghttp2_headers headers
         nghttp2_rst_stream rst_stream
         nghttp2_goaway goaway
     ctypedef struct nghttp2_nv:
@@ -56,13 +60,13 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
 
     enum:
         NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_PRIORITY, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS
-        NGHTTP2_PING, NGHTTP2_GOAWAY, NGHTTP2_WINDOW_UPDATE, NGHTTP2_CONTINUATION
+        NGHTTP2_PUSH_PROMISE, NGHTTP2_PING, NGHTTP2_GOAWAY, NGHTTP2_WINDOW_UPDATE, NGHTTP2_CONTINUATION
         NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_END_STREAM
         NGHTTP2_NV_FLAG_NONE, NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE
         NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_COPY, NGHTTP2_DATA_FLAG_NO_END_STREAM
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_CALLBACK_FAILURE, NGHTTP2_ERR_FLOW_CONTROL
-        NGHTTP2_ERR_NOMEM, NGHTTP2_ERR_FLOODED
+        NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_BAD_CLIENT_MAGIC, NGHTTP2_HCAT_REQUEST
 
     nghttp2_info *nghttp2_version(int least_version)
     const char *nghttp2_strerror(int lib_error_code)
@@ -124,6 +128,7 @@ cdef extern from "nghttp2/nghttp2.h" nogil:
 
 cdef extern from *:
     """
+    #include <nghttp2/nghttp2.h>
     /* Distributions carry these two back into older releases, so the version number does not tell: ask the linker. */
     #if defined(__GNUC__) && !defined(__APPLE__)
     extern void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t)
@@ -146,4 +151,4 @@ cdef extern from *:
     }
     #endif
     """
-    void sidegate_leave_counting_to_us(nghttp2_option *option, size_t continuations) nogil
+    void sidegate_leave_counting_to_us(nghttp2_option *option, size_t continuations)

@@ -1,0 +1,701 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
+"""The nghttp2 engine: a binding of the C library to the interface in ``engine.py``.
+
+Where it stands: below ``codec.py``, beside ``h2.py``. It owns one ``nghttp2_session``, the output buffer and what is
+queued for each stream. It never judges HTTP: nghttp2's own messaging rules are off, because the codec's are stricter
+and must be the same for both engines; nghttp2 keeps framing, HPACK, stream states and flow control.
+
+How it works. ``receive`` runs nghttp2 over the input; C callbacks append frame events to a list. nghttp2 never runs
+inside itself: callbacks only submit, and only ``receive`` and ``drain`` enter the session. An exception in a callback
+is kept, stops nghttp2 (``NGHTTP2_ERR_CALLBACK_FAILURE``) and is raised where Python called.
+
+How it stays cheap. A header field that sits in an HPACK table arrives as the same two reference-counted buffers every
+time, so a small cache from buffer addresses to Python tuples (holding a reference, so that no address is used twice)
+makes most fields one list append. Body bytes are copied once, from the application's bytes into the output.
+
+Errors that leave it: ``MemoryError`` alone; everything a peer does is a frame event.
+"""
+
+from collections import deque
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from proxy.wire.http2 import engine as _engine
+from proxy.wire.http2.engine import goaway_frame
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    PyObject *PyBytes_New "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    char *PyBytes_At "PyBytes_AS_STRING"(PyObject *)
+
+cdef int HEAD = _engine.HEAD, DATA = _engine.DATA, TRAILERS = _engine.TRAILERS, END = _engine.END
+cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.STREAM_ERROR
+cdef int GOAWAY = _engine.GOAWAY, FAULT = _engine.FAULT
+cdef int BOMB = _engine.BOMB, RESETS_REMEMBERED = _engine.RESETS_REMEMBERED
+cdef int PROTOCOL_ERROR = _engine.PROTOCOL_ERROR, INTERNAL_ERROR = _engine.INTERNAL_ERROR
+cdef int FLOW_CONTROL_ERROR = _engine.FLOW_CONTROL_ERROR, STREAM_CLOSED = _engine.STREAM_CLOSED
+cdef int ENHANCE_YOUR_CALM = _engine.ENHANCE_YOUR_CALM
+
+# Frames that are only counted need no tuple of their own.
+cdef tuple _window = (_engine.WINDOW,)
+cdef tuple _continuation = (_engine.CONTINUATION,)
+cdef list _control = [(_engine.CONTROL, frame_type) for frame_type in range(256)]
+
+cdef enum:
+    SLOTS = 64  # cached fields of a connection; browsers repeat 10 to 20
+    SLOT_FIELD = 512  # larger fields are not worth the memory of a cache
+    FIRST_OUTPUT = 4096
+    MOST_RESERVED = 1 << 20
+    MOST_NAMES = 2048
+    STACK_FIELDS = 32  # response fields that need no allocation
+    RESPONSE_BLOCK = 1 << 18  # nghttp2 stops at 64 KiB otherwise; a proxy passes on what applications send
+
+cdef dict _names = {}
+
+cdef struct Slot:
+    nghttp2_rcbuf *name
+    nghttp2_rcbuf *value
+    PyObject *pair
+    size_t size
+
+
+cdef bytes _intern(const uint8_t *name, size_t size):
+    """One object for each name: its hash is computed once and comparisons end at the address."""
+    cdef bytes made = PyBytes_FromStringAndSize(<const char *>name, size)
+    known = _names.get(made)
+    if known is not None:
+        return <bytes>known
+    if len(_names) < MOST_NAMES:
+        _names[made] = made
+    return made
+
+
+cdef class Outgoing:
+    """What is queued for one stream's response."""
+
+    cdef bytes first
+    cdef object rest
+    cdef Py_ssize_t offset  # bytes of `first` already sent
+    cdef Py_ssize_t size  # all bytes not sent yet
+    cdef bint ended
+    cdef bint deferred  # nghttp2 asked for data when there was none
+    cdef list trailers
+
+    cdef int add(self, bytes data) except -1:
+        if not data:
+            return 0
+        if self.first is None:
+            self.first = data
+            self.offset = 0
+        else:
+            if self.rest is None:
+                self.rest = deque()
+            self.rest.append(data)
+        self.size += PyBytes_GET_SIZE(data)
+        return 0
+
+    cdef int copy(self, char *target, size_t length) except -1:
+        cdef size_t piece
+        while length:
+            piece = PyBytes_GET_SIZE(self.first) - self.offset
+            if piece > length:
+                piece = length
+            memcpy(target, PyBytes_AS_STRING(self.first) + self.offset, piece)
+            target += piece
+            length -= piece
+            self.offset += piece
+            self.size -= piece
+            if self.offset == PyBytes_GET_SIZE(self.first):
+                self.first = <bytes>self.rest.popleft() if self.rest else None
+                self.offset = 0
+        return 0
+
+
+cdef class Nghttp2Engine:
+    """See ``engine.Engine``."""
+
+    cdef nghttp2_session *session
+    cdef PyObject *output  # a bytes object under construction, this engine its only owner
+    cdef Py_ssize_t output_size
+    cdef Py_ssize_t output_room
+    cdef Py_ssize_t queued  # body bytes of all streams, to reserve output in one piece
+    cdef dict outgoing
+    cdef dict resets  # streams reset by this side, oldest first
+    cdef list closed
+    cdef list events
+    cdef list pseudo
+    cdef list fields
+    cdef size_t block_size
+    cdef size_t max_block
+    cdef size_t max_fields
+    cdef int blocks
+    cdef int32_t highest
+    cdef bint receiving
+    cdef bint holding  # draining without DATA
+    cdef bint dead
+    cdef int fault
+    cdef str fault_detail
+    cdef object error
+    cdef Slot slots[SLOTS]
+    cdef readonly int open_block
+    cdef readonly object data_frames
+
+    def __init__(self, settings):
+        cdef nghttp2_settings_entry entries[2]
+        cdef const uint8_t *dropped
+        self.outgoing = {}
+        self.resets = {}
+        self.closed = []
+        self.fault = -1
+        self.data_frames = 0
+        self.max_block = settings.header_block
+        self.max_fields = settings.header_fields
+        if _open_session(&self.session, <void *>self) != 0:
+            raise MemoryError
+        # The peer reads the codec's announcement instead of nghttp2's: nghttp2 would answer one stream too many
+        # with a connection error, where RFC 9113 5.1.2 wants the stream refused.
+        entries[0].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
+        entries[0].value = settings.stream_window
+        entries[1].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        entries[1].value = _engine.WINDOW_MAX
+        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, entries, 2) != 0:
+            raise MemoryError
+        nghttp2_session_mem_send(self.session, &dropped)
+        self.write(settings.announcement())
+        nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, settings.connection_window)
+
+    def __dealloc__(self):
+        cdef int i
+        if self.session != NULL:
+            nghttp2_session_del(self.session)
+        for i in range(SLOTS):
+            _clear_slot(&self.slots[i])
+        Py_XDECREF(self.output)
+
+    # Input
+
+    def receive(self, bytes data):
+        cdef ssize_t taken
+        cdef list events = []
+        if self.dead:
+            return events
+        self.events = events
+        self.receiving = True
+        taken = nghttp2_session_mem_recv(
+            self.session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        self.receiving = False
+        self.raise_kept()
+        if taken < 0:
+            if self.fault < 0:
+                self.fault = PROTOCOL_ERROR if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC else ENHANCE_YOUR_CALM
+                self.fault_detail = nghttp2_strerror(<int>taken).decode()
+            self.write(goaway_frame(self.highest, self.fault))
+        else:
+            # Whether nghttp2 ended the connection shows only in the GOAWAY that it sends.
+            self.holding = True
+            self.drain()
+            self.holding = False
+        if self.fault >= 0:
+            self.dead = True
+            events.append((FAULT, self.fault, self.fault_detail))
+        self.events = None
+        return events
+
+    cdef int begin_frame(self, const nghttp2_frame_hd *hd) except -999:
+        cdef int kind = hd.type
+        if kind == NGHTTP2_HEADERS:
+            return self.begin_headers(hd)
+        if kind == NGHTTP2_DATA:
+            return self.begin_data(hd)
+        if kind == NGHTTP2_WINDOW_UPDATE:
+            self.events.append(_window)
+        elif kind == NGHTTP2_CONTINUATION:
+            self.events.append(_continuation)
+        elif kind in (NGHTTP2_PRIORITY, NGHTTP2_PING) or kind > NGHTTP2_CONTINUATION:
+            self.events.append(_control[kind])
+        return 0
+
+    cdef int begin_headers(self, const nghttp2_frame_hd *hd) except -999:
+        cdef int remote_closed
+        if hd.stream_id > self.highest:
+            self.highest = hd.stream_id
+        elif hd.stream_id & 1:
+            remote_closed = nghttp2_session_get_stream_remote_close(self.session, hd.stream_id)
+            if hd.stream_id in self.resets:
+                return 0
+            if remote_closed != 0:
+                return self.refuse(STREAM_CLOSED, "HEADERS after the end of the stream")
+            if not hd.flags & NGHTTP2_FLAG_END_STREAM:
+                return self.refuse(PROTOCOL_ERROR, "trailers without END_STREAM")
+        self.blocks += 1
+        self.open_block = self.blocks
+        self.block_size = 0
+        self.pseudo = []
+        self.fields = []
+        return 0
+
+    cdef int begin_data(self, const nghttp2_frame_hd *hd) except -999:
+        cdef int remote_closed = nghttp2_session_get_stream_remote_close(self.session, hd.stream_id)
+        if hd.stream_id in self.resets:
+            return 0
+        if remote_closed == 0:
+            if <ssize_t>hd.length > nghttp2_session_get_stream_local_window_size(self.session, hd.stream_id):
+                return self.refuse(FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
+        elif hd.stream_id & 1 and hd.stream_id <= self.highest:
+            return self.refuse(STREAM_CLOSED, "DATA after the end of the stream")
+        return 0
+
+    cdef int refuse(self, int code, str detail) except -999:
+        self.fault = code
+        self.fault_detail = detail
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+    cdef int collect(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags) except -999:
+        cdef Slot *slot = &self.slots[((<size_t>name >> 5) ^ (<size_t>value >> 4)) & (SLOTS - 1)]
+        cdef bint known = slot.name == name and slot.value == value
+        cdef nghttp2_vec name_buffer, value_buffer
+        cdef size_t size
+        cdef tuple pair
+        if known:
+            size = slot.size
+        else:
+            name_buffer = nghttp2_rcbuf_get_buf(name)
+            value_buffer = nghttp2_rcbuf_get_buf(value)
+            size = name_buffer.len + value_buffer.len + 32
+        self.block_size += size
+        if self.block_size > self.max_block:
+            if self.block_size > self.max_block * BOMB:
+                return self.refuse(ENHANCE_YOUR_CALM, "header list far beyond the limit")
+            return 0
+        if <size_t>len(self.fields) > self.max_fields or <size_t>len(self.pseudo) > self.max_fields:
+            return 0
+        if known:
+            pair = <tuple>slot.pair
+        else:
+            pair = (_intern(name_buffer.base, name_buffer.len),
+                    PyBytes_FromStringAndSize(<const char *>value_buffer.base, value_buffer.len))
+            if size <= SLOT_FIELD and not flags & NGHTTP2_NV_FLAG_NO_INDEX:
+                _fill_slot(slot, name, value, pair, size)
+        if not self.fields and PyBytes_AS_STRING(<bytes>pair[0])[0] == b":":
+            self.pseudo.append(pair)
+        else:
+            self.fields.append(pair)
+        return 0
+
+    cdef int frame_received(self, const nghttp2_frame *frame) except -999:
+        cdef int kind = frame.hd.type
+        cdef int32_t stream_id = frame.hd.stream_id
+        cdef bint end = frame.hd.flags & NGHTTP2_FLAG_END_STREAM
+        if kind == NGHTTP2_HEADERS:
+            self.open_block = 0
+            self.events.append((
+                HEAD if frame.headers.cat == NGHTTP2_HCAT_REQUEST else TRAILERS,
+                stream_id, tuple(self.pseudo), tuple(self.fields), self.block_size, end))
+            self.pseudo = self.fields = None
+        elif kind == NGHTTP2_DATA:
+            if end:
+                self.events.append((END, stream_id))
+            elif frame.hd.length == frame.data.padlen:
+                self.events.append((_engine.EMPTY, stream_id))
+        elif kind == NGHTTP2_RST_STREAM:
+            self.events.append((RESET, stream_id, frame.rst_stream.error_code))
+        elif kind == NGHTTP2_GOAWAY:
+            self.events.append((GOAWAY, frame.goaway.error_code))
+        elif kind == NGHTTP2_SETTINGS:
+            self.events.append(_control[kind])
+        return 0
+
+    cdef int frame_invalid(self, const nghttp2_frame *frame, int error) except -999:
+        # The one error after which nghttp2 resets a stream and goes on, now that messaging rules are off.
+        if frame.hd.type == NGHTTP2_WINDOW_UPDATE and frame.hd.stream_id and error == NGHTTP2_ERR_FLOW_CONTROL:
+            self.remember_reset(frame.hd.stream_id)
+            self.events.append((STREAM_ERROR, frame.hd.stream_id, FLOW_CONTROL_ERROR))
+        return 0
+
+    cdef int stream_closed(self, int32_t stream_id) except -999:
+        cdef Outgoing queue = self.outgoing.pop(stream_id, None)
+        if queue is not None:
+            self.queued -= queue.size
+        if self.receiving:
+            self.events.append((CLOSED, stream_id))
+        else:
+            self.closed.append(stream_id)
+        return 0
+
+    # Output
+
+    def send_head(self, int32_t stream_id, int status, list headers, bint end_stream):
+        cdef Outgoing queue
+        cdef nghttp2_data_provider provider
+        cdef nghttp2_nv stack[STACK_FIELDS]
+        cdef nghttp2_nv *fields
+        cdef size_t count
+        if stream_id in self.outgoing or nghttp2_session_get_stream_local_close(self.session, stream_id) != 0:
+            return
+        queue = Outgoing.__new__(Outgoing)
+        queue.ended = end_stream
+        provider.source.ptr = <void *>queue
+        provider.read_callback = _on_read
+        digits = b"%d" % status
+        fields = _fields(stack, headers, digits, &count)
+        if nghttp2_submit_response(self.session, stream_id, fields, count, NULL if end_stream else &provider) == 0:
+            self.outgoing[stream_id] = queue
+        if fields != stack:
+            free(fields)
+
+    def send_informational(self, int32_t stream_id, int status, list headers):
+        cdef nghttp2_nv stack[STACK_FIELDS]
+        cdef nghttp2_nv *fields
+        cdef size_t count
+        if stream_id in self.outgoing:
+            return
+        digits = b"%d" % status
+        fields = _fields(stack, headers, digits, &count)
+        nghttp2_submit_headers(self.session, NGHTTP2_FLAG_NONE, stream_id, NULL, fields, count, NULL)
+        if fields != stack:
+            free(fields)
+
+    def send_data(self, int32_t stream_id, bytes data not None, bint end_stream):
+        cdef Outgoing queue = self.outgoing.get(stream_id)
+        if queue is None or queue.ended:
+            return
+        queue.add(data)
+        self.queued += PyBytes_GET_SIZE(data)
+        queue.ended = end_stream
+        self.resume(stream_id, queue)
+
+    def send_trailers(self, int32_t stream_id, list trailers):
+        cdef Outgoing queue = self.outgoing.get(stream_id)
+        if queue is None or queue.ended:
+            return
+        queue.trailers = trailers
+        queue.ended = True
+        self.resume(stream_id, queue)
+
+    cdef void resume(self, int32_t stream_id, Outgoing queue):
+        if queue.deferred:
+            queue.deferred = False
+            nghttp2_session_resume_data(self.session, stream_id)
+
+    def reset(self, int32_t stream_id, uint32_t code):
+        cdef Outgoing queue
+        if nghttp2_session_get_stream_remote_close(self.session, stream_id) < 0:
+            return
+        self.remember_reset(stream_id)
+        nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, code)
+
+    cdef int remember_reset(self, int32_t stream_id) except -1:
+        self.resets[stream_id] = None
+        if len(self.resets) > RESETS_REMEMBERED:
+            del self.resets[next(iter(self.resets))]
+        return 0
+
+    def consume(self, int32_t stream_id, size_t size):
+        nghttp2_session_consume(self.session, stream_id, size)
+
+    def consume_connection(self, size_t size):
+        nghttp2_session_consume_connection(self.session, size)
+
+    def pending(self, int32_t stream_id):
+        cdef Outgoing queue = self.outgoing.get(stream_id)
+        return 0 if queue is None else queue.size
+
+    def local_ended(self, int32_t stream_id):
+        return nghttp2_session_get_stream_local_close(self.session, stream_id) == 1
+
+    def terminate(self, int code):
+        if not self.dead:
+            self.dead = True
+            self.write(goaway_frame(self.highest, code))
+
+    def write(self, bytes frame not None):
+        self.put(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+
+    def take_closed(self):
+        cdef list closed = self.closed
+        if closed:
+            self.closed = []
+        return closed
+
+    def take_output(self):
+        cdef bytes taken
+        if not self.dead:
+            self.drain()
+        if self.output_size == 0:
+            return b""
+        _PyBytes_Resize(&self.output, self.output_size)
+        taken = <bytes>self.output
+        Py_DECREF(taken)
+        self.output = NULL
+        self.output_size = self.output_room = 0
+        return taken
+
+    cdef int drain(self) except -1:
+        cdef const uint8_t *frame
+        cdef ssize_t size
+        while True:
+            size = nghttp2_session_mem_send(self.session, &frame)
+            if size <= 0:
+                break
+            self.put(<const char *>frame, size)
+        self.raise_kept()
+        if size < 0:
+            raise MemoryError
+        return 0
+
+    cdef int raise_kept(self) except -1:
+        if self.error is not None:
+            error, self.error = self.error, None
+            self.dead = True
+            raise error
+        return 0
+
+    cdef int put(self, const char *source, size_t size) except -1:
+        self.reserve(size)
+        memcpy(PyBytes_At(self.output) + self.output_size, source, size)
+        self.output_size += size
+        return 0
+
+    cdef int reserve(self, size_t size) except -1:
+        cdef Py_ssize_t needed = self.output_size + size, kept
+        if needed <= self.output_room:
+            return 0
+        # Room for all that is queued (and its frame headers), so that a large body is not moved while it is copied.
+        needed += min(self.queued + self.queued // 1024, <Py_ssize_t>MOST_RESERVED)
+        needed = max(needed, self.output_room * 2, <Py_ssize_t>FIRST_OUTPUT)
+        if self.output == NULL:
+            self.output = PyBytes_New(NULL, needed)
+        else:
+            kept = self.output_size
+            self.output_size = self.output_room = 0  # a failing resize frees the output
+            _PyBytes_Resize(&self.output, needed)
+            self.output_size = kept
+        self.output_room = needed
+        return 0
+
+    cdef ssize_t read(self, int32_t stream_id, size_t length, uint32_t *flags, Outgoing queue) except -999:
+        cdef nghttp2_nv stack[STACK_FIELDS]
+        cdef nghttp2_nv *fields
+        cdef size_t count
+        if self.holding:
+            return NGHTTP2_ERR_PAUSE
+        if queue.size == 0 and not queue.ended:
+            queue.deferred = True
+            return NGHTTP2_ERR_DEFERRED
+        flags[0] |= NGHTTP2_DATA_FLAG_NO_COPY
+        if <size_t>queue.size > length:
+            return length
+        if queue.ended:
+            flags[0] |= NGHTTP2_DATA_FLAG_EOF
+            if queue.trailers:
+                flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+                fields = _fields(stack, queue.trailers, None, &count)
+                nghttp2_submit_trailer(self.session, stream_id, fields, count)
+                if fields != stack:
+                    free(fields)
+        return queue.size
+
+    cdef int send_chunk(self, const uint8_t *header, size_t length, Outgoing queue) except -999:
+        self.reserve(9 + length)
+        memcpy(PyBytes_At(self.output) + self.output_size, header, 9)
+        queue.copy(PyBytes_At(self.output) + self.output_size + 9, length)
+        self.output_size += 9 + length
+        self.queued -= length
+        return 0
+
+    cdef int frame_sent(self, const nghttp2_frame *frame) except -999:
+        if frame.hd.type == NGHTTP2_DATA:
+            self.data_frames += 1
+        elif frame.hd.type == NGHTTP2_GOAWAY:
+            self.fault = frame.goaway.error_code
+            self.fault_detail = ""
+            if frame.goaway.opaque_data_len:
+                self.fault_detail = frame.goaway.opaque_data[:frame.goaway.opaque_data_len].decode("latin-1")
+        return 0
+
+    cdef int keep(self, error) noexcept:
+        self.error = error
+        return NGHTTP2_ERR_CALLBACK_FAILURE
+
+
+def create(settings):
+    """An engine in the server's role; ``settings``: an ``EngineSettings``."""
+    return Nghttp2Engine(settings)
+
+
+def library_version():
+    """The version of the libnghttp2 that is loaded."""
+    return nghttp2_version(0).version_str.decode()
+
+
+# Plumbing between C and the class above
+
+cdef void _fill_slot(Slot *slot, nghttp2_rcbuf *name, nghttp2_rcbuf *value, tuple pair, size_t size):
+    _clear_slot(slot)
+    nghttp2_rcbuf_incref(name)
+    nghttp2_rcbuf_incref(value)
+    Py_INCREF(pair)
+    slot.name = name
+    slot.value = value
+    slot.pair = <PyObject *>pair
+    slot.size = size
+
+
+cdef void _clear_slot(Slot *slot) noexcept:
+    if slot.name != NULL:
+        nghttp2_rcbuf_decref(slot.name)
+        nghttp2_rcbuf_decref(slot.value)
+        Py_XDECREF(slot.pair)
+        slot.name = NULL
+
+
+cdef nghttp2_nv *_fields(nghttp2_nv *stack, list headers, bytes status, size_t *count) except NULL:
+    """``headers`` in nghttp2's form, in ``stack`` if it is large enough, else in memory that the caller frees."""
+    cdef nghttp2_nv *fields = stack
+    cdef Py_ssize_t needed = len(headers) + 1
+    cdef size_t i = 0
+    cdef bytes name, value
+    if needed > STACK_FIELDS:
+        fields = <nghttp2_nv *>malloc(needed * sizeof(nghttp2_nv))
+        if fields == NULL:
+            raise MemoryError
+    if status is not None:
+        _field(&fields[0], b":status", status)
+        i = 1
+    try:
+        for name, value in headers:
+            _field(&fields[i], name, value)
+            i += 1
+    except BaseException:
+        if fields != stack:
+            free(fields)
+        raise
+    count[0] = i
+    return fields
+
+
+cdef inline void _field(nghttp2_nv *field, bytes name, bytes value) noexcept:
+    field.name = <uint8_t *>PyBytes_AS_STRING(name)
+    field.namelen = PyBytes_GET_SIZE(name)
+    field.value = <uint8_t *>PyBytes_AS_STRING(value)
+    field.valuelen = PyBytes_GET_SIZE(value)
+    field.flags = NGHTTP2_NV_FLAG_NONE
+
+
+cdef int _open_session(nghttp2_session **session, void *user) except -999:
+    cdef nghttp2_session_callbacks *callbacks
+    cdef nghttp2_option *option
+    cdef int failed
+    if nghttp2_session_callbacks_new(&callbacks) != 0:
+        return -1
+    if nghttp2_option_new(&option) != 0:
+        nghttp2_session_callbacks_del(callbacks)
+        return -1
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, _on_begin_frame)
+    nghttp2_session_callbacks_set_on_header_callback2(callbacks, _on_header)
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(callbacks, _on_header)
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, _on_frame_recv)
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, _on_invalid_frame)
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, _on_chunk)
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, _on_stream_close)
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, _on_frame_sent)
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, _on_frame_not_sent)
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, _on_send_data)
+    nghttp2_option_set_no_auto_window_update(option, 1)
+    nghttp2_option_set_no_http_messaging(option, 1)
+    nghttp2_option_set_no_closed_streams(option, 1)
+    nghttp2_option_set_max_outbound_ack(option, 1 << 20)
+    nghttp2_option_set_max_send_header_block_length(option, RESPONSE_BLOCK)
+    sidegate_leave_counting_to_us(option, 1 << 20)
+    failed = nghttp2_session_server_new2(session, callbacks, user, option)
+    nghttp2_option_del(option)
+    nghttp2_session_callbacks_del(callbacks)
+    return failed
+
+
+cdef int _on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.begin_frame(hd)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                    uint8_t flags, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.collect(name, value, flags)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.frame_received(frame)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.frame_invalid(frame, code)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t size,
+                   void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        engine.events.append((DATA, stream_id, PyBytes_FromStringAndSize(<const char *>data, size)))
+        return 0
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.stream_closed(stream_id)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.frame_sent(frame)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
+    # A response head that nghttp2 will not send (larger than RESPONSE_BLOCK): without this the client would wait.
+    if frame.hd.type == NGHTTP2_HEADERS:
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
+    return 0
+
+
+cdef ssize_t _on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *flags,
+                      nghttp2_data_source *source, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.read(stream_id, length, flags, <Outgoing>source.ptr)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *header, size_t length,
+                       nghttp2_data_source *source, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.send_chunk(header, length, <Outgoing>source.ptr)
+    except BaseException as error:
+        return engine.keep(error)

@@ -1,0 +1,59 @@
+"""Configs and records for the tests of ``observe`` and ``admin``, and promtool."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import time
+from typing import Any
+
+import pytest
+
+from proxy.asgi import Headers
+from proxy.config.schema import Config
+from proxy.errors import Fault
+from proxy.observe.observer import ListenerMeter
+from proxy.observe.record import Record
+from proxy.wire.events import RequestHead
+
+
+def make_config(routes: int = 2, **top_level: Any) -> Config:
+    """Listeners ``http`` and ``local``, backends ``b0`` …, and routes ``r0`` … with one backend each."""
+    names = [f"r{index}" for index in range(routes)]
+    return Config.model_validate(
+        {
+            "listeners": [{"name": "http", "address": "127.0.0.1:0"}, {"name": "local", "address": "unix:/tmp/s"}],
+            "backends": {f"b{index}": {"respond": {"body": "x"}} for index in range(routes)},
+            "routes": [{"name": name, "path": f"/{name}", "backend": f"b{index}"} for index, name in enumerate(names)],
+            **top_level,
+        }
+    )
+
+
+def make_record(
+    listener: ListenerMeter,
+    target: bytes = b"/r0/x?q=1",
+    headers: Headers | None = None,
+    http_version: str = "1.1",
+    **fields: Any,
+) -> Record:
+    """A record of a GET from 192.0.2.1, with ``fields`` set on it."""
+    head = RequestHead(1, "GET", target, headers or [], http_version, None, False, True)
+    record = Record(listener, "192.0.2.1", head, time.perf_counter())
+    record.headers = head.headers
+    for name, value in fields.items():
+        setattr(record, name, value)
+    return record
+
+
+def client_left(listener: ListenerMeter, **fields: Any) -> Record:
+    """A record of a client that went away before a response began."""
+    return make_record(listener, fault=Fault.CLIENT, reason="client_disconnected", **fields)
+
+
+def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the real promtool; the test is skipped where it is not installed."""
+    path = shutil.which("promtool")
+    if path is None:
+        pytest.skip("promtool is not installed (Debian: prometheus)")
+    return subprocess.run([path, *arguments], input=text, capture_output=True, text=True, check=False)

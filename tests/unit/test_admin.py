@@ -1,0 +1,142 @@
+"""The admin application, asked over a real socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import pytest
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from proxy.admin.app import make_app
+from proxy.observe.collector import CellCollector, Facts, make_registry
+from tests.support.observing import promtool
+
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+PROMETHEUS_ACCEPT = (
+    "application/openmetrics-text;version=1.0.0;q=0.5,application/openmetrics-text;version=0.0.1;q=0.4,"
+    "text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+class View:
+    """A supervisor with nothing behind it; ``is_ready`` and ``is_alive`` can be changed."""
+
+    def __init__(self) -> None:
+        self.registry = make_registry(CellCollector(lambda: Facts("h2", 1.0)))
+        self.is_ready = (True, "")
+        self.is_alive = (True, "")
+
+    def metrics(self) -> CollectorRegistry:
+        return self.registry
+
+    def ready(self) -> tuple[bool, str]:
+        return self.is_ready
+
+    def alive(self) -> tuple[bool, str]:
+        return self.is_alive
+
+    def status(self) -> Mapping[str, Any]:
+        return {"version": "1", "listeners": [{"name": "http"}]}
+
+
+class Answer:
+    """Status, headers and text of one response."""
+
+    def __init__(self, status: int, headers: Mapping[str, str], text: str) -> None:
+        self.status, self.headers, self.text = status, headers, text
+
+
+def ask(view: View, path: str, method: str = "GET", **headers: str) -> Answer:
+    async def exchange() -> Answer:
+        runner = web.AppRunner(make_app(view), access_log=None)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            port = runner.addresses[0][1]
+            async with (
+                aiohttp.ClientSession() as client,
+                client.request(method, f"http://127.0.0.1:{port}{path}", headers=headers) as response,
+            ):
+                return Answer(response.status, dict(response.headers), await response.text())
+        finally:
+            await runner.cleanup()
+
+    return asyncio.run(exchange())
+
+
+@pytest.fixture
+def view() -> View:
+    return View()
+
+
+def test_the_index_names_the_pages(view: View) -> None:
+    answer = ask(view, "/")
+    assert answer.status == 200
+    assert all(page in answer.text for page in ("/metrics", "/livez", "/readyz", "/status"))
+
+
+@pytest.mark.parametrize("accept", ["", "*/*", "text/plain", "application/openmetrics-text; version=x"])
+def test_metrics_as_text(view: View, accept: str) -> None:
+    answer = ask(view, "/metrics", accept=accept)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, TEXT)
+    assert "# TYPE sidegate_requests_total counter" in answer.text
+    assert not answer.text.endswith("# EOF\n")
+
+
+def test_metrics_over_http_please_promtool(view: View) -> None:
+    result = promtool("check", "metrics", text=ask(view, "/metrics").text)
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("accept", [OPENMETRICS, PROMETHEUS_ACCEPT])
+def test_metrics_as_openmetrics(view: View, accept: str) -> None:
+    answer = ask(view, "/metrics", accept=accept)
+    assert answer.status == 200
+    assert answer.headers["Content-Type"].startswith(OPENMETRICS)
+    names = {family.name for family in text_string_to_metric_families(answer.text)}
+    assert {"sidegate_requests", "sidegate_build_info", "process_cpu_seconds"} <= names
+
+
+@pytest.mark.parametrize(("path", "attribute"), [("/livez", "is_alive"), ("/readyz", "is_ready")])
+def test_health(view: View, path: str, attribute: str) -> None:
+    assert (ask(view, path).status, ask(view, path).text) == (200, "ok\n")
+    setattr(view, attribute, (False, "shutting down"))
+    assert (ask(view, path).status, ask(view, path).text) == (503, "shutting down\n")
+
+
+def test_status_is_json(view: View) -> None:
+    answer = ask(view, "/status")
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert json.loads(answer.text) == view.status()
+
+
+@pytest.mark.parametrize("path", ["/", "/metrics", "/livez", "/readyz", "/status"])
+def test_head_answers_without_a_body(view: View, path: str) -> None:
+    answer = ask(view, path, "HEAD")
+    assert (answer.status, answer.text) == (200, "")
+    assert int(answer.headers["Content-Length"]) > 0
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"])
+def test_nothing_can_be_changed(view: View, method: str) -> None:
+    answer = ask(view, "/status", method)
+    assert answer.status == 405
+    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
+
+
+@pytest.mark.parametrize("path", ["/nothing", "/metrics/", "//metrics", "/../status/x"])
+def test_other_paths_are_not_there(view: View, path: str) -> None:
+    assert ask(view, path).status == 404
+
+
+@pytest.mark.parametrize("path", ["/readyz", "/nothing"])
+def test_answers_are_not_stored(view: View, path: str) -> None:
+    headers = ask(view, path).headers
+    assert (headers["Cache-Control"], headers["X-Content-Type-Options"]) == ("no-store", "nosniff")

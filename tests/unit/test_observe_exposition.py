@@ -1,0 +1,97 @@
+"""The exposition as a whole: promtool, the OpenMetrics parser, what the supervisor adds, and its speed's reason."""
+
+from __future__ import annotations
+
+import os
+import platform
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest, openmetrics
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from proxy import __version__
+from proxy.errors import Fault
+from proxy.observe.cells import Area
+from proxy.observe.collector import CellCollector, Facts, ProcessFact, make_registry
+from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
+from proxy.observe.observer import Observer
+from proxy.observe.resident import resident_bytes
+from tests.support.observing import client_left, make_config, make_record, promtool
+
+FACTS = Facts(
+    http2_engine="nghttp2",
+    start_time=1_700_000_000.5,
+    last_reload_successful=False,
+    processes=(
+        ProcessFact("front", "serving", os.getpid()),
+        ProcessFact("front", "serving"),
+        ProcessFact("front", "dead"),
+    ),
+    restarts={("front", "crash"): 3},
+)
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    collector = CellCollector(lambda: FACTS)
+    config = make_config()
+    layout = Layout(config)
+    area = Area.create(layout.size)
+    collector.attach(area, layout)
+    observer = Observer(config, area.cells)
+    meter = observer.listener("http")
+    records = [
+        make_record(meter, route=0, backend="b0", status=200, bytes_out=5),
+        make_record(meter, route=1, backend="b1", status=500, fault=Fault.APPLICATION, reason="exception"),
+        make_record(meter, status=404, http_version="2"),
+        client_left(meter, route=0, backend="b0"),
+    ]
+    for record in records:
+        observer.started(record)
+        observer.finished(record)
+    return make_registry(collector)
+
+
+def test_promtool_finds_nothing_to_say(registry: CollectorRegistry) -> None:
+    result = promtool("check", "metrics", text=generate_latest(registry).decode())
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_openmetrics_reads_back_the_same(registry: CollectorRegistry) -> None:
+    families = list(text_string_to_metric_families(generate_openmetrics(registry).decode()))
+    samples = {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
+    key = (("backend", "b1"), ("code", "500"), ("protocol", "1.1"), ("route", "r1"))
+    assert samples["sidegate_requests_total", key] == 1
+    assert samples["sidegate_request_duration_seconds_count", (("route", "r0"),)] == 2
+    described = {family.name: family.documentation for family in families}
+    for metric in (*FRONT_METRICS, *SUPERVISOR_METRICS):
+        assert described[metric.name.removesuffix("_total")] == metric.help
+    assert openmetrics.exposition.CONTENT_TYPE_LATEST.startswith("application/openmetrics-text")
+
+
+def test_what_the_supervisor_knows(registry: CollectorRegistry) -> None:
+    value = registry.get_sample_value
+    build = {"version": __version__, "python": platform.python_version(), "http2_engine": "nghttp2"}
+    assert value("sidegate_build_info", build) == 1
+    assert value("sidegate_processes", {"kind": "front", "state": "serving"}) == 2
+    assert value("sidegate_processes", {"kind": "front", "state": "dead"}) == 1
+    assert value("sidegate_process_restarts_total", {"kind": "front", "cause": "crash"}) == 3
+    assert value("sidegate_config_last_reload_successful") == 0
+    assert value("sidegate_start_time_seconds") == 1_700_000_000.5
+    assert (value("sidegate_process_resident_memory_bytes", {"kind": "front"}) or 0) > 1 << 20
+    assert (value("process_resident_memory_bytes") or 0) > 1 << 20
+
+
+def test_resident_memory_of_a_process_that_is_gone_is_zero() -> None:
+    assert resident_bytes(2**22 + 1) == 0
+
+
+def test_series_of_routes_without_traffic_are_not_made() -> None:
+    collector = CellCollector(lambda: FACTS)
+    layout = Layout(make_config(routes=50))
+    area = Area.create(layout.size)
+    collector.attach(area, layout)
+    lines = generate_latest(make_registry(collector)).decode().splitlines()
+    assert not [line for line in lines if line.startswith(("sidegate_requests_total", "sidegate_request_duration"))]
+    assert 'sidegate_request_body_bytes_total{route="r49"} 0.0' in lines

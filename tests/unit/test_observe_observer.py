@@ -1,0 +1,208 @@
+"""What the observer and the meters count, seen through the collector, as Prometheus sees it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.config.schema import Config
+from proxy.errors import Fault
+from proxy.observe.cells import Area
+from proxy.observe.collector import CellCollector, Facts, make_registry
+from proxy.observe.metrics import Layout
+from proxy.observe.observer import Observer
+from tests.support.observing import client_left, make_config, make_record
+
+
+class Service:
+    """One collector, and an observer for each front that is started."""
+
+    def __init__(self) -> None:
+        self.collector = CellCollector(lambda: Facts("h2", 1.0))
+        self.registry = make_registry(self.collector)
+        self.now = 0.0
+
+    def start(self, config: Config) -> tuple[Area, Observer]:
+        layout = Layout(config)
+        area = Area.create(layout.size)
+        self.collector.attach(area, layout)
+        return area, Observer(config, area.cells, clock=lambda: self.now)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def requests(self, **labels: str) -> float | None:
+        defaults = {"route": "r0", "backend": "b0", "protocol": "1.1", "code": "200"}
+        return self.value("sidegate_requests_total", **{**defaults, **labels})
+
+
+@pytest.fixture
+def service() -> Iterator[Service]:
+    return Service()
+
+
+@pytest.fixture
+def observer(service: Service) -> Observer:
+    return service.start(make_config())[1]
+
+
+def finish(observer: Observer, times: int = 1, **fields: object) -> None:
+    for _ in range(times):
+        record = make_record(observer.listener("http"), **{"route": 0, "backend": "b0", "status": 200, **fields})
+        observer.started(record)
+        observer.finished(record)
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1", "2"])
+@pytest.mark.parametrize("status", [100, 200, 404, 503, 599])
+def test_a_request_counts_under_its_labels(service: Service, observer: Observer, version: str, status: int) -> None:
+    finish(observer, 2, http_version=version, status=status)
+    finish(observer, route=1, backend="b1", http_version=version, status=status)
+    labels = {"protocol": version, "code": str(status)}
+    assert service.requests(**labels) == 2
+    assert service.requests(route="r1", backend="b1", **labels) == 1
+    assert sum(s.value for f in service.registry.collect() if f.name == "sidegate_requests" for s in f.samples) == 3
+
+
+def test_no_route_counts_under_an_empty_name(service: Service, observer: Observer) -> None:
+    finish(observer, route=-1, backend="", status=404)
+    assert service.requests(route="", backend="", code="404") == 1
+
+
+def test_a_backend_the_route_does_not_have_counts_as_none(service: Service, observer: Observer) -> None:
+    finish(observer, backend="b1")
+    assert service.requests(backend="") == 1
+
+
+def test_a_client_that_left_before_the_response_is_499(service: Service, observer: Observer) -> None:
+    record = client_left(observer.listener("http"), route=0, backend="b0")
+    observer.started(record)
+    observer.finished(record)
+    assert service.requests(code="499") == 1
+    errors = {"route": "r0", "fault": "client", "reason": "client_disconnected"}
+    assert service.value("sidegate_exchange_errors_total", **errors) == 1
+
+
+@pytest.mark.parametrize("status", [0, 99, 600, 1000])
+def test_no_response_for_another_cause_is_0(service: Service, observer: Observer, status: int) -> None:
+    finish(observer, status=status, fault=Fault.APPLICATION, reason="no_response")
+    assert service.requests(code="0") == 1
+
+
+def test_a_reason_outside_the_table_is_other(service: Service, observer: Observer) -> None:
+    finish(observer, status=500, fault=Fault.PROXY, reason="whatever the client said")
+    name = "sidegate_exchange_errors_total"
+    assert service.value(name, route="r0", fault="proxy", reason="other") == 1
+
+
+def test_in_flight_rises_and_falls(service: Service, observer: Observer) -> None:
+    record = make_record(observer.listener("local"))
+    observer.started(record)
+    assert service.value("sidegate_requests_in_flight", listener="local") == 1
+    assert service.value("sidegate_requests_in_flight", listener="http") == 0
+    observer.finished(record)
+    assert service.value("sidegate_requests_in_flight", listener="local") == 0
+
+
+def test_body_bytes(service: Service, observer: Observer) -> None:
+    finish(observer, bytes_in=10, bytes_out=1 << 40)
+    finish(observer, bytes_in=1, route=-1)
+    assert service.value("sidegate_request_body_bytes_total", route="r0") == 10
+    assert service.value("sidegate_response_body_bytes_total", route="r0") == 1 << 40
+    assert service.value("sidegate_request_body_bytes_total", route="") == 1
+    assert service.value("sidegate_response_body_bytes_total", route="") == 0
+
+
+def test_a_bound_is_part_of_its_bucket(service: Service, observer: Observer) -> None:
+    for duration in (0.00009, 0.25, 0.2500001, 61.0):
+        service.now = 100.0 + duration
+        finish(observer, started=100.0)
+
+    def bucket(bound: str) -> float | None:
+        return service.value("sidegate_request_duration_seconds_bucket", route="r0", le=bound)
+
+    # 100.25 - 100.0 is exact in binary; the others are far from a bound.
+    assert [bucket(bound) for bound in ("0.0001", "0.1", "0.25", "0.5", "60.0", "+Inf")] == [1, 1, 2, 3, 3, 4]
+    assert service.value("sidegate_request_duration_seconds_count", route="r0") == 4
+    assert service.value("sidegate_request_duration_seconds_sum", route="r0") == pytest.approx(61.5000901)
+    assert service.value("sidegate_request_duration_seconds_count", route="r1") is None
+
+
+def test_connections_and_handshakes(service: Service, observer: Observer) -> None:
+    meter = observer.listener("http")
+    for protocol in ("1.1", "2", "2"):
+        meter.connection_opened(protocol)
+    meter.connection_closed("2")
+    meter.handshake_done("TLSv1.3")
+    meter.handshake_done("TLSv9")
+    meter.handshake_failed("timeout")
+    meter.handshake_failed("SOMETHING_NEW")
+    meter.refused("bad_host")
+    meter.refused("x" * 99)
+    meter.violation("unheard_of")
+    http = {"listener": "http"}
+    assert service.value("sidegate_connections_total", protocol="2", **http) == 2
+    assert service.value("sidegate_connections_open", protocol="2", **http) == 1
+    assert service.value("sidegate_connections_open", protocol="1.1", **http) == 1
+    assert service.value("sidegate_tls_handshakes_total", version="TLSv1.3", **http) == 1
+    assert service.value("sidegate_tls_handshakes_total", version="other", **http) == 1
+    assert service.value("sidegate_tls_handshake_failures_total", reason="timeout", **http) == 1
+    assert service.value("sidegate_tls_handshake_failures_total", reason="other", **http) == 1
+    assert service.value("sidegate_requests_refused_total", reason="bad_host", **http) == 1
+    assert service.value("sidegate_requests_refused_total", reason="other", **http) == 1
+    assert service.value("sidegate_connection_errors_total", reason="other", **http) == 1
+    assert service.value("sidegate_connections_total", listener="local", protocol="2") == 0
+
+
+def test_fronts_are_added_up(service: Service) -> None:
+    for times in (1, 2):
+        finish(service.start(make_config())[1], times)
+    assert service.requests() == 3
+
+
+def test_a_dead_front_keeps_its_counts_and_loses_its_gauges(service: Service) -> None:
+    area, observer = service.start(make_config())
+    finish(observer, 5)
+    observer.started(make_record(observer.listener("http")))
+    observer.listener("http").connection_opened("2")
+    service.collector.retire(area)
+    assert area.fd == -1
+    assert service.requests() == 5
+    assert service.value("sidegate_request_duration_seconds_count", route="r0") == 5
+    assert service.value("sidegate_connections_total", listener="http", protocol="2") == 1
+    assert service.value("sidegate_requests_in_flight", listener="http") is None
+    successor = service.start(make_config())[1]
+    finish(successor)
+    assert service.requests() == 6
+    assert service.value("sidegate_requests_in_flight", listener="http") == 0
+
+
+def test_counts_survive_a_reload_with_other_routes(service: Service) -> None:
+    area, observer = service.start(make_config(routes=3))
+    finish(observer, 4, route=2, backend="b2")
+    finish(observer, 2)
+    service.collector.retire(area)
+    finish(service.start(make_config(routes=1))[1])
+    assert service.requests() == 3
+    assert service.requests(route="r2", backend="b2") == 4
+
+
+def test_an_area_of_another_config_is_refused() -> None:
+    with pytest.raises(ValueError, match="has 8 cells"):
+        Observer(make_config(), Area.create(8).cells)
+
+
+def test_only_the_listeners_of_the_config_are_known(observer: Observer) -> None:
+    with pytest.raises(KeyError):
+        observer.listener("elsewhere")
+
+
+def test_request_ids_are_made_on_first_use_and_differ(observer: Observer) -> None:
+    records = [make_record(observer.listener("http")) for _ in range(3)]
+    ids = [record.request_id for record in reversed(records)]
+    assert len(set(ids)) == 3
+    assert ids == sorted(ids), "they are numbered in the order of their first use"
+    assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in ids)
+    assert records[0].request_id == ids[2]

@@ -1,0 +1,189 @@
+"""The route map: Gateway API precedence, matching by path element, hostnames, weights."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from proxy.asgi import RECORD_KEY
+from proxy.config.schema import Backend, Config, Listener, Respond, Route
+from proxy.errors import ExchangeError
+from proxy.routing import Choice, Router
+
+
+class Named:
+    """A backend that notes who was called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.calls = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.calls += 1
+
+
+class Facts:
+    """What a router writes into a record."""
+
+    route = -1
+    backend = ""
+
+
+def router_for(*routes: dict[str, Any]) -> Router:
+    """A router whose backends are named after the routes; checked by the schema like a file's."""
+    described = [{"backend": route["name"], **route} for route in routes]
+    config = Config.model_validate(
+        {
+            "listeners": [Listener(name="a", addresses=("127.0.0.1:0",))],
+            "backends": {route["name"]: Backend(respond=Respond()) for route in routes},
+            "routes": [Route.model_validate(route) for route in described],
+        }
+    )
+    return Router(config.routes, {name: Named(name) for name in config.backends})
+
+
+def scope_for(path: str, host: str = "", method: str = "GET", query: bytes = b"", **headers: str) -> dict[str, Any]:
+    fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    if host:
+        fields.append((b"host", host.encode()))
+    return {"path": path, "method": method, "headers": fields, "query_string": query, RECORD_KEY: Facts()}
+
+
+def answered_by(router: Router, scope: dict[str, Any]) -> str | None:
+    rule = router.match(scope)
+    return rule.choice.pick().name if rule else None
+
+
+PATHS = router_for(
+    {"name": "root", "path": "/"},
+    {"name": "shop", "path": "/shop"},
+    {"name": "shop-cart", "path": "/shop/cart/"},
+    {"name": "exact", "matches": [{"path": {"type": "Exact", "value": "/shop/cart"}}]},
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/", "root"),
+        ("/shopping", "root"),
+        ("/shop", "shop"),
+        ("/shop/", "shop"),
+        ("/shop/x", "shop"),
+        ("/shop/cart", "exact"),
+        ("/shop/cart/", "shop-cart"),
+        ("/shop/cart/1", "shop-cart"),
+        ("/shop/cartridge", "shop"),
+        ("*", None),
+    ],
+)
+def test_paths_match_by_element_and_the_most_specific_wins(path: str, expected: str | None) -> None:
+    assert answered_by(PATHS, scope_for(path)) == expected
+
+
+HOSTS = router_for(
+    {"name": "any", "path": "/any"},
+    {"name": "wild", "hostnames": ["*.example.com"], "path": "/"},
+    {"name": "deeper", "hostnames": ["*.eu.example.com"], "path": "/"},
+    {"name": "exact", "hostnames": ["www.example.com"], "path": "/"},
+    {"name": "any-longer", "path": "/any/longer/than/others"},
+)
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "expected"),
+    [
+        ("www.example.com", "/", "exact"),
+        ("WWW.Example.COM:8443", "/", "exact"),
+        ("www.example.com.", "/any/longer/than/others", "exact"),
+        ("shop.example.com", "/", "wild"),
+        ("a.b.example.com", "/", "wild"),
+        ("shop.eu.example.com", "/", "deeper"),
+        ("example.com", "/", None),
+        (".example.com", "/", None),
+        ("example.org", "/any", "any"),
+        ("[::1]:80", "/any/longer/than/others", "any-longer"),
+        ("", "/any", "any"),
+        ("", "/", None),
+    ],
+)
+def test_hostnames_count_before_paths(host: str, path: str, expected: str | None) -> None:
+    assert answered_by(HOSTS, scope_for(path, host, x_before="1")) == expected
+
+
+CONDITIONS = router_for(
+    {"name": "plain", "path": "/"},
+    {"name": "post", "matches": [{"path": "/", "method": "POST"}]},
+    {"name": "header", "matches": [{"path": "/", "headers": [{"name": "X-Team", "value": "a, b"}]}]},
+    {
+        "name": "headers",
+        "matches": [
+            {"path": "/", "headers": [{"name": "x-team", "value": "a, b"}, {"name": "x-canary", "value": "1"}]}
+        ],
+    },
+    {"name": "query", "matches": [{"path": "/", "queryParams": [{"name": "v", "value": "2"}]}]},
+    {"name": "query-later", "matches": [{"path": "/", "queryParams": [{"name": "v", "value": "2"}]}]},
+)
+
+
+@pytest.mark.parametrize(
+    ("scope", "expected"),
+    [
+        (scope_for("/"), "plain"),
+        (scope_for("/", method="POST", x_team="a, b"), "post"),
+        (scope_for("/", x_team="a, b"), "header"),
+        (scope_for("/", x_team="a"), "plain"),
+        (scope_for("/", x_team="a, b", x_canary="1"), "headers"),
+        (scope_for("/", x_team="a, b", query=b"v=2"), "header"),
+        (scope_for("/", query=b"v=2&v=1"), "query"),
+        (scope_for("/", query=b"v=1&v=2"), "plain"),
+    ],
+)
+def test_method_then_headers_then_query_then_order(scope: dict[str, Any], expected: str) -> None:
+    assert answered_by(CONDITIONS, scope) == expected
+
+
+def test_repeated_header_fields_are_compared_joined() -> None:
+    scope = scope_for("/")
+    scope["headers"] += [(b"x-team", b"a"), (b"x-team", b"b")]
+    assert answered_by(CONDITIONS, scope) == "header"
+
+
+def test_the_record_learns_route_and_backend() -> None:
+    backend = Named("shop")
+    routes = [Route.model_validate({"name": "r", "path": "/", "backend": "shop"})]
+    scope = scope_for("/x")
+    asyncio.run(_call(Router(routes, {"shop": backend}), scope))
+    assert backend.calls == 1
+    assert (scope[RECORD_KEY].route, scope[RECORD_KEY].backend) == (0, "shop")
+
+
+async def _call(router: Router, scope: dict[str, Any]) -> None:
+    async def unused(*_: Any) -> Any:
+        raise AssertionError("the router neither receives nor sends")
+
+    await router(scope, unused, unused)
+
+
+def test_no_route_is_a_404() -> None:
+    with pytest.raises(ExchangeError) as caught:
+        asyncio.run(_call(HOSTS, scope_for("/", "example.com")))
+    assert (caught.value.status, caught.value.reason) == (404, "no_route")
+
+
+def test_weights_share_requests_in_proportion() -> None:
+    choice = Choice([Named("old"), Named("new")], [3, 1])
+    counts = Counter(choice.pick().name for _ in range(4000))
+    assert set(counts) == {"old", "new"}
+    assert 2700 < counts["old"] < 3300  # 3000 ± 11 standard deviations
+
+
+def test_a_weight_of_zero_gets_nothing() -> None:
+    routes = [
+        Route.model_validate({"name": "r", "path": "/", "backendRefs": [{"name": "a", "weight": 0}, {"name": "b"}]})
+    ]
+    router = Router(routes, {"a": Named("a"), "b": Named("b")})
+    assert {answered_by(router, scope_for("/")) for _ in range(50)} == {"b"}
