@@ -18,7 +18,7 @@ Supervisor to child:
 Child to supervisor:
 
 ==============  ==========================================================================================
-``ready``       could serve; ``facts`` about it (event loop, engines)
+``ready``       could serve; ``engines`` that it runs on
 ``failed``      cannot start: ``problems`` (pairs of path and message in the configuration) or ``message``
 ``draining``    somebody sent SIGTERM to the child itself
 ``drained``     nothing is left in flight; exits next
@@ -84,9 +84,7 @@ class Channel:
     child's last words before it judges (``read_available``): the order of two ready descriptors says nothing.
     """
 
-    def __init__(
-        self, sock: socket.socket, on_message: Callable[[Message], None], on_gone: Callable[[], None]
-    ) -> None:
+    def __init__(self, sock: socket.socket, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
         sock.setblocking(False)
         self._loop = asyncio.get_running_loop()
         self._socket = sock

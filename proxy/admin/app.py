@@ -14,10 +14,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, choose_encoder, generate_latest
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.openmetrics import exposition as openmetrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+OPENMETRICS = "application/openmetrics-text"
 
 INDEX = """Sidegate admin server
 
@@ -82,11 +84,17 @@ async def _index(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    accept = ",".join(request.headers.getall("accept", []))
-    try:
-        encode, content_type = choose_encoder(accept)
-    except ValueError:  # a version in Accept that is no version
-        encode, content_type = generate_latest, CONTENT_TYPE_PLAIN_0_0_4
+    """OpenMetrics for whoever lists it in Accept (Prometheus does, first), else the text format.
+
+    prometheus_client's own ``choose_encoder`` fails on a version that is no number, and sends the asked-for
+    version back unchecked.
+    """
+    encode: Callable[[CollectorRegistry], bytes]
+    ranges = ",".join(request.headers.getall("accept", [])).split(",")
+    if any(media.partition(";")[0].strip().lower() == OPENMETRICS for media in ranges):
+        encode, content_type = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
+    else:
+        encode, content_type = exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
     return web.Response(body=encode(request.app[VIEW].metrics()), headers={"content-type": content_type})
 
 

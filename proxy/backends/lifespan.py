@@ -50,7 +50,8 @@ class Lifespan:
         self._task = None
         if answer is None and self._mode == "auto" and (not self._taken or self._foreign or error is None):
             return
-        raise StartError(f"backend {self._name!r}: the application's startup failed: {_told(answer, error)}")
+        hint = "" if answer is not None else "\nIf it has no lifespan, say `lifespan: off`."
+        raise StartError(f"backend {self._name!r}: the application's startup failed: {_told(answer, error)}{hint}")
 
     async def shutdown(self) -> None:
         """Tell the application; a failure is logged, for nothing can be done about it any more."""
@@ -98,5 +99,5 @@ def _told(answer: Message | None, error: BaseException | None) -> str:
     if answer is not None:
         return str(answer.get("message", "")).strip() or "it sent no message"
     if error is None:
-        return "it returned without answering; if it has no lifespan, say `lifespan: auto`"
+        return "it returned without answering."
     return "".join(traceback.format_exception(error)).strip()

@@ -69,7 +69,7 @@ def _repeated(found: Mapping[Path, str], what: str) -> Found:
     first: dict[str, Path] = {}
     for path, value in found.items():
         if value in first:
-            where = path_text(first[value])
+            where = path_text(first[value][:2])
             yield path, f"the {what} {value!r} is already used by {where}"
         first.setdefault(value, path)
 

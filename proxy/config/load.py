@@ -118,13 +118,14 @@ class _Validation:
         self._document = document
         self._root: dict[str, Any] = document.value
         self._file = file
+        self._mistaken = {path[:2] for _, path, _ in document.mistakes}
         self._context = {"folder": str(FilePath(file).absolute().parent)}
 
     def result(self) -> Loaded:
         config, findings = self._parsed()
         listeners = dict(self._entries("listeners", Listener))
         backends = dict(self._entries("backends", Backend))
-        compared = self._compared(listeners, {finding.path[0] for finding in findings})
+        compared = self._compared(listeners, {finding.path[0] for finding in findings if finding.path})
         findings += [Finding(path, message) for path, message in compared]
         problems = {self._problem(*finding) for finding in findings} - {None}
         for (line, column), path, message in self._document.mistakes:
@@ -150,7 +151,7 @@ class _Validation:
         found = self._root.get(key)
         children = enumerate(found) if isinstance(found, list) else found.items() if isinstance(found, dict) else ()
         for place, value in children:
-            if not any(path[:2] == (key, place) for _, path, _ in self._document.mistakes):
+            if (key, place) not in self._mistaken:
                 with contextlib.suppress(ValidationError):
                     yield place, self._parse(model, value)
 

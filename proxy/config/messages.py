@@ -113,7 +113,7 @@ def _unknown(path: Path, root: Any) -> str:
     if key in short_forms:
         long = short_forms[key][0]
         return f"{key!r} is the short form of {long!r}, which stands here too: write one of them"
-    written = value_at(root, path[:-1])
+    written = value_at(root, path[:-1]) or {}  # nothing stands there where the file has a short form
     known = keys_at(path[:-1])
     hint = suggestion(key, [word for word in known if word not in written])
     return f"unknown key {key!r}{hint or '; known keys here: ' + ', '.join(known)}"

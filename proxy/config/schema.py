@@ -78,7 +78,8 @@ def _processes(value: object) -> object:
     if value == "auto":
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"must be a whole number or auto, not {value!r}")
+        written = f", not {value!r}" if isinstance(value, str) else ""
+        raise ValueError(f"must be a whole number or auto{written}")
     return value
 
 
@@ -121,6 +122,12 @@ class Settings(Model):
     )
     logging: Logging = Field(default=Logging(), description="What is logged, and how.")
     limits: Limits = Field(default=Limits(), description="What one client may make a process hold or do.")
+    start_timeout: Duration = Field(
+        60.0,
+        gt=0,
+        le=86400,
+        description="How long a front may take to import applications and run their startup before it is ended.",
+    )
     shutdown_delay: Duration = Field(
         default=0.0,
         ge=0,

@@ -26,7 +26,9 @@ _FIELD_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 5.5 lets a 
 def name(text: str) -> str:
     """A name of a listener, backend or route: it becomes a metric label and a word of messages."""
     if not _NAME.fullmatch(text):
-        raise ValueError(f"must be 1 to 63 letters, digits, '-', '_' or '.', ends not punctuated, not {text!r}")
+        raise ValueError(
+            f"must be 1 to 63 letters, digits, '-', '_' or '.', a letter or digit at each end, not {text!r}"
+        )
     return text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import yaml
@@ -18,35 +19,51 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+
+
+_Dumper.add_representer(str, _text)
 for _pattern in (yaml_tree.INTEGER, yaml_tree.OCTAL, yaml_tree.HEXADECIMAL, yaml_tree.FLOAT):
-    # A tag of its own: the representer then sees that plain style would change the type, and quotes.
-    _Dumper.add_implicit_resolver("tag:yaml.org,2002:number", _pattern, list("-+.0123456789"))
+    # A tag that no text has: the emitter then sees that plain style would change the type, and quotes.
+    _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
+    _Dumper.add_implicit_resolver("tag:yaml.org,2002:number", _whole, list("-+.0123456789"))
 
 
 def to_yaml(config: Config) -> str:
     """The YAML that ``loads`` turns into an equal Config, if the paths in ``config`` are absolute."""
     data = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
-    for listener in data["listeners"]:
-        _shorten_listener(listener)
-    for route in data["routes"]:
-        _shorten_route(route)
+    data["listeners"] = [_renamed(listener, _listener_forms(listener)) for listener in data["listeners"]]
+    data["routes"] = [_renamed(route, _route_forms(route)) for route in data["routes"]]
     return yaml.dump(_escaped(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _shorten_listener(listener: dict[str, Any]) -> None:
-    if len(listener["addresses"]) == 1:
-        listener["address"] = listener.pop("addresses")[0]
+def _renamed(entry: dict[str, Any], forms: dict[str, tuple[str, Any]]) -> dict[str, Any]:
+    """``entry`` with the keys of ``forms`` replaced, in their old places."""
+    return dict(forms.get(key, (key, value)) for key, value in entry.items())
 
 
-def _shorten_route(route: dict[str, Any]) -> None:
-    for match in route.get("matches", ()):
-        if match.get("path", {}).keys() == {"value"}:
-            match["path"] = match["path"]["value"]
-    matches = route.get("matches", [])
+def _listener_forms(listener: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    addresses = listener["addresses"]
+    return {"addresses": ("address", addresses[0])} if len(addresses) == 1 else {}
+
+
+def _route_forms(route: dict[str, Any]) -> dict[str, tuple[str, Any]]:
+    forms: dict[str, tuple[str, Any]] = {}
+    matches = [_match(match) for match in route.get("matches", [])]
     if len(matches) == 1 and matches[0].keys() == {"path"} and isinstance(matches[0]["path"], str):
-        route["path"] = route.pop("matches")[0]["path"]
-    if len(route["backendRefs"]) == 1 and route["backendRefs"][0].keys() == {"name"}:
-        route["backend"] = route.pop("backendRefs")[0]["name"]
+        forms["matches"] = ("path", matches[0]["path"])
+    else:
+        forms["matches"] = ("matches", matches)
+    refs = route["backendRefs"]
+    if len(refs) == 1 and refs[0].keys() == {"name"}:
+        forms["backendRefs"] = ("backend", refs[0]["name"])
+    return forms
+
+
+def _match(match: dict[str, Any]) -> dict[str, Any]:
+    path = match.get("path", {})
+    return {**match, "path": path["value"]} if path.keys() == {"value"} else match
 
 
 def _escaped(value: Any) -> Any:

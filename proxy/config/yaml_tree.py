@@ -297,6 +297,4 @@ class _Constructor:
         return match[0]
 
     def _mistake(self, position: Position, path: Path, message: str) -> None:
-        mistake = (position, path, message)
-        if mistake not in self._document.mistakes:
-            self._document.mistakes.append(mistake)
+        self._document.mistakes.append((position, path, message))

@@ -14,7 +14,6 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable, Collection
-from itertools import islice
 from typing import Protocol
 
 from proxy.config.schema import Config
@@ -87,7 +86,7 @@ class AccessLog:
     def flush(self) -> None:
         """Format all there is and hand it to the writer, at once."""
         while self._pending:
-            self._flush_batch()
+            self._write_batch()
 
     def reopen(self) -> None:
         """The file was renamed by a log rotation: open it again by its name."""
@@ -104,16 +103,15 @@ class AccessLog:
         self._cells[self._drops[reason]] += lines
 
     def _turn(self) -> None:
-        self._flush_batch()
+        if self._pending:
+            self._write_batch()
         if self._pending:
             self._schedule(0.0, self._turn)
 
-    def _flush_batch(self) -> None:
-        line = self._format.line
-        size = min(BATCH, len(self._pending))
-        lines = b"".join([line(entry) for entry in islice(self._pending, size)])
-        for _ in range(size):
-            self._pending.popleft()
+    def _write_batch(self) -> None:
+        pending, line = self._pending, self._format.line
+        size = min(BATCH, len(pending))
+        lines = b"".join([line(pending.popleft()) for _ in range(size)])
         try:
             self._writer.write(lines)
         except BlockingIOError:

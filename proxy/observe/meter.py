@@ -20,7 +20,7 @@ class ListenerMeter:
 
     def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
         self.name = name
-        self.in_flight = layout.offsets(metrics.IN_FLIGHT)[name]
+        self.in_flight = layout.cell(metrics.IN_FLIGHT, name)
         self._cells = cells
         self._opened = layout.offsets(metrics.CONNECTIONS, name)
         self._open = layout.offsets(metrics.OPEN_CONNECTIONS, name)

@@ -106,7 +106,7 @@ CODE = Axis(
 )
 TLS_VERSION = Axis(("version",), "TLSv1.2, TLSv1.3, other", _fixed(*TLS_VERSIONS))
 FAULT = Axis(("fault",), "who has to change something: " + ", ".join(Fault), _fixed(*Fault))
-BUCKET = Axis((LE,), "upper bound in seconds", _fixed(*map(str, BUCKETS), "+Inf", SUM))
+BUCKET = Axis((LE,), "of the histogram's buckets: upper bound in seconds", _fixed(*map(str, BUCKETS), "+Inf", SUM))
 
 
 def _reason(known: dict[str, str]) -> Axis:
@@ -114,7 +114,7 @@ def _reason(known: dict[str, str]) -> Axis:
 
 
 REFUSAL = _reason(reasons.REFUSALS)
-VIOLATION = _reason(reasons.VIOLATIONS)
+VIOLATION = _reason({**reasons.REFUSALS, **reasons.VIOLATIONS})
 HANDSHAKE_FAILURE = _reason(reasons.HANDSHAKE_FAILURES)
 EXCHANGE_ERROR = _reason({**reasons.REFUSALS, **reasons.EXCHANGE_ERRORS})
 DROP = _reason(reasons.DROPS)
@@ -170,8 +170,8 @@ def _facts(label: str, source: str) -> Axis:
 
 
 PROCESS_KIND = _facts("kind", "front")
-PROCESS_STATE = _facts("state", "the supervisor's states of a child")
-RESTART_CAUSE = _facts("cause", "the supervisor's causes of a replacement")
+PROCESS_STATE = _facts("state", "starting, ready, serving, draining, ending, killed, dead")
+RESTART_CAUSE = _facts("cause", "how it ended: exit_N, a signal's name, failed_start, start_timeout, drained")
 
 BUILD_INFO = Metric(
     "sidegate_build_info", "gauge", "Always 1; what is running is in the labels.",
@@ -216,6 +216,11 @@ class Layout:
     def start(self, metric: Metric, *labels: str) -> int:
         """The first cell of the block whose leading labels these are. Raises ``KeyError`` for unknown ones."""
         return self._blocks[metric.name, labels].start
+
+    def cell(self, metric: Metric, *labels: str) -> int:
+        """The cell of one sample. Raises ``KeyError`` or ``ValueError`` for unknown labels."""
+        block = self._blocks[metric.name, labels[:-1]]
+        return block.start + block.run.index(labels[-1])
 
     def offsets(self, metric: Metric, *labels: str) -> dict[str, int]:
         """The cells of the block whose leading labels these are, by the value of the last label."""

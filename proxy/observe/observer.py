@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from proxy.config.schema import Config
 from proxy.errors import Fault
@@ -32,16 +32,15 @@ class RouteCells:
 
     __slots__ = ("bytes_in", "bytes_out", "duration", "errors", "requests", "unreached")
 
-    def __init__(self, layout: Layout, name: str, backends: list[str]) -> None:
-        first_code = NO_RESPONSE
+    def __init__(self, layout: Layout, name: str, backends: Iterable[str]) -> None:
         self.requests = {
-            backend: layout.start(metrics.REQUESTS, name, backend, PROTOCOLS[0]) - first_code for backend in backends
+            backend: layout.start(metrics.REQUESTS, name, backend, PROTOCOLS[0]) - NO_RESPONSE for backend in backends
         }
         self.unreached = self.requests[""]
         self.duration = layout.start(metrics.DURATION, name)
-        self.bytes_in = layout.offsets(metrics.REQUEST_BYTES)[name]
-        self.bytes_out = layout.offsets(metrics.RESPONSE_BYTES)[name]
-        self.errors = {fault: layout.offsets(metrics.EXCHANGE_ERRORS, name, fault) for fault in Fault}
+        self.bytes_in = layout.cell(metrics.REQUEST_BYTES, name)
+        self.bytes_out = layout.cell(metrics.RESPONSE_BYTES, name)
+        self.errors = {fault: layout.start(metrics.EXCHANGE_ERRORS, name, fault) for fault in Fault}
 
 
 class Observer:
@@ -65,6 +64,8 @@ class Observer:
         self._listeners = {listener.name: ListenerMeter(listener.name, layout, cells) for listener in config.listeners}
         self._routes = _route_cells(config, layout)
         self._protocols = {version: index * len(metrics.CODES) for index, version in enumerate(PROTOCOLS)}
+        self._reasons = {values[0]: index for index, values in enumerate(metrics.EXCHANGE_ERROR.values(config))}
+        self._other = self._reasons[reasons.OTHER]
         self._sum = len(BUCKETS) + 1
 
     def listener(self, name: str) -> ListenerMeter:
@@ -94,8 +95,7 @@ class Observer:
         if record.bytes_out:
             cells[route.bytes_out] += record.bytes_out
         if record.fault is not None:
-            errors = route.errors[record.fault]
-            cells[errors.get(record.reason, errors[reasons.OTHER])] += 1.0
+            cells[route.errors[record.fault] + self._reasons.get(record.reason, self._other)] += 1.0
         if self._access_log is not None:
             self._access_log.append(record, duration)
 

@@ -15,16 +15,24 @@ REFUSALS = {
     "bad_field_name": "a field name is not a token",
     "bad_field_value": "a field value contains a control character",
     "bad_host": "the host is missing, malformed, given twice, or differs from the request's authority",
+    "bad_line_end": "a bare CR or LF",
     "bad_method": "the method is not a token",
+    "bad_pseudo_header": "an HTTP/2 pseudo-header field is unknown, comes twice or stands in trailers",
     "bad_request_line": "the request line is not `method target version`",
+    "bad_scheme": "an HTTP/2 :scheme that is neither http nor https",
     "bad_target": "the request target is malformed",
     "bad_version": "the version is not HTTP/1.0 or HTTP/1.1",
     "body_too_large": "the body is larger than limits.requestBody",
     "coding_in_http_1_0": "transfer-encoding in HTTP/1.0",
+    "connection_field": "a connection-specific field in HTTP/2",
+    "content_length_mismatch": "the body is not as long as content-length says",
+    "head_timeout": "the head was not complete within limits.requestHead",
+    "header_block_too_large": "a header block larger than limits.headerBlock",
     "length_and_coding": "content-length together with transfer-encoding",
     "malformed": "any other error of syntax",
     "method_not_implemented": "CONNECT or TRACE",
     "path_above_root": "the path climbs above the root",
+    "request_line_too_long": "a request line or :path longer than limits.requestLine",
     "too_many_fields": "more fields than limits.headerFields",
     "trailers_too_large": "more trailers than limits.headerBlock",
     "unknown_coding": "a transfer-encoding other than chunked",
@@ -34,9 +42,21 @@ REFUSALS = {
 """Why a request was refused by the header policy or a limit, before any application saw it."""
 
 VIOLATIONS = {
-    OTHER: "any other violation",
+    "body_timeout": "the rest of a body that nobody reads did not come in time",
+    "compression_error": "HPACK state lost (RFC 9113 4.3)",
+    "continuation_flood": "more CONTINUATION frames than limits.continuationFrames",
+    "continuation_timeout": "a header block was not ended within limits.continuation",
+    "control_flood": "more control frames than limits.controlFrames",
+    "empty_data_flood": "more empty DATA frames than limits.emptyDataFrames",
+    "excessive_load": "a header block far beyond the limits, or another load the engine ends",
+    "flow_control_error": "more bytes than a window allowed (RFC 9113 5.2)",
+    "frame_size_error": "a frame of a size that is not allowed (RFC 9113 4.2)",
+    "preface_timeout": "no HTTP/2 preface within limits.http2Preface",
+    "protocol_error": "any other breach of RFC 9113",
+    "stream_closed": "a frame on a stream that had ended (RFC 9113 5.1)",
+    "stream_resets": "more reset streams than limits.streamResetBurst and streamResetRate",
 }
-"""Why a connection could not go on."""
+"""Why a connection could not go on, besides every refusal: a request's framing may break within its body."""
 
 HANDSHAKE_FAILURES = {
     "certificate_rejected": "the client does not accept our certificate",
@@ -55,7 +75,7 @@ EXCHANGE_ERRORS = {
     "bad_message": "the application sent a message that ASGI forbids",
     "body_timeout": "the request's body stopped for longer than limits.bodyIdle",
     "client_disconnected": "the client went away before the response was complete",
-    "content_length_mismatch": "the application's body was not as long as its content-length",
+    "content_length_mismatch": "a body was not as long as its content-length",
     "exception": "the application raised an exception",
     "no_response": "the application returned without completing its response",
     "no_route": "no route matched",

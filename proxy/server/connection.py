@@ -299,7 +299,7 @@ class Connection(asyncio.Protocol):
     async def send_file(self, exchange: Exchange, file: OpenFile, end_stream: bool) -> None:
         """Send a file's range as body: by sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
         stream_id = exchange.stream_id
-        if not self.peer.tls_version and self.codec.send_aside(stream_id, file.count, end_stream):
+        if not self.peer.tls_version and self.codec.send_aside(stream_id, file.count):
             try:
                 await self._send_aside(file)
             except OSError as error:
@@ -307,16 +307,12 @@ class Connection(asyncio.Protocol):
                 self.transport.abort()
                 raise ClientDisconnected("the client is gone") from error
             exchange.record.bytes_out += file.count
-            return
-
-        async def write(data: bytes) -> None:
-            self.codec.send_data(stream_id, data, False)
-            exchange.record.bytes_out += len(data)
-            await self.drained(stream_id)
-            if self._lost:
-                raise ClientDisconnected("the client is gone")
-
-        await file.read_to(write)
+        else:
+            async for data in file.pieces():
+                self.codec.send_data(stream_id, data, False)
+                exchange.record.bytes_out += len(data)
+                await self.drained(stream_id)
+                exchange.check_present()
         self.codec.send_data(stream_id, b"", end_stream)
 
     async def _send_aside(self, file: OpenFile) -> None:

@@ -210,7 +210,7 @@ class Exchange:
 
     async def send(self, message: Message) -> None:
         """ASGI ``send``: returns once the message is queued and the queue is below its high-water mark."""
-        self._check_present()
+        self.check_present()
         kind = message["type"]
         if kind == "http.response.body":
             self._body(message.get("body", b""), message.get("more_body", False))
@@ -221,9 +221,10 @@ class Exchange:
             await self._send_extension(kind, message)
         if self._codec.pending(self.stream_id) > HIGH_WATER:
             await self._connection.drained(self.stream_id)
-            self._check_present()
+            self.check_present()
 
-    def _check_present(self) -> None:
+    def check_present(self) -> None:
+        """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
         if self.receiving is Receiving.GONE:
             raise ClientDisconnected("the client is gone")
 
@@ -272,6 +273,9 @@ class Exchange:
 
     async def _send_file(self, file: OpenFile, more: bool) -> None:
         """Send a file's bytes as body: by the kernel where the connection can, else read by read."""
+        if self._is_bodiless():
+            self._body(b"", more)
+            return
         if not Sending.STARTED <= self.sending <= Sending.STREAMING:
             raise bad_message(f"a file in state {self.sending.name}")
         if self._remaining is not None:
@@ -374,6 +378,7 @@ class Exchange:
             if self.sending < Sending.STREAMING:
                 self._send_error_page(failure)
             elif self.sending is not Sending.COMPLETE or self._codec.pending(self.stream_id):
+                self._connection.flush()  # what was sent before the failure goes before the reset
                 self._codec.reset(self.stream_id, INTERNAL_ERROR)
         self.sending = Sending.COMPLETE
         self._leave()

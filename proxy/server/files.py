@@ -10,7 +10,7 @@ import asyncio
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
 
@@ -63,8 +63,8 @@ class OpenFile:
         if self._owned:
             os.close(self.descriptor)
 
-    async def read_to(self, write: Callable[[bytes], Awaitable[None]]) -> None:
-        """Read the range piece by piece; each piece is taken before the next is read."""
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """Read the range piece by piece."""
         loop = asyncio.get_running_loop()
         offset, end = self.offset, self.offset + self.count
         while offset < end:
@@ -73,7 +73,7 @@ class OpenFile:
             if not data:
                 raise _shrunk()
             offset += len(data)
-            await write(data)
+            yield data
 
     async def splice_to(self, sock: socket.socket, stall: float) -> None:
         """Let the kernel copy the range to a non-blocking socket (sendfile(2)).

@@ -27,7 +27,7 @@ ROOT = str(Path(__file__).parent.parent.parent)
 class Front:
     """A front that was spawned and is not reaped yet.
 
-    ``facts`` and ``statistics`` are what it said about itself. ``cause`` says in one word why it ends, if that
+    ``engines`` and ``statistics`` are what it said about itself. ``cause`` says in one word why it ends, if that
     is known better than its exit status will tell.
     """
 
@@ -40,7 +40,7 @@ class Front:
         self.slot = child.slot
         self.started = time.time()
         self.area = area
-        self.facts: Mapping[str, Any] = {}
+        self.engines: Mapping[str, str] = {}
         self.statistics: Mapping[str, Any] = {}
         self.cause = ""
         self._descriptors = {name: [sock.fileno() for sock in group] for name, group in sockets.items()}
@@ -70,7 +70,7 @@ class Front:
         self._channel.send(kind, **fields)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal. """
+        """Send a signal."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
@@ -109,7 +109,7 @@ def _environment() -> dict[str, str]:
 
 def reap() -> list[tuple[int, int]]:
     """Every child that has ended: pid and exit status, negative for a signal. As PID 1, also orphans we inherited."""
-    ended = []
+    ended: list[tuple[int, int]] = []
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)

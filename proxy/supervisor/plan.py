@@ -26,6 +26,9 @@ from proxy.supervisor.process import Child, State
 END_TIME = 2.0
 """Seconds between a child's last word and its exit (interpreter shutdown, log flush) before SIGKILL."""
 
+CUT_TIME = 2.0
+"""Seconds that a front has, after its own deadline, to cut what is late and to end its applications in good order."""
+
 FAILED_START_GRACE = 5.0
 """Seconds that the other fronts of a failed first start have for their applications' lifespan shutdown."""
 
@@ -53,7 +56,8 @@ class Backoff:
     def after(self, served: float | None, left: float, failures: int) -> tuple[float, int]:
         """When a slot may be filled again, and the count of short lives in a row by then.
 
-        The child that was in it began to serve at ``served``, left at ``left``, and came after ``failures`` short lives.
+        The child that was in it began to serve at ``served``, left at ``left``, and came after ``failures`` short
+        lives.
         """
         if served is not None and left - served >= self.stable:
             return left, 0
@@ -209,7 +213,7 @@ def _wind_down(schedule: _Schedule, wanted: Wanted, alive: Iterable[Child], stop
         schedule.add(Close(), now)
     left = max(0.0, stop.kill_at - now)
     # The front cuts what is late in good order (GOAWAY, log lines, lifespan), so its time is up before ours.
-    seconds = left - min(1.0, left / 10)
+    seconds = left - min(CUT_TIME, left / 4)
     for child in alive:
         if child.left is None:
             schedule.add(Drain(child.serial, seconds), now)

@@ -10,7 +10,9 @@ the configuration file, the reason and what to do about it.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
+import pathlib
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -80,6 +82,10 @@ class ServiceSockets:
     def admin(self) -> list[socket.socket]:
         """The admin server's sockets."""
         return [bound.socket for bound in self._bound if not bound.listener]
+
+    def urls(self, listener: str, scheme: str) -> list[str]:
+        """Addresses of ``listener`` (empty: the admin server) that can be pasted into a browser, or ``unix:PATH``."""
+        return list(dict.fromkeys(_url(bound, scheme) for bound in self._bound if bound.listener == listener))
 
     def listen(self) -> None:
         """Begin to listen on every listener's sockets.
@@ -186,7 +192,7 @@ def _bind_tcp(address: Address) -> list[socket.socket]:
 def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
     """Families and numeric hosts. Without a host: every address, as two sockets, so that IPv4 peers keep IPv4 form."""
     if not host:
-        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - asked for
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -252,6 +258,28 @@ def _adopt(fd: int) -> socket.socket:
     return sock
 
 
+def _url(bound: Bound, scheme: str) -> str:
+    """With the real port; a socket for every address is shown as localhost, which reaches it too."""
+    name = bound.socket.getsockname()
+    if bound.socket.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    host, port = name[:2]
+    named = bound.address.host if bound.address.kind == "tcp" else ""
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "localhost"
+    elif named and not _is_ip(named):
+        host = named
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _reason(error: OSError, address: Address) -> str:
     """What went wrong and what to do about it."""
     if error.errno == errno.EADDRINUSE:
@@ -265,5 +293,6 @@ def _reason(error: OSError, address: Address) -> str:
     if error.errno in _NO_SUCH_ADDRESS:
         return "no network interface of this machine has this address"
     if address.kind == "unix":
-        return f"{error.strerror or error}: the folder {os.path.dirname(address.path) or '.'} must exist and be writable"
+        folder = pathlib.Path(address.path).parent
+        return f"{error.strerror or error}: the folder {folder} must exist and be writable"
     return error.strerror or str(error)

@@ -15,7 +15,7 @@ import logging
 import signal
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
@@ -69,14 +69,14 @@ class Operator:
 class Supervisor:
     """The service's parent. ``children`` are the living and the last dead of each slot, ``fronts`` the living."""
 
-    def __init__(self, config: Config, sockets: ServiceSockets, counts: Counts, operator: Operator) -> None:
+    def __init__(self, config: Config, sockets: ServiceSockets, operator: Operator) -> None:
         self.config = config
+        self.counts: Counts = NoCounts()
         self.wanted = Wanted(config.processes, grace_period=config.grace_period)
         self.children: dict[int, Child] = {}
         self.fronts: dict[int, Front] = {}
         self.restarts: Counter[str] = Counter()
         self._sockets = sockets
-        self._counts = counts
         self._operator = operator
         self._layout = Layout(config)
         self._spawned = 0
@@ -104,6 +104,16 @@ class Supervisor:
     def state(self, front: Front) -> State:
         """What ``front`` is doing."""
         return self.children[front.serial].state
+
+    @property
+    def serving(self) -> list[Front]:
+        """The fronts that accept connections."""
+        return [front for front in self.fronts.values() if self.state(front) is State.SERVING]
+
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """What the fronts run on, as the first of them that is ready says; empty before."""
+        return next((front.engines for front in self.fronts.values() if front.engines), {})
 
     async def _work(self) -> int:
         while True:
@@ -172,7 +182,7 @@ class Supervisor:
         except OSError:
             area.close()
             raise
-        self._counts.attach(area, self._layout)
+        self.counts.attach(area, self._layout)
         self.fronts[child.serial] = front
         front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
         logger.debug("front %d started in slot %d", front.pid, front.slot)
@@ -215,7 +225,7 @@ class Supervisor:
         try:
             match message["type"]:
                 case "ready":
-                    front.facts = message["facts"]
+                    front.engines = message["engines"]
                     self._happened(front.serial, Event.READY)
                 case "failed":
                     self._heard_failed(front, message)
@@ -260,7 +270,7 @@ class Supervisor:
         cause = front.cause or cause_of_death(status)
         self._happened(front.serial, Event.EXITED)
         del self.fronts[front.serial]
-        self._counts.retire(front.area)
+        self.counts.retire(front.area)
         if self.wanted.stop is not None:
             logger.debug("front %d ended (%s)", front.pid, cause)
         elif self.wanted.sockets is Sockets.BOUND:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
+from pathlib import Path
 
 from proxy.errors import SidegateError
 
@@ -52,7 +53,7 @@ class UnixSocket:
     def unlink(self) -> None:
         """Remove the file, if it is still this socket's."""
         if self.owns_path():
-            os.unlink(self.path)
+            Path(self.path).unlink()
 
 
 def _bind(sock: socket.socket, path: str, mode: int | None) -> None:
@@ -81,14 +82,13 @@ def _remove_stale(path: str) -> None:
         raise PathTakenError("the file exists and is not a socket; remove it or choose another path")
     if _answers(path):
         raise PathTakenError("another server listens on this path; stop it or choose another path")
-    aside = f"{path}.{os.getpid()}"
-    os.rename(path, aside)
+    aside = Path(path).rename(f"{path}.{os.getpid()}")
     try:
-        if _answers(aside):
+        if _answers(str(aside)):
             os.link(aside, path)
             raise PathTakenError("another server is starting on this path; stop it or choose another path")
     finally:
-        os.unlink(aside)
+        aside.unlink()
 
 
 def _answers(path: str) -> bool:

@@ -126,6 +126,12 @@ class Codec(Protocol):
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """Queue response body after a head."""
 
+    def send_aside(self, stream_id: int, size: int) -> bool:
+        """May the connection itself write the next ``size`` bytes of body (sendfile) once the output is taken?
+
+        True counts them as sent. False where every byte must pass the codec (HTTP/2, chunked framing).
+        """
+
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         """End the response with trailers (dropped where the version or framing has no place for them)."""
 
@@ -134,6 +140,9 @@ class Codec(Protocol):
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give the stream up: RST_STREAM with ``code``; on HTTP/1.1 the connection closes."""
+
+    def release(self, stream_id: int) -> None:
+        """The exchange has ended: drop what it did not read. Only now does its HTTP/2 stream's place become free."""
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """The application consumed ``size`` bytes of body: give that much flow-control credit back."""
@@ -147,8 +156,9 @@ class Codec(Protocol):
     def goaway(self, final: bool) -> None:
         """Wind down. First call ``final=False`` (HTTP/2: GOAWAY with 2^31-1), then, a moment later, ``True``.
 
-        HTTP/1.1 answers with ``Connection: close`` from the first call on. ``closed`` turns true when the
-        last stream has ended.
+        HTTP/1.1 answers with ``Connection: close`` from the first call on, and takes a request that was on its way
+        until the second. ``closed`` turns true when the last stream has ended; HTTP/1.1's not before the second
+        call unless a response announced it.
         """
 
     def next_deadline(self) -> float | None:

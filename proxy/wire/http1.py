@@ -19,7 +19,7 @@ input, or at once when framing is lost: a message whose end is in doubt is never
 of ending goes through ``_shut``; output queued before is kept, but nothing completes a response that was not complete.
 
 Left for later: ``Upgrade: websocket``. Until then every ``Upgrade`` is ignored, ``h2c`` for ever (RFC 9113 3.1
-removed it); the field is in ``Head.fields.hop``.
+removed it); ``RequestFields.hop`` keeps the field.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from proxy.errors import Refused
 from proxy.wire.chunked import ChunkedReader
 from proxy.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.fields import FieldPolicy
-from proxy.wire.http1_head import Head, HeadReader
+from proxy.wire.http1_head import HeadReader
 from proxy.wire.http1_response import AWAITED, BODY, DONE, IDLE, ResponseWriter
 
 HELD_INPUT = 64 * 1024
@@ -57,6 +57,8 @@ class Http1Codec:
         "_drain",
         "_eof",
         "_expecting",
+        "_final",
+        "_headers",
         "_last",
         "_left",
         "_limits",
@@ -64,7 +66,6 @@ class Http1Codec:
         "_reader",
         "_reading",
         "_stream",
-        "_trailers_wanted",
         "_unacknowledged",
         "_winding_down",
         "_writer",
@@ -81,12 +82,13 @@ class Http1Codec:
         self._left = 0  # body bytes still to come under content-length
         self._deadline: float | None = now + limits.request_head
         self._stream = 0
-        self._trailers_wanted = False
+        self._headers: Headers = []  # of the current request
         self._expecting = False  # the client waits for 100 (Continue), or for a final status
         self._unacknowledged = 0
         self._drain: int | None = None  # while the rest of an unread body is skipped: bytes of it to put up with
         self._last = False  # this response announced, or will announce, that the connection ends with it
         self._winding_down = False
+        self._final = False
         self._eof = False
         self._closed = False
 
@@ -112,7 +114,8 @@ class Http1Codec:
         if data and self._reading != _DEAF:
             self._buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
-        self._advance(events)
+        if self._buffer:
+            self._advance(events)
         if self._deadline is None:
             if self._reading == _HEAD and self._buffer:
                 self._deadline = now + self._limits.request_head
@@ -148,7 +151,7 @@ class Http1Codec:
 
     def _read_head(self, events: list[Event]) -> bool:
         try:
-            head, self._buffer = self._reader.read(self._buffer)
+            head, self._buffer = self._reader.read(self._buffer, self._stream + 1)
         except Refused as refused:
             events.append(self._reject(refused))
             return False
@@ -156,31 +159,25 @@ class Http1Codec:
             if self._eof:
                 self._shut()
             return False
-        events.append(self._begin(head))
+        events.append(head)
+        self._begin(head)
         return True
 
-    def _begin(self, head: Head) -> RequestHead:
-        fields = head.fields
-        length = fields.content_length
+    def _begin(self, head: RequestHead) -> None:
         self._deadline = None
-        self._stream += 1
-        self._last = not head.keep_alive
-        self._unacknowledged = 0
-        self._writer.begin(head.method, head.version)
-        self._trailers_wanted = (b"te", b"trailers") in fields.headers
-        if head.chunked:
+        self._stream = head.stream_id
+        self._last = not self._reader.keep_alive
+        self._expecting = head.expect_continue
+        self._headers = head.headers
+        self._writer.begin(head.method, head.http_version)
+        if head.end_stream:
+            self._reading = _HELD
+        elif self._reader.chunked:
             self._reading = _CHUNKED
             self._chunks = ChunkedReader(self._policy)
-        elif length:
-            self._reading = _LENGTH
-            self._left = length
         else:
-            self._reading = _HELD
-        complete = self._reading == _HELD
-        self._expecting = fields.expect_continue and not complete
-        return RequestHead(
-            self._stream, head.method, head.target, fields.headers, head.version, length, self._expecting, complete
-        )
+            self._reading = _LENGTH
+            self._left = head.content_length or 0
 
     def _read_length(self, events: list[Event]) -> None:
         data = self._buffer
@@ -291,6 +288,10 @@ class Http1Codec:
         if end_stream:
             self._end([])
 
+    def send_aside(self, stream_id: int, size: int) -> bool:
+        """See ``events.Codec``. Possible where the length of the whole body was announced."""
+        return stream_id == self._stream and self._writer.stage == BODY and self._writer.aside(size)
+
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         """See ``events.Codec``. Sent if the body is chunked and the client said ``te: trailers``.
 
@@ -298,14 +299,14 @@ class Http1Codec:
         and proxies take them for a broken body instead, and a client that wants them says so.
         """
         if stream_id == self._stream and self._writer.stage == BODY:
-            self._end(trailers if self._trailers_wanted else [])
+            self._end(trailers if (b"te", b"trailers") in self._headers else [])
 
     def _end(self, trailers: Headers) -> None:
         self._writer.end(trailers)
         self._unacknowledged = 0
         unread = self._reading in (_LENGTH, _CHUNKED)
         over = self._last or self._writer.broken or (self._reading == _LENGTH and self._left > DRAIN)
-        if over or ((self._winding_down or self._eof) and not self._buffer):
+        if over or ((self._final or self._eof) and not self._buffer):
             self._shut()
         elif unread:
             self._drain = DRAIN
@@ -316,6 +317,9 @@ class Http1Codec:
         """See ``events.Codec``. What is queued is kept; the missing end tells the client, the close tells the rest."""
         if stream_id == self._stream and self._writer.stage in (AWAITED, BODY):
             self._shut()
+
+    def release(self, stream_id: int) -> None:
+        """Nothing to do: streams come one at a time, and the next waits for this one's response."""
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See ``events.Codec``."""
@@ -337,7 +341,8 @@ class Http1Codec:
     def goaway(self, final: bool) -> None:
         """See ``events.Codec``. A request that has begun to arrive, or waits behind another, is still answered."""
         self._winding_down = True
-        if self._writer.stage in (IDLE, DONE) and not self._buffer:
+        self._final = final
+        if final and self._writer.stage in (IDLE, DONE) and not self._buffer:
             self._shut()
 
     def next_deadline(self) -> float | None:

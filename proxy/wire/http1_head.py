@@ -4,37 +4,46 @@ Where it stands: below ``http1.py``, above httptools (llhttp). ``HeadReader`` ow
 the request line, the framing fields. What a field means is ``fields.py``'s business. It never looks at a body.
 Errors that leave it: ``Refused``, after which the connection's framing is lost and the reader of no use.
 
-A head is judged three times, each time by what is best at it:
+How a head is judged:
 
-1. ``_scan``, while it is being read: limits, line ends and control bytes, in a few passes in C over the new bytes.
-   Only if something is wrong does ``_offence`` look for the first wrong byte. So an oversized or hopeless head is
-   refused as soon as it shows, and what is refused depends on the bytes, never on how reads cut them.
+1. ``_scan``, while it comes in pieces: limits, line ends, control bytes, in a few passes in C over the new bytes. An
+   oversized or hopeless head is refused as soon as it shows. A head that is whole at once and smaller than every
+   limit needs none of that.
 2. llhttp splits the whole head into its parts. It is always given one head exactly, so it never sees a body, never
-   decides where a message ends, and has no say in framing.
-3. ``_judge`` holds the parts against the rules. When llhttp gave up, ``_explain`` splits the head itself to let the
-   same rules find the reason; a head that only llhttp dislikes is refused all the same.
+   decides where a message ends, and has no say in framing. It is strict about line ends and control bytes itself
+   (tests/unit/test_http1.py holds it to that, in whatever version it comes).
+3. ``_judge`` holds the parts against the rules.
+
+Whoever finds fault, ``_reason`` has the last word: it looks for the first wrong byte, then for the rule that is broken,
+in that order. So what is refused, and why, depends on the bytes and never on how reads cut them.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
 
 from proxy.asgi import Headers
 from proxy.config.schema import Limits
 from proxy.errors import Refused
+from proxy.wire.events import RequestHead
 from proxy.wire.fields import CONTROL_BYTES, FORWARDING, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
-from proxy.wire.target import TARGET_BYTES
+from proxy.wire.target import OTHER_TO_HASH, TARGET_BYTES
 
 MAX_BLANK_LINES = 4
 """Empty lines skipped before a request line (RFC 9112 2.2 asks for one: some clients end a body with CRLF)."""
 
+_VERSIONS = frozenset(["1.0", "1.1"])
+_NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
+_HASH = ord("#")
 _METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
 _VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
 _BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
+
+_Offence = tuple[int, int, str, str]
+"""Position, status, reason, detail: the least one comes first."""
 
 _NOT_NOMINATED = FORWARDING.union(
     [b"close", b"keep-alive", b"upgrade"],
@@ -42,18 +51,6 @@ _NOT_NOMINATED = FORWARDING.union(
 )
 """Members of ``Connection`` that remove no field: its own options, and what is end-to-end (RFC 9110 7.6.1): a client
 that names the forwarding fields, for example, wants a trusted proxy's word about its address gone."""
-
-
-@dataclass(slots=True)
-class Head:
-    """A judged head. ``content_length`` is None under chunked; ``keep_alive`` is what the client asked for."""
-
-    method: str
-    target: bytes
-    version: str
-    fields: RequestFields
-    chunked: bool
-    keep_alive: bool
 
 
 class _Parts:
@@ -77,44 +74,58 @@ class _Parts:
 
 
 class HeadReader:
-    """Reads one head after the other. ``seen``: up to the first offence, for ``request_line``."""
+    """Reads one head after the other. After each: ``chunked``, and ``keep_alive``: what the client asked for.
 
-    __slots__ = ("_blank_lines", "_line_end", "_lines", "_max_line", "_parser", "_parts", "_policy", "_scanned", "seen")
+    ``seen``: the bytes up to the first offence, for ``request_line``.
+    """
+
+    __slots__ = (
+        "_blank_lines",
+        "_line_end",
+        "_lines",
+        "_max_line",
+        "_parser",
+        "_parts",
+        "_policy",
+        "_reusable",
+        "_scanned",
+        "_small",
+        "chunked",
+        "keep_alive",
+        "seen",
+    )
 
     def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
+        self.chunked = False
+        self.keep_alive = True
         self.seen = b""
         self._policy = policy
         self._max_line = limits.request_line
+        self._small = min(limits.request_line, policy.max_block)
         self._parts = _Parts()
         self._parser = HttpRequestParser(self._parts)
+        self._reusable = True  # the parser is ready for another head
         self._blank_lines = 0
-        self._restart()
-
-    def _restart(self) -> None:
         self._scanned = 0
         self._lines = 0
         self._line_end = 0
 
-    def read(self, buffer: bytes) -> tuple[Head | None, bytes]:
-        """The head at the start of ``buffer``, None while it is incomplete, and the bytes to hold on to.
+    def read(self, buffer: bytes, stream_id: int) -> tuple[RequestHead | None, bytes]:
+        """The request at the start of ``buffer``, None while its head is incomplete, and the bytes to hold on to.
 
         ``buffer`` grows from call to call: what was held last time and what came since. Raises ``Refused``.
         """
-        while buffer.startswith(b"\r\n"):
-            buffer = buffer[2:]
-            self._blank_lines += 1
-            if self._blank_lines > MAX_BLANK_LINES:
-                self.seen = b""
-                raise Refused(400, "bad_request_line", "empty lines instead of a request")
-        end = self._scan(buffer)
-        if not end:
-            return None, buffer
+        if buffer[:1] == b"\r":
+            buffer = self._skip_blank_lines(buffer)
+        end = 0 if self._scanned else buffer.find(b"\r\n\r\n") + 4
+        if not 4 <= end <= self._small:
+            end = self._scan(buffer)
+            if not end:
+                return None, buffer
         head, rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
-        self.seen = head
-        judged = self._parse(head)
-        self._restart()
-        self._blank_lines = 0
-        return judged, rest
+        request = self._parse(head, stream_id)
+        self._blank_lines = self._scanned = self._lines = self._line_end = 0
+        return request, rest
 
     def request_line(self) -> tuple[str, bytes, str]:
         """Method, target and version as far as they can be told, for the record of a refused request."""
@@ -123,6 +134,15 @@ class HeadReader:
         if not whole or len(parts) != 3 or parts[0].translate(None, _METHOD_BYTES):
             return "", b"", "1.1"
         return parts[0].decode("ascii"), parts[1], "1.0" if parts[2] == b"HTTP/1.0" else "1.1"
+
+    def _skip_blank_lines(self, buffer: bytes) -> bytes:
+        while buffer.startswith(b"\r\n"):
+            buffer = buffer[2:]
+            self._blank_lines += 1
+            if self._blank_lines > MAX_BLANK_LINES:
+                self.seen = b""
+                raise Refused(400, "bad_request_line", "empty lines instead of a request")
+        return buffer
 
     def _scan(self, buffer: bytes) -> int:
         """The end of the head, 0 while it is incomplete. Looks at no byte twice, however slowly they come."""
@@ -133,69 +153,74 @@ class HeadReader:
         end = terminator + 4 if complete else len(buffer) - buffer.endswith(b"\r")
         fresh = buffer[start:end]
         lines = fresh.count(b"\r\n")
-        if not self._line_end:
-            self._line_end = buffer.find(b"\r\n", start, end) + 2 if lines else 0
+        if not self._line_end and lines:
+            self._line_end = buffer.find(b"\r\n", start, end) + 2
         self._lines += lines
         self._scanned = end
-        fold_from = max(start - 2, 0)
+        self.seen = buffer
         if (
             len(fresh.translate(None, CONTROL_BYTES)) != len(fresh) - 2 * lines
-            or buffer.find(b"\r\n ", fold_from, end) >= 0
-            or buffer.find(b"\r\n\t", fold_from, end) >= 0
+            or _FOLD.search(buffer, max(start - 2, 0), end)
             or self._lines - complete > self._policy.max_fields + 1
             or (self._line_end - 2 if self._line_end else end) > self._max_line
             or (self._line_end and end - self._line_end > self._policy.max_block)
         ):
-            raise self._offence(buffer[:end])
-        self.seen = buffer
+            raise self._first(self._offences(buffer[:end]))
         return end if complete else 0
 
-    def _offence(self, head: bytes) -> Refused:
-        """The first of the things that ``_scan`` found to be wrong, by position."""
-        found: list[tuple[int, int, str, str]] = []
-        line_length = head.find(b"\r\n")
-        if (line_length if line_length >= 0 else len(head)) > self._max_line:
+    def _offences(self, head: bytes) -> list[_Offence]:
+        """What ``_scan`` looks for, in a head or the beginning of one: the first of each kind, with its position."""
+        found: list[_Offence] = []
+        line, whole, block = head.partition(b"\r\n")
+        if len(line) > self._max_line:
             found.append((self._max_line, 414, "request_line_too_long", f"more than {self._max_line} bytes"))
         if bad := _BAD_BYTE.search(head):
-            found.append((bad.start(), 400, *_byte_offence(bad.group(), bad.start() < line_length or line_length < 0)))
+            found.append((bad.start(), 400, *_byte_offence(bad.group(), bad.start() < len(line))))
         if fold := _FOLD.search(head):
             found.append((fold.end(), 400, "bad_field_value", "a header field is folded over several lines"))
-        block = self._policy.max_block
-        if line_length >= 0 and len(head) - line_length - 2 > block:
-            found.append((line_length + 2 + block, 431, "header_block_too_large", f"more than {block} bytes"))
-        fields = head.split(b"\r\n", self._policy.max_fields + 2)
-        if len(fields) > self._policy.max_fields + 2 and fields[-2]:
-            position = len(head) - len(fields[-1]) - 2
-            found.append((position, 431, "too_many_fields", f"more than {self._policy.max_fields} header fields"))
+        max_block, max_fields = self._policy.max_block, self._policy.max_fields
+        if len(block) > max_block:
+            position = len(line) + len(whole) + max_block
+            found.append((position, 431, "header_block_too_large", f"more than {max_block} bytes"))
+        lines = head.split(b"\r\n", max_fields + 2)
+        if len(lines) > max_fields + 2 and lines[-2]:
+            position = len(head) - len(lines[-1]) - 2
+            found.append((position, 431, "too_many_fields", f"more than {max_fields} header fields"))
+        return found
+
+    def _first(self, found: list[_Offence]) -> Refused:
         position, status, reason, detail = min(found)
-        self.seen = head[:position]
+        self.seen = self.seen[:position]
         return Refused(status, reason, detail)
 
-    def _parse(self, head: bytes) -> Head:
+    def _parse(self, head: bytes, stream_id: int) -> RequestHead:
         parts, parser = self._parts, self._parser
         parts.fields = []
         parts.complete = False
         try:
-            parser.feed_data(head)
-        except HttpParserUpgrade:
-            pass  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
-        except HttpParserError as error:
-            raise self._explain(head, error) from None
-        if not parts.complete:
-            raise self._explain(head, HttpParserError("the head is incomplete"))
-        method = parser.get_method()
-        target = parts.target
-        # Method, two spaces and `HTTP/n.n` fill the line, or llhttp was lenient (it skips further spaces).
-        if len(method) + len(target) + 10 != head.find(b"\r\n"):
-            raise Refused(400, "bad_request_line", "the request line is not `method target version`")
-        judged = self._judge(method, target, parser.get_http_version(), parts.fields)
-        if judged.fields.hop or judged.fields.content_length:
+            try:  # noqa: SIM105 - suppress() would cost every request a quarter of a microsecond
+                parser.feed_data(head)
+            except HttpParserUpgrade:
+                pass  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
+            method = parser.get_method()
+            # llhttp skips further spaces, and takes RTSP/1.0 for HTTP/1.0 and a line without version for HTTP/0.9.
+            if not parts.complete or head.find(b" HTTP/") != len(method) + 1 + len(parts.target):
+                raise HttpParserError("the head is not one whole request head")
+            request = self._judge(method, parts.target, parser.get_http_version(), parts.fields, stream_id)
+        except (HttpParserError, Refused) as error:
+            raise self._reason(head, error) from None
+        if request.content_length or not self._reusable:
             # llhttp now waits for a body, or has left HTTP; a new parser costs a third of a microsecond.
             self._parser = HttpRequestParser(parts)
-        return judged
+        return request
 
-    def _explain(self, head: bytes, error: HttpParserError) -> Refused:
-        """Why a head is refused that llhttp did not take: the rule of ours that it breaks, or llhttp's own words."""
+    def _reason(self, head: bytes, error: HttpParserError | Refused) -> Refused:
+        """Why ``head`` is refused: its first wrong byte, or the rule that it breaks, or else llhttp's own words."""
+        self.seen = head
+        if found := self._offences(head):
+            return self._first(found)
+        if isinstance(error, Refused):
+            return error
         line, _, block = head[:-4].partition(b"\r\n")
         words = line.split(b" ")
         version = _VERSION.fullmatch(words[-1])
@@ -210,20 +235,22 @@ class HeadReader:
                 return Refused(400, "bad_field_name", "a header line has no colon")
             fields.append((name.lower(), value.strip(b" \t")))
         try:
-            self._judge(words[0], words[1], version[1].decode("ascii"), fields)
+            self._judge(words[0], words[1], version[1].decode("ascii"), fields, 0)
         except Refused as refused:
             return refused
         if isinstance(error, HttpParserInvalidMethodError):
             return Refused(501, "unknown_method", "the method is not known to HTTP")
         return Refused(400, "malformed", str(error))
 
-    def _judge(self, method: bytes, target: bytes, version: str, raw: Headers) -> Head:
-        if version not in {"1.1", "1.0"}:
+    def _judge(self, method: bytes, target: bytes, version: str, raw: Headers, stream_id: int) -> RequestHead:
+        if version not in _VERSIONS:
             raise Refused(505, "bad_version", "the version is not HTTP/1.0 or HTTP/1.1")
-        if method in {b"CONNECT", b"TRACE"}:
+        if method in _NOT_IMPLEMENTED:
             # 501 and not 405: no resource here has them, and 405 would owe an `Allow` (RFC 9110 9.1, 15.5.6).
             raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
-        target, authority = _split_authority(method, target)
+        authority: bytes | None = None
+        if target[:1] != b"/" or _HASH in target.translate(OTHER_TO_HASH):
+            target, authority = _split_authority(method, target)
         fields = request_fields(raw, self._policy, authority)
         headers = fields.headers
         if version == "1.0":
@@ -231,11 +258,26 @@ class HeadReader:
             fields.expect_continue = False
         elif not headers or headers[0][0] != b"host" or (authority is not None and not _has_host(raw)):
             raise Refused(400, "bad_host", "HTTP/1.1 needs a host field")
-        if not fields.hop:
-            return Head(method.decode("ascii"), target, version, fields, False, version == "1.1")
-        chunked = _is_chunked(fields, version)
-        keep_alive = _take_connection(fields, version)
-        return Head(method.decode("ascii"), target, version, fields, chunked, keep_alive)
+        if fields.hop:
+            self._reusable = False
+            self.chunked = _is_chunked(fields, version)
+            self.keep_alive = _take_connection(fields, version)
+        else:
+            self._reusable = True
+            self.chunked = False
+            self.keep_alive = version == "1.1"
+        length = fields.content_length
+        bodiless = not length and not self.chunked
+        return RequestHead(
+            stream_id,
+            method.decode(),
+            target,
+            headers,
+            version,
+            length,
+            fields.expect_continue and not bodiless,
+            bodiless,
+        )
 
 
 def _byte_offence(byte: bytes, in_request_line: bool) -> tuple[str, str]:

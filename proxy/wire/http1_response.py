@@ -65,7 +65,8 @@ class ResponseWriter:
         """Queue a 1xx head; never to an HTTP/1.0 client (RFC 9110 15.2)."""
         if self._version != "1.0":
             self.output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
-            self.output += [b"%b: %b\r\n" % pair for pair in headers]
+            for name, value in headers:
+                self.output += (name, b": ", value, b"\r\n")
             self.output.append(b"\r\n")
 
     def head(self, status: int, headers: Headers, end_stream: bool, close: bool) -> bool:
@@ -75,10 +76,10 @@ class ResponseWriter:
         output = self.output
         output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
         length = -1
-        for pair in headers:
-            if pair[0] == b"content-length":
-                length = int(pair[1])
-            output.append(b"%b: %b\r\n" % pair)
+        for name, value in headers:
+            if name == b"content-length":
+                length = int(value)
+            output += (name, b": ", value, b"\r\n")
         self._framing = _LENGTH
         self._left = length
         if self._head_only or status in {204, 304}:
@@ -117,11 +118,19 @@ class ResponseWriter:
             self.output.append(data)
         self.pending += len(data)
 
+    def aside(self, size: int) -> bool:
+        """Count ``size`` bytes of body that are written past this object; False if the framing has no room for them."""
+        if self._framing != _LENGTH or size > self._left:
+            return False
+        self._left -= size
+        return True
+
     def end(self, trailers: Headers) -> None:
         """End the body; only the chunked framing has a place for trailers."""
         if self._framing == _CHUNKED:
             self.output.append(b"0\r\n")
-            self.output += [b"%b: %b\r\n" % pair for pair in trailers]
+            for name, value in trailers:
+                self.output += (name, b": ", value, b"\r\n")
             self.output.append(b"\r\n")
         elif self._framing == _LENGTH and self._left:
             self.broken = True

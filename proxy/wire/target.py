@@ -21,6 +21,10 @@ from proxy.wire.fields import CONTROL_BYTES
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
 """Visible ASCII without ``#``: a fragment never travels (RFC 9112 3.2), and parsers disagree about cutting it off."""
 
+_HASH, _PERCENT = b"#%"  # ints: `37 in x` costs an eighth of `b"%" in x`
+OTHER_TO_HASH = bytes(byte if byte in TARGET_BYTES else _HASH for byte in range(256))
+"""A table for ``bytes.translate``: whatever may not stand in a target becomes ``#``."""
+
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _PATH_SAFE = "/:@!$&'()*+,;=~"
@@ -41,12 +45,12 @@ def split_target(raw: bytes) -> Target:
     A path that is no valid UTF-8 is decoded with U+FFFD, as uvicorn and hypercorn do: links in old encodings are
     still out there, ``raw_path`` keeps their bytes, and the route map judges the same text as the application.
     """
-    if raw.translate(None, TARGET_BYTES):
+    if _HASH in raw.translate(OTHER_TO_HASH):
         raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
     raw_path, _, query = raw.partition(b"?")
     if raw_path[:1] != b"/" and raw != b"*":
         raise Refused(400, "bad_target", "the request target does not start with '/'")
-    if b"%" not in raw_path and b"/." not in raw_path:
+    if _PERCENT not in raw_path and raw_path.find(b"/.") < 0:
         return Target(raw_path.decode("ascii"), raw_path, query)
     if _BAD_ESCAPE.search(raw_path):
         raise Refused(400, "bad_target", "a '%' in the path is not followed by two hexadecimal digits")

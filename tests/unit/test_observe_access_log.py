@@ -124,12 +124,12 @@ _ANYTHING = st.binary(max_size=20) | st.binary(min_size=1500, max_size=6000)
 
 
 @pytest.mark.parametrize("query", [False, True])
-@given(client=st.text(max_size=9), method=st.text(max_size=9000), target=_ANYTHING, host=_ANYTHING, agent=_ANYTHING)
+@given(names=st.tuples(st.text(max_size=9), st.text(max_size=9000)), target=_ANYTHING, host=_ANYTHING, agent=_ANYTHING)
 def test_arbitrary_bytes_make_one_line(
-    query: bool, client: str, method: str, target: bytes, host: bytes, agent: bytes
+    query: bool, names: tuple[str, str], target: bytes, host: bytes, agent: bytes
 ) -> None:
     headers = [(b"host", host), (b"user-agent", agent), (b"referer", agent)]
-    record = make_record(METER, target, headers, client=client, method=method)
+    record = make_record(METER, target, headers, client=names[0], method=names[1])
     for name in ("json", "combined"):
         line = LineFormat(name, ("r0", "r1"), query).line(Entry(record, 0.5, ENDED))
         assert re.fullmatch(rb"[ -~]*\n", line), "printable ASCII and one line feed, at the end"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,23 +12,23 @@ import pytest
 from proxy.config.schema import Config
 from proxy.observe import metrics, reasons
 from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
+from proxy.observe.reference import reference
 from tests.support.observing import make_config
 
 ROOT = Path(__file__).parents[2]
 
-REFUSAL = re.compile(r'\b[45]\d\d,\s*"([a-z][a-z0-9_]*)"')
-"""An error status followed by a word: how Refused, Rejected, ExchangeError and their helpers are written."""
+REFUSALS = re.compile(r'\b[45]\d\d,\s*"(\w+)"|\bMalformed\(\s*"(\w+)"|return "(\w+)", "')
+"""An error status or ``Malformed`` followed by a word, and helpers that give reason and detail."""
 
-REFUSAL_WORDS = re.compile(r'return "([a-z][a-z0-9_]*)", "')
-"""A helper that gives reason and detail."""
-
-VIOLATION = re.compile(r'Violation\(\s*"([a-z][a-z0-9_]*)"')
+VIOLATIONS = re.compile(r'(?:Violation|_violate)\(\s*"(\w+)"|^    (?:wire\.)?[A-Z_]+: "([a-z_]+)",', re.MULTILINE)
+"""Calls, and the rows of the table from HTTP/2 error codes to words."""
 
 
 def words(pattern: re.Pattern[str], *folders: str) -> set[str]:
-    files = [path for folder in folders for path in sorted((ROOT / "proxy" / folder).rglob("*.py*"))]
+    places = [ROOT / "proxy" / folder for folder in folders]
+    files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*.py*"))]
     texts = [path.read_text() for path in files if path.suffix in {".py", ".pyx"}]
-    return {word for text in texts for word in pattern.findall(text)}
+    return {match[match.lastindex] for text in texts for match in pattern.finditer(text) if match.lastindex}
 
 
 def test_every_cell_belongs_to_one_sample() -> None:
@@ -45,6 +47,7 @@ def test_a_sample_is_found_by_its_labels() -> None:
     layout = Layout(make_config())
     start = layout.start(metrics.REQUESTS, "r1", "b1", "2")
     assert layout.offsets(metrics.REQUESTS, "r1", "b1", "2")["200"] == start + 101
+    assert layout.cell(metrics.REQUESTS, "r1", "b1", "2", "200") == start + 101
     with pytest.raises(KeyError):
         layout.start(metrics.REQUESTS, "r1", "b0", "2")
 
@@ -75,19 +78,20 @@ def test_buckets_rise() -> None:
 
 
 def test_every_refusal_of_the_wire_is_in_the_table() -> None:
-    found = words(REFUSAL, "wire") | words(REFUSAL_WORDS, "wire")
-    assert len(found) > 10, "the pattern finds nothing any more"
+    found = words(REFUSALS, "wire")
+    assert {"bad_host", "bad_line_end", "bad_pseudo_header"} <= found, "the pattern misses some"
     assert found - reasons.REFUSALS.keys() == set()
 
 
 def test_every_violation_of_the_wire_is_in_the_table() -> None:
-    found = words(VIOLATION, "wire")
-    assert found, "the pattern finds nothing any more"
+    found = words(VIOLATIONS, "wire")
+    assert {"head_timeout", "control_flood", "flow_control_error"} <= found, "the pattern misses some"
     assert found - reasons.VIOLATIONS.keys() - reasons.REFUSALS.keys() == set()
 
 
 def test_every_error_of_an_exchange_is_in_the_table() -> None:
-    found = words(REFUSAL, "server", "backends", "") | words(REFUSAL_WORDS, "wire")
+    found = words(REFUSALS, "server", "backends") | words(REFUSALS, "routing.py")
+    assert {"no_route", "no_response", "body_too_large"} <= found, "the pattern misses some"
     assert found - reasons.EXCHANGE_ERRORS.keys() - reasons.REFUSALS.keys() == set()
 
 
@@ -96,3 +100,11 @@ def test_every_handshake_failure_is_in_the_table() -> None:
     table = listener[listener.index("_REASONS = {") :]
     found = set(re.findall(r': "([a-z_]+)"', table[: table.index("}")])) | {"timeout", "disconnected"}
     assert found - reasons.HANDSHAKE_FAILURES.keys() == set()
+
+
+def test_the_reference_is_current() -> None:
+    command = [sys.executable, "-m", "proxy.observe.reference"]
+    page = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    committed = (ROOT / "dashboards" / "METRICS.md").read_text()
+    assert committed == page, "run: python -m proxy.observe.reference > dashboards/METRICS.md"
+    assert page == reference()

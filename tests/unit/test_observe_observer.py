@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -39,7 +39,7 @@ class Service:
 
 
 @pytest.fixture
-def service() -> Iterator[Service]:
+def service() -> Service:
     return Service()
 
 
@@ -48,7 +48,7 @@ def observer(service: Service) -> Observer:
     return service.start(make_config())[1]
 
 
-def finish(observer: Observer, times: int = 1, **fields: object) -> None:
+def finish(observer: Observer, times: int = 1, **fields: Any) -> None:
     for _ in range(times):
         record = make_record(observer.listener("http"), **{"route": 0, "backend": "b0", "status": 200, **fields})
         observer.started(record)

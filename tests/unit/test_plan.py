@@ -116,7 +116,7 @@ def test_a_front_that_leaves_before_the_service_listens_ends_the_start(events: t
     assert plan(wanted, [lost, other], 0.0) == [GiveUp(stop), Wait(None)]
 
     wanted = replace(wanted, stop=stop)
-    assert plan(wanted, [other], 0.0) == [Close(), Drain(2, FAILED_START_GRACE * 0.9), Wait(60.0)]
+    assert plan(wanted, [other], 0.0) == [Close(), Drain(2, FAILED_START_GRACE - 1.25), Wait(60.0)]
 
 
 def test_a_start_that_the_operator_interrupts_ends_with_his_code() -> None:
@@ -191,9 +191,9 @@ def test_until_the_drain_begins_fronts_serve_and_are_replaced() -> None:
 def test_the_drain_closes_the_sockets_first_and_leaves_the_front_a_margin() -> None:
     wanted = replace(LISTENING, stop=Stop(drain_at=5.0, kill_at=30.0, exit_code=0))
     children = [a_child(1, *SERVING)]
-    assert plan(wanted, children, 5.0) == [Close(), Drain(1, 24.0), Wait(None)]
+    assert plan(wanted, children, 5.0) == [Close(), Drain(1, 23.0), Wait(None)]
     wanted = replace(wanted, sockets=Sockets.CLOSED)
-    assert plan(wanted, children, 29.0) == [Drain(1, 0.9), Wait(None)]
+    assert plan(wanted, children, 29.0) == [Drain(1, 0.75), Wait(None)]
 
 
 def test_a_drain_ends_at_the_services_deadline_not_at_its_own() -> None:

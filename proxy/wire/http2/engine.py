@@ -8,7 +8,7 @@ Rules that both engines hold, whatever their library would do:
 
 * A HEADERS or DATA frame for a closed stream, or after the peer's END_STREAM, is a connection error STREAM_CLOSED
   (RFC 9113 5.1), but ignored if this side had reset the stream: the peer could not know yet. Ignored DATA is
-  credited to the connection at once; padding too.
+  credited to the connection at once; padding too. An ignored HEADERS is reported as CONTROL, an empty DATA as EMPTY.
 * A second HEADERS without END_STREAM is a connection error (RFC 9113 8.1 asks for a stream error at least).
 * DATA beyond a window is a connection error FLOW_CONTROL_ERROR (RFC 9113 6.9.1 leaves the choice).
 * The number of concurrent streams is announced but not enforced here; the codec refuses streams.
@@ -33,7 +33,7 @@ DATA: Final = 1  # stream, bytes (never empty)
 END: Final = 2  # stream: END_STREAM on a DATA frame
 CLOSED: Final = 3  # stream: both sides have ended
 WINDOW: Final = 4  # a WINDOW_UPDATE frame
-CONTROL: Final = 5  # frame type: SETTINGS, PING, PRIORITY or a type unknown
+CONTROL: Final = 5  # frame type: SETTINGS, PING, PRIORITY, a type unknown, or a HEADERS that is ignored
 RESET: Final = 6  # stream, code: RST_STREAM received
 TRAILERS: Final = 7  # like HEAD, always with end_stream
 EMPTY: Final = 8  # a DATA frame without data and without END_STREAM on an open stream
@@ -69,6 +69,7 @@ class EngineSettings:
     stream_window: int
     header_fields: int
     header_block: int
+    continuation_frames: int
 
     @property
     def connection_window(self) -> int:

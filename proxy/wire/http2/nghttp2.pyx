@@ -31,6 +31,8 @@ cdef extern from "Python.h":
     int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
     PyObject *PyBytes_New "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
     char *PyBytes_At "PyBytes_AS_STRING"(PyObject *)
+    PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
+    PyObject *PyList_GET_ITEM(list, Py_ssize_t)
 
 cdef int HEAD = _engine.HEAD, DATA = _engine.DATA, TRAILERS = _engine.TRAILERS, END = _engine.END
 cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.STREAM_ERROR
@@ -47,6 +49,7 @@ cdef list _control = [(_engine.CONTROL, frame_type) for frame_type in range(256)
 
 cdef enum:
     SLOTS = 64  # cached fields of a connection; browsers repeat 10 to 20
+    REPEATED = 2048  # larger header lists are not kept for comparison
     SLOT_FIELD = 512  # larger fields are not worth the memory of a cache
     FIRST_OUTPUT = 4096
     MOST_RESERVED = 1 << 20
@@ -54,65 +57,8 @@ cdef enum:
     STACK_FIELDS = 32  # response fields that need no allocation
     RESPONSE_BLOCK = 1 << 18  # nghttp2 stops at 64 KiB otherwise; a proxy passes on what applications send
 
-cdef dict _names = {}
-
-cdef struct Slot:
-    nghttp2_rcbuf *name
-    nghttp2_rcbuf *value
-    PyObject *pair
-    size_t size
-
-
-cdef bytes _intern(const uint8_t *name, size_t size):
-    """One object for each name: its hash is computed once and comparisons end at the address."""
-    cdef bytes made = PyBytes_FromStringAndSize(<const char *>name, size)
-    known = _names.get(made)
-    if known is not None:
-        return <bytes>known
-    if len(_names) < MOST_NAMES:
-        _names[made] = made
-    return made
-
-
-cdef class Outgoing:
-    """What is queued for one stream's response."""
-
-    cdef bytes first
-    cdef object rest
-    cdef Py_ssize_t offset  # bytes of `first` already sent
-    cdef Py_ssize_t size  # all bytes not sent yet
-    cdef bint ended
-    cdef bint deferred  # nghttp2 asked for data when there was none
-    cdef list trailers
-
-    cdef int add(self, bytes data) except -1:
-        if not data:
-            return 0
-        if self.first is None:
-            self.first = data
-            self.offset = 0
-        else:
-            if self.rest is None:
-                self.rest = deque()
-            self.rest.append(data)
-        self.size += PyBytes_GET_SIZE(data)
-        return 0
-
-    cdef int copy(self, char *target, size_t length) except -1:
-        cdef size_t piece
-        while length:
-            piece = PyBytes_GET_SIZE(self.first) - self.offset
-            if piece > length:
-                piece = length
-            memcpy(target, PyBytes_AS_STRING(self.first) + self.offset, piece)
-            target += piece
-            length -= piece
-            self.offset += piece
-            self.size -= piece
-            if self.offset == PyBytes_GET_SIZE(self.first):
-                self.first = <bytes>self.rest.popleft() if self.rest else None
-                self.offset = 0
-        return 0
+include "nghttp2_fields.pxi"
+include "nghttp2_callbacks.pxi"
 
 
 cdef class Nghttp2Engine:
@@ -129,6 +75,8 @@ cdef class Nghttp2Engine:
     cdef list events
     cdef list pseudo
     cdef list fields
+    cdef tuple last_pseudo
+    cdef tuple last_fields
     cdef size_t block_size
     cdef size_t max_block
     cdef size_t max_fields
@@ -154,7 +102,7 @@ cdef class Nghttp2Engine:
         self.data_frames = 0
         self.max_block = settings.header_block
         self.max_fields = settings.header_fields
-        if _open_session(&self.session, <void *>self) != 0:
+        if _open_session(&self.session, <void *>self, settings.continuation_frames) != 0:
             raise MemoryError
         # The peer reads the codec's announcement instead of nghttp2's: nghttp2 would answer one stream too many
         # with a connection error, where RFC 9113 5.1.2 wants the stream refused.
@@ -220,12 +168,13 @@ cdef class Nghttp2Engine:
         return 0
 
     cdef int begin_headers(self, const nghttp2_frame_hd *hd) except -999:
-        cdef int remote_closed
+        cdef int remote_closed, kind = NGHTTP2_HEADERS
         if hd.stream_id > self.highest:
             self.highest = hd.stream_id
         elif hd.stream_id & 1:
             remote_closed = nghttp2_session_get_stream_remote_close(self.session, hd.stream_id)
             if hd.stream_id in self.resets:
+                self.events.append(_control[kind])
                 return 0
             if remote_closed != 0:
                 return self.refuse(STREAM_CLOSED, "HEADERS after the end of the stream")
@@ -241,6 +190,8 @@ cdef class Nghttp2Engine:
     cdef int begin_data(self, const nghttp2_frame_hd *hd) except -999:
         cdef int remote_closed = nghttp2_session_get_stream_remote_close(self.session, hd.stream_id)
         if hd.stream_id in self.resets:
+            if hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM:
+                self.events.append((_engine.EMPTY, hd.stream_id))
             return 0
         if remote_closed == 0:
             if <ssize_t>hd.length > nghttp2_session_get_stream_local_window_size(self.session, hd.stream_id):
@@ -292,10 +243,7 @@ cdef class Nghttp2Engine:
         cdef bint end = frame.hd.flags & NGHTTP2_FLAG_END_STREAM
         if kind == NGHTTP2_HEADERS:
             self.open_block = 0
-            self.events.append((
-                HEAD if frame.headers.cat == NGHTTP2_HCAT_REQUEST else TRAILERS,
-                stream_id, tuple(self.pseudo), tuple(self.fields), self.block_size, end))
-            self.pseudo = self.fields = None
+            self.end_headers(frame, stream_id, end)
         elif kind == NGHTTP2_DATA:
             if end:
                 self.events.append((END, stream_id))
@@ -307,6 +255,18 @@ cdef class Nghttp2Engine:
             self.events.append((GOAWAY, frame.goaway.error_code))
         elif kind == NGHTTP2_SETTINGS:
             self.events.append(_control[kind])
+        return 0
+
+    cdef int end_headers(self, const nghttp2_frame *frame, int32_t stream_id, bint end) except -1:
+        cdef int kind = HEAD if frame.headers.cat == NGHTTP2_HCAT_REQUEST else TRAILERS
+        # The same tuple for the same list: the codec then knows by identity that it has judged it.
+        cdef tuple pseudo = _same_or_tuple(self.pseudo, self.last_pseudo)
+        cdef tuple fields = _same_or_tuple(self.fields, self.last_fields)
+        if self.block_size <= REPEATED:
+            self.last_pseudo = pseudo
+            self.last_fields = fields
+        self.pseudo = self.fields = None
+        self.events.append((kind, stream_id, pseudo, fields, self.block_size, end))
         return 0
 
     cdef int frame_invalid(self, const nghttp2_frame *frame, int error) except -999:
@@ -334,7 +294,9 @@ cdef class Nghttp2Engine:
         cdef nghttp2_nv stack[STACK_FIELDS]
         cdef nghttp2_nv *fields
         cdef size_t count
-        if stream_id in self.outgoing or nghttp2_session_get_stream_local_close(self.session, stream_id) != 0:
+        if self.dead or stream_id in self.outgoing:
+            return
+        if nghttp2_session_get_stream_local_close(self.session, stream_id) != 0:
             return
         queue = Outgoing.__new__(Outgoing)
         queue.ended = end_stream
@@ -351,7 +313,7 @@ cdef class Nghttp2Engine:
         cdef nghttp2_nv stack[STACK_FIELDS]
         cdef nghttp2_nv *fields
         cdef size_t count
-        if stream_id in self.outgoing:
+        if self.dead or stream_id in self.outgoing:
             return
         digits = b"%d" % status
         fields = _fields(stack, headers, digits, &count)
@@ -361,7 +323,7 @@ cdef class Nghttp2Engine:
 
     def send_data(self, int32_t stream_id, bytes data not None, bint end_stream):
         cdef Outgoing queue = self.outgoing.get(stream_id)
-        if queue is None or queue.ended:
+        if queue is None or queue.ended or self.dead:
             return
         queue.add(data)
         self.queued += PyBytes_GET_SIZE(data)
@@ -370,7 +332,7 @@ cdef class Nghttp2Engine:
 
     def send_trailers(self, int32_t stream_id, list trailers):
         cdef Outgoing queue = self.outgoing.get(stream_id)
-        if queue is None or queue.ended:
+        if queue is None or queue.ended or self.dead:
             return
         queue.trailers = trailers
         queue.ended = True
@@ -382,8 +344,7 @@ cdef class Nghttp2Engine:
             nghttp2_session_resume_data(self.session, stream_id)
 
     def reset(self, int32_t stream_id, uint32_t code):
-        cdef Outgoing queue
-        if nghttp2_session_get_stream_remote_close(self.session, stream_id) < 0:
+        if self.dead or nghttp2_session_get_stream_remote_close(self.session, stream_id) < 0:
             return
         self.remember_reset(stream_id)
         nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, code)
@@ -530,172 +491,3 @@ def create(settings):
 def library_version():
     """The version of the libnghttp2 that is loaded."""
     return nghttp2_version(0).version_str.decode()
-
-
-# Plumbing between C and the class above
-
-cdef void _fill_slot(Slot *slot, nghttp2_rcbuf *name, nghttp2_rcbuf *value, tuple pair, size_t size):
-    _clear_slot(slot)
-    nghttp2_rcbuf_incref(name)
-    nghttp2_rcbuf_incref(value)
-    Py_INCREF(pair)
-    slot.name = name
-    slot.value = value
-    slot.pair = <PyObject *>pair
-    slot.size = size
-
-
-cdef void _clear_slot(Slot *slot) noexcept:
-    if slot.name != NULL:
-        nghttp2_rcbuf_decref(slot.name)
-        nghttp2_rcbuf_decref(slot.value)
-        Py_XDECREF(slot.pair)
-        slot.name = NULL
-
-
-cdef nghttp2_nv *_fields(nghttp2_nv *stack, list headers, bytes status, size_t *count) except NULL:
-    """``headers`` in nghttp2's form, in ``stack`` if it is large enough, else in memory that the caller frees."""
-    cdef nghttp2_nv *fields = stack
-    cdef Py_ssize_t needed = len(headers) + 1
-    cdef size_t i = 0
-    cdef bytes name, value
-    if needed > STACK_FIELDS:
-        fields = <nghttp2_nv *>malloc(needed * sizeof(nghttp2_nv))
-        if fields == NULL:
-            raise MemoryError
-    if status is not None:
-        _field(&fields[0], b":status", status)
-        i = 1
-    try:
-        for name, value in headers:
-            _field(&fields[i], name, value)
-            i += 1
-    except BaseException:
-        if fields != stack:
-            free(fields)
-        raise
-    count[0] = i
-    return fields
-
-
-cdef inline void _field(nghttp2_nv *field, bytes name, bytes value) noexcept:
-    field.name = <uint8_t *>PyBytes_AS_STRING(name)
-    field.namelen = PyBytes_GET_SIZE(name)
-    field.value = <uint8_t *>PyBytes_AS_STRING(value)
-    field.valuelen = PyBytes_GET_SIZE(value)
-    field.flags = NGHTTP2_NV_FLAG_NONE
-
-
-cdef int _open_session(nghttp2_session **session, void *user) except -999:
-    cdef nghttp2_session_callbacks *callbacks
-    cdef nghttp2_option *option
-    cdef int failed
-    if nghttp2_session_callbacks_new(&callbacks) != 0:
-        return -1
-    if nghttp2_option_new(&option) != 0:
-        nghttp2_session_callbacks_del(callbacks)
-        return -1
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, _on_begin_frame)
-    nghttp2_session_callbacks_set_on_header_callback2(callbacks, _on_header)
-    nghttp2_session_callbacks_set_on_invalid_header_callback2(callbacks, _on_header)
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, _on_frame_recv)
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, _on_invalid_frame)
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, _on_chunk)
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, _on_stream_close)
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, _on_frame_sent)
-    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, _on_frame_not_sent)
-    nghttp2_session_callbacks_set_send_data_callback(callbacks, _on_send_data)
-    nghttp2_option_set_no_auto_window_update(option, 1)
-    nghttp2_option_set_no_http_messaging(option, 1)
-    nghttp2_option_set_no_closed_streams(option, 1)
-    nghttp2_option_set_max_outbound_ack(option, 1 << 20)
-    nghttp2_option_set_max_send_header_block_length(option, RESPONSE_BLOCK)
-    sidegate_leave_counting_to_us(option, 1 << 20)
-    failed = nghttp2_session_server_new2(session, callbacks, user, option)
-    nghttp2_option_del(option)
-    nghttp2_session_callbacks_del(callbacks)
-    return failed
-
-
-cdef int _on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.begin_frame(hd)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
-                    uint8_t flags, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.collect(name, value, flags)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.frame_received(frame)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.frame_invalid(frame, code)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t size,
-                   void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        engine.events.append((DATA, stream_id, PyBytes_FromStringAndSize(<const char *>data, size)))
-        return 0
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.stream_closed(stream_id)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.frame_sent(frame)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
-    # A response head that nghttp2 will not send (larger than RESPONSE_BLOCK): without this the client would wait.
-    if frame.hd.type == NGHTTP2_HEADERS:
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
-    return 0
-
-
-cdef ssize_t _on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *flags,
-                      nghttp2_data_source *source, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.read(stream_id, length, flags, <Outgoing>source.ptr)
-    except BaseException as error:
-        return engine.keep(error)
-
-
-cdef int _on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *header, size_t length,
-                       nghttp2_data_source *source, void *user) noexcept:
-    engine = <Nghttp2Engine>user
-    try:
-        return engine.send_chunk(header, length, <Outgoing>source.ptr)
-    except BaseException as error:
-        return engine.keep(error)

@@ -1,0 +1,69 @@
+"""What this installation is made of: the engines that would be used, with their versions.
+
+Where it stands: above ``wire``, because only an engine can tell its library's version. Used by ``sidegate version``
+and by each front, whose answer the supervisor shows. It imports nothing that is not asked about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import platform
+import ssl
+from typing import Literal
+
+from proxy import __version__
+from proxy.errors import StartError
+from proxy.wire.http2 import load_engine
+
+ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """The loop that fronts run on: uvloop where it is installed."""
+    try:
+        import uvloop  # noqa: PLC0415 - the supervisor imports this module and needs no second loop in memory
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
+
+
+def engines(http2_engine: Literal["auto", "nghttp2", "h2"]) -> dict[str, str]:
+    """The parts that a front with this setting runs on, each as ``name version``.
+
+    :raises StartError: there is no such HTTP/2 engine here.
+    """
+    http2 = load_engine(http2_engine)
+    uvloop = _version("uvloop")
+    return {
+        "loop": f"uvloop {uvloop}" if uvloop else f"asyncio {platform.python_version()}",
+        "http1": f"httptools {_version('httptools')}",
+        "http2": f"{http2.name} {http2.version}",
+        "tls": ssl.OPENSSL_VERSION,
+    }
+
+
+def installation() -> dict[str, str | None]:
+    """Everything of interest in a bug report; None for what is not there."""
+    return {
+        "sidegate": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **{name: _engine_version(name) for name in ENGINES},
+        "httptools": _version("httptools"),
+        "uvloop": _version("uvloop"),
+        "openssl": ssl.OPENSSL_VERSION,
+    }
+
+
+def _engine_version(name: Literal["nghttp2", "h2"]) -> str | None:
+    try:
+        return load_engine(name).version
+    except StartError:
+        return None
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

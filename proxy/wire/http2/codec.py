@@ -1,0 +1,366 @@
+"""The HTTP/2 codec: requests and responses on top of an engine's frames.
+
+Where it stands: between the connection and an ``engine.Engine``. It owns what an engine's frames mean: requests,
+refusals, limits and the farewell. It never does framing, HPACK or flow-control arithmetic (the engine), keeps no books
+about bodies (``streams.py``), never judges a field (``head.py``), and never calls upward.
+
+Three ways to say no:
+
+* malformed (RFC 9113 8.1.1): RST_STREAM(PROTOCOL_ERROR) at once and a ``Rejected`` to be counted; whatever is
+  answered to it goes nowhere;
+* refused by policy or limit: a ``Rejected`` to be answered with an error page, then RST_STREAM(NO_ERROR) if the
+  client has not finished (RFC 9113 8.1);
+* a broken or abusive connection: GOAWAY, one ``Violation``, and nothing is read or sent any more.
+
+A stream too many is none of these: RST_STREAM(REFUSED_STREAM) and no event, for the client may try again (RFC 9113
+8.7). A request that turns out malformed after its head (content-length, trailers) is reset, and its exchange told by
+a ``Reset``.
+
+Errors that leave it: none; what a peer does wrong is an event.
+"""
+
+from __future__ import annotations
+
+from proxy.asgi import Headers
+from proxy.config.schema import Limits
+from proxy.errors import Refused
+from proxy.wire import events as e
+from proxy.wire.fields import FieldPolicy
+from proxy.wire.http2 import engine as wire
+from proxy.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame
+from proxy.wire.http2.floods import Floods
+from proxy.wire.http2.head import Fields, HeadJudge, Malformed, said
+from proxy.wire.http2.streams import Streams, Upload
+
+_WORDS = {
+    wire.PROTOCOL_ERROR: "protocol_error",
+    wire.FLOW_CONTROL_ERROR: "flow_control_error",
+    wire.STREAM_CLOSED: "stream_closed",
+    wire.FRAME_SIZE_ERROR: "frame_size_error",
+    wire.COMPRESSION_ERROR: "compression_error",
+    wire.ENHANCE_YOUR_CALM: "excessive_load",
+}
+
+
+class Http2Codec:
+    """``events.Codec`` for HTTP/2, in the server's role."""
+
+    __slots__ = (
+        "_block",
+        "_block_deadline",
+        "_dead",
+        "_draining",
+        "_engine",
+        "_final",
+        "_floods",
+        "_judge",
+        "_last",
+        "_limits",
+        "_now",
+        "_preface_deadline",
+        "_streams",
+    )
+
+    def __init__(self, engine: EngineFactory, policy: FieldPolicy, limits: Limits, now: float) -> None:
+        self._engine = engine(
+            EngineSettings(
+                concurrent_streams=limits.concurrent_streams,
+                stream_window=limits.stream_window,
+                header_fields=limits.header_fields,
+                header_block=limits.header_block,
+                continuation_frames=limits.continuation_frames,
+            )
+        )
+        self._streams = Streams(self._engine, limits.concurrent_streams)
+        self._judge = HeadJudge(policy, limits)
+        self._floods = Floods(limits, now)
+        self._limits = limits
+        self._now = now
+        self._last = 0  # the highest stream seen
+        self._final: int | None = None  # the last stream that the final GOAWAY promised to serve
+        self._draining = False  # no more streams will come
+        self._dead = False
+        self._block = 0
+        self._block_deadline: float | None = None
+        self._preface_deadline: float | None = now + limits.http2_preface
+
+    # State
+
+    @property
+    def closed(self) -> bool:
+        """See ``events.Codec``."""
+        return self._dead or (self._draining and not self._streams.open)
+
+    @property
+    def idle(self) -> bool:
+        """See ``events.Codec``."""
+        return not self._streams.open and not self._engine.open_block
+
+    @property
+    def read_paused(self) -> bool:
+        """Always false: the windows bound what the peer can send."""
+        return False
+
+    # Receiving
+
+    def receive(self, data: bytes, now: float) -> list[e.Event]:
+        """See ``events.Codec``."""
+        found: list[e.Event] = []
+        if self.closed:
+            return found
+        self._now = now
+        engine = self._engine
+        for frame in engine.receive(data):
+            kind = frame[0]
+            if kind == wire.HEAD:
+                self._on_head(frame, found)
+            else:
+                _HANDLERS[kind](self, frame, found)
+            if self._dead:
+                return found
+        if engine.open_block != self._block:
+            self._block = engine.open_block
+            self._block_deadline = now + self._limits.continuation if self._block else None
+        return found
+
+    def _on_head(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, pseudo, fields, size, end = frame
+        floods, streams = self._floods, self._streams
+        floods.continuations = 0
+        if self._final is not None:
+            # Opened before the client saw our GOAWAY: it knows that it may send the request elsewhere.
+            self._engine.reset(stream_id, wire.REFUSED_STREAM)
+            return
+        self._last = stream_id
+        floods.streams += 1
+        if streams.full():
+            self._engine.reset(stream_id, wire.REFUSED_STREAM)
+            self._count_reset(found)
+            return
+        streams.open.add(stream_id)
+        try:
+            control, judged = self._judge.request(pseudo, fields, size)
+            length = judged.content_length
+            if end and length:
+                raise Malformed("content_length_mismatch", "content-length without a body")
+        except Refused as refused:
+            self._reject(stream_id, refused, pseudo, end, found)
+            return
+        method = control.method
+        if not end:
+            streams.uploads[stream_id] = Upload(length)
+        if method == "HEAD":
+            streams.bodiless.add(stream_id)
+        streams.running.add(stream_id)
+        expects = judged.expect_continue and not end
+        headers = judged.headers.copy()
+        found.append(e.RequestHead(stream_id, method, control.target, headers, "2", length, expects, end))
+
+    def _reject(self, stream_id: int, refused: Refused, pseudo: Fields, end: bool, found: list[e.Event]) -> None:
+        method, target = said(pseudo)
+        found.append(e.Rejected(stream_id, method, target, "2", refused.status, refused.reason, refused.detail))
+        if isinstance(refused, Malformed):
+            self._streams.reset(stream_id, wire.PROTOCOL_ERROR)
+            self._count_reset(found)
+            return
+        if method == "HEAD":
+            self._streams.bodiless.add(stream_id)
+        if not end:
+            self._streams.refuse_rest(stream_id)
+
+    def _on_data(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, data = frame
+        size = len(data)
+        upload = self._streams.uploads.get(stream_id)
+        if upload is None or upload.discard:
+            self._engine.consume_connection(size)
+            return
+        if upload.missing is not None:
+            upload.missing -= size
+            if upload.missing < 0:
+                self._engine.consume_connection(size)
+                self._break(stream_id, found)
+                return
+        upload.unread += size
+        found.append(e.Body(stream_id, data))
+
+    def _on_end(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self._end_request(frame[1], [], found)
+
+    def _on_trailers(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, pseudo, fields, size, _ = frame
+        self._floods.continuations = 0
+        try:
+            trailers = self._judge.trailers(pseudo, fields, size)
+        except Refused:
+            if stream_id in self._streams.uploads:
+                self._break(stream_id, found)
+            return
+        self._end_request(stream_id, trailers, found)
+
+    def _end_request(self, stream_id: int, trailers: Headers, found: list[e.Event]) -> None:
+        upload = self._streams.uploads.get(stream_id)
+        if upload is None:
+            return
+        if upload.missing and not upload.discard:
+            self._break(stream_id, found)
+            return
+        if not upload.discard:
+            found.append(e.End(stream_id, trailers))
+        self._streams.end_upload(stream_id, upload)
+
+    def _break(self, stream_id: int, found: list[e.Event]) -> None:
+        """A request turned out malformed after its head: the exchange, if any, learns it by a Reset."""
+        if stream_id in self._streams.running:
+            found.append(e.Reset(stream_id, wire.PROTOCOL_ERROR))
+        self._streams.reset(stream_id, wire.PROTOCOL_ERROR)
+        self._count_reset(found)
+
+    def _on_closed(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self._streams.forget(frame[1])
+
+    def _on_reset(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, code = frame
+        if stream_id in self._streams.open and stream_id in self._streams.running:
+            found.append(e.Reset(stream_id, code))
+        self._streams.forget(stream_id)
+        self._count_reset(found)
+
+    def _on_window(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        if not self._floods.window_update(self._now, self._engine.data_frames):
+            self._violate("control_flood", "too many WINDOW_UPDATE frames", wire.ENHANCE_YOUR_CALM, found)
+
+    def _on_control(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        if frame[1] == wire.SETTINGS_FRAME:
+            self._preface_deadline = None
+        if not self._floods.control(self._now):
+            self._violate("control_flood", "too many control frames", wire.ENHANCE_YOUR_CALM, found)
+
+    def _on_empty(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        if not self._floods.empty_data(self._now):
+            self._violate("empty_data_flood", "too many empty DATA frames", wire.ENHANCE_YOUR_CALM, found)
+
+    def _on_continuation(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        if not self._floods.continuation():
+            self._violate("continuation_flood", "too many CONTINUATION frames", wire.ENHANCE_YOUR_CALM, found)
+
+    def _on_goaway(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self._draining = True
+        found.append(e.GoAway(frame[1]))
+
+    def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, code, detail = frame
+        self._violate(_WORDS.get(code, "protocol_error"), detail, code, found)
+
+    def receive_eof(self) -> list[e.Event]:
+        """See ``events.Codec``. After a ``Violation`` too, so that no exchange waits for a dead connection."""
+        streams = self._streams
+        found: list[e.Event] = [e.Reset(stream_id, wire.CANCEL) for stream_id in sorted(streams.open & streams.running)]
+        streams.open.clear()
+        self._dead = True
+        return found
+
+    # Limits
+
+    def _count_reset(self, found: list[e.Event]) -> None:
+        if not self._floods.reset(self._now):
+            self._violate("stream_resets", "too many streams reset", wire.ENHANCE_YOUR_CALM, found)
+
+    def _violate(self, reason: str, detail: str, code: int, found: list[e.Event]) -> None:
+        self._engine.terminate(code)
+        self._dead = True
+        found.append(e.Violation(reason, detail))
+
+    def next_deadline(self) -> float | None:
+        """See ``events.Codec``."""
+        if self.closed:
+            return None
+        if self._preface_deadline is None or self._block_deadline is None:
+            return self._block_deadline if self._preface_deadline is None else self._preface_deadline
+        return min(self._preface_deadline, self._block_deadline)
+
+    def on_deadline(self, now: float) -> list[e.Event]:
+        """See ``events.Codec``."""
+        found: list[e.Event] = []
+        deadline = self.next_deadline()
+        if deadline is None or now < deadline:
+            return found
+        if deadline == self._block_deadline:
+            self._violate("continuation_timeout", "a header block was not ended", wire.ENHANCE_YOUR_CALM, found)
+        else:
+            self._violate("preface_timeout", "no SETTINGS in time", wire.PROTOCOL_ERROR, found)
+        return found
+
+    # Sending
+
+    def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
+        """See ``events.Codec``. What has no body by RFC 9110 6.4.1 ends here, whatever follows."""
+        streams = self._streams
+        if stream_id in streams.open:
+            end_stream = end_stream or status in (204, 304) or stream_id in streams.bodiless
+            self._engine.send_head(stream_id, status, headers, end_stream)
+
+    def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        if stream_id in self._streams.open:
+            self._engine.send_informational(stream_id, status, headers)
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """See ``events.Codec``."""
+        if stream_id in self._streams.open:
+            self._engine.send_data(stream_id, data, end_stream)
+
+    def send_aside(self, stream_id: int, size: int) -> bool:
+        """See ``events.Codec``. Never: DATA frames are made here."""
+        return False
+
+    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
+        """See ``events.Codec``."""
+        if stream_id in self._streams.open:
+            self._engine.send_trailers(stream_id, trailers)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """See ``events.Codec``."""
+        if stream_id in self._streams.open:
+            self._streams.reset(stream_id, code)
+
+    def release(self, stream_id: int) -> None:
+        """See ``events.Codec``."""
+        self._streams.release(stream_id)
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """See ``events.Codec``."""
+        self._streams.acknowledge(stream_id, size)
+
+    def pending(self, stream_id: int) -> int:
+        """See ``events.Codec``."""
+        return self._engine.pending(stream_id)
+
+    def take_output(self) -> bytes:
+        """See ``events.Codec``."""
+        return self._streams.take_output()
+
+    def goaway(self, final: bool) -> None:
+        """See ``events.Codec``. RFC 9113 6.8: streams that cross the first notice are still served."""
+        if self._dead or self._final is not None:
+            return
+        if final:
+            self._final = self._last
+            self._draining = True
+        self._engine.write(goaway_frame(self._last if final else wire.WINDOW_MAX, wire.NO_ERROR))
+
+
+_HANDLERS = {
+    wire.DATA: Http2Codec._on_data,
+    wire.END: Http2Codec._on_end,
+    wire.CLOSED: Http2Codec._on_closed,
+    wire.WINDOW: Http2Codec._on_window,
+    wire.CONTROL: Http2Codec._on_control,
+    wire.RESET: Http2Codec._on_reset,
+    wire.TRAILERS: Http2Codec._on_trailers,
+    wire.EMPTY: Http2Codec._on_empty,
+    wire.CONTINUATION: Http2Codec._on_continuation,
+    wire.STREAM_ERROR: Http2Codec._on_reset,
+    wire.GOAWAY: Http2Codec._on_goaway,
+    wire.FAULT: Http2Codec._on_fault,
+}

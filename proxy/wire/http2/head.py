@@ -1,0 +1,162 @@
+"""Judging a request's header list as RFC 9113 section 8 and the header policy want it.
+
+Where it stands: called by ``codec.py`` with what an engine decoded. It owns the rules for pseudo-header fields and a
+small memory of what it judged before: a client sends the same fields with every request of a connection.
+Errors that leave it: ``Malformed`` (RFC 9113 8.1.1: the codec resets the stream) and ``Refused`` (the client gets an
+error page).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from proxy.asgi import Headers
+from proxy.config.schema import Limits
+from proxy.errors import Refused
+from proxy.wire.fields import TOKEN_BYTES, FieldPolicy, RequestFields, request_fields, trailer_fields
+from proxy.wire.target import TARGET_BYTES
+
+Fields = tuple[tuple[bytes, bytes], ...]
+
+PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
+MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content_length"))
+"""What the shared policy refuses and RFC 9113 8.1.1 and 8.2.1 call malformed."""
+
+REMEMBERED = 16
+REMEMBERED_SIZE = 2048
+"""Bounds of the memory: at most 16 lists of at most 2 KiB, and 16 sets of pseudo-header fields, a connection."""
+
+_NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
+_METHOD_BYTES = TOKEN_BYTES + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+
+class Malformed(Refused):
+    """RFC 9113 8.1.1: the stream must end with PROTOCOL_ERROR."""
+
+    def __init__(self, reason: str, detail: str) -> None:
+        super().__init__(400, reason, detail)
+
+
+class Control(NamedTuple):
+    """What the pseudo-header fields say."""
+
+    method: str
+    target: bytes
+    authority: bytes | None
+
+
+class HeadJudge:
+    """Judges the header lists of one connection."""
+
+    __slots__ = ("_authority", "_control", "_controls", "_fields", "_judged", "_limits", "_policy", "_seen")
+
+    def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
+        self._policy = policy
+        self._limits = limits
+        self._controls: dict[Fields, Control] = {}
+        self._fields: dict[Fields, RequestFields] = {}
+        self._authority: bytes | None = None
+        # The last request's, found by identity: engines hand out the same tuple for the same list.
+        self._seen: tuple[Fields, Fields] = (_NONE, _NONE)
+        self._control = Control("", b"", None)
+        self._judged = RequestFields([], None, False, [])
+
+    def request(self, pseudo: Fields, fields: Fields, size: int) -> tuple[Control, RequestFields]:
+        """Judge a request. The result is shared with later ones: hand out copies of its lists.
+
+        ``size`` counts 32 bytes for each field (RFC 9113 6.5.2). Raises ``Malformed`` and ``Refused``.
+        """
+        seen_pseudo, seen_fields = self._seen
+        if pseudo is seen_pseudo and fields is seen_fields:
+            return self._control, self._judged
+        if size > self._limits.header_block:
+            detail = f"more than {self._limits.header_block} bytes of header fields"
+            raise Refused(431, "header_block_too_large", detail)
+        control = self._control if pseudo is seen_pseudo else self._find_control(pseudo, size)
+        if fields is seen_fields and control.authority == self._control.authority:
+            judged = self._judged
+        else:
+            judged = self._find_fields(fields, size, control.authority)
+        if size <= REMEMBERED_SIZE:
+            self._seen = (pseudo, fields)
+            self._control = control
+            self._judged = judged
+        return control, judged
+
+    def _find_control(self, pseudo: Fields, size: int) -> Control:
+        control = self._controls.get(pseudo)
+        if control is None:
+            control = _control(pseudo, self._limits.request_line)
+            if size <= REMEMBERED_SIZE:
+                if len(self._controls) >= REMEMBERED:
+                    self._controls.clear()
+                self._controls[pseudo] = control
+        return control
+
+    def _find_fields(self, fields: Fields, size: int, authority: bytes | None) -> RequestFields:
+        if authority != self._authority:
+            self._authority = authority
+            self._fields.clear()
+        judged = self._fields.get(fields)
+        if judged is None:
+            judged = self._judge(fields, authority)
+            if size <= REMEMBERED_SIZE:
+                if len(self._fields) >= REMEMBERED:
+                    self._fields.clear()
+                self._fields[fields] = judged
+        return judged
+
+    def _judge(self, fields: Fields, authority: bytes | None) -> RequestFields:
+        try:
+            judged = request_fields(list(fields), self._policy, authority)
+        except Refused as refused:
+            if refused.reason in MALFORMED_REASONS:
+                raise Malformed(refused.reason, refused.detail) from None
+            raise
+        if judged.hop:
+            raise Malformed("connection_field", "HTTP/2 has no connection-specific fields (RFC 9113 8.2.2)")
+        for name, value in fields:
+            if value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):
+                raise Malformed("bad_field_value", "a field value starts or ends with white space (RFC 9113 8.2.1)")
+            if name == b"te" and value.lower() != b"trailers":
+                raise Malformed("connection_field", "te may only say trailers (RFC 9113 8.2.2)")
+        if not judged.headers or judged.headers[0][0] != b"host" or not judged.headers[0][1]:
+            raise Refused(400, "bad_host", "neither :authority nor host names a host")
+        return judged
+
+    def trailers(self, pseudo: Fields, fields: Fields, size: int) -> Headers:
+        """Judge request trailers. Raises ``Malformed`` and ``Refused``."""
+        if size > self._limits.header_block:
+            detail = f"more than {self._limits.header_block} bytes of trailer fields"
+            raise Refused(431, "trailers_too_large", detail)
+        if pseudo:
+            raise Malformed("bad_pseudo_header", "trailers have no pseudo-header fields (RFC 9113 8.1)")
+        return trailer_fields(list(fields), self._policy)
+
+
+def _control(pseudo: Fields, longest: int) -> Control:
+    """RFC 9113 8.3.1, and what every request target must be (RFC 9112 3.2)."""
+    named = dict(pseudo)
+    if len(named) != len(pseudo) or not named.keys() <= PSEUDO:
+        raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown or comes twice")
+    method = named.get(b":method", b"")
+    if not method or method.translate(None, _METHOD_BYTES):
+        raise Malformed("bad_method", "no :method, or not a token")
+    if method in (b"CONNECT", b"TRACE"):
+        raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
+    if named.get(b":scheme", b"").lower() not in (b"http", b"https"):
+        raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
+    target = named.get(b":path", b"")
+    if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
+        raise Malformed("bad_target", "no :path, or it does not start with '/'")
+    if target.translate(None, TARGET_BYTES):
+        raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
+    if len(target) > longest:
+        raise Refused(414, "request_line_too_long", f":path is longer than {longest} bytes")
+    return Control(method.decode("ascii"), target, named.get(b":authority"))
+
+
+def said(pseudo: Fields) -> tuple[str, bytes]:
+    """Method and target of a refused request for the record, as far as they can be told."""
+    named = dict(pseudo)
+    return named.get(b":method", b"").decode("latin-1"), named.get(b":path", b"")

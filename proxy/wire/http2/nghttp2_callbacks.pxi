@@ -1,0 +1,117 @@
+# The session's options and the functions that nghttp2 calls. Included by nghttp2.pyx.
+#
+# No exception passes through C: it is kept in the engine, and nghttp2 is told to stop.
+
+cdef int _open_session(nghttp2_session **session, void *user, size_t continuations) except -999:
+    cdef nghttp2_session_callbacks *callbacks
+    cdef nghttp2_option *option
+    cdef int failed
+    if nghttp2_session_callbacks_new(&callbacks) != 0:
+        return -1
+    if nghttp2_option_new(&option) != 0:
+        nghttp2_session_callbacks_del(callbacks)
+        return -1
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, _on_begin_frame)
+    nghttp2_session_callbacks_set_on_header_callback2(callbacks, _on_header)
+    nghttp2_session_callbacks_set_on_invalid_header_callback2(callbacks, _on_header)
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, _on_frame_recv)
+    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, _on_invalid_frame)
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, _on_chunk)
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, _on_stream_close)
+    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, _on_frame_sent)
+    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, _on_frame_not_sent)
+    nghttp2_session_callbacks_set_send_data_callback(callbacks, _on_send_data)
+    nghttp2_option_set_no_auto_window_update(option, 1)
+    nghttp2_option_set_no_http_messaging(option, 1)
+    nghttp2_option_set_no_closed_streams(option, 1)
+    nghttp2_option_set_max_outbound_ack(option, 1 << 20)
+    nghttp2_option_set_max_send_header_block_length(option, RESPONSE_BLOCK)
+    sidegate_leave_counting_to_us(option, continuations + 1)
+    failed = nghttp2_session_server_new2(session, callbacks, user, option)
+    nghttp2_option_del(option)
+    nghttp2_session_callbacks_del(callbacks)
+    return failed
+
+
+cdef int _on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.begin_frame(hd)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
+                    uint8_t flags, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.collect(name, value, flags)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.frame_received(frame)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_invalid_frame(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.frame_invalid(frame, code)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t size,
+                   void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        engine.events.append((DATA, stream_id, PyBytes_FromStringAndSize(<const char *>data, size)))
+        return 0
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t code, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.stream_closed(stream_id)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.frame_sent(frame)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
+    # A response head that nghttp2 will not send (larger than RESPONSE_BLOCK): without this the client would wait.
+    if frame.hd.type == NGHTTP2_HEADERS:
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
+    return 0
+
+
+cdef ssize_t _on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *flags,
+                      nghttp2_data_source *source, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.read(stream_id, length, flags, <Outgoing>source.ptr)
+    except BaseException as error:
+        return engine.keep(error)
+
+
+cdef int _on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *header, size_t length,
+                       nghttp2_data_source *source, void *user) noexcept:
+    engine = <Nghttp2Engine>user
+    try:
+        return engine.send_chunk(header, length, <Outgoing>source.ptr)
+    except BaseException as error:
+        return engine.keep(error)

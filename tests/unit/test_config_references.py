@@ -1,0 +1,112 @@
+"""What is generated from the models: JSON Schema for editors, the Markdown reference."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from proxy.config.json_schema import json_schema
+from proxy.config.messages import explain
+from proxy.config.reference import reference
+from proxy.config.schema import Config, Limits
+from proxy.config.structure import keys_at, model_at, short_forms_at
+from proxy.config.yaml_tree import read_document
+
+ROOT = Path(__file__).parents[2]
+FILES = [*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/config/golden/good-*.yaml")]
+VALIDATOR = jsonschema.Draft202012Validator(json_schema())
+
+
+def raw(text: str) -> Any:
+    """The file as an editor sees it: variables are text."""
+    return read_document(text.replace("${", "$${"), {}).value
+
+
+def errors(value: Any) -> list[str]:
+    return [error.message for error in VALIDATOR.iter_errors(value)]
+
+
+def test_the_schema_is_a_schema() -> None:
+    jsonschema.Draft202012Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_editors_accept_valid_files(path: Path) -> None:
+    assert errors(raw(path.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
+def test_editors_accept_files_in_long_form(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    value = read_document(text, {"LEVEL": "debug"}).value
+    config = Config.model_validate_json(json.dumps(value), by_name=False, by_alias=True)
+    assert errors(config.model_dump(mode="json", by_alias=True)) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.update(listener=[]),
+        lambda file: file.pop("routes"),
+        lambda file: file["listeners"][0].update(addresses=[":80"]),
+        lambda file: file["listeners"][0].pop("address"),
+        lambda file: file["routes"][0].update(matches=[{}]),
+        lambda file: file["routes"][0].pop("backend"),
+        lambda file: file.update(processes="two"),
+        lambda file: file.update(gracePeriod=30),
+        lambda file: file.update(gracePeriod="30"),
+        lambda file: file.update(limits={"requestBody": "16M"}),
+        lambda file: file.update(http2Engine="nghttp"),
+        lambda file: file.update(admin=True),
+    ],
+)
+def test_editors_underline_mistakes(change: Any) -> None:
+    file = copy.deepcopy(raw((ROOT / "config" / "minimal.yaml").read_text(encoding="utf-8")))
+    assert errors(file) == []
+    change(file)
+    assert errors(file) != []
+
+
+def test_variables_stand_for_any_scalar() -> None:
+    file = raw((ROOT / "config" / "minimal.yaml").read_text(encoding="utf-8"))
+    file.update(processes="${N}", gracePeriod="${G:-5s}", http2Engine="${E}", limits={"requestBody": "${S}"})
+    file["listeners"][0].update(protocols=["${P}"], mode="${M}", tls={"selfSigned": "${T}"})
+    assert errors(file) == []
+
+
+def test_defaults_are_shown_as_they_are_written() -> None:
+    limits = json_schema()["$defs"]["Limits"]["properties"]
+    assert (limits["keepAlive"]["default"], limits["requestBody"]["default"]) == ("1m15s", "16Mi")
+    assert limits["headerFields"]["default"] == Limits().header_fields
+
+
+def test_the_committed_reference_is_current() -> None:
+    assert (ROOT / "config" / "REFERENCE.md").read_text(encoding="utf-8") == reference()
+
+
+def test_the_reference_is_printed() -> None:
+    printed = subprocess.run(
+        [sys.executable, "-m", "proxy.config.reference"], cwd=ROOT, check=True, capture_output=True
+    )
+    assert printed.stdout.decode() == reference()
+
+
+def test_models_are_found_by_path() -> None:
+    assert keys_at(("listeners", 0))[0] == "address"
+    assert short_forms_at(("routes", 3)) == {"path": ("matches", 0, "path"), "backend": ("backendRefs", 0, "name")}
+    assert model_at(("limits", "keepAlive")) is None
+    assert model_at(("nothing", 0)) is None
+    assert keys_at(("processes",)) == []
+    assert short_forms_at(("listeners", "x")) == {}
+
+
+def test_an_error_of_pydantic_that_we_do_not_know_keeps_its_words() -> None:
+    finding = explain({"type": "new_in_pydantic", "loc": ("a",), "msg": "Be kind", "input": 1}, {})
+    assert finding == (("a",), "Be kind", False)

@@ -1,0 +1,85 @@
+"""The models from Python: short forms, comparison of the parts, JSON and back, the cost of the import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from pydantic import ValidationError
+
+from proxy.config.schema import Config, Limits, Match, PathMatch
+
+MINIMAL = {
+    "listeners": [{"name": "http", "address": ":8080"}],
+    "backends": {"hello": {"respond": {}}},
+    "routes": [{"path": "/x", "backend": "hello"}],
+}
+
+
+def test_short_forms_become_long_ones() -> None:
+    config = Config.model_validate(MINIMAL)
+    assert config.listeners[0].addresses == (":8080",)
+    assert config.routes[0].matches == (Match(path=PathMatch(value="/x")),)
+    assert [(ref.name, ref.weight) for ref in config.routes[0].backend_refs] == [("hello", 1)]
+    assert config.routes[0].name == "route-1"
+
+
+def test_defaults_of_the_design() -> None:
+    config = Config.model_validate(MINIMAL)
+    assert config.limits == Limits()
+    assert (config.admin, config.processes, config.http2_engine) == (None, 1, "auto")
+    assert config.listeners[0].protocols == ("h2", "http/1.1")
+    assert (config.limits.request_line, config.limits.keep_alive, config.limits.request_body) == (8192, 75.0, 2**24)
+
+
+def test_json_comes_back_equal() -> None:
+    config = Config.model_validate(
+        {**MINIMAL, "limits": {"keep_alive": "1m30s", "request_body": 1000}, "grace_period": 10.5, "admin": {}}
+    )
+    assert Config.model_validate_json(config.model_dump_json(by_alias=True)) == config
+
+
+def test_mistakes_between_the_parts_are_all_in_one_error() -> None:
+    with pytest.raises(ValidationError) as caught:
+        Config.model_validate(
+            {
+                **MINIMAL,
+                "listeners": [*MINIMAL["listeners"], *MINIMAL["listeners"]],
+                "routes": [{"backend": "helo"}],
+                "shutdown_delay": 30,
+                "admin": {"address": ":8080"},
+            }
+        )
+    (error,) = caught.value.errors()
+    assert error["msg"] == (
+        "Value error, listeners[1].name: the name 'http' is already used by listeners[0]; "
+        "listeners[1].addresses[0]: the address ':8080' is already used by listeners[0]; "
+        "admin.address: the address ':8080' is already used by listeners[0]; "
+        "routes[0].backendRefs[0].name: there is no backend 'helo'; did you mean 'hello'?; "
+        "shutdownDelay: must not be longer than gracePeriod, of which it is a part"
+    )
+
+
+def test_models_are_frozen() -> None:
+    config = Config.model_validate(MINIMAL)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.processes = 2  # type: ignore[misc]
+
+
+def test_processes_auto_counts_the_cpus_where_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    assert Config.model_validate({**MINIMAL, "processes": "auto"}).processes == 3
+
+
+def test_every_field_is_described() -> None:
+    for field in Limits.model_fields.values():
+        assert field.description
+
+
+@pytest.mark.parametrize("module", ["yaml", "proxy.config.load", "proxy.config.reference", "proxy.config.json_schema"])
+def test_the_schema_is_imported_without(module: str) -> None:
+    program = f"import sys, proxy.config.schema; sys.exit({module!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

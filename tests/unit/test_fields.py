@@ -1,0 +1,182 @@
+"""The header policy's table: what passes, what is dropped, what is refused, for requests, trailers and responses."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.asgi import Headers
+from proxy.errors import Fault, Refused
+from proxy.wire import fields
+from proxy.wire.fields import (
+    FieldPolicy,
+    RequestFields,
+    request_fields,
+    response_fields,
+    trailer_fields,
+    valid_host,
+    values_clean,
+)
+
+HOST = (b"host", b"a.example")
+
+
+def policy(**changes: object) -> FieldPolicy:
+    return FieldPolicy(**{"max_fields": 10, "max_block": 1000} | changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("raw", "kept"),
+    [
+        ([(b"x-a", b"1"), HOST], [HOST, (b"x-a", b"1")]),
+        ([(b"x-a", b"\xff\ttab"), (b"x-a", b"")], [(b"x-a", b"\xff\ttab"), (b"x-a", b"")]),
+        ([(b"cookie", b"a=1"), (b"x", b"y"), (b"cookie", b"b=2")], [(b"x", b"y"), (b"cookie", b"a=1; b=2")]),
+        ([(b"x_a", b"1"), (b"content_length", b"9")], []),
+        ([(b"x-forwarded-for", b"1.1.1.1"), (b"forwarded", b"for=x"), (b"x-real-ip", b"1.1.1.1")], []),
+        ([(b"x-sidegate-client", b"1.1.1.1")], []),
+        ([(b"te", b"trailers, deflate;q=0.5")], [(b"te", b"trailers")]),
+        ([(b"te", b"gzip, xtrailers")], []),
+    ],
+)
+def test_request_fields_pass_or_are_dropped(raw: Headers, kept: Headers) -> None:
+    assert request_fields(raw, policy()) == RequestFields(kept, None, False, [])
+
+
+def test_framing_expectation_and_hop_fields_are_told_apart() -> None:
+    hop = [(name, b"x") for name in sorted(fields.CONNECTION_SPECIFIC)]
+    judged = request_fields([(b"content-length", b"17"), (b"expect", b"100-Continue"), *hop], policy())
+    assert judged == RequestFields([(b"content-length", b"17"), (b"expect", b"100-Continue")], 17, True, hop)
+
+
+def test_a_trusted_peer_keeps_forwarding_fields_and_listed_names_keep_underscores() -> None:
+    raw = [(b"x-forwarded-for", b"1.1.1.1"), (b"x_a", b"1"), (b"x_b", b"1"), (b"x-sidegate-client", b"1")]
+    trusted = policy(keep_forwarding=True, keep_underscores=frozenset([b"x_a"]))
+    assert request_fields(raw, trusted).headers == raw[:2]
+    assert request_fields(raw, policy()).headers == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "authority", "kept"),
+    [
+        ([HOST], b"A.example", [(b"host", b"A.example")]),
+        ([(b"x", b"y")], b"b:1", [(b"host", b"b:1"), (b"x", b"y")]),
+    ],
+)
+def test_the_authority_becomes_the_host(raw: Headers, authority: bytes, kept: Headers) -> None:
+    assert request_fields(raw, policy(), authority).headers == kept
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "reason"),
+    [
+        ([(b"a", b"b")] * 11, 431, "too_many_fields"),
+        ([(b"cookie", b"b")] * 11, 431, "too_many_fields"),
+        ([(b"a", b"b\rc")], 400, "bad_field_value"),
+        ([(b"a", b"b\nc")], 400, "bad_field_value"),
+        ([(b"a", b"\0")], 400, "bad_field_value"),
+        ([(b"a", b"\x7f")], 400, "bad_field_value"),
+        ([(b"", b"b")], 400, "bad_field_name"),
+        ([(b"a b", b"c")], 400, "bad_field_name"),
+        ([(b"A", b"c")], 400, "bad_field_name"),
+        ([(b":path", b"/")], 400, "bad_field_name"),
+        ([(b"a\xe9", b"c")], 400, "bad_field_name"),
+        ([(b"content-length", b"5"), (b"content-length", b"5")], 400, "bad_content_length"),
+        ([(b"content-length", b"5, 5")], 400, "bad_content_length"),
+        ([(b"content-length", b"+5")], 400, "bad_content_length"),
+        ([(b"content-length", b"-5")], 400, "bad_content_length"),
+        ([(b"content-length", b"0x5")], 400, "bad_content_length"),
+        ([(b"content-length", b"1_0")], 400, "bad_content_length"),
+        ([(b"content-length", b"")], 400, "bad_content_length"),
+        ([(b"content-length", b"\xb2")], 400, "bad_content_length"),
+        ([(b"content-length", b"1" * 19)], 400, "bad_content_length"),
+        ([HOST, HOST], 400, "bad_host"),
+        ([(b"host", b"")], 400, "bad_host"),
+        ([(b"host", b"user@a")], 400, "bad_host"),
+        ([(b"host", b"a, b")], 400, "bad_host"),
+        ([(b"host", b"a/b")], 400, "bad_host"),
+        ([(b"host", b"a:b")], 400, "bad_host"),
+        ([(b"host", b":80")], 400, "bad_host"),
+        ([(b"host", b"[::1")], 400, "bad_host"),
+        ([(b"expect", b"200-ok")], 417, "bad_expectation"),
+    ],
+)
+def test_a_request_is_refused(raw: Headers, status: int, reason: str) -> None:
+    with pytest.raises(Refused) as caught:
+        request_fields(raw, policy())
+    assert (caught.value.status, caught.value.reason, caught.value.fault) == (status, reason, Fault.CLIENT)
+
+
+@pytest.mark.parametrize("authority", [b"b.example", b"", b"user@a.example"])
+def test_an_authority_that_differs_from_the_host_is_refused(authority: bytes) -> None:
+    with pytest.raises(Refused, match="differ"):
+        request_fields([HOST], policy(), authority)
+
+
+@pytest.mark.parametrize(
+    "host", [b"a", b"a.example:443", b"a:", b"127.0.0.1", b"[::1]", b"[::ffff:1.2.3.4]:80", b"a_b"]
+)
+def test_hosts_that_are_valid(host: bytes) -> None:
+    assert valid_host(host)
+    assert valid_host(host)  # and again, now that it may be remembered
+
+
+def test_what_clients_send_cannot_grow_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = policy()
+    monkeypatch.setattr(fields, "MAX_KINDS", 0)
+    hosts, names = len(fields._hosts_seen), len(fields._response_names)
+    assert request_fields([(b"x-new", b"1"), (b"host", b"new.example")], judged).headers[1] == (b"x-new", b"1")
+    assert response_fields([(b"x-new-too", b"1")]) == ([(b"x-new-too", b"1")], None)
+    assert (len(judged.kinds), len(fields._hosts_seen), len(fields._response_names)) == (0, hosts, names)
+
+
+def test_values_clean_knows_every_control_byte() -> None:
+    dirty = [byte for byte in range(256) if not values_clean([(b"a", b"x"), (b"b", b"-%c-" % byte)])]
+    assert dirty == [*range(9), *range(10, 32), 127]
+
+
+def test_trailers_lose_what_frames_or_routes_a_message() -> None:
+    raw = [
+        (b"sum", b"1"),
+        (b"sum", b"1"),
+        (b"host", b"b"),
+        (b"content-length", b"1"),
+        (b"transfer-encoding", b"chunked"),
+    ]
+    raw += [(b"te", b"trailers"), (b"cookie", b"a=1"), (b"x_a", b"1"), (b"x-forwarded-for", b"1")]
+    assert trailer_fields(raw, policy()) == [(b"sum", b"1"), (b"sum", b"1")]
+
+
+@pytest.mark.parametrize(
+    ("raw", "status", "reason"),
+    [
+        ([(b"a", b"b")] * 11, 431, "too_many_fields"),
+        ([(b"a", b"b\n")], 400, "bad_field_value"),
+        ([(b"a b", b"c")], 400, "bad_field_name"),
+    ],
+)
+def test_trailers_are_refused(raw: Headers, status: int, reason: str) -> None:
+    with pytest.raises(Refused) as caught:
+        trailer_fields(raw, policy())
+    assert (caught.value.status, caught.value.reason) == (status, reason)
+
+
+def test_response_fields_are_lowered_and_lose_hop_by_hop_fields() -> None:
+    raw = [(b"Content-Type", b"a/b"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked"), (b"x", b"")]
+    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None)
+    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12)
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ([(b"a", b"b"), (b"c", b"d\r\nset-cookie: x")], "'c' contains a control character"),
+        ([(b"a", b"\0")], "control character"),
+        ([(b"a b", b"c")], "not a token"),
+        ([(b"", b"c")], "not a token"),
+        ([(b"a\n", b"c")], "not a token"),
+        ([(b"content-length", b"5"), (b"content-length", b"5")], "one decimal number"),
+        ([(b"content-length", b"-1")], "one decimal number"),
+    ],
+)
+def test_a_response_that_must_not_reach_the_wire(raw: Headers, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        response_fields(raw)

@@ -1,0 +1,790 @@
+"""HTTP/1.1: what a request may look like, every refusal with its status and reason, and the life of a connection."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.asgi import Headers
+from proxy.config.schema import Limits
+from proxy.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
+from proxy.wire.fields import FieldPolicy
+from proxy.wire.http1 import CANCEL, DRAIN, HELD_INPUT, PROTOCOL_ERROR, Http1Codec
+from proxy.wire.http1_head import MAX_BLANK_LINES
+from proxy.wire.target import TARGET_BYTES
+
+LIMITS = Limits(request_line=100, header_block=400, header_fields=8, stream_window=65536, request_head=30, body_idle=20)
+POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
+HOST = b"Host: a\r\n"
+GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+CLOSE = b"connection: close\r\n"
+
+
+def new(now: float = 0.0) -> Http1Codec:
+    return Http1Codec(POLICY, LIMITS, now)
+
+
+def feed(codec: Http1Codec, data: bytes, step: int = 1 << 20, now: float = 1.0) -> list[Event]:
+    return [event for at in range(0, len(data), step) for event in codec.receive(data[at : at + step], now)]
+
+
+def head_of(data: bytes, step: int = 1 << 20) -> RequestHead:
+    event, *_ = feed(new(), data, step)
+    assert isinstance(event, RequestHead)
+    return event
+
+
+def begun(data: bytes = GET) -> Http1Codec:
+    """A codec whose stream 1 waits for its response."""
+    codec = new()
+    assert isinstance(codec.receive(data, 1.0)[0], RequestHead)
+    return codec
+
+
+def respond(codec: Http1Codec, stream: int, body: bytes = b"") -> bytes:
+    codec.send_head(stream, 200, [(b"content-length", b"%d" % len(body))], not body)
+    codec.send_data(stream, body, True)
+    return codec.take_output()
+
+
+# Requests that pass
+
+
+def test_a_request_without_body() -> None:
+    codec = new()
+    data = b"GET /a?b HTTP/1.1\r\nAccept:\t */* \t\r\nHOST: a.example:1\r\nX-Empty:\r\n\r\n"
+    headers = [(b"host", b"a.example:1"), (b"accept", b"*/*"), (b"x-empty", b"")]
+    assert codec.receive(data, 1.0) == [RequestHead(1, "GET", b"/a?b", headers, "1.1", None, False, True)]
+    assert not codec.idle
+    assert not codec.closed
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+def test_a_body_by_content_length(step: int) -> None:
+    data = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
+    first, *bodies, last = feed(new(), data, step)
+    headers = [(b"host", b"a"), (b"content-length", b"5")]
+    assert first == RequestHead(1, "POST", b"/", headers, "1.1", 5, False, False)
+    assert b"".join(event.data for event in bodies if isinstance(event, Body)) == b"hello"
+    assert last == End(1, [])
+
+
+def test_a_chunked_body_with_trailers() -> None:
+    data = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\nSum: 1\r\n\r\n"
+    first, *rest = feed(new(), data)
+    assert first == RequestHead(1, "POST", b"/", [(b"host", b"a")], "1.1", None, False, False)
+    assert rest == [Body(1, b"abcde"), End(1, [(b"sum", b"1")])]
+
+
+@pytest.mark.parametrize(
+    ("line", "extra", "target", "host"),
+    [
+        (b"GET http://a/x?y HTTP/1.1", HOST, b"/x?y", b"a"),
+        (b"GET HTTPS://A HTTP/1.1", HOST, b"/", b"A"),
+        (b"GET http://a?q=/ HTTP/1.1", HOST, b"/?q=/", b"a"),
+        (b"GET http://a:1//x HTTP/1.0", b"", b"//x", b"a:1"),
+        (b"OPTIONS http://a HTTP/1.1", HOST, b"*", b"a"),
+        (b"OPTIONS * HTTP/1.1", HOST, b"*", b"a"),
+        (b"GET //evil/x HTTP/1.1", HOST, b"//evil/x", b"a"),
+    ],
+)
+def test_forms_of_the_target(line: bytes, extra: bytes, target: bytes, host: bytes) -> None:
+    event = head_of(line + b"\r\n" + extra + b"\r\n")
+    assert (event.target, event.headers) == (target, [(b"host", host)])
+
+
+def test_http_1_0_needs_no_host_and_cannot_expect() -> None:
+    event = head_of(b"POST / HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n")
+    assert (event.http_version, event.expect_continue, event.headers[0][0]) == ("1.0", False, b"expect")
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_empty_lines_before_a_request_are_skipped(step: int) -> None:
+    codec = new()
+    for stream in (1, 2):
+        (event,) = feed(codec, b"\r\n" * MAX_BLANK_LINES + GET, step)
+        assert event == RequestHead(stream, "GET", b"/", [(b"host", b"a")], "1.1", None, False, True)
+        respond(codec, stream)
+
+
+def test_an_upgrade_is_ignored_and_what_connection_names_ends_here() -> None:
+    codec = new()
+    fields = b"Connection: Upgrade, HTTP2-Settings, X-Hop, Host,\r\nUpgrade: h2c\r\n"
+    fields += b"HTTP2-Settings: AAM\r\nX-Hop: 1\r\nx: 2\r\n"
+    (event,) = codec.receive(b"GET / HTTP/1.1\r\n" + HOST + fields + b"\r\n", 1.0)
+    assert event == RequestHead(1, "GET", b"/", [(b"host", b"a"), (b"x", b"2")], "1.1", None, False, True)
+    assert respond(codec, 1) == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    (event,) = codec.receive(GET, 1.0)
+    assert isinstance(event, RequestHead)
+
+
+# Refusals
+
+BARE = "bad_line_end"
+REFUSALS: dict[str, tuple[bytes, int, str]] = {
+    "bare LF after the request line": (b"GET / HTTP/1.1\nHost: a\r\n\r\n", 400, BARE),
+    "bare LF after a field": (b"GET / HTTP/1.1\r\nHost: a\nX: y\r\n\r\n", 400, BARE),
+    "bare LF at the end": (b"GET / HTTP/1.1\r\nHost: a\r\n\n", 400, BARE),
+    "only bare LF": (b"GET / HTTP/1.1\nHost: a\n\n", 400, BARE),
+    "LF first": (b"\n" + GET, 400, BARE),
+    "bare CR in a value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\rb\r\n\r\n", 400, BARE),
+    "bare CR in a name": (b"GET / HTTP/1.1\r\nHost: a\r\nX\ra: b\r\n\r\n", 400, BARE),
+    "bare CR in the target": (b"GET /\r/ HTTP/1.1\r\nHost: a\r\n\r\n", 400, BARE),
+    "CR CR LF": (b"GET / HTTP/1.1\r\nHost: a\r\r\n\r\n", 400, BARE),
+    "CR first": (b"\r" + GET, 400, BARE),
+    "NUL in a value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\0b\r\n\r\n", 400, "bad_field_value"),
+    "control byte in a value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x01b\r\n\r\n", 400, "bad_field_value"),
+    "DEL in a value": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\x7fb\r\n\r\n", 400, "bad_field_value"),
+    "NUL in the request line": (b"GET /\0 HTTP/1.1\r\nHost: a\r\n\r\n", 400, "bad_request_line"),
+    "TLS on a cleartext port": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, "bad_request_line"),
+    "obs-fold": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n b\r\n\r\n", 400, "bad_field_value"),
+    "obs-fold by TAB": (b"GET / HTTP/1.1\r\nHost: a\r\nX: a\r\n\tb: c\r\n\r\n", 400, "bad_field_value"),
+    "white space before the first field": (b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400, "bad_field_value"),
+    "space before colon": (b"GET / HTTP/1.1\r\nHost: a\r\nX : a\r\n\r\n", 400, "bad_field_name"),
+    "TAB before colon": (b"GET / HTTP/1.1\r\nHost: a\r\nX\t: a\r\n\r\n", 400, "bad_field_name"),
+    "no colon": (b"GET / HTTP/1.1\r\nHost: a\r\nX\r\n\r\n", 400, "bad_field_name"),
+    "empty name": (b"GET / HTTP/1.1\r\nHost: a\r\n: x\r\n\r\n", 400, "bad_field_name"),
+    "name not a token": (b"GET / HTTP/1.1\r\nHost: a\r\nX(: x\r\n\r\n", 400, "bad_field_name"),
+    "name not ASCII": (b"GET / HTTP/1.1\r\nHost: a\r\nX\xe9: x\r\n\r\n", 400, "bad_field_name"),
+    "long request line": (b"GET /" + b"a" * 90 + b" HTTP/1.1\r\nHost: a\r\n\r\n", 414, "request_line_too_long"),
+    "endless request line": (b"GET /" + b"a" * 100, 414, "request_line_too_long"),
+    "large block": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 400 + b"\r\n\r\n", 431, "header_block_too_large"),
+    "endless block": (b"GET / HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 400, 431, "header_block_too_large"),
+    "many fields": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 8 + b"\r\n", 431, "too_many_fields"),
+    "fields without end": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"a: b\r\n" * 8, 431, "too_many_fields"),
+    "cookie crumbs": (b"GET / HTTP/1.1\r\nHost: a\r\n" + b"cookie: b\r\n" * 8 + b"\r\n", 431, "too_many_fields"),
+    "the first offence counts": (b"GET / HTTP/1.1\r\nX: \0" + b"a" * 400 + b"\r\n\r\n", 400, "bad_field_value"),
+    "the first offence counts, other way": (b"GET /" + b"a" * 100 + b"\0\r\n\r\n", 414, "request_line_too_long"),
+    "empty lines": (b"\r\n" * (MAX_BLANK_LINES + 1), 400, "bad_request_line"),
+    "no version": (b"GET /\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "spaces in the request line": (b"GET  / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "space behind the version": (b"GET / HTTP/1.1 \r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "space in the target": (b"GET /a b HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "space before the method": (b" GET / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "TAB in the request line": (b"GET\t/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "version in lower case": (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "version of two digits": (b"GET / HTTP/1.10\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "another protocol": (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
+    "an RTSP method": (b"DESCRIBE / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "malformed"),
+    "HTTP/0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505, "bad_version"),
+    "HTTP/1.2": (b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 505, "bad_version"),
+    "HTTP/2.0": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505, "bad_version"),
+    "the HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "bad_version"),
+    "method not a token": (b"G@T / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_method"),
+    "method empty": (b" / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_method"),
+    "method unknown": (b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "unknown_method"),
+    "method unknown, without fields": (b"BREW / HTTP/1.0\r\n\r\n", 501, "unknown_method"),
+    "method in lower case": (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "unknown_method"),
+    "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\n" + HOST + b"\r\n", 501, "method_not_implemented"),
+    "TRACE": (b"TRACE / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "method_not_implemented"),
+    "target without slash": (b"GET a/b HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "target is an authority": (b"GET a:443 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "target of another scheme": (b"GET ftp://a/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "* without OPTIONS": (b"GET * HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "* with query": (b"OPTIONS *?x HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "target not ASCII": (b"GET /\xc3\xa9 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "target with fragment": (b"GET /a#b HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
+    "absolute target without host": (b"GET http://a/ HTTP/1.1\r\n\r\n", 400, "bad_host"),
+    "absolute target with empty host": (b"GET http:///x HTTP/1.0\r\n\r\n", 400, "bad_host"),
+    "absolute target with user": (b"GET http://u@a/ HTTP/1.0\r\n\r\n", 400, "bad_host"),
+    "absolute target of another host": (b"GET http://b/ HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_host"),
+    "no host": (b"GET / HTTP/1.1\r\nX: y\r\n\r\n", 400, "bad_host"),
+    "no fields": (b"GET / HTTP/1.1\r\n\r\n", 400, "bad_host"),
+    "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400, "bad_host"),
+    "empty host": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400, "bad_host"),
+    "bad host": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "bad_host"),
+    "bad host in HTTP/1.0": (b"GET / HTTP/1.0\r\nHost: a b\r\n\r\n", 400, "bad_host"),
+    "two lengths": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        400,
+        "bad_content_length",
+    ),
+    "listed length": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1, 1\r\n\r\n", 400, "bad_content_length"),
+    "signed length": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +1\r\n\r\n", 400, "bad_content_length"),
+    "negative length": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n", 400, "bad_content_length"),
+    "empty length": (b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length:\r\n\r\n", 400, "bad_content_length"),
+    "huge length": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n",
+        400,
+        "bad_content_length",
+    ),
+    "length and coding": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+        "length_and_coding",
+    ),
+    "coding and length": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nContent-Length: 1\r\n\r\n",
+        400,
+        "length_and_coding",
+    ),
+    "coding in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "coding_in_http_1_0"),
+    "coding unknown": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "unknown_coding"),
+    "coding before chunked": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
+        501,
+        "unknown_coding",
+    ),
+    "coding after chunked": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
+        501,
+        "unknown_coding",
+    ),
+    "chunked twice": (
+        b"POST / HTTP/1.1\r\nHost: a\r\n" + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n",
+        501,
+        "unknown_coding",
+    ),
+    "chunked with a parameter": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n",
+        501,
+        "unknown_coding",
+    ),
+    "chunked with other white space": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
+        400,
+        "bad_field_value",
+    ),
+    "coding empty": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", 501, "unknown_coding"),
+    "expectation": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\nContent-Length: 1\r\n\r\n",
+        417,
+        "bad_expectation",
+    ),
+}
+
+
+@pytest.mark.parametrize("step", [1, 3, 1 << 20])
+@pytest.mark.parametrize(("data", "status", "reason"), REFUSALS.values(), ids=REFUSALS.keys())
+def test_a_request_is_refused_answered_and_the_connection_closed(
+    data: bytes, status: int, reason: str, step: int
+) -> None:
+    codec = new()
+    events = feed(codec, data, step)
+    assert [type(event) for event in events] == [Rejected]
+    (event,) = events
+    assert isinstance(event, Rejected)
+    assert (event.stream_id, event.status, event.reason) == (1, status, reason)
+    assert event.detail
+    assert not codec.closed
+    assert codec.receive(GET, 2.0) == []
+    output = respond(codec, 1, b"no")
+    assert output == b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n" + CLOSE + b"\r\nno"
+    assert codec.closed
+    assert codec.next_deadline() is None
+
+
+@pytest.mark.parametrize("step", [1, 1 << 20])
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"HEAD /x HTTP/1.0\r\nHost: a b\r\n\r\n", ("HEAD", b"/x", "1.0")),
+        (b"PUT /x HTTP/1.1\r\nX: \0", ("PUT", b"/x", "1.1")),
+        (b"PUT /x HTTP/3.0\r\n\r\n", ("PUT", b"/x", "1.1")),
+        (b"GET /" + b"a" * 200, ("", b"", "1.1")),
+        (b"G@T / HTTP/1.1\r\n\r\n", ("", b"", "1.1")),
+        (b"GET /\r\n\r\n", ("", b"", "1.1")),
+    ],
+)
+def test_a_refusal_tells_what_is_known_of_the_request_line(
+    data: bytes, line: tuple[str, bytes, str], step: int
+) -> None:
+    (event,) = feed(new(), data, step)
+    assert isinstance(event, Rejected)
+    assert (event.method, event.target, event.http_version) == line
+
+
+def test_no_other_byte_passes_in_a_target() -> None:
+    passed = [
+        byte
+        for byte in range(256)
+        if isinstance(new().receive(b"GET /%c HTTP/1.1\r\n" % byte + HOST + b"\r\n", 1.0)[0], RequestHead)
+    ]
+    assert bytes(passed) == TARGET_BYTES
+
+
+def test_limits_are_reached_exactly() -> None:
+    line = b"GET /" + b"a" * 86 + b" HTTP/1.1\r\n"
+    assert len(line) == LIMITS.request_line + 2
+    block = HOST + b"X: " + b"a" * (LIMITS.header_block - len(HOST) - 7) + b"\r\n\r\n"
+    assert len(block) == LIMITS.header_block
+    many = HOST + b"a: b\r\n" * (LIMITS.header_fields - 1) + b"\r\n"
+    for step in (1, 1 << 20):
+        assert len(head_of(line + block, step).target) == 87
+        assert len(head_of(line + many, step).headers) == LIMITS.header_fields
+
+
+def test_a_refusal_comes_as_soon_as_it_shows() -> None:
+    codec = new()
+    events = codec.receive(b"GET /" + b"a" * (LIMITS.request_line - 5), 1.0)
+    assert events == []
+    (event,) = codec.receive(b"a", 1.0)
+    assert isinstance(event, Rejected)
+
+
+# Broken bodies
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_broken_framing_resets_the_request_and_ends_the_connection(started: bool) -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    if started:
+        codec.send_head(1, 200, [], False)
+        codec.send_data(1, b"x", False)
+    assert codec.receive(b"2\r\nab\r\nzz\r\n", 1.0) == [
+        Body(1, b"ab"),
+        Reset(1, PROTOCOL_ERROR),
+        Violation("bad_chunk", "a chunk size is not a plain hexadecimal number"),
+    ]
+    assert codec.closed
+    codec.send_head(1, 200, [], True)
+    codec.send_data(1, b"y", True)
+    assert codec.take_output() == (
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
+        if started
+        else b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n" + CLOSE + b"\r\n"
+    )
+
+
+# Responses
+
+
+@pytest.mark.parametrize(
+    ("request_", "status", "headers", "pieces", "output"),
+    [
+        (
+            GET,
+            200,
+            [(b"a", b"b")],
+            [b"hello", b"", b"!"],
+            b"200 OK\r\na: b\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n1\r\n!\r\n0\r\n\r\n",
+        ),
+        (GET, 200, [(b"content-length", b"2")], [b"o", b"k"], b"200 OK\r\ncontent-length: 2\r\n\r\nok"),
+        (GET, 200, [], [], b"200 OK\r\ncontent-length: 0\r\n\r\n"),
+        (GET, 299, [], [], b"299 \r\ncontent-length: 0\r\n\r\n"),
+        (GET, 204, [(b"content-length", b"0"), (b"a", b"b")], [b"x"], b"204 No Content\r\na: b\r\n\r\n"),
+        (GET, 304, [(b"content-length", b"9")], [b"x"], b"304 Not Modified\r\ncontent-length: 9\r\n\r\n"),
+        (GET.replace(b"GET", b"HEAD"), 200, [], [b"x"], b"200 OK\r\n\r\n"),
+        (GET.replace(b"GET", b"HEAD"), 200, [(b"content-length", b"9")], [], b"200 OK\r\ncontent-length: 9\r\n\r\n"),
+    ],
+)
+def test_a_response_is_framed_and_the_connection_kept(
+    request_: bytes, status: int, headers: Headers, pieces: list[bytes], output: bytes
+) -> None:
+    codec = begun(request_)
+    codec.send_head(1, status, headers, not pieces)
+    for piece in pieces:
+        codec.send_data(1, piece, False)
+    codec.send_data(1, b"", True)
+    assert codec.take_output() == b"HTTP/1.1 " + output
+    assert codec.idle
+    assert not codec.closed
+
+
+@pytest.mark.parametrize(
+    ("version", "connection", "headers", "fields", "closed"),
+    [
+        (b"1.0", b"", [], CLOSE, True),
+        (b"1.0", b"keep-alive", [], CLOSE, True),
+        (
+            b"1.0",
+            b"Keep-Alive",
+            [(b"content-length", b"2")],
+            b"content-length: 2\r\nconnection: keep-alive\r\n",
+            False,
+        ),
+        (b"1.0", b"close, keep-alive", [(b"content-length", b"2")], b"content-length: 2\r\n" + CLOSE, True),
+        (b"1.1", b"keep-alive", [(b"content-length", b"2")], b"content-length: 2\r\n", False),
+        (b"1.1", b"x, CLOSE", [(b"content-length", b"2")], b"content-length: 2\r\n" + CLOSE, True),
+    ],
+)
+def test_keep_alive(version: bytes, connection: bytes, headers: Headers, fields: bytes, closed: bool) -> None:
+    codec = begun(b"GET / HTTP/" + version + b"\r\nHost: a\r\nConnection: " + connection + b"\r\n\r\n")
+    codec.send_head(1, 200, headers, False)
+    codec.send_data(1, b"hi", True)
+    assert codec.take_output() == b"HTTP/1.1 200 OK\r\n" + fields + b"\r\nhi"
+    assert codec.closed is closed
+
+
+@pytest.mark.parametrize(("data", "kept"), [(b"abc", b"abc"), (b"abcdef", b"abcde")])
+def test_a_body_that_misses_its_length_ends_the_connection_and_never_spills(data: bytes, kept: bytes) -> None:
+    codec = begun()
+    codec.send_head(1, 200, [(b"content-length", b"5")], False)
+    codec.send_data(1, data, False)
+    codec.send_data(1, b"", True)
+    assert codec.take_output().endswith(b"\r\n\r\n" + kept)
+    assert codec.closed
+
+
+@pytest.mark.parametrize(
+    ("te", "headers", "tail"),
+    [
+        (b"TE: trailers\r\n", [], b"1\r\nx\r\n0\r\nsum: 1\r\n\r\n"),
+        (b"", [], b"1\r\nx\r\n0\r\n\r\n"),
+        (b"TE: trailers\r\n", [(b"content-length", b"1")], b"\r\n\r\nx"),
+    ],
+)
+def test_trailers_are_sent_where_they_are_wanted_and_have_a_place(te: bytes, headers: Headers, tail: bytes) -> None:
+    codec = begun(b"GET / HTTP/1.1\r\nHost: a\r\n" + te + b"\r\n")
+    codec.send_head(1, 200, headers, False)
+    codec.send_data(1, b"x", False)
+    codec.send_trailers(1, [(b"sum", b"1")])
+    codec.send_trailers(1, [(b"sum", b"2")])
+    assert codec.take_output().endswith(tail)
+    assert codec.idle
+
+
+def test_body_written_past_the_codec_counts_against_its_length() -> None:
+    codec = begun(GET + GET)
+    assert not codec.send_aside(1, 1)
+    codec.send_head(1, 200, [(b"content-length", b"5")], False)
+    codec.send_data(1, b"ab", False)
+    assert not codec.send_aside(1, 4)
+    assert not codec.send_aside(2, 3)
+    assert codec.send_aside(1, 3)
+    codec.send_data(1, b"", True)
+    assert codec.take_output().endswith(b"\r\n\r\nab")
+    codec.release(1)
+    assert not codec.closed
+    assert len(codec.receive(b"", 1.0)) == 1
+    codec.send_head(2, 200, [], False)
+    assert not codec.send_aside(2, 1)
+
+
+EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+
+
+def test_continue_is_sent_once_and_only_to_who_waits_for_it() -> None:
+    codec = begun(EXPECTING)
+    for _ in range(2):
+        codec.send_informational(1, 100, [])
+    assert codec.take_output() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert codec.receive(b"hi", 1.0) == [Body(1, b"hi"), End(1, [])]
+    assert respond(codec, 1) == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    codec = begun(EXPECTING + b"h")
+    codec.send_informational(1, 100, [])
+    assert codec.take_output() == b""
+    codec = begun()
+    codec.send_informational(1, 100, [])
+    assert codec.take_output() == b""
+
+
+def test_a_final_status_instead_of_continue_ends_the_connection() -> None:
+    codec = begun(EXPECTING)
+    codec.send_head(1, 413, [], True)
+    assert CLOSE in codec.take_output()
+    assert codec.closed
+    assert codec.receive(b"hi", 1.0) == []
+
+
+def test_early_hints_reach_http_1_1_clients_before_the_head_only() -> None:
+    codec = begun()
+    codec.send_informational(1, 103, [(b"link", b"</a>")])
+    codec.send_informational(1, 199, [])
+    assert codec.take_output() == b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 199 \r\n\r\n"
+    codec.send_head(1, 200, [], False)
+    codec.take_output()
+    codec.send_informational(1, 103, [])
+    assert codec.take_output() == b""
+    codec = begun(b"GET / HTTP/1.0\r\n\r\n")
+    codec.send_informational(1, 103, [])
+    assert codec.take_output() == b""
+
+
+def test_pending_counts_body_bytes_until_they_are_taken() -> None:
+    codec = begun()
+    codec.send_head(1, 200, [], False)
+    assert codec.pending(1) == 0
+    codec.send_data(1, b"x" * 1000, False)
+    codec.send_data(1, b"x" * 10, False)
+    assert (codec.pending(1), codec.pending(2)) == (1010, 0)
+    codec.take_output()
+    assert codec.pending(1) == 0
+
+
+def test_calls_that_do_not_fit_do_nothing() -> None:
+    codec = begun()
+    codec.send_data(1, b"early", False)
+    codec.send_trailers(1, [])
+    for stream in (0, 2):
+        codec.send_informational(stream, 103, [])
+        codec.send_head(stream, 200, [], True)
+        codec.send_data(stream, b"x", True)
+        codec.send_trailers(stream, [])
+        codec.acknowledge(stream, 1)
+        codec.reset(stream, CANCEL)
+    assert codec.take_output() == b""
+    output = respond(codec, 1)
+    codec.send_head(1, 200, [], True)
+    codec.send_data(1, b"x", True)
+    codec.reset(1, CANCEL)
+    assert output.count(b"HTTP/1.1") == 1
+    assert codec.take_output() == b""
+    assert codec.idle
+
+
+# One request after the other
+
+
+def test_pipelined_requests_wait_for_the_response_before_them_to_be_taken() -> None:
+    codec = new()
+    events = codec.receive(GET * 3, 1.0)
+    for stream in (1, 2, 3):
+        (event,) = events
+        assert isinstance(event, RequestHead)
+        assert event.stream_id == stream
+        codec.send_head(stream, 200, [], True)
+        assert codec.receive(b"", 1.0) == []
+        codec.take_output()
+        events = codec.receive(b"", 1.0)
+    assert events == []
+    assert codec.idle
+
+
+def test_a_response_may_be_taken_before_its_end_is_known() -> None:
+    codec = begun(GET + GET)
+    codec.send_head(1, 200, [(b"content-length", b"2")], False)
+    codec.send_data(1, b"ok", False)
+    assert codec.take_output().endswith(b"ok")
+    assert codec.receive(b"", 1.0) == []
+    codec.send_data(1, b"", True)
+    assert codec.take_output() == b""
+    assert len(codec.receive(b"", 1.0)) == 1
+
+
+def test_reading_pauses_at_the_bounds_and_goes_on() -> None:
+    codec = begun()
+    codec.receive(b"x" * HELD_INPUT, 1.0)
+    assert not codec.read_paused
+    codec.receive(b"x", 1.0)
+    assert codec.read_paused
+    respond(codec, 1)
+    assert not codec.read_paused
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
+    codec.receive(b"x" * LIMITS.stream_window, 1.0)
+    assert not codec.read_paused
+    codec.receive(b"x", 1.0)
+    assert codec.read_paused
+    codec.acknowledge(1, 1)
+    assert not codec.read_paused
+    codec.acknowledge(1, 1 << 40)
+    codec.receive(b"x" * LIMITS.stream_window, 1.0)
+    assert not codec.read_paused
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 60000", b"x" * 60000),
+        (b"Transfer-Encoding: chunked", b"EA60\r\n" + b"x" * 60000 + b"\r\n0\r\n\r\n"),
+    ],
+)
+def test_a_small_unread_body_is_skipped_and_the_next_request_read(framing: bytes, body: bytes) -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n")
+    respond(codec, 1)
+    assert not codec.idle
+    assert codec.receive(body[:50000], 5.0) == []
+    assert codec.next_deadline() == 5.0 + LIMITS.body_idle
+    (event,) = codec.receive(body[50000:] + GET, 6.0)
+    assert isinstance(event, RequestHead)
+    assert event.stream_id == 2
+    assert codec.next_deadline() is None
+
+
+def test_an_unread_body_is_skipped_before_the_output_is_taken() -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+    codec.send_head(1, 200, [], True)
+    assert codec.receive(b"hi" + GET, 1.0) == []
+    codec.take_output()
+    assert len(codec.receive(b"", 1.0)) == 1
+
+
+def test_a_large_unread_body_ends_the_connection() -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (DRAIN + 1))
+    respond(codec, 1)
+    assert codec.closed
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    respond(codec, 1)
+    assert not codec.closed
+    assert codec.receive(b"FFFFFF\r\n" + b"x" * DRAIN, 1.0) == []
+    assert codec.closed
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % DRAIN)
+    respond(codec, 1)
+    assert codec.receive(b"x" * DRAIN, 1.0) == []
+    assert codec.idle
+
+
+def test_broken_framing_in_a_skipped_body_is_counted() -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    respond(codec, 1)
+    (event,) = codec.receive(b"zz\r\n", 1.0)
+    assert isinstance(event, Violation)
+    assert (codec.closed, codec.take_output()) == (True, b"")
+
+
+# The end of a connection
+
+
+def test_reset_keeps_what_is_queued_and_completes_nothing() -> None:
+    codec = begun(GET + GET)
+    codec.send_head(1, 200, [], False)
+    codec.send_data(1, b"x", False)
+    codec.reset(1, CANCEL)
+    assert codec.closed
+    codec.send_data(1, b"y", True)
+    assert codec.take_output() == b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
+    assert codec.receive(GET, 1.0) == []
+    codec = begun()
+    codec.reset(1, CANCEL)
+    assert (codec.closed, codec.take_output()) == (True, b"")
+
+
+def test_the_second_goaway_closes_an_idle_connection() -> None:
+    codec = new()
+    codec.goaway(False)
+    assert not codec.closed
+    codec.goaway(True)
+    assert codec.closed
+    codec = begun()
+    codec.send_head(1, 200, [], True)
+    codec.goaway(True)
+    assert codec.closed
+    assert codec.take_output().startswith(b"HTTP/1.1 200")
+
+
+def test_between_the_goaways_a_request_on_its_way_is_answered() -> None:
+    codec = begun()
+    codec.send_head(1, 200, [], False)
+    codec.goaway(False)
+    codec.send_data(1, b"", True)
+    assert CLOSE not in codec.take_output()
+    assert not codec.closed
+    assert len(codec.receive(GET, 1.0)) == 1
+    assert CLOSE in respond(codec, 2)
+    assert codec.closed
+
+
+def test_goaway_lets_a_request_finish() -> None:
+    codec = begun()
+    codec.goaway(False)
+    codec.goaway(True)
+    assert not codec.closed
+    assert CLOSE in respond(codec, 1)
+    assert codec.closed
+    codec = new()
+    codec.receive(GET[:9], 1.0)
+    codec.goaway(True)
+    assert not codec.closed
+    assert len(codec.receive(GET[9:], 1.0)) == 1
+    assert CLOSE in respond(codec, 1)
+    assert codec.closed
+
+
+def test_goaway_after_the_head_answers_one_more_request_if_it_is_there() -> None:
+    codec = begun(GET + GET + GET)
+    codec.send_head(1, 200, [], False)
+    codec.goaway(True)
+    codec.send_data(1, b"", True)
+    assert CLOSE not in codec.take_output()
+    assert len(codec.receive(b"", 1.0)) == 1
+    assert CLOSE in respond(codec, 2)
+    assert codec.closed
+    codec = begun()
+    codec.send_head(1, 200, [], False)
+    codec.goaway(True)
+    codec.send_data(1, b"", True)
+    assert codec.closed
+
+
+def test_end_of_input_while_idle_or_in_a_head() -> None:
+    for data in (b"", b"GET / HT"):
+        codec = new()
+        codec.receive(data, 1.0)
+        assert codec.receive_eof() == []
+        assert codec.closed
+        assert codec.receive_eof() == []
+
+
+def test_end_of_input_in_a_body_resets_the_request() -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel")
+    assert codec.receive_eof() == [Reset(1, CANCEL)]
+    assert codec.closed
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel")
+    respond(codec, 1)
+    assert codec.receive_eof() == []
+    assert codec.closed
+
+
+def test_after_a_half_close_whole_requests_are_answered() -> None:
+    codec = begun(GET + GET + GET[:5])
+    assert codec.receive_eof() == []
+    assert CLOSE not in respond(codec, 1)
+    assert len(codec.receive(b"", 1.0)) == 1
+    respond(codec, 2)
+    assert not codec.closed
+    assert codec.receive(b"", 1.0) == []
+    assert codec.closed
+    codec = begun()
+    assert codec.receive_eof() == []
+    assert not codec.closed
+    assert CLOSE in respond(codec, 1)
+    assert codec.closed
+
+
+def test_a_held_request_is_read_at_the_end_of_input() -> None:
+    codec = begun(GET + GET)
+    respond(codec, 1)
+    assert len(codec.receive_eof()) == 1
+    assert CLOSE in respond(codec, 2)
+
+
+# Deadlines
+
+
+def test_the_first_head_has_its_time_from_the_connections_start() -> None:
+    codec = new(now=100.0)
+    assert codec.next_deadline() == 130.0
+    codec.receive(b"GET", 110.0)
+    assert codec.next_deadline() == 130.0
+    assert codec.on_deadline(129.9) == []
+    (event,) = codec.on_deadline(130.0)
+    assert isinstance(event, Rejected)
+    assert (event.status, event.reason) == (408, "head_timeout")
+    assert codec.next_deadline() is None
+    assert CLOSE in respond(codec, 1)
+    assert codec.closed
+
+
+def test_a_client_that_never_sent_a_byte_is_not_answered() -> None:
+    codec = new(now=100.0)
+    (event,) = codec.on_deadline(130.0)
+    assert isinstance(event, Violation)
+    assert event.reason == "head_timeout"
+    assert (codec.closed, codec.take_output(), codec.on_deadline(131.0)) == (True, b"", [])
+
+
+def test_later_heads_have_their_time_from_their_first_byte() -> None:
+    codec = begun()
+    assert codec.next_deadline() is None
+    codec.receive(GET[:4], 5.0)
+    assert codec.next_deadline() is None
+    respond(codec, 1)
+    codec.receive(b"", 50.0)
+    assert codec.next_deadline() == 80.0
+    codec.receive(GET[4:6], 60.0)
+    assert codec.next_deadline() == 80.0
+    assert len(codec.receive(GET[6:], 79.0)) == 1
+    assert codec.next_deadline() is None
+    respond(codec, 2)
+    codec.receive(b"\r\n", 90.0)
+    assert codec.next_deadline() is None
+    assert codec.on_deadline(1e9) == []
+
+
+def test_the_rest_of_an_unread_body_has_its_time() -> None:
+    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+    respond(codec, 1)
+    codec.receive(b"", 10.0)
+    (event,) = codec.on_deadline(10.0 + LIMITS.body_idle)
+    assert isinstance(event, Violation)
+    assert event.reason == "body_timeout"
+    assert codec.closed

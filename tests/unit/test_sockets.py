@@ -1,0 +1,413 @@
+"""Binding every form of address, on real sockets."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.config.schema import Config
+from proxy.errors import StartError
+from proxy.supervisor import sockets as sockets_module
+from proxy.supervisor.sockets import ServiceSockets
+from proxy.supervisor.systemd import PassedSockets
+from proxy.supervisor.unix_socket import PathTakenError, UnixSocket
+
+Bind = Callable[..., ServiceSockets]
+
+HAS_IPV6 = socket.has_dualstack_ipv6()
+needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
+
+
+def a_config(*addresses: str, **more: Any) -> Config:
+    """A configuration with one listener; ``admin`` goes to the top, the rest into the listener."""
+    admin = more.pop("admin", None)
+    return Config.model_validate(
+        {
+            "listeners": [{"name": "http", "addresses": list(addresses), **more}],
+            "backends": {"b": {"respond": {}}},
+            "routes": [{"backend": "b"}],
+            **({"admin": {"address": admin}} if admin else {}),
+        }
+    )
+
+
+def locate(path: tuple[str | int, ...], message: str) -> str:
+    return f"{'.'.join(map(str, path))}: {message}"
+
+
+@pytest.fixture
+def bind() -> Iterator[Bind]:
+    """``bind(*addresses, **listener)`` gives ``ServiceSockets`` that are closed in the end."""
+    opened: list[ServiceSockets] = []
+
+    def start(*addresses: str, passed: PassedSockets | None = None, **more: Any) -> ServiceSockets:
+        opened.append(ServiceSockets(a_config(*addresses, **more), passed or PassedSockets([]), locate))
+        return opened[-1]
+
+    yield start
+    for sockets in opened:
+        sockets.close()
+
+
+def the_sockets(sockets: ServiceSockets) -> list[socket.socket]:
+    return sockets.by_listener()["http"]
+
+
+def connect(sock: socket.socket) -> None:
+    """Connect to the address of ``sock``; raises ConnectionRefusedError if it does not listen."""
+    with socket.socket(sock.family) as client:
+        client.connect(sock.getsockname())
+
+
+# ---- TCP --------------------------------------------------------------------------------------------------
+
+
+def test_a_bound_socket_refuses_until_it_listens(bind: Bind) -> None:
+    sockets = bind("127.0.0.1:0")
+    (sock,) = the_sockets(sockets)
+    with pytest.raises(ConnectionRefusedError):
+        connect(sock)
+    sockets.listen()
+    connect(sock)
+    assert not sock.getblocking()
+    assert not sock.get_inheritable()
+    assert sockets.urls("http", "http") == [f"http://127.0.0.1:{sock.getsockname()[1]}"]
+
+
+@needs_ipv6
+def test_ipv6_is_ipv6_only(bind: Bind) -> None:
+    sockets = bind("[::]:0")
+    (sock,) = the_sockets(sockets)
+    assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
+    assert sockets.urls("http", "https") == [f"https://localhost:{sock.getsockname()[1]}"]
+
+
+@needs_ipv6
+def test_no_host_is_every_address_with_one_port(bind: Bind) -> None:
+    sockets = bind(":0")
+    v4, v6 = the_sockets(sockets)
+    assert (v4.family, v6.family) == (socket.AF_INET, socket.AF_INET6)
+    assert v4.getsockname()[1] == v6.getsockname()[1]
+    assert sockets.urls("http", "http") == [f"http://localhost:{v4.getsockname()[1]}"]
+    sockets.listen()
+    connect(v4)
+    connect(v6)
+
+
+@needs_ipv6
+def test_ipv6_literals_keep_their_brackets(bind: Bind) -> None:
+    sockets = bind("[::1]:0")
+    assert sockets.urls("http", "http") == [f"http://[::1]:{the_sockets(sockets)[0].getsockname()[1]}"]
+
+
+def test_a_name_is_every_address_it_resolves_to_with_one_port(bind: Bind, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = ["127.0.0.1", "127.0.0.2", "127.0.0.1"]
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in resolved]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: answer)
+    sockets = bind("some.name:0")
+    first, second = the_sockets(sockets)
+    assert first.getsockname()[0] == "127.0.0.1"
+    assert second.getsockname() == ("127.0.0.2", first.getsockname()[1])
+    assert sockets.urls("http", "http") == [f"http://some.name:{first.getsockname()[1]}"]
+
+
+def test_localhost_skips_the_family_that_the_machine_lacks(bind: Bind, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No machine has an address of class E (RFC 1112): it plays the part of a missing ::1.
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, 0)) for host in ("240.0.0.1", "127.0.0.1")]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_kwargs: answer)
+    (sock,) = the_sockets(bind("localhost:0"))
+    assert sock.getsockname()[0] == "127.0.0.1"
+
+
+def test_another_free_port_is_tried_until_all_addresses_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    targets = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")]
+    monkeypatch.setattr(sockets_module, "_resolve", lambda _: targets)
+    real, taken = sockets_module._bind_one, []
+
+    def somebody_is_faster(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+        if host == "127.0.0.2" and len(taken) < 3:
+            taken.append(socket.create_server((host, port)))
+        return real(family, host, port)
+
+    monkeypatch.setattr(sockets_module, "_bind_one", somebody_is_faster)
+    sockets = ServiceSockets(a_config("some.name:0"), PassedSockets([]), locate)
+    ports = {sock.getsockname()[1] for sock in the_sockets(sockets)}
+    assert len(taken) == 3
+    assert len(ports) == 1
+    assert not ports & {server.getsockname()[1] for server in taken}
+    sockets.close()
+    for server in taken:
+        server.close()
+
+
+def test_when_no_port_is_free_on_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise OSError(errno.EADDRINUSE, "Address already in use")
+
+    monkeypatch.setattr(sockets_module, "_resolve", lambda _: [(socket.AF_INET, "127.0.0.1")] * 2)
+    monkeypatch.setattr(sockets_module, "_bind_one", refuse)
+    with pytest.raises(StartError, match=r"no port is free on all of 127\.0\.0\.1, 127\.0\.0\.1"):
+        ServiceSockets(a_config("some.name:0"), PassedSockets([]), locate)
+
+
+def test_a_restart_does_not_wait_for_time_wait(bind: Bind) -> None:
+    (sock,) = the_sockets(bind("127.0.0.1:0"))
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1
+
+
+# ---- refusals ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("240.0.0.1:0", "no network interface of this machine has this address"),
+        ("no-such-host.invalid:0", "the name no-such-host.invalid does not resolve"),
+        ("unix:/no/such/folder/socket", "the folder /no/such/folder must exist and be writable"),
+        ("fd:1", "descriptors 0 to 2 are standard input, output and error"),
+        ("fd:987654", "descriptor 987654 is not open"),
+        ("systemd:web", "no socket named 'web' was passed; start Sidegate by a systemd socket unit"),
+        ("systemd:", "no socket was passed"),
+    ],
+)
+def test_an_address_that_is_not_to_be_had(bind: Bind, address: str, reason: str) -> None:
+    with pytest.raises(StartError) as caught:
+        bind(address)
+    assert str(caught.value).startswith(f"listeners.0.addresses.0: cannot listen on {address}: ")
+    assert reason in str(caught.value)
+
+
+def test_all_problems_come_at_once_and_nothing_stays_bound(bind: Bind, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with pytest.raises(StartError) as caught:
+        bind(f"unix:{path}", "240.0.0.1:0", "fd:1", admin="240.0.0.1:1")
+    lines = str(caught.value).splitlines()
+    assert [line.partition(":")[0] for line in lines] == [
+        "listeners.0.addresses.1",
+        "listeners.0.addresses.2",
+        "admin.address",
+    ]
+    assert not path.exists()
+
+
+def test_a_port_in_use(bind: Bind) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(StartError, match=rf"the address is in use; .*sport = :{port}.* or choose another address"):
+            bind(f"127.0.0.1:{port}")
+
+
+def test_a_port_that_is_taken_between_bind_and_listen(bind: Bind) -> None:
+    first = bind("127.0.0.1:0")
+    port = the_sockets(first)[0].getsockname()[1]
+    second = bind(f"127.0.0.1:{port}")  # Linux lets two sockets with SO_REUSEADDR bind until one listens
+    second.listen()
+    with pytest.raises(StartError, match=r"listeners\.0\.addresses\.0: .* the address is in use"):
+        first.listen()
+
+
+def test_a_low_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> socket.socket:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sockets_module, "_bind_one", refuse)
+    with pytest.raises(StartError, match="port below 1024; choose a higher one, grant the capability CAP_NET_BIND"):
+        ServiceSockets(a_config("127.0.0.1:443"), PassedSockets([]), locate)
+    with pytest.raises(StartError, match="Permission denied"):
+        ServiceSockets(a_config("127.0.0.1:8443"), PassedSockets([]), locate)
+
+
+# ---- unix sockets -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
+def test_a_unix_socket_has_its_mode_from_the_start(bind: Bind, tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "s"
+    sockets = bind(f"unix:{path}", mode=f"{mode:04o}")
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert sockets.urls("http", "http") == [f"unix:{path}"]
+    sockets.listen()
+    connect(the_sockets(sockets)[0])
+    sockets.close()
+    assert not path.exists()
+
+
+def test_without_a_mode_the_umask_decides(bind: Bind, tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        bind(f"unix:{tmp_path / 's'}")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o750
+
+
+def test_a_stale_file_is_replaced(bind: Bind, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(str(path))
+    sockets = bind(f"unix:{path}")
+    sockets.listen()
+    connect(the_sockets(sockets)[0])
+    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_file_whose_server_lives_is_left_alone(bind: Bind, tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        other.listen()
+        with pytest.raises(StartError, match="another server listens on this path"):
+            bind(f"unix:{path}")
+        connect(other)
+
+
+def test_a_server_of_another_socket_type_is_left_alone(bind: Bind, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
+        other.bind(str(tmp_path / "s"))
+        with pytest.raises(StartError, match="another server listens on this path"):
+            bind(f"unix:{tmp_path / 's'}")
+
+
+def test_a_file_that_is_no_socket_is_left_alone(bind: Bind, tmp_path: Path) -> None:
+    path = tmp_path / "precious"
+    path.write_text("data")
+    with pytest.raises(StartError, match="exists and is not a socket"):
+        bind(f"unix:{path}")
+    assert path.read_text() == "data"
+
+
+def test_a_server_that_begins_to_listen_while_its_file_is_judged_gets_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(path))
+        rename = Path.rename
+
+        def rename_and_listen(self: Path, target: str) -> Path:
+            other.listen()
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", rename_and_listen)
+        with pytest.raises(PathTakenError, match="another server is starting on this path"):
+            UnixSocket(str(path), None)
+        connect(other)
+        assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
+
+
+def test_the_loser_of_two_simultaneous_starts_says_so(bind: Bind, tmp_path: Path) -> None:
+    first, second = (bind(f"unix:{tmp_path / 's'}") for _ in range(2))
+    second.listen()
+    with pytest.raises(StartError, match="another server took the path meanwhile"):
+        first.listen()
+    first.close()
+    connect(the_sockets(second)[0])
+
+
+def test_a_removed_file_is_noticed(bind: Bind, tmp_path: Path) -> None:
+    sockets = bind(f"unix:{tmp_path / 's'}")
+    (tmp_path / "s").unlink()
+    with pytest.raises(StartError, match="another server took the path meanwhile"):
+        sockets.listen()
+
+
+def test_a_failed_bind_leaves_no_descriptor(tmp_path: Path) -> None:
+    before = len(os.listdir("/dev/fd"))
+    for _ in range(3):
+        with pytest.raises(FileNotFoundError):
+            UnixSocket(str(tmp_path / "missing" / "s"), None)
+    assert len(os.listdir("/dev/fd")) == before
+
+
+# ---- inherited sockets ------------------------------------------------------------------------------------
+
+
+def test_an_inherited_socket_is_taken_and_kept_from_other_children(bind: Bind) -> None:
+    given = socket.create_server(("127.0.0.1", 0))
+    os.set_inheritable(given.fileno(), True)
+    port = given.getsockname()[1]
+    sockets = bind(f"fd:{given.detach()}")
+    (sock,) = the_sockets(sockets)
+    assert sock.getsockname() == ("127.0.0.1", port)
+    assert not sock.get_inheritable()
+    assert sockets.urls("http", "https") == [f"https://127.0.0.1:{port}"]
+
+
+def test_an_inherited_unix_socket_keeps_its_file(bind: Bind, tmp_path: Path) -> None:
+    given = socket.socket(socket.AF_UNIX)
+    given.bind(str(tmp_path / "s"))
+    bind(f"fd:{given.detach()}").close()
+    assert (tmp_path / "s").exists()
+
+
+def test_a_descriptor_that_is_no_stream_socket(bind: Bind, tmp_path: Path) -> None:
+    with (tmp_path / "f").open("wb") as file, pytest.raises(StartError, match="is not a socket"):
+        bind(f"fd:{file.fileno()}")
+    with socket.socket(type=socket.SOCK_DGRAM) as datagram:
+        with pytest.raises(StartError, match="is not a TCP or unix stream socket"):
+            bind(f"fd:{datagram.fileno()}")
+        assert datagram.getsockname()
+
+
+def passed(names: str, count: int, pid: int | None = None) -> PassedSockets:
+    environ = {
+        "LISTEN_PID": str(os.getpid() if pid is None else pid),
+        "LISTEN_FDS": str(count),
+        "LISTEN_FDNAMES": names,
+        "OTHER": "kept",
+    }
+    result = PassedSockets.from_environment(environ)
+    assert environ == {"OTHER": "kept"}
+    return result
+
+
+def test_systemd_sockets_by_name() -> None:
+    sockets = passed("web:admin:web", 3)
+    assert sockets.take("web") == [3, 5]
+    with pytest.raises(LookupError, match="no socket named 'web' was passed; left are admin"):
+        sockets.take("web")
+    assert sockets.take("") == [4]
+
+
+def test_systemd_sockets_without_names() -> None:
+    assert passed("", 2).take("unknown") == [3, 4]
+    assert PassedSockets.from_environment({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}).take("") == [3]
+
+
+def test_systemd_sockets_for_somebody_else() -> None:
+    with pytest.raises(LookupError, match=rf"LISTEN_PID is 1, this process is {os.getpid()}; start it by `exec`"):
+        passed("web", 1, pid=1).take("web")
+
+
+def test_a_systemd_socket_is_bound_to_its_listener(bind: Bind) -> None:
+    given = socket.create_server(("127.0.0.1", 0))
+    names = PassedSockets(["other"] * (given.fileno() - 3) + ["web"])
+    port = given.getsockname()[1]
+    given.detach()
+    (sock,) = the_sockets(bind("systemd:web", passed=names))
+    assert sock.getsockname()[1] == port
+
+
+# ---- the admin server -------------------------------------------------------------------------------------
+
+
+def test_the_admin_socket_listens_first_and_outlives_the_listeners(bind: Bind) -> None:
+    sockets = bind("127.0.0.1:0", admin="127.0.0.1:0")
+    (admin,) = sockets.admin()
+    (web,) = the_sockets(sockets)
+    sockets.listen_admin()
+    connect(admin)
+    with pytest.raises(ConnectionRefusedError):
+        connect(web)
+    sockets.close_listeners()
+    assert web.fileno() == -1
+    assert sockets.by_listener() == {}
+    connect(admin)
+    assert sockets.urls("", "http") == [f"http://127.0.0.1:{admin.getsockname()[1]}"]
