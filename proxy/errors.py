@@ -45,3 +45,12 @@ class StartError(SidegateError):
 
 class ClientDisconnected(OSError):
     """``send`` after the client went away (ASGI HTTP spec 2.4: "raise a subclass of OSError")."""
+
+
+def stems_from_disconnect(error: BaseException | None) -> bool:
+    """Is it our own ``ClientDisconnected``, as it is or behind what a framework made of it?"""
+    while error is not None:
+        if isinstance(error, ClientDisconnected):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

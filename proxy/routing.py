@@ -46,7 +46,7 @@ class Choice:
         """A backend, at random in proportion to the weights."""
         if self._only is not None:
             return self._only
-        return self._backends[bisect_right(self._bounds, random.random() * self._bounds[-1])]
+        return self._backends[bisect_right(self._bounds, random.random() * self._bounds[-1])]  # noqa: S311 - no secret
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,12 +23,12 @@ from proxy.config.schema import Listener as ListenerConfig
 from proxy.errors import SidegateError
 from proxy.observe.observer import Observer
 from proxy.routing import Router
+from proxy.server import timeouts
 from proxy.server.clock import Clock
 from proxy.server.forwarded import TrustedProxies
 from proxy.server.listener import Listener
-from proxy.server.self_signed import ensure_self_signed
 from proxy.server.service import Service
-from proxy.server.tls import ServerTls, TlsError
+from proxy.server.tls import ServerTls, TlsError, self_signed_path
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import load_engine
 
@@ -58,7 +58,7 @@ class BuildError(SidegateError):
 class Runtime:
     """Listeners, root App and backends of one process."""
 
-    def __init__(self, listeners: list[Listener], backends: Mapping[str, AnyBackend], clock: Clock) -> None:
+    def __init__(self, listeners: list[Listener], backends: Mapping[str, AnyBackend], clock: Clock[Any]) -> None:
         self._listeners = listeners
         self._backends = backends
         self._clock = clock
@@ -72,7 +72,7 @@ class Runtime:
         contexts = build_tls(dict(enumerate(config.listeners)), problems)
         if problems:
             raise BuildError(problems)
-        clock = Clock(asyncio.get_running_loop())
+        clock = Clock(asyncio.get_running_loop(), timeouts.check)
         router = Router(config.routes, backends)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies)
@@ -112,8 +112,11 @@ class Runtime:
             listener.start()
 
     async def drain(self, delay: float, grace: float) -> None:
-        """Stop without losing a request: go on for ``delay`` seconds (balancers notice), accept no more, finish what
-        is under way, stop the backends; whatever is left ``grace`` seconds from now is cut."""
+        """Stop without losing a request.
+
+        Go on for ``delay`` seconds (balancers notice), accept no more, finish what is under way, stop the backends.
+        Whatever is left ``grace`` seconds from now is cut.
+        """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
         await asyncio.sleep(delay)
@@ -122,11 +125,11 @@ class Runtime:
             listener.close()
             for connection in list(listener.service.connections):
                 connection.wind_down()
-        while self._busy and loop.time() < deadline:
-            await asyncio.sleep(DRAIN_POLL)
+        await self._until_idle(deadline)
         if self._busy:
             logger.warning("cutting what is still under way after the grace period of %g s", grace)
-            await self._cut()
+            self.abort()
+            await self._until_idle(loop.time() + ABORT_PAUSE)
         try:
             async with asyncio.timeout_at(max(deadline, loop.time() + ABORT_PAUSE)):
                 await self._stop_backends()
@@ -148,11 +151,10 @@ class Runtime:
     def _busy(self) -> bool:
         return any(listener.busy for listener in self._listeners)
 
-    async def _cut(self) -> None:
+    async def _until_idle(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        self.abort()
-        deadline = loop.time() + ABORT_PAUSE
-        while self._busy and loop.time() < deadline:
+        # An event would have to be told by every connection and handshake of every listener, for this moment alone.
+        while self._busy and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL)
 
     async def _stop_backends(self) -> None:
@@ -175,14 +177,13 @@ def build_backends(configs: Mapping[str, Backend], problems: Problems) -> dict[s
     for name, config in configs.items():
         if config.respond is not None:
             backends[name] = RespondBackend(name, config.respond)
-            continue
-        assert config.app is not None  # the schema: exactly one of the two
-        try:
-            app = load_app(config.app, config.directory)
-        except LoadError as error:
-            problems.append((("backends", name, "app"), str(error)))
-        else:
-            backends[name] = InProcessBackend(name, app, config.root_path, config.lifespan)
+        elif config.app is not None:  # the schema: exactly one of the two
+            try:
+                app = load_app(config.app, config.directory)
+            except LoadError as error:
+                problems.append((("backends", name, "app"), str(error)))
+            else:
+                backends[name] = InProcessBackend(name, app, config.root_path, config.lifespan)
     return backends
 
 
@@ -203,7 +204,10 @@ def build_tls(
 
 
 def _certificates(tls: Tls) -> tuple[Certificate, ...]:
-    return (ensure_self_signed(),) if tls.self_signed else tls.certificates
+    if not tls.self_signed:
+        return tls.certificates
+    path = str(self_signed_path())  # the supervisor has made it
+    return (Certificate(cert=path, key=path),)
 
 
 def _policy(config: Config, keep_forwarding: bool) -> FieldPolicy:

@@ -14,12 +14,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from aiohttp import web
-from prometheus_client import CollectorRegistry, exposition
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.openmetrics import exposition as openmetrics
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 OPENMETRICS = "application/openmetrics-text"
+
+TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 
 INDEX = """Sidegate admin server
 
@@ -94,7 +96,7 @@ async def _metrics(request: web.Request) -> web.Response:
     if any(media.partition(";")[0].strip().lower() == OPENMETRICS for media in ranges):
         encode, content_type = openmetrics.generate_latest, openmetrics.CONTENT_TYPE_LATEST
     else:
-        encode, content_type = exposition.generate_latest, exposition.CONTENT_TYPE_PLAIN_0_0_4
+        encode, content_type = generate_latest, TEXT_FORMAT
     return web.Response(body=encode(request.app[VIEW].metrics()), headers={"content-type": content_type})
 
 

@@ -41,7 +41,7 @@ class Lifespan:
         if self._mode == "off":
             return
         self._task = asyncio.create_task(self._run(), name=f"lifespan {self._name}")
-        answer = await self._ask("startup")
+        answer = await self._ask("startup", self._task)
         if answer is not None and answer["type"] == "lifespan.startup.complete":
             return
         error = None
@@ -57,19 +57,18 @@ class Lifespan:
         """Tell the application; a failure is logged, for nothing can be done about it any more."""
         if self._task is None:
             return
-        answer = None if self._task.done() else await self._ask("shutdown")
+        answer = None if self._task.done() else await self._ask("shutdown", self._task)
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             logger.error("backend %r: the application's shutdown failed: %s", self._name, answer.get("message", ""))
         error = (await asyncio.gather(self._task, return_exceptions=True))[0]
         if isinstance(error, BaseException):
             logger.error("backend %r: the application's lifespan failed", self._name, exc_info=error)
 
-    async def _ask(self, phase: str) -> Message | None:
+    async def _ask(self, phase: str, task: asyncio.Task[None]) -> Message | None:
         """The application's answer, or None if its lifespan ended without one."""
-        assert self._task is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._inbox.put_nowait({"type": f"lifespan.{phase}"})
-        waiting: list[asyncio.Future[Any]] = [self._answer, self._task]
+        waiting: list[asyncio.Future[Any]] = [self._answer, task]
         await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         return self._answer.result() if self._answer.done() else None
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
-import os
 import sys
 import traceback
 from collections.abc import Callable
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 from proxy.asgi import App, Receive, Scope, Send
@@ -25,7 +25,7 @@ class LoadError(SidegateError):
 
 def load_app(reference: str, directory: str | None) -> App:
     """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path."""
-    folder = os.path.abspath(directory or ".")
+    folder = str(Path(directory or ".").resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module_name, _, attribute = reference.partition(":")
@@ -42,7 +42,7 @@ def _import(module_name: str, folder: str) -> Any:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise LoadError(f"there is no module {error.name!r} in {folder} or in this Python's packages") from error
         raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
-    except BaseException as error:  # noqa: BLE001 - whatever a module raises, SystemExit too, is its failure
+    except BaseException as error:  # whatever a module raises, SystemExit too, is its failure
         raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
 
 
@@ -56,7 +56,7 @@ def _attribute(module: Any, module_name: str, path: str) -> Any:
 def _call_factory(factory: Any, reference: str) -> Any:
     try:
         return factory()
-    except BaseException as error:  # noqa: BLE001 - as above
+    except BaseException as error:  # as above
         raise LoadError(f"the factory {reference} fails: {_own_traceback(error)}") from error
 
 

@@ -123,7 +123,7 @@ class Settings(Model):
     logging: Logging = Field(default=Logging(), description="What is logged, and how.")
     limits: Limits = Field(default=Limits(), description="What one client may make a process hold or do.")
     start_timeout: Duration = Field(
-        60.0,
+        default=60.0,
         gt=0,
         le=86400,
         description="How long a front may take to import applications and run their startup before it is ended.",

@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
-from typing import Protocol
+from collections.abc import Callable
+from typing import Generic, TypeVar
 
 TICK = 0.5
 """Seconds between two walks."""
 
 
-class Timed(Protocol):
-    """Whatever has deadlines: it is asked at every tick."""
-
-    def check(self, now: float) -> None:
-        """Carry out what is due at ``now`` (the loop's time)."""
+Timed = TypeVar("Timed")
 
 
-class Clock:
+class Clock(Generic[Timed]):
     """Ticks, and keeps the ``date`` field (RFC 9110 6.6.1) that every response of this second shares."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, check: Callable[[Timed, float], None]) -> None:
+        """``check(timed, now)`` carries out what is due at ``now`` (the loop's time)."""
         self._loop = loop
+        self._check = check
         self._timed: set[Timed] = set()
         self._handle: asyncio.TimerHandle | None = None
         self.date_field = _date_field()
@@ -42,11 +41,11 @@ class Clock:
             self._handle = None
 
     def add(self, timed: Timed) -> None:
-        """Ask ``timed`` from the next tick on."""
+        """Check ``timed`` from the next tick on."""
         self._timed.add(timed)
 
     def discard(self, timed: Timed) -> None:
-        """Ask ``timed`` no more."""
+        """Check ``timed`` no more."""
         self._timed.discard(timed)
 
     def _tick(self) -> None:
@@ -54,7 +53,7 @@ class Clock:
         self.date_field = _date_field()
         now = self._loop.time()
         for timed in list(self._timed):  # a copy: a check may close its connection
-            timed.check(now)
+            self._check(timed, now)
 
 
 def _date_field() -> tuple[bytes, bytes]:

@@ -21,22 +21,21 @@ import contextvars
 import ssl
 from collections.abc import Sequence
 from time import perf_counter
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from proxy.errors import ClientDisconnected, Fault
 from proxy.observe.record import Record
-from proxy.server import timeouts
 from proxy.server.error_page import error_page
-from proxy.server.exchange import Exchange, Receiving
+from proxy.server.exchange import Exchange
+from proxy.server.files import OpenFile
 from proxy.server.peer import Peer, peer_of
 from proxy.server.service import LOW_WATER, Service
+from proxy.server.states import Receiving
+from proxy.server.waiters import Waiters
 from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.http1 import Http1Codec
 from proxy.wire.http2.codec import Http2Codec
 from proxy.wire.sniff import sniff
-
-if TYPE_CHECKING:
-    from proxy.server.files import OpenFile
 
 GOAWAY_PAUSE = 0.5
 """Seconds between announcing the end of a connection and taking no more requests: more than a round trip, so that
@@ -57,7 +56,7 @@ class Connection(asyncio.Protocol):
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
-        self.blocked: list[tuple[int, asyncio.Future[None], float]] = []
+        self.blocked = Waiters()
         self.opened = self.last_active = service.loop.time()
         self.requests = 0
         self.write_paused_since: float | None = None
@@ -110,8 +109,10 @@ class Connection(asyncio.Protocol):
             self.schedule_flush()
 
     def eof_received(self) -> bool:
-        """The peer closed its sending side. Like other servers, take it as gone: half-closing clients are rare,
-        and an application that only waits would otherwise never hear that its client left."""
+        """The peer closed its sending side: as in other servers, that means it is gone.
+
+        Half-closing clients are rare, and an application that only waits would never hear that its client left.
+        """
         if self.protocol is not None and self.lingering_since is None:
             self._handle(self.codec.receive_eof())
             for exchange in list(self.exchanges.values()):
@@ -253,7 +254,7 @@ class Connection(asyncio.Protocol):
         if output:
             self.transport.write(output)
         if self.blocked:
-            self._wake_drained()
+            self.blocked.wake(self._is_drained)
         if self.ended:
             self._settle()
         if self.codec.closed:
@@ -262,16 +263,15 @@ class Connection(asyncio.Protocol):
     async def drained(self, stream_id: int) -> None:
         """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
         self.flush()
-        if self.codec.pending(stream_id) > LOW_WATER and not self._lost:
-            waiter = self.service.loop.create_future()
-            self.blocked.append((stream_id, waiter, self.service.loop.time()))
-            await waiter
+        if not self._is_drained(stream_id) and not self._lost:
+            await self.blocked.add(stream_id, self.service.loop)
+
+    def _is_drained(self, stream_id: int) -> bool:
+        return self.codec.pending(stream_id) <= LOW_WATER
 
     def release_writers(self, stream_id: int) -> None:
         """Whoever waits for this stream to drain need not any more."""
-        for blocked_id, waiter, _ in self.blocked:
-            if blocked_id == stream_id and not waiter.done():
-                waiter.set_result(None)
+        self.blocked.release(stream_id)
 
     def credit_given(self) -> None:
         """An application took body: the peer may send more."""
@@ -280,9 +280,9 @@ class Connection(asyncio.Protocol):
             self.transport.resume_reading()
         self.schedule_flush()
 
-    def exchange_ended(self, exchange: Exchange) -> None:
+    def exchange_ended(self, stream_id: int) -> None:
         """The application is done; the record closes when the last byte is out."""
-        self.ended.append(exchange)
+        self.ended.append(self.exchanges[stream_id])
         if self._lost:
             self._settle()
         else:
@@ -296,47 +296,23 @@ class Connection(asyncio.Protocol):
         self.codec.send_head(stream_id, status, [*headers, self.service.clock.date_field], False)
         self.codec.send_data(stream_id, body, True)
 
-    async def send_file(self, exchange: Exchange, file: OpenFile, end_stream: bool) -> None:
-        """Send a file's range as body: by sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
-        stream_id = exchange.stream_id
-        if not self.peer.tls_version and self.codec.send_aside(stream_id, file.count):
-            try:
-                await self._send_aside(file)
-            except OSError as error:
-                exchange.disconnect()
-                self.transport.abort()
-                raise ClientDisconnected("the client is gone") from error
-            exchange.record.bytes_out += file.count
-        else:
-            async for data in file.pieces():
-                self.codec.send_data(stream_id, data, False)
-                exchange.record.bytes_out += len(data)
-                await self.drained(stream_id)
-                exchange.check_present()
-        self.codec.send_data(stream_id, b"", end_stream)
+    async def send_aside(self, file: OpenFile) -> None:
+        """Let the kernel write a file's range to the socket, behind the transport's back.
 
-    async def _send_aside(self, file: OpenFile) -> None:
-        """The kernel writes to the socket behind the transport's back, so the transport must have nothing left."""
+        So the transport must have nothing left to write. Raises ``ClientDisconnected``.
+        """
         transport = self.transport
         transport.set_write_buffer_limits(high=0)
         self.flush()
         while transport.get_write_buffer_size() and not self._lost:
             self._quiet = self.service.loop.create_future()
             await self._quiet
-        await file.splice_to(transport.get_extra_info("socket"), self.service.limits.write_stall)
+        try:
+            await file.splice_to(transport.get_extra_info("socket"), self.service.limits.write_stall)
+        except OSError as error:
+            transport.abort()
+            raise ClientDisconnected("the client is gone") from error
         transport.set_write_buffer_limits()
-
-    def _wake_drained(self) -> None:
-        still: list[tuple[int, asyncio.Future[None], float]] = []
-        for entry in self.blocked:
-            stream_id, waiter, _ = entry
-            if waiter.done():
-                continue
-            if self.codec.pending(stream_id) <= LOW_WATER:
-                waiter.set_result(None)
-            else:
-                still.append(entry)
-        self.blocked = still
 
     def _settle(self) -> None:
         """Close the records of exchanges whose last byte has left the codec."""
@@ -363,8 +339,11 @@ class Connection(asyncio.Protocol):
     # The end.
 
     def _close(self) -> None:
-        """Close once all is written. If the peer may still be sending, do it in two steps: closing a socket with
-        unread input makes the kernel send RST, which can destroy the response on its way (RFC 9112 9.6)."""
+        """Close once all is written; in two steps if the peer may still be sending.
+
+        Closing a socket with unread input makes the kernel send RST, which can destroy the response on its way
+        (RFC 9112 9.6).
+        """
         if self._body_open and self.protocol != "h2" and self.transport.can_write_eof():
             if self.lingering_since is None:
                 self.lingering_since = self.service.loop.time()
@@ -397,10 +376,6 @@ class Connection(asyncio.Protocol):
             if exchange.task is not None:
                 exchange.task.cancel()
         self.transport.abort()
-
-    def check(self, now: float) -> None:
-        """Carry out the timeouts that are due (called by the clock)."""
-        timeouts.check(self, now)
 
     def on_deadline(self, now: float) -> None:
         """The codec's own deadline is due."""

@@ -15,46 +15,25 @@ Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from proxy.asgi import App, Headers, Message
-from proxy.errors import ClientDisconnected, ExchangeError, Fault, Refused
+from proxy.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
 from proxy.observe.record import Record
+from proxy.server.carrier import Carrier
 from proxy.server.files import OpenFile
 from proxy.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
 from proxy.server.scope import request_scope
 from proxy.server.service import HIGH_WATER
+from proxy.server.states import Receiving, Sending
 from proxy.wire.events import RequestHead
-
-if TYPE_CHECKING:
-    from proxy.server.connection import Connection
 
 logger = logging.getLogger("sidegate.exchange")
 
 INTERNAL_ERROR = 0x2
 """HTTP/2 error code (RFC 9113 7) of a response that cannot be completed."""
-
-
-class Receiving(enum.IntEnum):
-    """The request half."""
-
-    OPEN = 0  # more body may come
-    ENDED = 1  # all of it is here, perhaps not yet taken by the application
-    TAKEN = 2  # the application has seen `more_body: False`
-    GONE = 3  # the client went away, or the proxy gave the request up
-
-
-class Sending(enum.IntEnum):
-    """The response half."""
-
-    WAITING = 0  # for http.response.start
-    STARTED = 1  # the head is kept until the first body message, which may settle its length
-    STREAMING = 2  # the head is out
-    TRAILERS = 3  # the body is out, trailers were promised
-    COMPLETE = 4
 
 
 class Exchange:
@@ -82,7 +61,7 @@ class Exchange:
         "waiting_since",
     )
 
-    def __init__(self, connection: Connection, head: RequestHead, record: Record) -> None:
+    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
         self._connection = connection
         self._codec = connection.codec
         self._head = head
@@ -112,7 +91,7 @@ class Exchange:
         except BaseException as error:  # noqa: BLE001 - an application's SystemExit must not end the process
             self._fail(error)
         self.ended_at = self._connection.service.loop.time()
-        self._connection.exchange_ended(self)
+        self._connection.exchange_ended(self.stream_id)
 
     # The request half.
 
@@ -284,8 +263,22 @@ class Exchange:
         if self.sending is Sending.STARTED:
             self._send_head(file.count if end else None)
         self.sending = Sending.STREAMING
-        await self._connection.send_file(self, file, end)
+        await self._write_file(file)
+        self._codec.send_data(self.stream_id, b"", end)
         self._advance(end, more)
+
+    async def _write_file(self, file: OpenFile) -> None:
+        """By sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
+        connection = self._connection
+        if not connection.peer.tls_version and self._codec.send_aside(self.stream_id, file.count):
+            await connection.send_aside(file)
+            self.record.bytes_out += file.count
+            return
+        async for data in file.pieces():
+            self._codec.send_data(self.stream_id, data, False)
+            self.record.bytes_out += len(data)
+            await connection.drained(self.stream_id)
+            self.check_present()
 
     def _count_down(self, size: int, more: bool) -> None:
         remaining = (self._remaining or 0) - size
@@ -353,7 +346,8 @@ class Exchange:
             failure = error
         elif isinstance(error, asyncio.CancelledError):
             failure = ExchangeError(Fault.PROXY, 503, "shutdown")
-        elif self.receiving is Receiving.GONE and _stems_from_disconnect(error):
+        elif stems_from_disconnect(error):
+            self.disconnect()
             return
         else:
             failure = ExchangeError(Fault.APPLICATION, 500, "exception")
@@ -392,12 +386,3 @@ class Exchange:
 
 def _too_large(limit: int) -> Refused:
     return Refused(413, "body_too_large", f"The request body is larger than {limit} bytes.")
-
-
-def _stems_from_disconnect(error: BaseException | None) -> bool:
-    """Is it our own ``ClientDisconnected``, as it is or behind what a framework made of it?"""
-    while error is not None:
-        if isinstance(error, ClientDisconnected):
-            return True
-        error = error.__cause__ or error.__context__
-    return False

@@ -25,7 +25,7 @@ class Peer:
     """What a connection knows of its two ends; the same for all its requests.
 
     ``client`` and ``server`` are (host, port); over a unix socket ``client`` is None and ``server`` (path, None).
-    ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a trusted proxy whose forwarding fields count.
+    ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a proxy whose forwarding fields count.
     """
 
     scheme: str

@@ -1,7 +1,7 @@
 """The development certificate of ``selfSigned: true``: made once, kept in the user's cache folder.
 
-Where it stands: called before processes start, so that they find the files. Errors: ``StartError`` if the folder
-cannot be written.
+Where it stands: called before processes start, so that they find the files. Imported only where it is needed, for
+``cryptography`` takes about 10 MiB. Errors: ``StartError`` if the folder cannot be written.
 """
 
 from __future__ import annotations
@@ -13,8 +13,13 @@ import socket
 import tempfile
 from pathlib import Path
 
-from proxy.config.schema import Certificate
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
 from proxy.errors import StartError
+from proxy.server.tls import self_signed_path
 
 LIFETIME = datetime.timedelta(days=397)
 """Browsers accept no longer one."""
@@ -23,32 +28,24 @@ RENEWAL = datetime.timedelta(days=30)
 """A certificate that ends sooner is made anew."""
 
 
-def cache_folder() -> Path:
-    """Where it is kept: ``$XDG_CACHE_HOME/sidegate``, by default below ``~/.cache``."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.join(os.path.expanduser("~"), ".cache")
-    return Path(base) / "sidegate"
+def ensure_self_signed() -> None:
+    """Make the file of ``tls.self_signed_path`` if it is missing or about to expire.
 
-
-def ensure_self_signed(folder: Path | None = None) -> Certificate:
-    """The files, made if they are missing or about to expire. Key and certificate are one PEM file, so that
-    two processes that make them at once never leave a pair that does not match."""
-    folder = folder or cache_folder()
-    path = folder / "self-signed.pem"
+    Key and certificate are one PEM file: two processes that make them at once never leave a pair that does not match.
+    """
+    path = self_signed_path()
     try:
         if not _still_good(path):
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write(path, _make())
     except OSError as error:
         raise StartError(
-            f"cannot keep the self-signed certificate in {folder}: {error.strerror}; "
+            f"cannot keep the self-signed certificate in {path.parent}: {error.strerror}; "
             "set XDG_CACHE_HOME to a folder that can be written, or give tls.certificates"
         ) from error
-    return Certificate(cert=str(path), key=str(path))
 
 
 def _still_good(path: Path) -> bool:
-    from cryptography import x509  # about 10 MiB, and only development needs it
-
     try:
         certificate = x509.load_pem_x509_certificate(path.read_bytes())
     except (FileNotFoundError, ValueError):
@@ -57,16 +54,10 @@ def _still_good(path: Path) -> bool:
 
 
 def _make() -> bytes:
-    from cryptography import x509
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
-    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "Sidegate development certificate")])
     now = datetime.datetime.now(datetime.UTC)
-    hosts = dict.fromkeys(["localhost", "*.localhost", socket.gethostname()])
-    names: list[x509.GeneralName] = [x509.DNSName(host) for host in hosts]
+    names: list[x509.GeneralName] = [x509.DNSName(host) for host in _host_names()]
     names += [x509.IPAddress(ipaddress.ip_address(address)) for address in ("127.0.0.1", "::1")]
     certificate = (
         x509.CertificateBuilder()
@@ -87,13 +78,19 @@ def _make() -> bytes:
     return certificate.public_bytes(serialization.Encoding.PEM) + private
 
 
+def _host_names() -> list[str]:
+    """``localhost`` and this host's own name, where that is one that a certificate can hold (ASCII)."""
+    own = socket.gethostname()
+    return list(dict.fromkeys(["localhost", "*.localhost", *([own] if own.isascii() and own else [])]))
+
+
 def _write(path: Path, content: bytes) -> None:
     """Whole or not at all, readable by the owner only."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(content)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     except BaseException:
-        os.unlink(temporary)
+        Path(temporary).unlink()
         raise

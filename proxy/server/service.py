@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from proxy.asgi import App
 from proxy.config.schema import Limits
@@ -19,14 +19,21 @@ from proxy.server.tls import ServerTls
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import EngineFactory
 
-if TYPE_CHECKING:
-    from proxy.server.connection import Connection
-
 HIGH_WATER = 64 * 1024
 """Response bytes that an exchange may have queued before ``send`` waits (asyncio's own default for sockets)."""
 
 LOW_WATER = 16 * 1024
 """``send`` goes on when no more than this is queued."""
+
+
+class Carried(Protocol):
+    """A connection, seen from the listener and the runtime."""
+
+    def wind_down(self) -> None:
+        """Announce the end, finish what is under way, then close."""
+
+    def abort(self) -> None:
+        """Cut it now."""
 
 
 @dataclass(eq=False, slots=True)
@@ -39,13 +46,13 @@ class Service:
     meter: ListenerMeter
     engine: EngineFactory
     protocols: tuple[str, ...]
-    clock: Clock
+    clock: Clock[Any]
     loop: asyncio.AbstractEventLoop
     policy: FieldPolicy
     tls: ServerTls | None
     trusted: TrustedProxies
     trusted_policy: FieldPolicy
     """The policy for peers in ``trusted``: their forwarding fields are kept."""
-    connections: set[Connection] = field(default_factory=set)
+    connections: set[Carried] = field(default_factory=set)
     """Open ones, and closed ones whose applications are still running."""
     draining: bool = False

@@ -1,17 +1,13 @@
 """The timeout policy of a connection: what to do about peers that are silent or slow.
 
-Where it stands: called by a connection at every tick of the clock; the times are the ``limits`` of the
+Where it stands: called for every connection at every tick of the clock; the times are the ``limits`` of the
 configuration. It decides only; the connection and its exchanges act.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from proxy.errors import ExchangeError, Fault
-
-if TYPE_CHECKING:
-    from proxy.server.connection import Connection
+from proxy.server.connection import Connection
 
 LINGER = 5.0
 """Seconds that a closing connection waits for the peer to stop sending (nginx's ``lingering_timeout``)."""
@@ -49,9 +45,9 @@ def _check_writing(connection: Connection, now: float) -> None:
         connection.transport.abort()
         return
     failure = ExchangeError(Fault.CLIENT, 408, "write_stall")
-    for stream_id, _, since in list(connection.blocked):
+    for stream_id in connection.blocked.overdue(now - stall):
         exchange = connection.exchanges.get(stream_id)
-        if exchange is not None and now - since > stall:
+        if exchange is not None:
             exchange.give_up(failure)
     for exchange in connection.ended:
         if now - exchange.ended_at > stall:

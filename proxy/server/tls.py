@@ -6,9 +6,12 @@ for files that cannot be used, with words for the operator.
 
 from __future__ import annotations
 
+import importlib
+import os
 import ssl
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from proxy.config.schema import Certificate, Tls
@@ -20,6 +23,12 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 _MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 _VERSION_CODES = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+
+def self_signed_path() -> Path:
+    """Where the development certificate is kept: below ``$XDG_CACHE_HOME``, by default ``~/.cache``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "sidegate" / "self-signed.pem"
 
 
 class TlsError(SidegateError):
@@ -42,7 +51,7 @@ class ServerTls:
         self._by_name: dict[str, ssl.SSLContext] = {}
         if len(contexts) > 1:
             for context, certificate in zip(contexts, certificates, strict=True):
-                for name in certificate_names(certificate.cert):
+                for name in _x509().certificate_names(certificate.cert):
                     self._by_name.setdefault(name, context)
             self.context.sni_callback = self._choose
 
@@ -62,7 +71,7 @@ class ServerTls:
         return {
             "server_cert": self._pems.get(id(ssl_object.context)),
             "client_cert_chain": [ssl.DER_cert_to_PEM_cert(der) for der in chain],
-            "client_cert_name": _subject(chain[0]) if chain else None,
+            "client_cert_name": _x509().subject(chain[0]) if chain else None,
             "client_cert_error": None,
             "tls_version": _VERSION_CODES.get(ssl_object.version() or ""),
             "cipher_suite": self._suites.get(cipher[0]) if cipher else None,
@@ -121,18 +130,6 @@ def _first_pem(path: str) -> str:
     return begin + text.partition(begin)[2].partition(end)[0] + end + "\n"
 
 
-def certificate_names(path: str) -> list[str]:
-    """The DNS names of a certificate's subjectAltName, in lower case."""
-    from cryptography import x509  # about 10 MiB; needed only where certificates are chosen among
-
-    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
-
-
 def _client_chain(ssl_object: ssl.SSLObject) -> list[bytes]:
     """The peer's certificates in DER, leaf first; empty if it sent none."""
     if hasattr(ssl_object, "get_unverified_chain"):  # Python 3.13
@@ -142,7 +139,6 @@ def _client_chain(ssl_object: ssl.SSLObject) -> list[bytes]:
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
 
 
-def _subject(der: bytes) -> str:
-    from cryptography import x509  # see certificate_names
-
-    return x509.load_der_x509_certificate(der).subject.rfc4514_string()
+def _x509() -> ModuleType:
+    """Imported on first use, see there."""
+    return importlib.import_module("proxy.server.x509")

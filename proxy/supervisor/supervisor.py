@@ -72,7 +72,9 @@ class Supervisor:
     def __init__(self, config: Config, sockets: ServiceSockets, operator: Operator) -> None:
         self.config = config
         self.counts: Counts = NoCounts()
-        self.wanted = Wanted(config.processes, grace_period=config.grace_period)
+        self.wanted = Wanted(
+            config.processes, start_timeout=config.start_timeout, grace_period=config.grace_period
+        )
         self.children: dict[int, Child] = {}
         self.fronts: dict[int, Front] = {}
         self.restarts: Counter[str] = Counter()
@@ -91,6 +93,7 @@ class Supervisor:
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._on_child_ended)
+        self._on_child_ended()  # as PID 1 we may have inherited orphans that ended before we listened
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._note, partial(self._stop, number))
         loop.add_signal_handler(signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart it instead")

@@ -293,11 +293,9 @@ def _has_host(raw: Headers) -> bool:
 
 
 def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
-    """RFC 9112 3.2: a target as (origin-form or ``*``, authority of an absolute-form)."""
+    """RFC 9112 3.2: a target other than a clean path, as (path and query or ``*``, authority of an absolute-form)."""
     if target.translate(None, TARGET_BYTES):
         raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
-    if target[:1] == b"/":
-        return target, None
     if target == b"*" and method == b"OPTIONS":
         return target, None
     scheme, separator, rest = target.partition(b"://")

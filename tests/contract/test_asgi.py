@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -23,10 +23,10 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
 @pytest.fixture(params=CODECS)
-def codec(request: pytest.FixtureRequest) -> Iterator[str]:
+def codec(request: pytest.FixtureRequest) -> str:
     if request.param == "http2-nghttp2":
         pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
-    yield request.param
+    return str(request.param)
 
 
 async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Any = ()) -> None:

@@ -27,7 +27,7 @@ class Response:
 
     status: int = 0
     headers: Fields = field(default_factory=list)
-    body: bytes = b""
+    body: bytearray = field(default_factory=bytearray)
     trailers: Fields = field(default_factory=list)
     informational: list[tuple[int, Fields]] = field(default_factory=list)
     reset: bool = False

@@ -52,6 +52,7 @@ class Sidegate:
 
     An ``admin`` listener on a free port is added when the config says nothing about it (``wait_ready`` needs one),
     and a short ``gracePeriod``, so that a test which leaves requests open ends soon.
+    ``prefix`` is a command that runs the rest of its arguments (``setpriv``).
     The access log and everything else on standard output and error goes to the file ``log_path``.
     """
 
@@ -63,6 +64,7 @@ class Sidegate:
         env: Mapping[str, str] | None = None,
         args: Sequence[str] = (),
         pass_fds: Sequence[int] = (),
+        prefix: Sequence[str] = (),
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
@@ -74,7 +76,7 @@ class Sidegate:
         environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONUNBUFFERED": "1", **(env or {})}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "serve", str(self.config_path), *args],
+                [*prefix, sys.executable, "-m", "proxy", "serve", str(self.config_path), *args],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -27,9 +27,9 @@ from proxy.errors import Refused
 from proxy.wire import events as e
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import engine as wire
-from proxy.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame
+from proxy.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
 from proxy.wire.http2.floods import Floods
-from proxy.wire.http2.head import Fields, HeadJudge, Malformed, said
+from proxy.wire.http2.head import HeadJudge, Malformed, said
 from proxy.wire.http2.streams import Streams, Upload
 
 _WORDS = {

@@ -6,9 +6,11 @@ judges and decides, and both engines lead to the same events. An engine never ca
 
 Rules that both engines hold, whatever their library would do:
 
-* A HEADERS or DATA frame for a closed stream, or after the peer's END_STREAM, is a connection error STREAM_CLOSED
-  (RFC 9113 5.1), but ignored if this side had reset the stream: the peer could not know yet. Ignored DATA is
-  credited to the connection at once; padding too. An ignored HEADERS is reported as CONTROL, an empty DATA as EMPTY.
+* A HEADERS frame for a closed stream, and HEADERS or DATA after the peer's END_STREAM on an open one, are a
+  connection error STREAM_CLOSED (RFC 9113 5.1). HEADERS for a stream that this side has reset is ignored, because the
+  peer could not know yet, and reported as CONTROL.
+* DATA for a closed stream is ignored and credited to the connection at once, however it was closed: nghttp2 does not
+  tell of it, and what it costs is bounded by the connection's window. Padding is credited at once too.
 * A second HEADERS without END_STREAM is a connection error (RFC 9113 8.1 asks for a stream error at least).
 * DATA beyond a window is a connection error FLOW_CONTROL_ERROR (RFC 9113 6.9.1 leaves the choice).
 * The number of concurrent streams is announced but not enforced here; the codec refuses streams.
@@ -27,6 +29,9 @@ from proxy.asgi import Headers
 
 FrameEvent = tuple[Any, ...]
 """``(kind, …)`` with one of the kinds below; the fields that follow are given behind each."""
+
+Fields = tuple[tuple[bytes, bytes], ...]
+"""Header fields in order, as an engine decoded them."""
 
 HEAD: Final = 0  # stream, pseudo-header pairs, field pairs (both tuples), size of the list, end_stream
 DATA: Final = 1  # stream, bytes (never empty)
@@ -133,7 +138,7 @@ class Engine(Protocol):
         """Body bytes queued that have not become frames yet."""
 
     def local_ended(self, stream_id: int) -> bool:
-        """Has END_STREAM been sent, with the stream still open on the peer's side?"""
+        """Whether END_STREAM has been sent, with the stream still open on the peer's side."""
 
     def write(self, frame: bytes) -> None:
         """Put a whole frame into the output as it is, without the library's knowledge."""

@@ -14,9 +14,8 @@ from proxy.asgi import Headers
 from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire.fields import TOKEN_BYTES, FieldPolicy, RequestFields, request_fields, trailer_fields
+from proxy.wire.http2.engine import Fields
 from proxy.wire.target import TARGET_BYTES
-
-Fields = tuple[tuple[bytes, bytes], ...]
 
 PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content_length"))

@@ -58,6 +58,7 @@ cdef enum:
     RESPONSE_BLOCK = 1 << 18  # nghttp2 stops at 64 KiB otherwise; a proxy passes on what applications send
 
 include "nghttp2_fields.pxi"
+include "nghttp2_output.pxi"
 include "nghttp2_callbacks.pxi"
 
 
@@ -65,10 +66,7 @@ cdef class Nghttp2Engine:
     """See ``engine.Engine``."""
 
     cdef nghttp2_session *session
-    cdef PyObject *output  # a bytes object under construction, this engine its only owner
-    cdef Py_ssize_t output_size
-    cdef Py_ssize_t output_room
-    cdef Py_ssize_t queued  # body bytes of all streams, to reserve output in one piece
+    cdef Output output
     cdef dict outgoing
     cdef dict resets  # streams reset by this side, oldest first
     cdef list closed
@@ -95,6 +93,7 @@ cdef class Nghttp2Engine:
     def __init__(self, settings):
         cdef nghttp2_settings_entry entries[2]
         cdef const uint8_t *dropped
+        self.output = Output()
         self.outgoing = {}
         self.resets = {}
         self.closed = []
@@ -122,7 +121,6 @@ cdef class Nghttp2Engine:
             nghttp2_session_del(self.session)
         for i in range(SLOTS):
             _clear_slot(&self.slots[i])
-        Py_XDECREF(self.output)
 
     # Input
 
@@ -188,16 +186,9 @@ cdef class Nghttp2Engine:
         return 0
 
     cdef int begin_data(self, const nghttp2_frame_hd *hd) except -999:
-        cdef int remote_closed = nghttp2_session_get_stream_remote_close(self.session, hd.stream_id)
-        if hd.stream_id in self.resets:
-            if hd.length == 0 and not hd.flags & NGHTTP2_FLAG_END_STREAM:
-                self.events.append((_engine.EMPTY, hd.stream_id))
-            return 0
-        if remote_closed == 0:
-            if <ssize_t>hd.length > nghttp2_session_get_stream_local_window_size(self.session, hd.stream_id):
-                return self.refuse(FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
-        elif hd.stream_id & 1 and hd.stream_id <= self.highest:
-            return self.refuse(STREAM_CLOSED, "DATA after the end of the stream")
+        # nghttp2 would only reset the stream.
+        if <ssize_t>hd.length > nghttp2_session_get_stream_local_window_size(self.session, hd.stream_id):
+            return self.refuse(FLOW_CONTROL_ERROR, "DATA beyond the stream's window")
         return 0
 
     cdef int refuse(self, int code, str detail) except -999:
@@ -208,7 +199,7 @@ cdef class Nghttp2Engine:
     cdef int collect(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags) except -999:
         cdef Slot *slot = &self.slots[((<size_t>name >> 5) ^ (<size_t>value >> 4)) & (SLOTS - 1)]
         cdef bint known = slot.name == name and slot.value == value
-        cdef nghttp2_vec name_buffer, value_buffer
+        cdef nghttp2_vec name_buffer = [NULL, 0], value_buffer = [NULL, 0]
         cdef size_t size
         cdef tuple pair
         if known:
@@ -279,7 +270,7 @@ cdef class Nghttp2Engine:
     cdef int stream_closed(self, int32_t stream_id) except -999:
         cdef Outgoing queue = self.outgoing.pop(stream_id, None)
         if queue is not None:
-            self.queued -= queue.size
+            self.output.queued -= queue.size
         if self.receiving:
             self.events.append((CLOSED, stream_id))
         else:
@@ -326,7 +317,7 @@ cdef class Nghttp2Engine:
         if queue is None or queue.ended or self.dead:
             return
         queue.add(data)
-        self.queued += PyBytes_GET_SIZE(data)
+        self.output.queued += PyBytes_GET_SIZE(data)
         queue.ended = end_stream
         self.resume(stream_id, queue)
 
@@ -374,7 +365,7 @@ cdef class Nghttp2Engine:
             self.write(goaway_frame(self.highest, code))
 
     def write(self, bytes frame not None):
-        self.put(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
+        self.output.put(PyBytes_AS_STRING(frame), PyBytes_GET_SIZE(frame))
 
     def take_closed(self):
         cdef list closed = self.closed
@@ -383,17 +374,9 @@ cdef class Nghttp2Engine:
         return closed
 
     def take_output(self):
-        cdef bytes taken
         if not self.dead:
             self.drain()
-        if self.output_size == 0:
-            return b""
-        _PyBytes_Resize(&self.output, self.output_size)
-        taken = <bytes>self.output
-        Py_DECREF(taken)
-        self.output = NULL
-        self.output_size = self.output_room = 0
-        return taken
+        return self.output.take()
 
     cdef int drain(self) except -1:
         cdef const uint8_t *frame
@@ -402,7 +385,7 @@ cdef class Nghttp2Engine:
             size = nghttp2_session_mem_send(self.session, &frame)
             if size <= 0:
                 break
-            self.put(<const char *>frame, size)
+            self.output.put(<const char *>frame, size)
         self.raise_kept()
         if size < 0:
             raise MemoryError
@@ -413,29 +396,6 @@ cdef class Nghttp2Engine:
             error, self.error = self.error, None
             self.dead = True
             raise error
-        return 0
-
-    cdef int put(self, const char *source, size_t size) except -1:
-        self.reserve(size)
-        memcpy(PyBytes_At(self.output) + self.output_size, source, size)
-        self.output_size += size
-        return 0
-
-    cdef int reserve(self, size_t size) except -1:
-        cdef Py_ssize_t needed = self.output_size + size, kept
-        if needed <= self.output_room:
-            return 0
-        # Room for all that is queued (and its frame headers), so that a large body is not moved while it is copied.
-        needed += min(self.queued + self.queued // 1024, <Py_ssize_t>MOST_RESERVED)
-        needed = max(needed, self.output_room * 2, <Py_ssize_t>FIRST_OUTPUT)
-        if self.output == NULL:
-            self.output = PyBytes_New(NULL, needed)
-        else:
-            kept = self.output_size
-            self.output_size = self.output_room = 0  # a failing resize frees the output
-            _PyBytes_Resize(&self.output, needed)
-            self.output_size = kept
-        self.output_room = needed
         return 0
 
     cdef ssize_t read(self, int32_t stream_id, size_t length, uint32_t *flags, Outgoing queue) except -999:
@@ -461,11 +421,11 @@ cdef class Nghttp2Engine:
         return queue.size
 
     cdef int send_chunk(self, const uint8_t *header, size_t length, Outgoing queue) except -999:
-        self.reserve(9 + length)
-        memcpy(PyBytes_At(self.output) + self.output_size, header, 9)
-        queue.copy(PyBytes_At(self.output) + self.output_size + 9, length)
-        self.output_size += 9 + length
-        self.queued -= length
+        cdef char *target = self.output.reserve(9 + length)
+        memcpy(target, header, 9)
+        queue.copy(target + 9, length)
+        self.output.size += 9 + length
+        self.output.queued -= length
         return 0
 
     cdef int frame_sent(self, const nghttp2_frame *frame) except -999:

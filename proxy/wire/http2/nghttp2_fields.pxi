@@ -1,4 +1,4 @@
-# Header fields and queued bodies between C and Python. Included by nghttp2.pyx.
+# Header fields between C and Python. Included by nghttp2.pyx.
 
 cdef dict _names = {}
 
@@ -81,44 +81,3 @@ cdef tuple _same_or_tuple(list items, tuple last):
         if PyTuple_GET_ITEM(last, i) != PyList_GET_ITEM(items, i):
             return tuple(items)
     return last
-
-
-cdef class Outgoing:
-    """What is queued for one stream's response."""
-
-    cdef bytes first
-    cdef object rest
-    cdef Py_ssize_t offset  # bytes of `first` already sent
-    cdef Py_ssize_t size  # all bytes not sent yet
-    cdef bint ended
-    cdef bint deferred  # nghttp2 asked for data when there was none
-    cdef list trailers
-
-    cdef int add(self, bytes data) except -1:
-        if not data:
-            return 0
-        if self.first is None:
-            self.first = data
-            self.offset = 0
-        else:
-            if self.rest is None:
-                self.rest = deque()
-            self.rest.append(data)
-        self.size += PyBytes_GET_SIZE(data)
-        return 0
-
-    cdef int copy(self, char *target, size_t length) except -1:
-        cdef size_t piece
-        while length:
-            piece = PyBytes_GET_SIZE(self.first) - self.offset
-            if piece > length:
-                piece = length
-            memcpy(target, PyBytes_AS_STRING(self.first) + self.offset, piece)
-            target += piece
-            length -= piece
-            self.offset += piece
-            self.size -= piece
-            if self.offset == PyBytes_GET_SIZE(self.first):
-                self.first = <bytes>self.rest.popleft() if self.rest else None
-                self.offset = 0
-        return 0

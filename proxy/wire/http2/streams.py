@@ -40,7 +40,7 @@ class Streams:
         self.finishing: set[int] = set()  # to be reset as soon as the response is out
 
     def full(self) -> bool:
-        """Is every place taken?"""
+        """Whether every place is taken."""
         # The sum is cheap and never too small; the union is exact.
         return len(self.open) + len(self.running) >= self._limit and len(self.open | self.running) >= self._limit
 

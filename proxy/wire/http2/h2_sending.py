@@ -1,0 +1,234 @@
+"""The sending half of the h2 engine: what is queued for each stream, and its turn-taking.
+
+Where it stands: the base of ``h2.H2Engine``, which adds the receiving half. It owns the output and the books about
+streams; the windows are h2's. Nothing leaves it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from h2.connection import H2Connection
+
+from proxy.asgi import Headers
+from proxy.wire.http2 import engine as wire
+from proxy.wire.http2.engine import EngineSettings, FrameEvent, goaway_frame
+
+MAX_FRAME = 16384
+"""The longest DATA frame sent, and the longest frame received, even if the peer would take longer ones."""
+
+
+class Stream:
+    """What this engine knows of an open stream."""
+
+    __slots__ = (
+        "chunks",
+        "credit",
+        "ended",
+        "head_sent",
+        "local_ended",
+        "offset",
+        "queued",
+        "remote_ended",
+        "size",
+        "trailers",
+    )
+
+    def __init__(self) -> None:
+        self.credit = 0  # bytes consumed that no WINDOW_UPDATE has told the peer of
+        self.remote_ended = False
+        self.local_ended = False  # END_STREAM is in the output
+        self.head_sent = False
+        self.chunks: deque[bytes] = deque()
+        self.offset = 0  # bytes of the first chunk already sent
+        self.size = 0
+        self.queued = False  # stands in the engine's order
+        self.ended = False  # nothing more will be queued
+        self.trailers: Headers = []
+
+    def next_chunk(self, most: int) -> bytes:
+        """Take up to ``most`` bytes, from as many pieces as needed."""
+        taken: list[bytes] = []
+        room = most
+        while room > 0 and self.chunks:
+            piece = self.chunks[0][self.offset : self.offset + room]
+            taken.append(piece)
+            room -= len(piece)
+            self.offset += len(piece)
+            if self.offset == len(self.chunks[0]):
+                self.chunks.popleft()
+                self.offset = 0
+        chunk = b"".join(taken)
+        self.size -= len(chunk)
+        return chunk
+
+
+class SendingHalf:
+    """Everything of ``engine.Engine`` but ``receive``."""
+
+    def __init__(self, settings: EngineSettings, connection: H2Connection) -> None:
+        self._settings = settings
+        self._connection = connection
+        self._output = bytearray(settings.announcement())
+        self._streams: dict[int, Stream] = {}
+        self._order: deque[int] = deque()  # streams with something to send, the next one first
+        self._resets: dict[int, None] = {}  # streams reset by this side, oldest first
+        self._closed: list[int] = []
+        self._credit = 0  # like Stream.credit, for the connection
+        self._highest = 0
+        self._dead = False
+        self.open_block = 0
+        self.data_frames = 0
+
+    def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
+        """See ``engine.Engine``."""
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.head_sent or self._dead:
+            return
+        stream.head_sent = True
+        stream.ended = end_stream
+        self._connection.send_headers(stream_id, [(b":status", b"%d" % status), *headers], end_stream)
+        if end_stream:
+            stream.local_ended = True
+            self._maybe_closed(stream_id, stream, None)
+
+    def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
+        """See ``engine.Engine``."""
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.head_sent and not self._dead:
+            self._connection.send_headers(stream_id, [(b":status", b"%d" % status), *headers])
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """See ``engine.Engine``."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.head_sent or stream.ended or self._dead:
+            return
+        if data:
+            stream.chunks.append(data)
+            stream.size += len(data)
+        stream.ended = end_stream
+        self._queue(stream_id, stream)
+
+    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
+        """See ``engine.Engine``."""
+        stream = self._streams.get(stream_id)
+        if stream is None or not stream.head_sent or stream.ended or self._dead:
+            return
+        stream.ended = True
+        stream.trailers = trailers
+        self._queue(stream_id, stream)
+
+    def _queue(self, stream_id: int, stream: Stream) -> None:
+        if not stream.queued and (stream.size or stream.ended):
+            stream.queued = True
+            self._order.append(stream_id)
+
+    def take_output(self) -> bytes:
+        """See ``engine.Engine``. One frame of each stream in turn."""
+        blocked: list[int] = []
+        while self._order and not self._dead:
+            stream_id = self._order.popleft()
+            stream = self._streams.get(stream_id)
+            if stream is None:
+                continue
+            room = min(self._connection.local_flow_control_window(stream_id), MAX_FRAME)
+            if stream.size and room <= 0:
+                blocked.append(stream_id)
+                continue
+            self._send_frame(stream_id, stream, room)
+            if stream.size:
+                self._order.append(stream_id)
+            else:
+                stream.queued = False
+        self._order.extend(blocked)
+        self._flush()
+        output = bytes(self._output)
+        self._output.clear()
+        return output
+
+    def _send_frame(self, stream_id: int, stream: Stream, room: int) -> None:
+        connection = self._connection
+        chunk = stream.next_chunk(room)
+        last = stream.ended and not stream.size
+        if chunk:
+            connection.send_data(stream_id, chunk, last and not stream.trailers)
+            self.data_frames += 1
+        elif not stream.trailers:
+            connection.end_stream(stream_id)  # needs no window, which may be negative
+            self.data_frames += 1
+        if not last:
+            return
+        if stream.trailers:
+            connection.send_headers(stream_id, stream.trailers, end_stream=True)
+        stream.local_ended = True
+        self._maybe_closed(stream_id, stream, None)
+
+    def _maybe_closed(self, stream_id: int, stream: Stream, found: list[FrameEvent] | None) -> None:
+        if not (stream.local_ended and stream.remote_ended):
+            return
+        del self._streams[stream_id]
+        if found is None:
+            self._closed.append(stream_id)
+        else:
+            found.append((wire.CLOSED, stream_id))
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """See ``engine.Engine``."""
+        if stream_id in self._streams:
+            self._drop(stream_id)
+            self._connection.reset_stream(stream_id, code)
+
+    def _drop(self, stream_id: int) -> None:
+        """Note that this side resets the stream: frames that the peer sent before it knows are ignored."""
+        del self._streams[stream_id]
+        self._resets[stream_id] = None
+        if len(self._resets) > wire.RESETS_REMEMBERED:
+            del self._resets[next(iter(self._resets))]
+
+    def consume(self, stream_id: int, size: int) -> None:
+        """See ``engine.Engine``."""
+        self.consume_connection(size)
+        stream = self._streams.get(stream_id)
+        if stream is None or stream.remote_ended or self._dead:
+            return
+        stream.credit += size
+        if stream.credit >= self._settings.stream_window // 2:
+            self._connection.increment_flow_control_window(stream.credit, stream_id)
+            stream.credit = 0
+
+    def consume_connection(self, size: int) -> None:
+        """See ``engine.Engine``."""
+        self._credit += size
+        if self._credit >= self._settings.connection_window // 2 and not self._dead:
+            self._connection.increment_flow_control_window(self._credit)
+            self._credit = 0
+
+    def pending(self, stream_id: int) -> int:
+        """See ``engine.Engine``."""
+        stream = self._streams.get(stream_id)
+        return 0 if stream is None else stream.size
+
+    def local_ended(self, stream_id: int) -> bool:
+        """See ``engine.Engine``."""
+        stream = self._streams.get(stream_id)
+        return stream is not None and stream.local_ended
+
+    def write(self, frame: bytes) -> None:
+        """See ``engine.Engine``."""
+        self._flush()
+        self._output += frame
+
+    def terminate(self, code: int) -> None:
+        """See ``engine.Engine``."""
+        if not self._dead:
+            self._dead = True
+            self.write(goaway_frame(self._highest, code))
+
+    def _flush(self) -> None:
+        self._output += self._connection.data_to_send()
+
+    def take_closed(self) -> list[int]:
+        """See ``engine.Engine``."""
+        closed = self._closed
+        self._closed = []
+        return closed

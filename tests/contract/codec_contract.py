@@ -1,0 +1,340 @@
+"""The codec contract: what every ``events.Codec`` does, whatever its HTTP version and engine.
+
+Hand it an implementation: for each of ``CHECKS`` call ``check(make_peer)``, where ``make_peer(window=…)`` gives a new
+``Peer`` whose codec was made with ``LIMITS``, ``POLICY`` and a connection start of 0.0. (The style is that of
+``trio.testing.check_two_way_stream``.) Differences between the versions that the seam allows are in the peers.
+"""
+
+from __future__ import annotations
+
+from proxy.asgi import Headers
+from proxy.config.schema import Limits
+from proxy.wire.events import Body, End, Rejected, Reset, Violation
+from proxy.wire.fields import FieldPolicy
+from tests.contract.peers import HOST, MakePeer, Peer, Response
+
+LIMITS = Limits(header_fields=8, stream_window=65535)
+POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
+CANCEL = 0x8
+
+
+def answer(peer: Peer, stream: int, body: bytes = b"", status: int = 200, headers: Headers | None = None) -> Response:
+    """Send a whole response, end the exchange, and let the peer read."""
+    codec = peer.codec
+    codec.send_head(stream, status, headers or [(b"content-length", b"%d" % len(body))], not body)
+    if body:
+        codec.send_data(stream, body, True)
+    codec.release(stream)
+    peer.read()
+    return peer.responses[stream]
+
+
+def check_a_simple_get(make: MakePeer) -> None:
+    peer = make()
+    assert peer.codec.idle
+    head = peer.open("GET", "/a%20b?c=d", [(b"x-a", b"1"), (b"accept", b"*/*")])
+    assert (head.method, head.target, head.end_stream) == ("GET", b"/a%20b?c=d", True)
+    assert head.headers == [(b"host", HOST), (b"x-a", b"1"), (b"accept", b"*/*")]
+    assert (head.content_length, head.expect_continue) == (None, False)
+    assert not peer.codec.idle
+    response = answer(peer, head.stream_id, b"hello", headers=[(b"content-length", b"5"), (b"x-b", b"2")])
+    assert (response.status, response.body, response.complete) == (200, b"hello", True)
+    assert response.header(b"x-b") == b"2"
+    assert peer.codec.idle
+    assert not peer.codec.closed
+
+
+def check_one_request_after_the_other(make: MakePeer) -> None:
+    peer = make()
+    streams = []
+    for number in range(5):
+        head = peer.open(path=f"/{number}")
+        streams.append(head.stream_id)
+        assert answer(peer, head.stream_id, b"%d" % number).body == b"%d" % number
+    assert streams == sorted(set(streams))
+
+
+def check_a_body_up(make: MakePeer) -> None:
+    for fields in ([], [(b"content-length", b"8")]):
+        peer = make()
+        head = peer.open("POST", "/", fields, end=False)
+        assert (head.end_stream, head.content_length) == (False, 8 if fields else None)
+        peer.body(head.stream_id, b"abcd")
+        peer.body(head.stream_id, b"efgh", end=True)
+        *pieces, end = peer.take_events()
+        assert b"".join(piece.data for piece in pieces if isinstance(piece, Body)) == b"abcdefgh"
+        assert end == End(head.stream_id, [])
+        assert answer(peer, head.stream_id).complete
+        assert peer.codec.idle
+
+
+def check_a_body_down_of_unknown_length(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open().stream_id
+    peer.codec.send_head(stream, 200, [(b"x", b"y")], False)
+    for piece in (b"abc", b"", b"def"):
+        peer.codec.send_data(stream, piece, False)
+        peer.read()
+    assert not peer.responses[stream].complete
+    peer.codec.send_data(stream, b"", True)
+    peer.read()
+    assert (peer.responses[stream].body, peer.responses[stream].complete) == (b"abcdef", True)
+
+
+def check_an_empty_body(make: MakePeer) -> None:
+    for in_two in (False, True):
+        peer = make()
+        stream = peer.open().stream_id
+        peer.codec.send_head(stream, 200, [], not in_two)
+        if in_two:
+            peer.codec.send_data(stream, b"", True)
+        peer.read()
+        response = peer.responses[stream]
+        assert (response.status, response.body, response.complete) == (200, b"", True)
+
+
+def check_responses_that_have_no_body(make: MakePeer) -> None:
+    """The head tells what GET would give; the data that an application sends all the same is dropped."""
+    for method, status in (("HEAD", 200), ("GET", 204), ("GET", 304)):
+        peer = make()
+        stream = peer.open(method).stream_id
+        headers = [] if status == 204 else [(b"content-length", b"5")]
+        response = answer(peer, stream, b"hello", status, [*headers, (b"x", b"y")])
+        assert (response.status, response.body, response.complete, response.reset) == (status, b"", True, False)
+        assert response.header(b"x") == b"y"
+        assert response.header(b"content-length") == (None if status == 204 else b"5")
+        assert peer.codec.pending(stream) == 0
+        assert answer(peer, peer.open().stream_id, b"next").body == b"next"
+
+
+def check_trailers_down(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open(fields=[(b"te", b"trailers")]).stream_id
+    peer.codec.send_head(stream, 200, [], False)
+    peer.codec.send_data(stream, b"abc", False)
+    peer.codec.send_trailers(stream, [(b"sum", b"1")])
+    peer.read()
+    response = peer.responses[stream]
+    assert (response.body, response.trailers, response.complete) == (b"abc", [(b"sum", b"1")], True)
+
+
+def check_trailers_up(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open("POST", end=False).stream_id
+    peer.body(stream, b"abc", end=True, trailers=[(b"sum", b"1"), (b"x_y", b"2")])
+    assert peer.take_events() == [Body(stream, b"abc"), End(stream, [(b"sum", b"1")])]
+
+
+def check_early_hints(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open().stream_id
+    peer.codec.send_informational(stream, 103, [(b"link", b"</a.css>; rel=preload")])
+    response = answer(peer, stream, b"x")
+    assert response.informational == [(103, [(b"link", b"</a.css>; rel=preload")])]
+    assert (response.status, response.body) == (200, b"x")
+
+
+def check_continue(make: MakePeer) -> None:
+    peer = make()
+    head = peer.open("POST", "/", [(b"expect", b"100-continue"), (b"content-length", b"3")], end=False)
+    assert head.expect_continue
+    peer.codec.send_informational(head.stream_id, 100, [])
+    peer.read()
+    assert peer.responses[head.stream_id].informational == [(100, [])]
+    peer.body(head.stream_id, b"abc", end=True)
+    assert peer.take_events() == [Body(head.stream_id, b"abc"), End(head.stream_id, [])]
+    assert answer(peer, head.stream_id).status == 200
+
+
+def check_output_is_pending_while_the_peer_does_not_read(make: MakePeer) -> None:
+    peer = make(window=1000)
+    stream = peer.open().stream_id
+    assert peer.codec.pending(stream) == 0
+    peer.codec.send_head(stream, 200, [(b"content-length", b"10000")], False)
+    peer.codec.send_data(stream, b"a" * 4000, False)
+    peer.stall()
+    before = peer.codec.pending(stream)
+    assert before >= 3000
+    peer.codec.send_data(stream, b"b" * 6000, True)
+    peer.stall()
+    assert peer.codec.pending(stream) == before + 6000
+    peer.read()
+    assert peer.codec.pending(stream) == 0
+    response = peer.responses[stream]
+    assert (response.body, response.complete) == (b"a" * 4000 + b"b" * 6000, True)
+
+
+def check_input_stops_until_it_is_acknowledged(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open("POST", end=False).stream_id
+    received = 0
+    for _ in range(3):
+        while size := min(peer.may_send(stream), 8000):
+            peer.body(stream, b"x" * size)
+            received += sum(len(event.data) for event in peer.take_events() if isinstance(event, Body))
+            assert received <= LIMITS.stream_window + 8000
+        assert received >= LIMITS.stream_window
+        peer.codec.acknowledge(stream, received)
+        peer.read()
+        received = 0
+    peer.body(stream, b"last", end=True)
+    assert peer.take_events() == [Body(stream, b"last"), End(stream, [])]
+    assert answer(peer, stream).complete
+
+
+def check_an_unread_body_does_not_stop_the_connection(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open("POST", end=False).stream_id
+    peer.body(stream, b"x" * 30000)
+    peer.take_events()
+    assert answer(peer, stream, b"no").body == b"no"
+    assert not peer.codec.read_paused
+    if not peer.codec.closed and not peer.responses[stream].reset:
+        peer.body(stream, b"x" * 20000, end=True)
+        peer.read()
+    assert [event for event in peer.take_events() if not isinstance(event, Reset)] == []
+    assert answer(peer, peer.open().stream_id, b"next").body == b"next"
+
+
+def check_a_reset_by_the_server(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open().stream_id
+    peer.codec.send_head(stream, 200, [], False)
+    peer.codec.send_data(stream, b"abc", False)
+    peer.read()
+    peer.codec.reset(stream, CANCEL)
+    peer.codec.send_data(stream, b"def", True)
+    peer.codec.release(stream)
+    peer.read()
+    response = peer.responses[stream]
+    assert (response.body, response.complete, response.reset) == (b"abc", False, True)
+
+
+def check_a_reset_by_the_client(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open("POST", end=False).stream_id
+    peer.body(stream, b"abc")
+    peer.abort(stream)
+    assert peer.take_events() == [Body(stream, b"abc"), Reset(stream, CANCEL)]
+    peer.codec.take_output()
+    peer.codec.send_head(stream, 200, [], False)
+    peer.codec.send_data(stream, b"abc", True)
+    peer.codec.release(stream)
+    assert peer.codec.take_output() == b""
+
+
+def check_the_end_of_input_resets_unfinished_requests(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open("POST", end=False).stream_id
+    assert peer.codec.receive_eof() == [Reset(stream, CANCEL)]
+    assert peer.codec.closed
+    peer = make()
+    assert peer.codec.receive_eof() == []
+    assert peer.codec.closed
+
+
+def check_winding_down_loses_nothing(make: MakePeer) -> None:
+    peer = make()
+    first = peer.open().stream_id
+    peer.codec.goaway(False)
+    assert not peer.codec.closed
+    assert answer(peer, first, b"first").body == b"first"
+    peer.codec.goaway(True)
+    peer.read()
+    assert peer.codec.closed
+
+
+def check_a_request_between_the_goaways_is_served(make: MakePeer) -> None:
+    peer = make()
+    answer(peer, peer.open().stream_id)
+    peer.codec.goaway(False)
+    assert not peer.codec.closed
+    stream = peer.open().stream_id
+    peer.codec.goaway(True)
+    assert not peer.codec.closed
+    assert answer(peer, stream, b"late").body == b"late"
+    assert peer.codec.closed
+    assert peer.codec.next_deadline() is None
+
+
+def check_a_rejected_request_is_answered(make: MakePeer) -> None:
+    peer = make()
+    peer.request("GET", "/x", [(b"a", b"b")] * 12, True)
+    (event,) = peer.take_events()
+    assert isinstance(event, Rejected)
+    assert (event.status, event.reason) == (431, "too_many_fields")
+    response = answer(peer, event.stream_id, b"too many", 431)
+    assert (response.status, response.body, response.complete) == (431, b"too many", True)
+
+
+def check_calls_for_finished_streams_do_nothing(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.open().stream_id
+    answer(peer, stream, b"x")
+    for gone in (stream, 99):
+        peer.codec.send_informational(gone, 103, [])
+        peer.codec.send_head(gone, 200, [], False)
+        peer.codec.send_data(gone, b"y", True)
+        peer.codec.send_trailers(gone, [(b"a", b"b")])
+        peer.codec.acknowledge(gone, 10)
+        peer.codec.reset(gone, CANCEL)
+        peer.codec.release(gone)
+        assert peer.codec.pending(gone) == 0
+        assert not peer.codec.send_aside(gone, 1)
+    assert peer.codec.take_output() == b""
+    assert answer(peer, peer.open().stream_id, b"next").body == b"next"
+
+
+def check_a_head_has_its_time(make: MakePeer) -> None:
+    peer = make()
+    answer(peer, peer.open().stream_id)
+    assert peer.codec.next_deadline() is None
+    peer.now = 10.0
+    peer.begin_head()
+    deadline = peer.codec.next_deadline()
+    assert deadline is not None
+    assert deadline > 10.0
+    assert peer.codec.on_deadline(deadline - 0.1) == []
+    (event,) = peer.codec.on_deadline(deadline)
+    if isinstance(event, Rejected):
+        assert event.status == 408
+        peer.codec.send_head(event.stream_id, 408, [], True)
+    else:
+        assert isinstance(event, Violation)
+    assert peer.codec.closed
+    assert peer.codec.take_output() != b""
+    assert peer.codec.next_deadline() is None
+
+
+def check_nothing_is_read_after_the_end(make: MakePeer) -> None:
+    peer = make()
+    answer(peer, peer.open().stream_id)
+    peer.codec.receive_eof()
+    assert peer.codec.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", 2.0) == []
+    assert peer.codec.take_output() == b""
+
+
+CHECKS = (
+    check_a_simple_get,
+    check_one_request_after_the_other,
+    check_a_body_up,
+    check_a_body_down_of_unknown_length,
+    check_an_empty_body,
+    check_responses_that_have_no_body,
+    check_trailers_down,
+    check_trailers_up,
+    check_early_hints,
+    check_continue,
+    check_output_is_pending_while_the_peer_does_not_read,
+    check_input_stops_until_it_is_acknowledged,
+    check_an_unread_body_does_not_stop_the_connection,
+    check_a_reset_by_the_server,
+    check_a_reset_by_the_client,
+    check_the_end_of_input_resets_unfinished_requests,
+    check_winding_down_loses_nothing,
+    check_a_request_between_the_goaways_is_served,
+    check_a_rejected_request_is_answered,
+    check_calls_for_finished_streams_do_nothing,
+    check_a_head_has_its_time,
+    check_nothing_is_read_after_the_end,
+)

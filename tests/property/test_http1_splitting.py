@@ -1,0 +1,103 @@
+"""HTTP/1.1: the same bytes, cut anywhere, give the same events and the same output."""
+
+from __future__ import annotations
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from proxy.config.schema import Limits
+from proxy.wire.events import Body, End, Event, Rejected, RequestHead
+from proxy.wire.fields import FieldPolicy
+from proxy.wire.http1 import Http1Codec
+
+LIMITS = Limits(request_line=64, header_block=256, header_fields=6)
+POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
+
+TOKENS = st.sampled_from([b"a", b"x-b", b"Cookie", b"X_Y", b"TE", b"Connection"])
+VALUES = st.sampled_from([b"", b"1", b"trailers", b"keep-alive", b"close", b"\xe9 \t,", b"v" * 60])
+FIELDS = st.lists(st.builds(b"%b: %b\r\n".__mod__, st.tuples(TOKENS, VALUES)), max_size=4).map(b"".join)
+SIZES = st.integers(0, 40)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> bytes:
+    """One valid request."""
+    line = draw(st.sampled_from([b"GET / ", b"HEAD /a?b ", b"POST http://h/x ", b"OPTIONS * "]))
+    head = draw(st.sampled_from([b"", b"\r\n"])) + line + b"HTTP/1.1\r\nHost: h\r\n" + draw(FIELDS)
+    size = draw(SIZES)
+    framing = draw(st.sampled_from(["none", "length", "chunked"]))
+    if framing == "none":
+        return head + b"\r\n"
+    if framing == "length":
+        return head + b"Content-Length: %d\r\n\r\n" % size + b"b" * size
+    chunks = b"".join(b"%x;e\r\n%b\r\n" % (n, b"c" * n) for n in draw(st.lists(st.integers(1, 20), max_size=3)))
+    trailers = draw(st.sampled_from([b"", b"Sum: 1\r\n", b"Sum: 1\r\nHost: no\r\n"]))
+    return head + b"Transfer-Encoding: chunked\r\n\r\n" + chunks + b"0\r\n" + trailers + b"\r\n"
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Requests with a few bytes put in, overwritten or taken out: mostly invalid, near to valid."""
+    data = b"".join(draw(st.lists(requests(), min_size=1, max_size=3)))
+    for _ in range(draw(st.integers(1, 3))):
+        at = draw(st.integers(0, len(data)))
+        inserted = draw(
+            st.sampled_from([b"\r", b"\n", b"\r\n", b" ", b"\t", b"\0", b":", b"\x7f", b"0", b"z" * 70, b""])
+        )
+        data = data[:at] + inserted + data[at + draw(st.integers(0, 2)) :]
+    return data
+
+
+def converse(reads: list[bytes], answer_at: type[RequestHead] | type[End]) -> tuple[list[Event], bytes, bool]:
+    """Feed ``reads``, answer every request at its head or its end: (events with body pieces joined, output, closed)."""
+    codec = Http1Codec(POLICY, LIMITS, 0.0)
+    events: list[Event] = []
+    output: list[bytes] = []
+    for data in reads:
+        todo = codec.receive(data, 1.0)
+        while todo:
+            for event in todo:
+                last = events[-1] if events else None
+                if isinstance(event, Body) and isinstance(last, Body):
+                    events[-1] = Body(event.stream_id, last.data + event.data)
+                else:
+                    events.append(event)
+                whole = isinstance(event, RequestHead) and event.end_stream
+                if isinstance(event, (RequestHead, End, Rejected)) and (
+                    whole or isinstance(event, (answer_at, Rejected))
+                ):
+                    codec.send_head(event.stream_id, 200, [(b"content-length", b"2")], False)
+                    codec.send_data(event.stream_id, b"ok", True)
+            output.append(codec.take_output())
+            todo = codec.receive(b"", 1.0)
+    return events, b"".join(output), codec.closed
+
+
+@st.composite
+def cut(draw: st.DrawFn, data: bytes) -> list[bytes]:
+    places = sorted(draw(st.sets(st.integers(0, len(data)), max_size=12)))
+    return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data(), st.one_of(st.lists(requests(), min_size=1, max_size=4).map(b"".join), damaged()))
+@example(None, b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"v" * 220 + b"\r\0\r\n\r\n")
+@example(None, b"\r\n\r\r\n\r\n")
+def test_events_do_not_depend_on_how_reads_cut_the_bytes(data: st.DataObject | None, stream: bytes) -> None:
+    whole = converse([stream], End)
+    assert converse([stream[at : at + 1] for at in range(len(stream))], End) == whole
+    if data is not None:
+        assert converse(data.draw(cut(stream)), End) == whole
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(requests(), min_size=1, max_size=4).map(b"".join))
+def test_a_body_that_nobody_waits_for_never_moves_the_next_request(stream: bytes) -> None:
+    """Answered at the head, bodies are delivered or skipped as reads come; the requests stay the same."""
+
+    def heads(reads: list[bytes]) -> list[Event]:
+        return [event for event in converse(reads, RequestHead)[0] if not isinstance(event, (Body, End))]
+
+    expected = heads([stream])
+    assert expected == [event for event in converse([stream], End)[0] if not isinstance(event, (Body, End))]
+    assert heads([stream[at : at + 1] for at in range(len(stream))]) == expected

@@ -1,0 +1,137 @@
+"""The two HTTP/2 engines, held against each other and against splits of the same bytes, on generated traffic.
+
+Equal means: the same events (of a violation its place only: libraries word and code errors differently), and the
+same responses on the wire.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from proxy.wire import events as e
+from tests.support import http2 as c
+
+pytest.importorskip("proxy.wire.http2.nghttp2")
+
+NAMES = st.sampled_from(
+    [b"accept", b"cookie", b"x-one", b"X-Upper", b"te", b"connection", b"content-length", b"expect", b"host", b"a b"]
+    + [b":method", b":path", b":scheme", b":authority", b":status", b":odd", b"", b"x_under", b"x-forwarded-for"]
+)
+VALUES = st.sampled_from(
+    [b"", b"1", b"3", b"trailers", b"100-continue", b"example.org", b" padded", b"a\0b", b"/", b"GET", b"https", b"x" * 90]
+)
+TRICKS = st.lists(st.tuples(NAMES, VALUES), max_size=3)
+METHODS = st.sampled_from([b"GET", b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"TRACE", b"B D", b""])
+PATHS = st.sampled_from([b"/", b"/a?b=c", b"*", b"", b"a", b"/\xff", b"/" + b"p" * 9000])
+STREAMS = st.sampled_from([1, 3, 5, 7, 9, 2, 0])
+
+
+@st.composite
+def head(draw: st.DrawFn) -> c.Pairs:
+    pseudo = [
+        (b":method", draw(METHODS)),
+        (b":scheme", draw(st.sampled_from([b"https", b"http", b"ftp"]))),
+        (b":authority", draw(st.sampled_from([b"example.org", b"a:99", b"a@b", b""]))),
+        (b":path", draw(PATHS)),
+    ]
+    for _ in range(draw(st.integers(0, 1))):
+        del pseudo[draw(st.integers(0, len(pseudo) - 1))]
+    return [*pseudo, *draw(TRICKS)]
+
+
+GOOD_HEAD = st.one_of(st.just(c.GET), st.just(c.POST), st.just([*c.POST, (b"content-length", b"3")]))
+
+
+@st.composite
+def headers_frame(draw: st.DrawFn) -> bytes:
+    fields = draw(st.one_of(GOOD_HEAD, GOOD_HEAD, head(), TRICKS))
+    stream_id = draw(STREAMS)
+    block = c.Speaker().block(fields)
+    end = c.END_STREAM if draw(st.booleans()) else 0
+    pieces = draw(st.integers(1, 3))
+    cut = [block[i * len(block) // pieces : (i + 1) * len(block) // pieces] for i in range(pieces)]
+    if pieces == 1:
+        return c.frame(c.HEADERS, end | c.END_HEADERS, stream_id, cut[0])
+    first = c.frame(c.HEADERS, end, stream_id, cut[0])
+    rest = [c.frame(c.CONTINUATION, 0, stream_id, piece) for piece in cut[1:-1]]
+    return first + b"".join(rest) + c.frame(c.CONTINUATION, c.END_HEADERS, stream_id, cut[-1])
+
+
+@st.composite
+def data_frame(draw: st.DrawFn) -> bytes:
+    payload = draw(st.sampled_from([b"", b"abc", b"ab", b"x" * 5000]))
+    flags = c.END_STREAM if draw(st.booleans()) else 0
+    if draw(st.booleans()):
+        flags |= c.PADDED
+        payload = b"\x05" + payload + bytes(5)
+    return c.frame(c.DATA, flags, draw(STREAMS), payload)
+
+
+@st.composite
+def any_frame(draw: st.DrawFn) -> bytes:
+    """Any type, flags, stream and payload: mostly nonsense."""
+    payload = draw(st.binary(max_size=24))
+    return c.frame(draw(st.integers(0, 12)), draw(st.integers(0, 255)), draw(STREAMS), payload)
+
+
+CONTROL_FRAME = st.one_of(
+    st.builds(lambda s, n: c.window_update(s, n), STREAMS, st.sampled_from([0, 1, 70000, 2**31 - 1])),
+    st.builds(lambda s, code: c.rst_stream(s, code), STREAMS, st.integers(0, 20)),
+    st.builds(lambda p: c.frame(c.PING, 0, 0, p), st.binary(min_size=8, max_size=8)),
+    st.builds(
+        lambda i, v: c.settings((i, v)), st.sampled_from([1, 2, 3, 4, 5, 6, 8, 99]), st.sampled_from([0, 1, 70000, 2**31])
+    ),
+    st.builds(lambda last, code: c.goaway(last, code), st.sampled_from([0, 1, 2]), st.integers(0, 3)),
+    st.builds(
+        lambda s, d: c.frame(c.PRIORITY, 0, s, struct.pack(">LB", d, 9)), STREAMS, st.sampled_from([0, 1, 3, 5])
+    ),
+)
+
+SANE = st.lists(st.one_of(headers_frame(), headers_frame(), data_frame(), CONTROL_FRAME), max_size=12)
+WILD = st.lists(st.one_of(headers_frame(), data_frame(), CONTROL_FRAME, any_frame()), max_size=12)
+
+
+def play(engine: str, frames: list[bytes], answering: bool) -> tuple[list[object], c.Heard]:
+    made = c.started(engine)
+    told: list[object] = []
+    output = b""
+    for one in frames:
+        found = made.receive(one, 1.0)
+        told += [type(event) if isinstance(event, e.Violation) else event for event in c.merged(found)]
+        if answering:
+            c.answer_all(made, found)
+        output += made.take_output()
+        assert made.next_deadline() is None or not frames_complete(one)
+    told += made.receive_eof()
+    return told, c.listen(output)
+
+
+def frames_complete(one: bytes) -> bool:
+    """Whether the last frame can leave a header block open."""
+    return one[3] not in (c.HEADERS, c.CONTINUATION)
+
+
+def compare(frames: list[bytes], answering: bool) -> None:
+    told, heard = play("nghttp2", frames, answering)
+    told_too, heard_too = play("h2", frames, answering)
+    assert told == told_too
+    violated = e.Violation in told
+    assert bool(heard.goaways) == bool(heard_too.goaways) == violated
+    if not violated:
+        assert heard.streams == heard_too.streams
+
+
+@given(SANE, st.booleans())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_engines_agree_on_plausible_traffic(frames: list[bytes], answering: bool) -> None:
+    compare(frames, answering)
+
+
+@given(WILD, st.booleans())
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_engines_agree_on_nonsense(frames: list[bytes], answering: bool) -> None:
+    compare(frames, answering)
