@@ -20,6 +20,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Callable
 from typing import Any
 
 from proxy.config.schema import Config
@@ -30,7 +31,13 @@ from proxy.observe.access_log import AccessLog, open_access_log
 from proxy.observe.cells import Area
 from proxy.observe.observer import Observer
 from proxy.runtime import BuildError, Runtime
-from proxy.versions import engines, new_event_loop
+from proxy.versions import engines
+
+new_event_loop: Callable[[], asyncio.AbstractEventLoop]
+try:
+    from uvloop import new_event_loop
+except ImportError:
+    new_event_loop = asyncio.new_event_loop
 
 STATISTICS_PERIOD = 5.0
 """Seconds between two messages to the supervisor, which shows the last one in ``/status``."""

@@ -6,7 +6,6 @@ and by each front, whose answer the supervisor shows. It imports nothing that is
 
 from __future__ import annotations
 
-import asyncio
 import importlib.metadata
 import platform
 import ssl
@@ -17,15 +16,6 @@ from proxy.errors import StartError
 from proxy.wire.http2 import load_engine
 
 ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
-
-
-def new_event_loop() -> asyncio.AbstractEventLoop:
-    """The loop that fronts run on: uvloop where it is installed."""
-    try:
-        import uvloop  # noqa: PLC0415 - the supervisor imports this module and needs no second loop in memory
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 def engines(http2_engine: Literal["auto", "nghttp2", "h2"]) -> dict[str, str]:

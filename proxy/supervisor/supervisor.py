@@ -72,9 +72,7 @@ class Supervisor:
     def __init__(self, config: Config, sockets: ServiceSockets, operator: Operator) -> None:
         self.config = config
         self.counts: Counts = NoCounts()
-        self.wanted = Wanted(
-            config.processes, start_timeout=config.start_timeout, grace_period=config.grace_period
-        )
+        self.wanted = Wanted(config.processes, start_timeout=config.start_timeout, grace_period=config.grace_period)
         self.children: dict[int, Child] = {}
         self.fronts: dict[int, Front] = {}
         self.restarts: Counter[str] = Counter()

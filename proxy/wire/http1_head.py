@@ -34,7 +34,7 @@ from proxy.wire.target import OTHER_TO_HASH, TARGET_BYTES
 MAX_BLANK_LINES = 4
 """Empty lines skipped before a request line (RFC 9112 2.2 asks for one: some clients end a body with CRLF)."""
 
-_VERSIONS = frozenset(["1.0", "1.1"])
+_VERSIONS = ("1.1", "1.0")
 _NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
 _HASH = ord("#")
 _METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
@@ -204,7 +204,7 @@ class HeadReader:
                 pass  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
             method = parser.get_method()
             # llhttp skips further spaces, and takes RTSP/1.0 for HTTP/1.0 and a line without version for HTTP/0.9.
-            if not parts.complete or head.find(b" HTTP/") != len(method) + 1 + len(parts.target):
+            if not parts.complete or not head.startswith(b" HTTP/", len(method) + 1 + len(parts.target)):
                 raise HttpParserError("the head is not one whole request head")
             request = self._judge(method, parts.target, parser.get_http_version(), parts.fields, stream_id)
         except (HttpParserError, Refused) as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from proxy.wire import events as e
@@ -78,6 +78,16 @@ def any_frame(draw: st.DrawFn) -> bytes:
     return c.frame(draw(st.integers(0, 12)), draw(st.integers(0, 255)), draw(STREAMS), payload)
 
 
+@st.composite
+def bent_frame(draw: st.DrawFn) -> bytes:
+    """A frame with a real header block, one byte of it changed."""
+    made = bytearray(draw(headers_frame()))
+    if len(made) > 9 + (made[0] << 16 | made[1] << 8 | made[2]) or len(made) == 9:
+        return bytes(made)
+    made[draw(st.integers(9, len(made) - 1))] = draw(st.integers(0, 255))
+    return bytes(made)
+
+
 CONTROL_FRAME = st.one_of(
     st.builds(lambda s, n: c.window_update(s, n), STREAMS, st.sampled_from([0, 1, 70000, 2**31 - 1])),
     st.builds(lambda s, code: c.rst_stream(s, code), STREAMS, st.integers(0, 20)),
@@ -92,7 +102,7 @@ CONTROL_FRAME = st.one_of(
 )
 
 SANE = st.lists(st.one_of(headers_frame(), headers_frame(), data_frame(), CONTROL_FRAME), max_size=12)
-WILD = st.lists(st.one_of(headers_frame(), data_frame(), CONTROL_FRAME, any_frame()), max_size=12)
+WILD = st.lists(st.one_of(headers_frame(), bent_frame(), data_frame(), CONTROL_FRAME, any_frame()), max_size=12)
 
 
 def play(engine: str, frames: list[bytes], answering: bool) -> tuple[list[object], c.Heard]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
-from hyperframe.frame import DataFrame, Frame, HeadersFrame
+from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame
 
 from proxy.config.schema import Limits
 from proxy.wire import events as e
@@ -95,6 +95,7 @@ def listen(output: bytes, decoder: Decoder | None = None) -> Heard:
     """Read a server's output from its start (or with the ``decoder`` of what came before)."""
     decoder = decoder or Decoder()
     heard = Heard([], {}, [])
+    block = b""
     while output:
         parsed, length = Frame.parse_frame_header(memoryview(output[:9]))
         parsed.parse_body(memoryview(output[9 : 9 + length]))
@@ -102,11 +103,14 @@ def listen(output: bytes, decoder: Decoder | None = None) -> Heard:
         heard.frames.append(parsed)
         if parsed.type == GOAWAY:
             heard.goaways.append((parsed.last_stream_id, parsed.error_code))
-        if parsed.type not in (HEADERS, DATA, RST_STREAM):
+        if parsed.type not in (HEADERS, CONTINUATION, DATA, RST_STREAM):
             continue
         answer = heard.streams.setdefault(parsed.stream_id, Answer())
-        if isinstance(parsed, HeadersFrame):
-            answer.heads.append([(bytes(n), bytes(v)) for n, v in decoder.decode(parsed.data, raw=True)])
+        if isinstance(parsed, HeadersFrame | ContinuationFrame):
+            block += parsed.data
+            if "END_HEADERS" in parsed.flags:
+                answer.heads.append([(bytes(n), bytes(v)) for n, v in decoder.decode(block, raw=True)])
+                block = b""
         elif isinstance(parsed, DataFrame):
             answer.body += parsed.data
         else:

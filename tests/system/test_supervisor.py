@@ -102,6 +102,7 @@ def test_a_killed_front_is_replaced_and_its_counts_are_kept(start: Start) -> Non
     (victim,) = serving(server)
     for _ in range(3):
         assert http_get(server.url("/pid")) == (200, str(victim))
+    wait_until(lambda: requests_counted(server) == 3, "three requests")
     os.kill(victim, signal.SIGKILL)
     (successor,) = wait_until(lambda: [pid for pid in serving(server) if pid != victim], "a successor")
     assert http_get(server.url("/pid")) == (200, str(successor))
@@ -142,8 +143,9 @@ def test_a_crash_loop_backs_off_and_recovers(start: Start, switches: Path) -> No
     assert server.admin("/livez")[0] == 200
     (switches / "crash").unlink()
     server.wait_ready()
-    ended = [datetime.fromisoformat(line) for line in re.findall(r"^(\S+) .*front \d+ ended", server.log(), re.MULTILINE)]
-    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(ended[:4])]
+    stamps = re.findall(r"^(\S+) .*front \d+ ended", server.log(), re.MULTILINE)
+    times = [datetime.fromisoformat(stamp) for stamp in stamps[:4]]
+    gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
     assert all(gap >= 0.5 * 2**number for number, gap in enumerate(gaps)), gaps
 
 
@@ -343,16 +345,23 @@ def test_a_port_that_is_taken_while_the_applications_start(start: Start, switche
 # ---- surroundings -----------------------------------------------------------------------------------------
 
 
-def can_unshare() -> bool:
-    command = ["unshare", "--pid", "--fork", "--mount-proc", "true"]
-    return shutil.which("unshare") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
+IN_A_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
-@pytest.mark.skipif(not can_unshare(), reason="needs unshare(1) and the right to make a PID namespace")
+def works(prefix: list[str], *command: str) -> bool:
+    """Whether ``command`` can be run by ``prefix`` here."""
+    if shutil.which(prefix[0]) is None:
+        return False
+    return subprocess.run([*prefix, *command], capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.skipif(
+    not works(IN_A_PID_NAMESPACE, "true"), reason="needs unshare(1) and the right to make a PID namespace"
+)
 def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, switches: Path) -> None:
     # The shell orphans a process, then becomes the server, so that the orphan's death is PID 1's to see.
     script = '(sleep 0.5 &) ; exec "$@"'
-    prefix = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", script, "sh"]
+    prefix = [*IN_A_PID_NAMESPACE, "sh", "-c", script, "sh"]
     server = start(prefix=prefix)
     assert status(server)["pid"] == 1
     (supervisor,) = psutil.Process(server.pid).children()
@@ -370,12 +379,10 @@ def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, switches: Pa
 AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "--unset=COVERAGE_PROCESS_CONFIG"]
 
 
-def can_be_nobody() -> bool:
-    command = [*AS_NOBODY, sys.executable, "-c", "import proxy"]
-    return shutil.which("setpriv") is not None and subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-@pytest.mark.skipif(not can_be_nobody(), reason="needs root, setpriv(1) and an interpreter that everybody may run")
+@pytest.mark.skipif(
+    not works(AS_NOBODY, sys.executable, "-c", "import proxy"),
+    reason="needs root, setpriv(1) and an interpreter that everybody may run",
+)
 def test_as_an_ordinary_user() -> None:
     with tempfile.TemporaryDirectory(prefix="sidegate-test-") as name:
         folder = Path(name)

@@ -21,8 +21,9 @@ Errors that leave it: none; what a peer does wrong is an event.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from proxy.asgi import Headers
-from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire import events as e
 from proxy.wire.fields import FieldPolicy
@@ -31,6 +32,9 @@ from proxy.wire.http2.engine import EngineFactory, EngineSettings, Fields, Frame
 from proxy.wire.http2.floods import Floods
 from proxy.wire.http2.head import HeadJudge, Malformed, said
 from proxy.wire.http2.streams import Streams, Upload
+
+if TYPE_CHECKING:
+    from proxy.config.schema import Limits
 
 _WORDS = {
     wire.PROTOCOL_ERROR: "protocol_error",

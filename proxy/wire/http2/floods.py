@@ -8,9 +8,11 @@ ratio): a fast download needs many. Resets count whether the client sends them o
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from proxy.config.schema import Limits
+if TYPE_CHECKING:
+    from proxy.config.schema import Limits
+
 
 UPDATES_PER_DATA: Final = 10
 

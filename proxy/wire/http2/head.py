@@ -8,14 +8,16 @@ error page).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from proxy.asgi import Headers
-from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire.fields import TOKEN_BYTES, FieldPolicy, RequestFields, request_fields, trailer_fields
 from proxy.wire.http2.engine import Fields
 from proxy.wire.target import TARGET_BYTES
+
+if TYPE_CHECKING:
+    from proxy.config.schema import Limits
 
 PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content_length"))

@@ -1,0 +1,286 @@
+"""The command line: arguments, messages and exit codes. Services that really start are in tests/system."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy import __version__, cli
+from proxy.config.load import loads
+from proxy.errors import StartError
+from proxy.supervisor import service
+from proxy.supervisor.summary import Addresses, summary, wants_colour
+
+Capture = pytest.CaptureFixture[str]
+
+GOOD = """\
+listeners:
+  - {name: web, address: "127.0.0.1:0", tls: {selfSigned: true}}
+  - {name: plain, addresses: [":0", "unix:x.sock"], protocols: [http/1.1]}
+backends:
+  shop: {app: "apps_for_cli:app"}
+  gone: {respond: {status: 410}}
+routes:
+  - name: shop
+    hostnames: [example.com]
+    matches:
+      - {path: {type: Exact, value: /cart}, method: GET}
+      - {path: /s, headers: [{name: x-a, value: "1"}], queryParams: [{name: q, value: v}]}
+    backendRefs: [{name: shop, weight: 3}, {name: gone, weight: 1}]
+  - {name: rest, path: /, backend: gone}
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A configuration that is good, beside its application."""
+    (tmp_path / "apps_for_cli.py").write_text("async def app(scope, receive, send): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "sidegate.yaml"
+    path.write_text(GOOD)
+    return path
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Configurations that would have been served."""
+    configs: list[Any] = []
+
+    def serve(config: Any, locate: Any) -> int:
+        configs.append(config)
+        return 42
+
+    monkeypatch.setattr(service, "serve", serve)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "signal", lambda *_: before)
+    return configs
+
+
+# ---- check ------------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_a_good_file_holds(file: Path, capsys: Capture) -> None:
+    assert cli.main(["check", str(file)]) == 0
+    shop = "GET example.com/cart | example.com/s* x-a: 1 ?q=v"
+    assert capsys.readouterr().out.splitlines() == [
+        f"{file}: ok",
+        "  listener web: 127.0.0.1:0 (TLS, h2, http/1.1)",
+        f"  listener plain: :0, unix:{file.parent}/x.sock (cleartext, http/1.1)",
+        "  backend shop: apps_for_cli:app",
+        "  backend gone: responds 410",
+        f"  route shop  {shop}  -> shop (apps_for_cli:app) 75 %, gone (responds 410) 25 %",
+        f"  route rest  {'/*':{len(shop)}}  -> gone (responds 410)",
+    ]
+
+
+def test_check_reports_everything_at_once_in_the_order_of_the_file(file: Path, capsys: Capture) -> None:
+    text = GOOD.replace("tls: {selfSigned: true}", "tls: {certificates: [{cert: c.pem, key: k.pem}]}")
+    file.write_text(text.replace("apps_for_cli:app", "apps_for_cli:wrong") + "prozesses: 2\n")
+    assert cli.main(["check", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    lines = [line.removeprefix(str(file)) for line in captured.err.splitlines()]
+    assert len(lines) == 3
+    assert lines[0].startswith(":2:")
+    assert "c.pem" in lines[0]
+    assert lines[1].startswith(":5:")
+    assert "no attribute 'wrong'" in lines[1]
+    assert lines[2].startswith(":15:1: prozesses: unknown key 'prozesses'; did you mean 'processes'?")
+
+
+def test_check_without_imports(file: Path) -> None:
+    file.write_text(GOOD.replace("apps_for_cli:app", "nothing_here:app"))
+    assert cli.main(["check", "--no-import", str(file)]) == 0
+    assert cli.main(["check", str(file)]) == 2
+
+
+def test_check_misses_an_engine(file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "proxy.wire.http2.nghttp2", None)
+    file.write_text(GOOD + "http2Engine: nghttp2\n")
+    assert cli.main(["check", str(file)]) == 2
+    assert ":15:14: http2Engine: HTTP/2 engine nghttp2 cannot be used" in capsys.readouterr().err
+
+
+# ---- serve ------------------------------------------------------------------------------------------------
+
+
+def test_serve_starts_nothing_when_there_are_problems(file: Path, capsys: Capture, started: list[Any]) -> None:
+    file.write_text(GOOD.replace("apps_for_cli:app", "nothing_here:app") + "prozesses: 2\n")
+    assert cli.main(["serve", str(file)]) == 2
+    assert not started
+    problems = capsys.readouterr().err
+    assert "nothing_here" in problems
+    assert "prozesses" in problems
+
+
+def test_serve_imports_no_application_of_a_good_file(file: Path, started: list[Any]) -> None:
+    file.write_text(GOOD.replace("apps_for_cli:app", "nothing_here:app"))
+    assert cli.main(["serve", str(file)]) == 42
+    assert started[0].http2_engine == "auto"
+
+
+def test_serve_with_an_engine(file: Path, started: list[Any]) -> None:
+    assert cli.main(["serve", str(file), "--http2-engine", "h2"]) == 42
+    assert started[0].http2_engine == "h2"
+
+
+def test_a_missing_file(capsys: Capture, started: list[Any]) -> None:
+    assert cli.main(["serve", "/no/such/file.yaml"]) == 2
+    assert capsys.readouterr().err == "/no/such/file.yaml: cannot be read: No such file or directory\n"
+    assert not started
+
+
+def failing(error: BaseException) -> Callable[..., int]:
+    def serve(*_: object) -> int:
+        raise error
+
+    return serve
+
+
+def test_a_failed_start_is_exit_code_3(
+    file: Path, capsys: Capture, started: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service, "serve", failing(StartError("the port is taken")))
+    assert cli.main(["serve", str(file)]) == 3
+    assert capsys.readouterr().err == "the port is taken\n"
+
+
+def test_an_interrupted_start(file: Path, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(service, "serve", failing(KeyboardInterrupt()))
+    assert cli.main(["serve", str(file)]) == 128 + signal.SIGINT
+
+
+# ---- run --------------------------------------------------------------------------------------------------
+
+
+def printed(arguments: list[str], capsys: Capture) -> Any:
+    """The configuration that ``sidegate run --print-config`` prints, loaded again."""
+    assert cli.main(["run", "apps_for_cli:app", *arguments, "--print-config"]) == 0
+    loaded = loads(capsys.readouterr().out, "printed.yaml", {})
+    assert loaded.problems == ()
+    return loaded.config
+
+
+@pytest.mark.parametrize(
+    ("arguments", "address", "tls"),
+    [
+        ([], "localhost:8080", False),
+        (["--tls"], "localhost:8443", True),
+        (["--host", "::1", "--port", "0"], "[::1]:0", False),
+        (["--cert", "c.pem"], "localhost:8443", True),
+        (["--unix", "/tmp/s"], "unix:/tmp/s", False),
+    ],
+)
+def test_run_listens(file: Path, capsys: Capture, arguments: list[str], address: str, tls: bool) -> None:
+    config = printed(arguments, capsys)
+    assert config.listeners[0].addresses == (address,)
+    assert (config.listeners[0].tls is not None) is tls
+
+
+def test_run_with_everything(file: Path, capsys: Capture) -> None:
+    options = ["--cert", "c.pem", "--key", "k.pem", "--processes", "3", "--root-path", "/${HOME}"]
+    more = ["--access-log", "json", "--admin", "127.0.0.1:1", "--http2-engine", "h2", "--app-dir", "src"]
+    config = printed([*options, *more], capsys)
+    certificate = config.listeners[0].tls.certificates[0]
+    assert (certificate.cert, certificate.key) == (str(file.parent / "c.pem"), str(file.parent / "k.pem"))
+    backend = config.backends["app"]
+    assert backend.root_path == "/${HOME}"
+    assert backend.directory == str(file.parent / "src")
+    assert (config.processes, config.http2_engine, config.logging.access_log) == (3, "h2", "json")
+    assert config.admin.address == "127.0.0.1:1"
+
+
+def test_run_without_a_value_for_the_access_log(file: Path, capsys: Capture) -> None:
+    assert printed(["--access-log"], capsys).logging.access_log == "combined"
+    assert printed([], capsys).logging.access_log == "off"
+    assert printed(["--processes", "auto"], capsys).processes >= 1
+
+
+def test_run_starts_what_it_would_print(file: Path, capsys: Capture, started: list[Any]) -> None:
+    assert cli.main(["run", "apps_for_cli:app"]) == 42
+    assert started == [printed([], capsys)]
+
+
+def test_problems_of_arguments_have_no_lines(file: Path, capsys: Capture) -> None:
+    assert cli.main(["run", "no-colon", "--port", "99999", "--processes", "zero"]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("<command line>: ") for line in lines)
+
+
+# ---- the rest ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["nonsense"], ["serve"], ["run"], ["run", "a:b", "--key", "k.pem"], ["run", "a:b", "--port", "x"]],
+)
+def test_wrong_arguments_are_exit_code_2(arguments: list[str], capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert "usage: sidegate" in capsys.readouterr().err
+
+
+def test_help_documents_the_exit_codes(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--help"])
+    assert caught.value.code == 0
+    assert cli.EPILOG in capsys.readouterr().out
+
+
+def test_schema(capsys: Capture) -> None:
+    assert cli.main(["schema"]) == 0
+    assert "listeners" in json.loads(capsys.readouterr().out)["properties"]
+
+
+def test_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "proxy.wire.http2.nghttp2", None)
+    assert cli.main(["version", "--json"]) == 0
+    parts = json.loads(capsys.readouterr().out)
+    assert parts["sidegate"] == __version__
+    assert parts["nghttp2"] is None
+    assert cli.main(["version"]) == 0
+    out = capsys.readouterr().out
+    assert f"sidegate   {__version__}\n" in out
+    assert "nghttp2    -\n" in out
+
+
+def test_version_starts_no_web_server_in_memory() -> None:
+    code = "import sys; from proxy.cli import main; main(['version']); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.splitlines()[-1].split())
+    assert not loaded & {"aiohttp", "pydantic", "uvloop", "proxy.runtime", "proxy.supervisor.supervisor"}
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_for_terminals_without_no_color() -> None:
+    assert wants_colour(Terminal(), {})
+    assert wants_colour(Terminal(), {"NO_COLOR": ""})
+    assert not wants_colour(Terminal(), {"NO_COLOR": "1"})
+    assert not wants_colour(io.StringIO(), {})
+
+
+def test_colours_change_nothing_but_colours(file: Path) -> None:
+    config = loads(GOOD, "a.yaml", {}).config
+    assert config is not None
+    addresses = Addresses({"web": ["https://localhost:1"], "plain": []}, [])
+    coloured = summary(config, addresses, {"loop": "uvloop 1"}, colour=True)
+    plain = summary(config, addresses, {"loop": "uvloop 1"}, colour=False)
+    assert "\x1b[1mhttps://localhost:1\x1b[0m" in coloured
+    for code in ("\x1b[0m", "\x1b[1m", "\x1b[2m"):
+        coloured = coloured.replace(code, "")
+    assert coloured == plain

@@ -1,0 +1,394 @@
+"""Requests and responses through ``Http2Codec``, on both engines."""
+
+from __future__ import annotations
+
+import pytest
+from hpack import Decoder
+
+from proxy.wire import events as e
+from proxy.wire.http2 import Http2Codec
+from tests.support import http2 as c
+
+pytest.importorskip("proxy.wire.http2.nghttp2")
+
+pytestmark = pytest.mark.parametrize("engine", c.ENGINES)
+
+
+@pytest.fixture
+def speaker() -> c.Speaker:
+    return c.Speaker()
+
+
+def upload(engine: str, speaker: c.Speaker, body: bytes = b"abc", end: bool = False) -> Http2Codec:
+    """A codec with stream 1 in the middle of a POST, its body not acknowledged."""
+    made = c.started(engine)
+    made.receive(speaker.headers(1, c.POST, end=False) + c.data(1, body, end), 0.0)
+    return made
+
+
+def test_a_request_becomes_a_head(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    fields = [(b"accept", b"*/*"), (b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"te", b"trailers")]
+    found = made.receive(speaker.headers(1, [*c.GET, *fields]), 0.0)
+    headers = [(b"host", b"example.org"), (b"accept", b"*/*"), (b"te", b"trailers"), (b"cookie", b"a=1; b=2")]
+    assert found == [e.RequestHead(1, "GET", b"/", headers, "2", None, False, True)]
+    assert not made.idle
+
+
+def test_the_same_request_again_gets_lists_of_its_own(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    first, second, other = (
+        made.receive(speaker.headers(stream, [*fields, (b"accept", b"*/*")]), 0.0)[0]
+        for stream, fields in ((1, c.GET), (3, c.GET), (5, c.POST))
+    )
+    assert first.headers == second.headers == other.headers
+    first.headers.clear()
+    assert second.headers
+    assert made.receive(speaker.headers(7, [*c.GET, (b"accept", b"*/*")]), 0.0)[0].headers == second.headers
+
+
+def test_the_authority_is_part_of_what_is_remembered(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    elsewhere = [(name, b"other" if name == b":authority" else value) for name, value in c.GET]
+    hosts = [
+        made.receive(speaker.headers(stream, [*fields, (b"a", b"b")]), 0.0)[0].headers[0][1]
+        for stream, fields in ((1, c.GET), (3, elsewhere), (5, elsewhere), (7, c.GET))
+    ]
+    assert hosts == [b"example.org", b"other", b"other", b"example.org"]
+
+
+def test_many_different_requests_overflow_the_memory_without_harm(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    for number in range(60):
+        fields = [*c.GET[:3], (b":path", b"/%d" % number), (b"x-n", b"%d" % number)]
+        found = made.receive(speaker.headers(2 * number + 1, fields), 0.0)
+        assert found[0].target == b"/%d" % number
+        assert found[0].headers[-1] == (b"x-n", b"%d" % number)
+
+
+def test_a_body_and_its_end(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    sent = speaker.headers(1, [*c.POST, (b"content-length", b"6")], end=False) + c.data(1, b"abc")
+    found = made.receive(sent + c.data(1, b"def", end=True), 0.0)
+    assert found[0].content_length == 6
+    assert not found[0].end_stream
+    assert c.merged(found[1:]) == [e.Body(1, b"abcdef"), e.End(1, [])]
+
+
+def test_trailers_end_a_request(engine: str, speaker: c.Speaker) -> None:
+    made = upload(engine, speaker)
+    found = made.receive(speaker.headers(1, [(b"x-sum", b"9"), (b"x_dropped", b"")]), 0.0)
+    assert found == [e.End(1, [(b"x-sum", b"9")])]
+
+
+def test_expect_continue_and_informational_responses(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    found = made.receive(speaker.headers(1, [*c.POST, (b"expect", b"100-continue")], end=False), 0.0)
+    assert found[0].expect_continue
+    made.send_informational(1, 100, [])
+    made.send_informational(1, 103, [(b"link", b"</x>")])
+    made.send_head(1, 200, [], True)
+    made.send_informational(1, 103, [])
+    made.send_informational(9, 103, [])
+    heads = c.listen(made.take_output()).streams[1].heads
+    assert heads == [[(b":status", b"100")], [(b":status", b"103"), (b"link", b"</x>")], [(b":status", b"200")]]
+
+
+def test_a_response(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(speaker.headers(1), 0.0)
+    made.send_data(1, b"too early", False)
+    made.send_trailers(1, [])
+    made.send_head(1, 200, [(b"content-type", b"text/plain")], False)
+    made.send_head(1, 500, [], True)
+    made.send_data(1, b"", False)
+    made.send_data(1, b"ab", False)
+    made.send_data(1, b"cd", False)
+    assert made.pending(1) == 4
+    first = made.take_output()
+    assert made.pending(1) == 0
+    made.send_data(1, b"ef", True)
+    made.send_data(1, b"late", True)
+    made.send_trailers(1, [(b"x", b"y")])
+    made.send_head(99, 200, [], True)
+    answer = c.listen(first + made.take_output()).streams
+    assert answer == {1: c.Answer([[(b":status", b"200"), (b"content-type", b"text/plain")]], b"abcdef", True)}
+    assert made.idle
+    assert made.take_output() == b""
+
+
+def test_a_head_alone_and_an_empty_end(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(speaker.headers(1) + speaker.headers(3), 0.0)
+    made.send_head(1, 200, [], True)
+    made.send_head(3, 200, [], False)
+    first = made.take_output()
+    made.send_data(3, b"", True)
+    streams = c.listen(first + made.take_output()).streams
+    assert streams[1] == streams[3] == c.Answer([[(b":status", b"200")]], b"", True)
+
+
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_response_trailers(engine: str, body: bytes, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(speaker.headers(1), 0.0)
+    made.send_head(1, 200, [], False)
+    made.send_data(1, body, False)
+    made.send_trailers(1, [(b"x-sum", b"1")])
+    heard = c.listen(made.take_output())
+    assert heard.streams[1] == c.Answer([[(b":status", b"200")], [(b"x-sum", b"1")]], body, True)
+    assert made.idle
+
+
+def test_many_response_fields(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(speaker.headers(1), 0.0)
+    fields = [(b"x-%d" % number, b"v" * number) for number in range(200)]
+    made.send_informational(1, 103, fields)
+    made.send_head(1, 200, fields, False)
+    made.send_trailers(1, fields)
+    heads = c.listen(made.take_output()).streams[1].heads
+    assert heads == [[(b":status", b"103"), *fields], [(b":status", b"200"), *fields], fields]
+
+
+@pytest.mark.parametrize("status", [200, 204, 304])
+def test_no_body_where_none_belongs(engine: str, status: int, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    method = b"HEAD" if status == 200 else b"GET"
+    made.receive(speaker.headers(1, [(b":method", method), *c.GET[1:]]), 0.0)
+    made.send_head(1, status, [(b"content-length", b"4")], False)
+    made.send_data(1, b"body", True)
+    assert c.listen(made.take_output()).streams[1].body == b""
+    assert made.idle
+
+
+def test_the_stream_window_bounds_what_is_sent(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    decoder = Decoder()
+    made.receive(speaker.headers(1) + speaker.headers(3), 0.0)
+    for stream in (1, 3):
+        made.send_head(stream, 200, [], False)
+        made.send_data(stream, bytes([stream]) * 40000, True)
+    heard = c.listen(made.take_output(), decoder)
+    sent = {stream: len(heard.streams[stream].body) for stream in (1, 3)}
+    assert sum(sent.values()) == 65535
+    assert min(sent.values()) >= 65535 // 2 - 16384, "both streams get their turn"
+    assert made.pending(1) == 40000 - sent[1]
+    made.receive(c.window_update(0, 100), 0.0)
+    assert made.pending(1) + made.pending(3) == 80000 - 65535
+    assert sum(len(a.body) for a in c.listen(made.take_output(), decoder).streams.values()) == 100
+    made.receive(c.window_update(0, 2**30), 0.0)
+    rest = c.listen(made.take_output(), decoder).streams
+    assert rest[1].ended
+    assert rest[3].ended
+
+
+def test_a_window_that_shrinks_below_zero_still_lets_a_response_end(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(speaker.headers(1), 0.0)
+    made.send_head(1, 200, [], False)
+    made.send_data(1, b"x" * 65535, False)
+    made.take_output()
+    made.receive(c.settings((4, 0)), 0.0)
+    made.send_data(1, b"", True)
+    assert c.listen(made.take_output(), Decoder()).streams[1].ended
+
+
+def test_what_is_read_is_credited(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=100_000)
+    made.receive(speaker.headers(1, c.POST, end=False), 0.0)
+    for _ in range(6):
+        made.receive(c.data(1, b"x" * 10_000), 0.0)
+    assert c.listen(made.take_output()).frames == []
+    made.acknowledge(1, 60_000)
+    made.acknowledge(1, 60_000)
+    made.acknowledge(99, 1)
+    heard = c.listen(made.take_output())
+    assert heard.window_updates(1) == heard.window_updates(0) == 60_000
+
+
+def test_padding_is_credited_at_once(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=65_535)
+    made.receive(speaker.headers(1, c.POST, end=False), 0.0)
+    padded = c.frame(c.DATA, c.PADDED, 1, b"\xff" + b"x" + bytes(255))
+    found = made.receive(padded * 130, 0.0)
+    assert c.merged(found) == [e.Body(1, b"x" * 130)]
+    heard = c.listen(made.take_output())
+    assert heard.window_updates(1) >= 32_767
+    assert heard.window_updates(0) >= 32_767
+
+
+def test_an_unread_stream_does_not_freeze_the_others(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=4, stream_window=65_535)
+    sent = b"".join(speaker.headers(stream, c.POST, end=False) for stream in (1, 3, 5, 7))
+    made.receive(sent, 0.0)
+    for stream in (1, 3, 5, 7):
+        found = made.receive(c.data(stream, b"x" * 16_000) * 4, 0.0)
+        assert c.merged(found) == [e.Body(stream, b"x" * 64_000)]
+
+
+def test_the_unread_part_of_a_stream_that_is_gone_is_credited(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=65_535)
+    made.receive(speaker.headers(1, c.POST, end=False) + c.data(1, b"x" * 16_000) * 3, 0.0)
+    assert made.receive(c.rst_stream(1), 0.0) == [e.Reset(1, 8)]
+    made.acknowledge(1, 48_000)
+    assert c.listen(made.take_output()).window_updates(0) == 48_000
+
+
+def test_data_for_a_stream_that_was_reset_is_credited(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=65_535)
+    made.receive(speaker.headers(1, c.POST, end=False), 0.0)
+    made.reset(1, 2)
+    made.reset(1, 2)
+    assert c.listen(made.take_output()).streams[1].reset == 2
+    assert made.receive(c.data(1, b"x" * 16_000) * 3, 0.0) == []
+    assert c.listen(made.take_output()).window_updates(0) >= 32_767
+
+
+def test_data_in_the_same_read_as_a_refused_head_is_credited(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=65_535)
+    bad = speaker.headers(1, [*c.POST, (b"connection", b"x")], end=False)
+    made.receive(bad + c.data(1, b"x" * 16_000) * 3, 0.0)
+    assert c.listen(made.take_output()).window_updates(0) >= 32_767
+
+
+def test_acknowledging_after_the_end(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=65_535)
+    made.receive(speaker.headers(1, c.POST, end=False) + c.data(1, b"x" * 16_000) * 2 + c.data(1, b"x" * 8_000, True), 0.0)
+    made.acknowledge(1, 20_000)
+    made.acknowledge(1, 20_000)
+    made.acknowledge(1, 20_000)
+    heard = c.listen(made.take_output())
+    assert heard.window_updates(0) == 40_000
+    assert heard.window_updates(1) == 0
+
+
+def test_release_with_an_unread_body(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine, concurrent_streams=1, stream_window=65_535)
+    made.receive(speaker.headers(1, c.POST, end=False) + c.data(1, b"x" * 16_000) * 3 + c.data(1, b"", True), 0.0)
+    made.release(1)
+    assert c.listen(made.take_output()).window_updates(0) == 48_000
+
+
+def test_an_answer_before_the_request_is_complete_ends_in_no_error(engine: str, speaker: c.Speaker) -> None:
+    """RFC 9113 8.1: the client is told to stop sending what nobody reads."""
+    made = upload(engine, speaker)
+    made.send_head(1, 413, [], False)
+    made.release(1)
+    assert c.listen(made.take_output(), Decoder()).streams[1].reset is None
+    assert made.receive(c.data(1, b"more"), 0.0) == []
+    made.send_data(1, b"too large", True)
+    answer = c.listen(made.take_output()).streams[1]
+    assert (answer.body, answer.ended, answer.reset) == (b"too large", True, 0)
+    assert made.idle
+
+
+def test_a_released_request_that_ends_by_itself_is_not_reset(engine: str, speaker: c.Speaker) -> None:
+    made = upload(engine, speaker)
+    made.send_head(1, 200, [], False)
+    made.release(1)
+    assert made.receive(c.data(1, b"", end=True), 0.0) == []
+    made.send_data(1, b"done", True)
+    assert c.listen(made.take_output()).streams[1].reset is None
+
+
+def test_a_response_may_be_complete_before_the_request(engine: str, speaker: c.Speaker) -> None:
+    made = upload(engine, speaker)
+    made.send_head(1, 200, [], True)
+    made.take_output()
+    assert not made.idle
+    assert c.merged(made.receive(c.data(1, b"d", end=True), 0.0)) == [e.Body(1, b"d"), e.End(1, [])]
+    assert made.idle
+    made.acknowledge(1, 4)
+    made.release(1)
+
+
+def test_the_client_resets(engine: str, speaker: c.Speaker) -> None:
+    made = upload(engine, speaker)
+    made.send_head(1, 200, [], False)
+    made.send_data(1, b"x" * 100_000, False)
+    assert made.receive(c.rst_stream(1, 0xFF), 0.0) == [e.Reset(1, 0xFF)]
+    assert made.pending(1) == 0
+    made.send_data(1, b"more", True)
+    assert c.listen(made.take_output()).streams == {}
+    assert made.receive(c.rst_stream(1), 0.0) == []
+
+
+def test_the_client_goes_away(engine: str, speaker: c.Speaker) -> None:
+    made = upload(engine, speaker)
+    assert made.receive(c.goaway(0, 0), 0.0) == [e.GoAway(0)]
+    assert not made.closed
+    made.receive(c.data(1, b"", end=True), 0.0)
+    made.send_head(1, 200, [], True)
+    assert c.listen(made.take_output()).streams[1].ended
+    assert made.closed
+    assert made.receive(speaker.headers(3), 0.0) == []
+
+
+def test_end_of_input_resets_what_is_open(engine: str, speaker: c.Speaker) -> None:
+    made = upload(engine, speaker)
+    made.receive(speaker.headers(3) + speaker.headers(5), 0.0)
+    made.release(3)
+    assert made.receive_eof() == [e.Reset(1, 8), e.Reset(5, 8)]
+    assert made.closed
+    assert made.receive_eof() == []
+    assert made.next_deadline() is None
+
+
+def test_going_away_in_two_steps(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(speaker.headers(1), 0.0)
+    made.goaway(False)
+    assert made.receive(speaker.headers(3), 0.0) != [], "a request that crossed the notice is served"
+    made.goaway(True)
+    made.goaway(True)
+    assert made.receive(speaker.headers(5, c.POST, end=False) + c.data(5, b"abc"), 0.0) == []
+    for stream in (1, 3):
+        assert not made.closed
+        made.send_head(stream, 200, [], True)
+        made.release(stream)
+        heard = c.listen(made.take_output(), Decoder())
+        if stream == 1:
+            assert heard.goaways == [(2**31 - 1, 0), (3, 0)]
+            assert heard.streams[5].reset == 7
+    assert made.closed
+
+
+def test_going_away_while_idle_closes_at_once(engine: str) -> None:
+    made = c.started(engine)
+    made.goaway(True)
+    assert made.closed
+    assert c.listen(made.take_output()).goaways == [(0, 0)]
+
+
+def test_pings_and_settings_are_answered(engine: str) -> None:
+    made = c.codec(engine)
+    assert made.receive(c.START + c.frame(c.PING, 0, 0, b"12345678"), 0.0) == []
+    heard = c.listen(made.take_output())
+    first, *rest = heard.frames
+    assert first.settings == {3: 100, 4: 256 * 1024, 6: 32 * 1024}
+    assert {(f.type, "ACK" in f.flags) for f in rest} == {(c.SETTINGS, True), (c.PING, True), (c.WINDOW_UPDATE, False)}
+    assert heard.window_updates(0) == 100 * 256 * 1024 - 65535
+
+
+def test_unknown_frames_are_ignored(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    assert made.receive(c.frame(0xFA, 0xFF, 3, b"what"), 0.0) == []
+    assert len(made.receive(speaker.headers(1), 0.0)) == 1
+
+
+def test_reading_is_never_paused(engine: str) -> None:
+    assert c.codec(engine).read_paused is False
+
+
+def test_a_large_body_comes_out_whole(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    made.receive(c.settings((4, 2**31 - 1)) + c.window_update(0, 2**30) + speaker.headers(1), 0.0)
+    body = bytes(range(256)) * 8192
+    made.send_head(1, 200, [], False)
+    for start in range(0, len(body), 100_000):
+        made.send_data(1, body[start : start + 100_000], False)
+    made.send_data(1, b"", True)
+    answer = c.listen(made.take_output()).streams[1]
+    assert answer.body == body
+    assert answer.ended
