@@ -63,6 +63,11 @@ class Logging(Model):
     access_log_file: Annotated[str, AfterValidator(values.file_path)] | None = Field(
         default=None, description="File it is appended to; by default stdout."
     )
+    access_log_query: bool = Field(
+        default=True,
+        strict=True,
+        description="Whether the query of a request's target is logged, as nginx does; `false` where it has secrets.",
+    )
     skip_paths: tuple[Annotated[str, AfterValidator(values.path)], ...] = Field(
         default=(), description="Paths left out of the access log, such as those of probes."
     )

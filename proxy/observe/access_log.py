@@ -125,7 +125,8 @@ def open_access_log(config: Config, schedule: Schedule) -> AccessLog | None:
     settings = config.logging
     if settings.access_log == "off":
         return None
-    line_format = LineFormat(settings.access_log, tuple(route.name for route in config.routes))
+    routes = tuple(route.name for route in config.routes)
+    line_format = LineFormat(settings.access_log, routes, settings.access_log_query)
     writer = LogWriter(settings.access_log_file, lambda lines: log.lost("write_error", lines))
     log = AccessLog(line_format, writer, schedule, settings.skip_paths)
     return log

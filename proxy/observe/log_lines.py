@@ -43,9 +43,9 @@ class Entry(NamedTuple):
 
 
 class LineFormat:
-    """Makes lines. ``routes``: the names by index, for ``Record.route``."""
+    """Makes lines. ``routes``: the names by index, for ``Record.route``. ``query``: log it with the target."""
 
-    def __init__(self, name: str, routes: tuple[str, ...], query: bool = False) -> None:
+    def __init__(self, name: str, routes: tuple[str, ...], query: bool) -> None:
         self._build: Callable[[Entry, int], bytes] = {"combined": self._combined, "json": self._json}[name]
         self._routes = (*routes, "")
         self._query = query

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from proxy.supervisor.process import Child, State
 
 END_TIME = 2.0
-"""Seconds between a child's last word and its exit (interpreter shutdown, log flush) before SIGKILL."""
+"""Seconds that a child always has between its last word and its exit (interpreter shutdown, log flush)."""
 
 CUT_TIME = 2.0
 """Seconds that a front has, after its own deadline, to cut what is late and to end its applications in good order."""
@@ -242,8 +242,13 @@ def _enforce_time_limits(schedule: _Schedule, wanted: Wanted, alive: Iterable[Ch
         if child.state is State.STARTING:
             reason = f"not ready within {wanted.start_timeout:g} s"
             schedule.add(Kill(child.serial, reason), child.since + wanted.start_timeout)
-        elif child.state is State.DRAINING:
-            until = child.since + wanted.grace_period
-            schedule.add(Abort(child.serial), until if stop is None else min(until, stop.kill_at))
-        elif child.state is State.ENDING:
-            schedule.add(Kill(child.serial, f"still there {END_TIME:g} s after its last word"), child.since + END_TIME)
+        elif child.left is not None:
+            late = child.left + wanted.grace_period
+            late = late if stop is None else min(late, stop.kill_at)
+            if child.state is State.DRAINING:
+                schedule.add(Abort(child.serial), late)
+            elif child.state is State.ENDING:
+                # Until it is late, applications may take their time at the interpreter's exit too.
+                schedule.add(
+                    Kill(child.serial, "it said its last word and does not end"), max(child.since + END_TIME, late)
+                )

@@ -40,8 +40,8 @@ def serve(config: Config, locate: Locate) -> int:
 
 
 def _make_certificate(config: Config) -> None:
-    """Make the development certificate before several fronts would make it at once; a single one is left to it."""
-    if config.processes > 1 and any(listener.tls and listener.tls.self_signed for listener in config.listeners):
+    """Make the development certificate, which fronts only read: several would make it at once."""
+    if any(listener.tls and listener.tls.self_signed for listener in config.listeners):
         from proxy.server.self_signed import ensure_self_signed  # noqa: PLC0415 - memory that only development needs
 
         ensure_self_signed()

@@ -241,7 +241,7 @@ class Supervisor:
             self._kill(front, f"it breaks the protocol ({error})")
 
     def _heard_failed(self, front: Front, message: Message) -> None:
-        front.cause = "failed_start"
+        front.cause = "failed_start" if self.state(front) is State.STARTING else "failed"
         if problems := message.get("problems"):
             self.children[front.serial] = replace(self.children[front.serial], exit_code=BAD_CONFIGURATION)
             for path, text in problems:

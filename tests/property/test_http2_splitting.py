@@ -27,7 +27,7 @@ CONVERSATION = b"".join(
         _speaker.headers(7, c.POST, end=False),
         c.data(3, b"", end=True),
         c.data(7, b"c"),
-        _speaker.headers(9, [*c.GET, (b"x" * 30000, b"y" * 3000)]),
+        _speaker.headers(9, [*c.GET, *[(b"x", b"y")] * 120]),
         _speaker.headers(11, [*c.GET, (b"connection", b"close")]),
         _speaker.headers(13, c.POST, end=False),
         c.rst_stream(13),

@@ -244,7 +244,7 @@ def test_a_front_that_is_stuck_is_killed_at_the_end(start: Start, switches: Path
     with held_open(server, "/block"):
         wait_until((switches / "blocking").exists, "a blocked event loop")
         assert server.stop() == 0
-    assert "is killed: still there 2 s after its last word" in server.log()
+    assert "is killed: it said its last word and does not end" in server.log()
 
 
 def test_a_stop_while_applications_are_imported(start: Start, switches: Path) -> None:

@@ -164,7 +164,8 @@ def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
     [
         (a_child(1), 60.0, Kill(1, "not ready within 60 s")),
         (a_child(1, *DRAINING), 30.0, Abort(1)),
-        (a_child(1, *ENDING), END_TIME, Kill(1, "still there 2 s after its last word")),
+        (a_child(1, *ENDING), 30.0, Kill(1, "it said its last word and does not end")),
+        (replace(a_child(1, *ENDING), left=-60.0), END_TIME, Kill(1, "it said its last word and does not end")),
     ],
 )
 def test_no_child_stays_in_a_passing_state_for_ever(child: Child, at: float, action: Action) -> None:
@@ -205,7 +206,7 @@ def test_a_drain_ends_at_the_services_deadline_not_at_its_own() -> None:
 
 def test_nothing_is_spawned_after_the_drain_and_the_last_death_is_the_exit() -> None:
     wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=Stop(drain_at=0.0, kill_at=7.0, exit_code=130))
-    assert plan(wanted, [a_child(1, *DEAD), a_child(2, *ENDING, slot=1)], 1.0) == [Wait(END_TIME)]
+    assert plan(wanted, [a_child(1, *DEAD), a_child(2, *ENDING, slot=1)], 1.0) == [Wait(7.0)]
     assert plan(wanted, [a_child(1, *DEAD)], 1.0) == [Exit(130)]
 
 

@@ -83,6 +83,8 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
     void nghttp2_option_set_max_send_header_block_length(nghttp2_option *, size_t)
 
+    void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t)
+
     ctypedef int (*on_hd)(nghttp2_session *, const nghttp2_frame_hd *, void *) noexcept
     ctypedef int (*on_frame)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
     ctypedef int (*on_frame_code)(nghttp2_session *, const nghttp2_frame *, int, void *) noexcept
@@ -92,6 +94,8 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef int (*on_close)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
     ctypedef int (*on_send_data)(nghttp2_session *, nghttp2_frame *, const uint8_t *, size_t,
                                  nghttp2_data_source *, void *) noexcept
+
+    ctypedef int (*on_extension)(nghttp2_session *, void **, const nghttp2_frame_hd *, void *) noexcept
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
     void nghttp2_session_callbacks_del(nghttp2_session_callbacks *)
@@ -106,6 +110,8 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_session_callbacks_set_on_frame_send_callback(nghttp2_session_callbacks *, on_frame)
     void nghttp2_session_callbacks_set_on_frame_not_send_callback(nghttp2_session_callbacks *, on_frame_code)
     void nghttp2_session_callbacks_set_send_data_callback(nghttp2_session_callbacks *, on_send_data)
+
+    void nghttp2_session_callbacks_set_unpack_extension_callback(nghttp2_session_callbacks *, on_extension)
 
     int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *,
                                     const nghttp2_option *)

@@ -161,7 +161,7 @@ cdef class Nghttp2Engine:
             self.events.append(_window)
         elif kind == NGHTTP2_CONTINUATION:
             self.events.append(_continuation)
-        elif kind in (NGHTTP2_PRIORITY, NGHTTP2_PING) or kind > NGHTTP2_CONTINUATION:
+        elif kind == NGHTTP2_PRIORITY or kind == NGHTTP2_PING:
             self.events.append(_control[kind])
         return 0
 
@@ -244,7 +244,7 @@ cdef class Nghttp2Engine:
             self.events.append((RESET, stream_id, frame.rst_stream.error_code))
         elif kind == NGHTTP2_GOAWAY:
             self.events.append((GOAWAY, frame.goaway.error_code))
-        elif kind == NGHTTP2_SETTINGS:
+        elif kind == NGHTTP2_SETTINGS or kind > NGHTTP2_CONTINUATION:
             self.events.append(_control[kind])
         return 0
 

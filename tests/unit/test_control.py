@@ -1,0 +1,129 @@
+"""Messages over the control socket, on real socket pairs and event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.control import Channel, Decoder, Message, encode, receive_first, send_last
+
+Pair = tuple[socket.socket, socket.socket]
+LARGE = "x" * 3_000_000  # more than any socket buffer holds
+
+
+@pytest.fixture
+def pair() -> Iterator[Pair]:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        yield ours, theirs
+
+
+def test_messages_survive_any_split() -> None:
+    data = encode("ready", engines={"loop": "é\n"}) + encode("drained")
+    for size in (1, 2, 7, len(data)):
+        decoder = Decoder()
+        messages: list[Message] = []
+        for start in range(0, len(data), size):
+            messages += decoder.feed(data[start : start + size])
+        assert messages == [{"type": "ready", "engines": {"loop": "é\n"}}, {"type": "drained"}]
+
+
+def test_the_first_message_of_a_blocking_socket(pair: Pair) -> None:
+    ours, theirs = pair
+    writer = threading.Thread(target=theirs.sendall, args=(encode("config", config=LARGE),))
+    writer.start()
+    assert receive_first(ours) == {"type": "config", "config": LARGE}
+    writer.join()
+
+
+def test_there_is_no_first_message_when_the_other_side_is_gone(pair: Pair) -> None:
+    ours, theirs = pair
+    theirs.sendall(b'{"type": "con')
+    theirs.close()
+    assert receive_first(ours) is None
+
+
+def test_a_last_message_is_sent_whole_even_after_non_blocking_use(pair: Pair) -> None:
+    ours, theirs = pair
+    ours.setblocking(False)
+    writer = threading.Thread(target=send_last, args=(ours, "failed"), kwargs={"message": LARGE})
+    writer.start()
+    assert receive_first(theirs) == {"type": "failed", "message": LARGE}
+    writer.join()
+    theirs.close()
+    send_last(ours, "failed")
+
+
+class Side:
+    """One end in the running loop, with what it heard."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.heard: list[Message] = []
+        self.gone = asyncio.Event()
+        self.changed = asyncio.Event()
+        self.channel = Channel(sock, self._hear, self.gone.set)
+
+    def _hear(self, message: Message) -> None:
+        self.heard.append(message)
+        self.changed.set()
+
+
+async def test_both_ways(pair: Pair) -> None:
+    ours, theirs = map(Side, pair)
+    ours.channel.send("serve")
+    theirs.channel.send("statistics", statistics={"a": 1})
+    await asyncio.wait_for(ours.changed.wait(), 10)
+    await asyncio.wait_for(theirs.changed.wait(), 10)
+    assert theirs.heard == [{"type": "serve"}]
+    assert ours.heard == [{"type": "statistics", "statistics": {"a": 1}}]
+    ours.channel.close()
+    theirs.channel.close()
+
+
+async def test_what_the_socket_does_not_take_waits(pair: Pair) -> None:
+    ours = Side(pair[0])
+    ours.channel.send("config", config=LARGE)
+    ours.channel.send("serve")
+    theirs = Side(pair[1])
+    while len(theirs.heard) < 2:
+        theirs.changed.clear()
+        await asyncio.wait_for(theirs.changed.wait(), 10)
+    assert theirs.heard == [{"type": "config", "config": LARGE}, {"type": "serve"}]
+    ours.channel.close()
+    theirs.channel.close()
+
+
+async def test_the_end_comes_after_the_last_words_and_once(pair: Pair) -> None:
+    ours = Side(pair[0])
+    pair[1].sendall(encode("failed", message="why"))
+    pair[1].close()
+    ours.channel.read_available()  # what the supervisor does when it learns of the death first
+    assert ours.heard == [{"type": "failed", "message": "why"}]
+    assert ours.gone.is_set()
+    ours.channel.read_available()
+    ours.channel.send("serve")
+    ours.channel.close()
+
+
+async def test_sending_to_a_side_that_is_gone_is_no_error(pair: Pair) -> None:
+    ours = Side(pair[0])
+    pair[1].sendall(encode("ready"))
+    ours.channel.send("config")  # unread when the other side goes: the next read is a connection reset
+    pair[1].close()
+    ours.channel.send("serve")
+    await asyncio.wait_for(ours.gone.wait(), 10)
+    assert ours.heard == [{"type": "ready"}]
+
+
+async def test_a_broken_socket_is_an_end() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        side = Side(left)
+        right.close()
+        left.shutdown(socket.SHUT_RDWR)
+        side.channel.read_available()
+        assert side.gone.is_set()
