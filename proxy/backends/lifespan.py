@@ -19,6 +19,9 @@ from proxy.errors import StartError
 
 logger = logging.getLogger("sidegate.lifespan")
 
+FAREWELL = 5.0
+"""Seconds from an application's last answer to the end of its lifespan."""
+
 _VERSIONS = {"version": "3.0", "spec_version": "2.0"}
 
 
@@ -44,9 +47,7 @@ class Lifespan:
         answer = await self._ask("startup", self._task)
         if answer is not None and answer["type"] == "lifespan.startup.complete":
             return
-        error = None
-        if answer is None:
-            error = (await asyncio.gather(self._task, return_exceptions=True))[0]
+        error = await _outcome(self._task)
         self._task = None
         if answer is None and self._mode == "auto" and (not self._taken or self._foreign or error is None):
             return
@@ -60,8 +61,8 @@ class Lifespan:
         answer = None if self._task.done() else await self._ask("shutdown", self._task)
         if answer is not None and answer["type"] == "lifespan.shutdown.failed":
             logger.error("backend %r: the application's shutdown failed: %s", self._name, answer.get("message", ""))
-        error = (await asyncio.gather(self._task, return_exceptions=True))[0]
-        if isinstance(error, BaseException):
+        error = await _outcome(self._task)
+        if error is not None:
             logger.error("backend %r: the application's lifespan failed", self._name, exc_info=error)
 
     async def _ask(self, phase: str, task: asyncio.Task[None]) -> Message | None:
@@ -92,6 +93,13 @@ class Lifespan:
             raise RuntimeError(f"{kind!r} is no lifespan message")
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
+
+
+async def _outcome(task: asyncio.Task[None]) -> BaseException | None:
+    """What the lifespan raised. One that does not end after its last word is cancelled."""
+    await asyncio.wait([task], timeout=FAREWELL)
+    task.cancel()
+    return (await asyncio.gather(task, return_exceptions=True))[0]
 
 
 def _told(answer: Message | None, error: BaseException | None) -> str:

@@ -42,6 +42,7 @@ REFUSALS = {
 """Why a request was refused by the header policy or a limit, before any application saw it."""
 
 VIOLATIONS = {
+    "accept_failed": "a connection could not be accepted, mostly for want of file descriptors",
     "body_timeout": "the rest of a body that nobody reads did not come in time",
     "compression_error": "HPACK state lost (RFC 9113 4.3)",
     "continuation_flood": "more CONTINUATION frames than limits.continuationFrames",
@@ -51,10 +52,12 @@ VIOLATIONS = {
     "excessive_load": "a header block far beyond the limits, or another load the engine ends",
     "flow_control_error": "more bytes than a window allowed (RFC 9113 5.2)",
     "frame_size_error": "a frame of a size that is not allowed (RFC 9113 4.2)",
+    "no_protocol": "a TLS client without ALPN where the listener speaks only HTTP/2",
     "preface_timeout": "no HTTP/2 preface within limits.http2Preface",
     "protocol_error": "any other breach of RFC 9113",
     "stream_closed": "a frame on a stream that had ended (RFC 9113 5.1)",
     "stream_resets": "more reset streams than limits.streamResetBurst and streamResetRate",
+    "write_stall": "the client took no bytes for longer than limits.writeStall",
 }
 """Why a connection could not go on, besides every refusal: a request's framing may break within its body."""
 

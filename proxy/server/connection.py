@@ -25,10 +25,12 @@ from typing import cast
 
 from proxy.errors import ClientDisconnected, Fault
 from proxy.observe.record import Record
+from proxy.server.aside import Aside
 from proxy.server.error_page import error_page
 from proxy.server.exchange import Exchange
 from proxy.server.files import OpenFile
 from proxy.server.peer import Peer, peer_of
+from proxy.server.progress import Progress
 from proxy.server.service import LOW_WATER, Service
 from proxy.server.states import Receiving
 from proxy.server.waiters import Waiters
@@ -59,7 +61,12 @@ class Connection(asyncio.Protocol):
         self.blocked = Waiters()
         self.opened = self.last_active = service.loop.time()
         self.requests = 0
-        self.write_paused_since: float | None = None
+        self.written = 0
+        """Bytes handed to the transport."""
+        self.write_paused = False
+        self.progress = Progress()
+        self.stalled: dict[int, Progress] = {}
+        """Of streams whose peer has to open a window."""
         self.lingering_since: float | None = None
         self.winding_down = False
         self._client = "unix"
@@ -68,7 +75,7 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self._body_open = False
         self._lost = False
-        self._quiet: asyncio.Future[None] | None = None
+        self._aside = Aside()
 
     # From the event loop.
 
@@ -114,6 +121,7 @@ class Connection(asyncio.Protocol):
         Half-closing clients are rare, and an application that only waits would never hear that its client left.
         """
         if self.protocol is not None and self.lingering_since is None:
+            self.flush()  # what has been answered goes out: the transport writes what it has before it closes
             self._handle(self.codec.receive_eof())
             for exchange in list(self.exchanges.values()):
                 exchange.disconnect()
@@ -129,19 +137,17 @@ class Connection(asyncio.Protocol):
         self.service.meter.connection_closed(_protocol_label(self.protocol))
         for exchange in list(self.exchanges.values()):
             exchange.disconnect()
-        if self._quiet is not None and not self._quiet.done():
-            self._quiet.set_result(None)
+        self._aside.tell(lost=True)
         self._settle()
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: keep the output in the codec."""
-        self.write_paused_since = self.service.loop.time()
+        self.write_paused = True
 
     def resume_writing(self) -> None:
         """There is room again."""
-        self.write_paused_since = None
-        if self._quiet is not None and not self._quiet.done():
-            self._quiet.set_result(None)
+        self.write_paused = False
+        self._aside.tell(lost=False)
         self.flush()
 
     # The codec.
@@ -233,9 +239,13 @@ class Connection(asyncio.Protocol):
         self.codec.release(event.stream_id)
 
     def _watch_reading(self) -> None:
-        if self.codec.read_paused and not self._reading_paused:
-            self._reading_paused = True
-            self.transport.pause_reading()
+        paused = self.codec.read_paused
+        if paused is not self._reading_paused and not self._lost:
+            self._reading_paused = paused
+            if paused:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
 
     # For the exchanges.
 
@@ -248,10 +258,11 @@ class Connection(asyncio.Protocol):
     def flush(self) -> None:
         """Write what the codec has; wake and settle what that frees."""
         self._flush_scheduled = False
-        if self.write_paused_since is not None or self._lost:
+        if self.write_paused or self._lost:
             return
         output = self.codec.take_output()
         if output:
+            self.written += len(output)
             self.transport.write(output)
         if self.blocked:
             self.blocked.wake(self._is_drained)
@@ -275,9 +286,7 @@ class Connection(asyncio.Protocol):
 
     def credit_given(self) -> None:
         """An application took body: the peer may send more."""
-        if self._reading_paused and not self.codec.read_paused and not self._lost:
-            self._reading_paused = False
-            self.transport.resume_reading()
+        self._watch_reading()
         self.schedule_flush()
 
     def exchange_ended(self, stream_id: int) -> None:
@@ -304,11 +313,11 @@ class Connection(asyncio.Protocol):
         transport = self.transport
         transport.set_write_buffer_limits(high=0)
         self.flush()
-        while transport.get_write_buffer_size() and not self._lost:
-            self._quiet = self.service.loop.create_future()
-            await self._quiet
         try:
-            await file.splice_to(transport.get_extra_info("socket"), self.service.limits.write_stall)
+            await self._aside.write(transport, file, self.service.limits.write_stall)
+        except TimeoutError as error:
+            self.cut_stalled()
+            raise ClientDisconnected("the client takes nothing") from error
         except OSError as error:
             transport.abort()
             raise ClientDisconnected("the client is gone") from error
@@ -344,10 +353,11 @@ class Connection(asyncio.Protocol):
         Closing a socket with unread input makes the kernel send RST, which can destroy the response on its way
         (RFC 9112 9.6).
         """
-        if self._body_open and self.protocol != "h2" and self.transport.can_write_eof():
+        if self._body_open and self.protocol != "h2":
             if self.lingering_since is None:
                 self.lingering_since = self.service.loop.time()
-                self.transport.write_eof()
+                if self.transport.can_write_eof():  # not with TLS: there the response's own length must do
+                    self.transport.write_eof()
         else:
             self.transport.close()
 
@@ -370,8 +380,19 @@ class Connection(asyncio.Protocol):
             self.codec.goaway(True)
             self.schedule_flush()
 
+    def cut_stalled(self) -> None:
+        """The peer takes nothing of what is written: let it go."""
+        self.service.meter.violation("write_stall")
+        for exchange in list(self.exchanges.values()):
+            exchange.disconnect("write_stall")
+        self.transport.abort()
+
     def abort(self) -> None:
-        """Cut the connection now; applications are cancelled."""
+        """Cut the connection; applications are cancelled."""
+        # Not at once: a task that is cancelled before its first step never closes its record.
+        self.service.loop.call_soon(self._abort)
+
+    def _abort(self) -> None:
         for exchange in self.exchanges.values():
             if exchange.task is not None:
                 exchange.task.cancel()

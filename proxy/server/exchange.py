@@ -52,7 +52,6 @@ class Exchange:
         "_remaining",
         "_status",
         "_trailers",
-        "ended_at",
         "receiving",
         "record",
         "sending",
@@ -74,7 +73,7 @@ class Exchange:
         self._held = 0
         self._received = 0
         self._readers: list[asyncio.Future[None]] = []
-        self.waiting_since = self.ended_at = 0.0
+        self.waiting_since = 0.0
         self.sending = Sending.WAITING
         self._status = 0
         self._headers: Headers = []
@@ -90,7 +89,6 @@ class Exchange:
             self._check_complete()
         except BaseException as error:  # noqa: BLE001 - an application's SystemExit must not end the process
             self._fail(error)
-        self.ended_at = self._connection.service.loop.time()
         self._connection.exchange_ended(self.stream_id)
 
     # The request half.
@@ -132,10 +130,11 @@ class Exchange:
             self.receiving = Receiving.ENDED
             self._wake()
 
-    def disconnect(self) -> None:
+    def disconnect(self, reason: str = "client_disconnected") -> None:
         """The client went away: the application is told, never cancelled."""
-        if self.sending is not Sending.COMPLETE and self.record.fault is None:
-            self.record.fault, self.record.reason = Fault.CLIENT, "client_disconnected"
+        delivered = self.sending is Sending.COMPLETE and not self._codec.pending(self.stream_id)
+        if not delivered and self.record.fault is None:
+            self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
 
     @property

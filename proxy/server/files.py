@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import stat
 from collections.abc import AsyncIterator
 from types import TracebackType
@@ -52,7 +51,10 @@ class OpenFile:
             offset, count = message.get("offset"), message.get("count")
             offset = os.lseek(descriptor, 0, os.SEEK_CUR) if offset is None else int(offset)
             rest = max(0, os.fstat(descriptor).st_size - offset)
-            return cls(descriptor, offset, rest if count is None else min(int(count), rest), owned=False)
+            count = rest if count is None else min(int(count), rest)
+            if offset < 0 or count < 0:
+                raise ValueError(f"offset {offset} and count {count} must not be negative")
+            return cls(descriptor, offset, count, owned=False)
         except (KeyError, AttributeError, TypeError, ValueError, OSError) as error:
             raise bad_message(f"zerocopysend: {error!r}") from error
 
@@ -75,19 +77,21 @@ class OpenFile:
             offset += len(data)
             yield data
 
-    async def splice_to(self, sock: socket.socket, stall: float) -> None:
+    async def splice_to(self, sock: int, stall: float, lost: asyncio.Future[None]) -> None:
         """Let the kernel copy the range to a non-blocking socket (sendfile(2)).
 
-        The transport that owns the socket must have nothing left to write. Raises OSError as the socket does,
+        ``sock`` must be a descriptor that nobody else closes or watches; the transport it is a duplicate of must have
+        nothing left to write. ``lost`` is done when that transport is gone. Raises OSError as the socket does,
         TimeoutError (an OSError) if the peer takes nothing for ``stall`` seconds.
         """
         offset, end = self.offset, self.offset + self.count
         while offset < end:
+            if lost.done():
+                raise ConnectionAbortedError("the connection was closed")
             try:
-                sent = os.sendfile(sock.fileno(), self.descriptor, offset, end - offset)
+                sent = os.sendfile(sock, self.descriptor, offset, end - offset)
             except BlockingIOError:
-                async with asyncio.timeout(stall):
-                    await _writable(sock)
+                await _writable(sock, stall, lost)
                 continue
             if not sent:
                 raise _shrunk()
@@ -98,19 +102,15 @@ def _shrunk() -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "content_length_mismatch", "the file became shorter while it was sent")
 
 
-def _set(ready: asyncio.Future[None]) -> None:
-    if not ready.done():
-        ready.set_result(None)
-
-
-async def _writable(sock: socket.socket) -> None:
-    """Wait on a duplicate: event loops refuse a second interest in a descriptor that a transport watches."""
+async def _writable(sock: int, stall: float, lost: asyncio.Future[None]) -> None:
     loop = asyncio.get_running_loop()
-    ready = loop.create_future()
-    duplicate = os.dup(sock.fileno())
+    ready = asyncio.Event()
+    waiting = asyncio.ensure_future(ready.wait())
+    loop.add_writer(sock, ready.set)
     try:
-        loop.add_writer(duplicate, _set, ready)
-        await ready
+        done, _ = await asyncio.wait((waiting, lost), timeout=stall, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        loop.remove_writer(duplicate)
-        os.close(duplicate)
+        loop.remove_writer(sock)
+        waiting.cancel()
+    if not done:
+        raise TimeoutError(f"the peer took nothing for {stall:g} s")

@@ -10,7 +10,6 @@ see it counted with its reason. ``connect_accepted_socket`` raises it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 import ssl
@@ -27,7 +26,7 @@ ACCEPT_BATCH = 16
 """Connections taken at one wake-up: few enough that several fronts on one socket share a burst."""
 
 EXHAUSTED_PAUSE = 1.0
-"""Seconds without accepting after the process ran out of descriptors or memory; others wait in the backlog."""
+"""Seconds without accepting after it failed, mostly for want of descriptors or memory; clients wait in the backlog."""
 
 # OpenSSL's words for the failures that operators ask about.
 _REASONS = {
@@ -43,8 +42,6 @@ _REASONS = {
     "SSLV3_ALERT_BAD_CERTIFICATE": "certificate_rejected",
     "UNEXPECTED_EOF_WHILE_READING": "disconnected",
 }
-
-_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Listener:
@@ -115,8 +112,7 @@ class Listener:
         loop = self._service.loop
         loop.remove_reader(listening.fileno())
         self._service.meter.violation("accept_failed")
-        if error.errno in _EXHAUSTED:
-            loop.call_later(EXHAUSTED_PAUSE, self._accept_again, listening)
+        loop.call_later(EXHAUSTED_PAUSE, self._accept_again, listening)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if self._accepting:
@@ -125,9 +121,9 @@ class Listener:
     async def _open(self, sock: socket.socket) -> None:
         """Handshake if there is one to do, then the connection is its own master."""
         service = self._service
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             transport, _ = await service.loop.connect_accepted_socket(partial(Connection, service), sock, **self._tls)
         except asyncio.CancelledError:
             sock.close()

@@ -47,8 +47,12 @@ def ensure_self_signed() -> None:
 
 def _still_good(path: Path) -> bool:
     try:
-        certificate = x509.load_pem_x509_certificate(path.read_bytes())
-    except (FileNotFoundError, ValueError):
+        content = path.read_bytes()
+        certificate = x509.load_pem_x509_certificate(content)
+        key = serialization.load_pem_private_key(content, None)
+    except (FileNotFoundError, ValueError, TypeError):
+        return False
+    if key.public_key() != certificate.public_key():
         return False
     return certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC) > RENEWAL
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proxy.errors import ExchangeError, Fault
 from proxy.server.connection import Connection
+from proxy.server.progress import Progress
 
 LINGER = 5.0
 """Seconds that a closing connection waits for the peer to stop sending (nginx's ``lingering_timeout``)."""
@@ -21,37 +22,39 @@ def check(connection: Connection, now: float) -> None:
             connection.service.meter.violation("head_timeout")
             connection.transport.abort()
         return
-    if connection.lingering_since is not None:
-        if now - connection.lingering_since > LINGER:
-            connection.transport.abort()
-        return
-    deadline = connection.codec.next_deadline()
-    if deadline is not None and now >= deadline:
-        connection.on_deadline(now)
-    _check_writing(connection, now)
-    if connection.exchanges:
+    unsent = connection.transport.get_write_buffer_size()
+    if connection.progress.silence(connection.written, unsent, now) > limits.write_stall:
+        connection.cut_stalled()
+    elif connection.lingering_since is not None:
+        _check_lingering(connection, unsent, now)
+    else:
+        deadline = connection.codec.next_deadline()
+        if deadline is not None and now >= deadline:
+            connection.on_deadline(now)
+        _check_streams(connection, now)
         _check_bodies(connection, now)
-    elif connection.codec.idle and now - connection.last_active > limits.keep_alive:
-        connection.wind_down()
-    if now - connection.opened > limits.connection_life:
-        connection.wind_down()
+        _check_age(connection, now)
 
 
-def _check_writing(connection: Connection, now: float) -> None:
-    """A peer that takes no output holds memory here: after ``writeStall`` seconds it is let go."""
-    stall = connection.service.limits.write_stall
-    if connection.write_paused_since is not None and now - connection.write_paused_since > stall:
-        connection.service.meter.violation("write_stall")
+def _check_lingering(connection: Connection, unsent: int, now: float) -> None:
+    if unsent:
+        connection.lingering_since = now  # it begins when the response is out
+    elif now - (connection.lingering_since or now) > LINGER:
         connection.transport.abort()
-        return
-    failure = ExchangeError(Fault.CLIENT, 408, "write_stall")
-    for stream_id in connection.blocked.overdue(now - stall):
-        exchange = connection.exchanges.get(stream_id)
-        if exchange is not None:
-            exchange.give_up(failure)
-    for exchange in connection.ended:
-        if now - exchange.ended_at > stall:
-            exchange.give_up(failure)
+
+
+def _check_streams(connection: Connection, now: float) -> None:
+    """A stream whose window stays closed holds memory here: after ``writeStall`` seconds it is given up."""
+    before, connection.stalled = connection.stalled, {}
+    if connection.write_paused:
+        return  # the connection itself is what is slow
+    for stream_id, exchange in list(connection.exchanges.items()):
+        pending = connection.codec.pending(stream_id)
+        if pending:
+            progress = before.get(stream_id) or Progress()
+            connection.stalled[stream_id] = progress
+            if progress.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write_stall:
+                exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_stall"))
 
 
 def _check_bodies(connection: Connection, now: float) -> None:
@@ -60,3 +63,17 @@ def _check_bodies(connection: Connection, now: float) -> None:
     for exchange in list(connection.exchanges.values()):
         if exchange.waits_for_body and now - exchange.waiting_since > idle:
             exchange.give_up(ExchangeError(Fault.CLIENT, 408, "body_timeout"))
+
+
+def _check_age(connection: Connection, now: float) -> None:
+    limits = connection.service.limits
+    if now - connection.opened > limits.connection_life:
+        connection.wind_down()
+    if connection.exchanges:
+        return
+    silence = now - connection.last_active
+    # HTTP/2 may still hold an error page whose window is closed. No exchange waits for it, so it keeps nothing open.
+    if silence > limits.keep_alive and (connection.codec.idle or connection.protocol == "h2"):
+        connection.wind_down()
+    if connection.winding_down and silence > limits.keep_alive + limits.write_stall:
+        connection.transport.abort()

@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 
 class Waiters:
-    """(stream, future, since when) of every ``send`` that waits."""
+    """(stream, future) of every ``send`` that waits."""
 
     def __init__(self) -> None:
-        self._entries: list[tuple[int, asyncio.Future[None], float]] = []
+        self._entries: list[tuple[int, asyncio.Future[None]]] = []
 
     def __bool__(self) -> bool:
         return bool(self._entries)
@@ -21,14 +21,14 @@ class Waiters:
     def add(self, stream_id: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
         """A future that is done when the stream has drained or was given up."""
         waiter = loop.create_future()
-        self._entries.append((stream_id, waiter, loop.time()))
+        self._entries.append((stream_id, waiter))
         return waiter
 
     def wake(self, drained: Callable[[int], bool]) -> None:
         """Free those whose stream has drained."""
         still = []
         for entry in self._entries:
-            stream_id, waiter, _ = entry
+            stream_id, waiter = entry
             if not waiter.done():  # the application may have cancelled it
                 if drained(stream_id):
                     waiter.set_result(None)
@@ -39,7 +39,3 @@ class Waiters:
     def release(self, stream_id: int) -> None:
         """Free those of one stream: it was given up."""
         self.wake(stream_id.__eq__)
-
-    def overdue(self, before: float) -> list[int]:
-        """The streams that have waited since ``before`` or longer."""
-        return [stream_id for stream_id, _, since in self._entries if since < before]

@@ -21,7 +21,7 @@ from proxy.control import Channel, Message
 from proxy.observe.cells import Area
 from proxy.supervisor.process import Child
 
-ROOT = str(Path(__file__).parent.parent.parent)
+ROOT = Path(__file__).parent.parent.parent
 
 
 class Front:
@@ -101,9 +101,9 @@ def _spawn(control: int, inherited: list[int]) -> int:
 def _environment() -> dict[str, str]:
     """Ours; ``python -m proxy`` in a checkout found the package in its working directory, so the child is told."""
     environment = dict(os.environ)
-    if not sys.flags.safe_path and sys.path[:1] == [ROOT]:
+    if not sys.flags.safe_path and Path(sys.path[0]).absolute() == ROOT:
         known = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{known}{os.pathsep}{ROOT}" if known else ROOT
+        environment["PYTHONPATH"] = f"{known}{os.pathsep}{ROOT}" if known else str(ROOT)
     return environment
 
 

@@ -22,7 +22,20 @@ NAMES = st.sampled_from(
     + [b":method", b":path", b":scheme", b":authority", b":status", b":odd", b"", b"x_under", b"x-forwarded-for"]
 )
 VALUES = st.sampled_from(
-    [b"", b"1", b"3", b"trailers", b"100-continue", b"example.org", b" padded", b"a\0b", b"/", b"GET", b"https", b"x" * 90]
+    [
+        b"",
+        b"1",
+        b"3",
+        b"trailers",
+        b"100-continue",
+        b"example.org",
+        b" padded",
+        b"a\0b",
+        b"/",
+        b"GET",
+        b"https",
+        b"x" * 90,
+    ]
 )
 TRICKS = st.lists(st.tuples(NAMES, VALUES), max_size=3)
 METHODS = st.sampled_from([b"GET", b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"TRACE", b"B D", b""])
@@ -93,12 +106,12 @@ CONTROL_FRAME = st.one_of(
     st.builds(lambda s, code: c.rst_stream(s, code), STREAMS, st.integers(0, 20)),
     st.builds(lambda p: c.frame(c.PING, 0, 0, p), st.binary(min_size=8, max_size=8)),
     st.builds(
-        lambda i, v: c.settings((i, v)), st.sampled_from([1, 2, 3, 4, 5, 6, 8, 99]), st.sampled_from([0, 1, 70000, 2**31])
+        lambda i, v: c.settings((i, v)),
+        st.sampled_from([1, 2, 3, 4, 5, 6, 8, 99]),
+        st.sampled_from([0, 1, 70000, 2**31]),
     ),
     st.builds(lambda last, code: c.goaway(last, code), st.sampled_from([0, 1, 2]), st.integers(0, 3)),
-    st.builds(
-        lambda s, d: c.frame(c.PRIORITY, 0, s, struct.pack(">LB", d, 9)), STREAMS, st.sampled_from([0, 1, 3, 5])
-    ),
+    st.builds(lambda s, d: c.frame(c.PRIORITY, 0, s, struct.pack(">LB", d, 9)), STREAMS, st.sampled_from([0, 1, 3, 5])),
 )
 
 SANE = st.lists(st.one_of(headers_frame(), headers_frame(), data_frame(), CONTROL_FRAME), max_size=12)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import time
 from typing import Any
-
-import pytest
 
 from proxy.asgi import Headers
 from proxy.config.schema import Config
@@ -15,6 +12,7 @@ from proxy.errors import Fault
 from proxy.observe.observer import ListenerMeter
 from proxy.observe.record import Record
 from proxy.wire.events import RequestHead
+from tests.support.programs import program
 
 
 def make_config(routes: int = 2, **top_level: Any) -> Config:
@@ -53,7 +51,4 @@ def client_left(listener: ListenerMeter, **fields: Any) -> Record:
 
 def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:
     """Run the real promtool; the test is skipped where it is not installed."""
-    path = shutil.which("promtool")
-    if path is None:
-        pytest.skip("promtool is not installed (Debian: prometheus)")
-    return subprocess.run([path, *arguments], input=text, capture_output=True, text=True, check=False)
+    return subprocess.run([program("promtool"), *arguments], input=text, capture_output=True, text=True, check=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import socket
 import ssl
@@ -15,17 +16,20 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any
+from typing import Any, cast
 
 import uvloop
 
 from proxy.asgi import App
+from proxy.config.address import parse_address
 from proxy.config.schema import Config
+from proxy.observe import metrics
 from proxy.observe.cells import Area
-from proxy.observe.metrics import Layout
+from proxy.observe.metrics import Layout, Metric
 from proxy.observe.observer import Observer
 from proxy.observe.record import Record
 from proxy.runtime import Runtime
+from proxy.server.connection import Connection
 from tests.support.clients import Client, Http1Client, Http2Client
 
 CODECS = ["http1", "http2-nghttp2", "http2-h2"]
@@ -39,8 +43,14 @@ class Keeping(Observer):
     def __init__(self, config: Config, area: Area) -> None:
         super().__init__(config, area.cells)
         self.records: list[Record] = []
+        self.open: set[Record] = set()
+
+    def started(self, record: Record) -> None:
+        super().started(record)
+        self.open.add(record)
 
     def finished(self, record: Record) -> None:
+        self.open.remove(record)  # fails for one that is finished twice
         super().finished(record)
         self.records.append(record)
 
@@ -50,12 +60,15 @@ class Running:
 
     def __init__(self, config: Config, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self.config = config
-        self._area = Area.create(Layout(config).size)
+        self.layout = Layout(config)
+        self._area = Area.create(self.layout.size)
         self.observer = Keeping(config, self._area)
-        self._sockets = {listener.name: [_listen()] for listener in config.listeners}
+        self._sockets = {listener.name: [_listen(listener.addresses[0])] for listener in config.listeners}
         self.address = self._sockets[config.listeners[0].name][0].getsockname()
         self._clients: list[socket.socket] = []
         self._loop = loop_factory()
+        self._unhandled: list[dict[str, Any]] = []
+        self._loop.set_exception_handler(lambda _, context: self._unhandled.append(context))
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.runtime = self.run(self._start())
@@ -76,7 +89,12 @@ class Running:
 
     def connect(self) -> socket.socket:
         """A new cleartext connection, closed at the end if the test does not."""
-        self._clients.append(socket.create_connection(self.address, timeout=10))
+        if isinstance(self.address, str):
+            self._clients.append(socket.socket(socket.AF_UNIX))
+            self._clients[-1].settimeout(10)
+            self._clients[-1].connect(self.address)
+        else:
+            self._clients.append(socket.create_connection(self.address[:2], timeout=10))
         return self._clients[-1]
 
     def connect_tls(self, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
@@ -84,25 +102,66 @@ class Running:
         self._clients.append(context.wrap_socket(self.connect(), server_hostname=name))
         return self._clients[-1]  # type: ignore[return-value]
 
-    def client(self, codec: str, credit: bool = True) -> Client:
-        """A client of the version that ``codec`` names, over cleartext."""
-        sock = self.connect()
+    def client(self, codec: str, credit: bool = True, sock: socket.socket | None = None) -> Client:
+        """A client of the version that ``codec`` names, over cleartext or over ``sock``."""
+        sock = sock or self.connect()
         return Http1Client(sock) if codec == "http1" else Http2Client(sock, credit)
 
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are open on any listener."""
+        found = [listener.service.connections for listener in self.runtime._listeners]
+        return [cast(Connection, connection) for connections in found for connection in connections]
+
+    def count(self, metric: Metric, *labels: str) -> float:
+        """The value of one sample; the labels are the metric's, without those that ``Layout.cell`` does not take."""
+        return self._area.cells[self.layout.cell(metric, *labels)]
+
+    def violations(self, reason: str) -> float:
+        """Connections of the first listener that ended because of ``reason``."""
+        return self.count(metrics.CONNECTION_ERRORS, self.config.listeners[0].name, reason)
+
     def close(self) -> None:
-        """Cut what is left and end the thread."""
+        """Cut what is left, end the thread, and look for what must not be left behind."""
         self.drain(grace=0.0)
         for sock in self._clients:
             sock.close()
+        left = self.run(_other_tasks())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(30)
+        gc.collect()  # asyncio tells of an exception that nobody saw when its task is collected
         self._loop.close()
-        self._area.close()
+        try:
+            self._check_nothing_left(left)
+        finally:
+            self._area.close()
+
+    def _check_nothing_left(self, tasks: list[str]) -> None:
+        assert not self._unhandled, self._unhandled
+        assert not tasks, tasks
+        assert not self.observer.open, "records that were never finished"
+        assert not self.connections
+        for listener in self.config.listeners:
+            assert self.count(metrics.IN_FLIGHT, listener.name) == 0
+            for protocol in metrics.CONNECTION_PROTOCOLS:
+                assert self.count(metrics.OPEN_CONNECTIONS, listener.name, protocol) == 0
 
 
-def _listen() -> socket.socket:
-    sock = socket.socket()
-    sock.bind(("127.0.0.1", 0))
+async def _other_tasks() -> list[str]:
+    """The tasks that still run; one that has ended may need another step to say so."""
+    await asyncio.sleep(0.01)
+    return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+
+def _listen(text: str) -> socket.socket:
+    """A listening socket; always on a free port."""
+    address = parse_address(text)
+    if address.kind == "unix":
+        sock = socket.socket(socket.AF_UNIX)
+        sock.bind(address.path)
+    else:
+        sock = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET)
+        sock.bind((address.host, 0))
     sock.listen(128)
     return sock
 
@@ -114,16 +173,19 @@ def running(
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     tls: dict[str, Any] | None = None,
     lifespan: str = "off",
+    listener: dict[str, Any] | None = None,
     **top_level: Any,
 ) -> Iterator[Running]:
-    """Serve ``app`` (any callable) to clients; ``codec`` picks the HTTP/2 engine."""
+    """Serve ``app`` (any callable) to clients; ``codec`` picks the HTTP/2 engine, ``listener`` adds to the listener."""
     module = types.ModuleType(f"application_under_test_{next(_numbers)}")
     module.app = app  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
-    listener: dict[str, Any] = {"name": "test", "address": "127.0.0.1:0"}
+    settings: dict[str, Any] = {"name": "test", "address": "127.0.0.1:0", **(listener or {})}
+    if tls is not None:
+        settings["tls"] = tls
     config = Config.model_validate(
         {
-            "listeners": [listener if tls is None else {**listener, "tls": tls}],
+            "listeners": [settings],
             "backends": {"app": {"app": f"{module.__name__}:app", "lifespan": lifespan}},
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
             "http2Engine": "h2" if codec == "http2-h2" else "auto" if codec == "http1" else "nghttp2",
@@ -138,3 +200,10 @@ def running(
             server.close()
     finally:
         del sys.modules[module.__name__]
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Return when it holds; the test's own timeout is the limit."""
+    pause = threading.Event()
+    while not condition():
+        pause.wait(0.01)

@@ -25,6 +25,7 @@ from typing import Any
 import psutil
 import pytest
 
+from proxy.control import encode
 from tests.support.ports import reserve_port
 from tests.support.server import Sidegate, app_config, http_get, listener, run_cli
 
@@ -254,6 +255,14 @@ def test_a_stop_while_applications_are_imported(start: Start, switches: Path) ->
     assert server.stop() == 0
 
 
+def test_a_stop_while_an_application_starts_up(start: Start, switches: Path) -> None:
+    (switches / "wait").touch()
+    server = start(ready=False)
+    wait_until((switches / "waiting").exists, "a startup under way")
+    assert server.admin("/readyz") == (503, "no front process serves yet\n")
+    assert server.stop() == 0
+
+
 def test_sighup_does_not_end_the_service(start: Start) -> None:
     server = start()
     (front,) = serving(server)
@@ -340,6 +349,85 @@ def test_a_port_that_is_taken_while_the_applications_start(start: Start, switche
         (switches / "hang").unlink()
         assert server.wait() == 3
     assert "the address is in use" in server.log()
+
+
+def test_an_access_log_that_cannot_be_opened_ends_the_start(start: Start) -> None:
+    logging = {"accessLog": "json", "accessLogFile": "/no/such/folder/access.log"}
+    server = start(ready=False, config={"logging": logging})
+    assert server.wait() == 3
+    assert "/no/such/folder/access.log" in server.log()
+
+
+# ---- injected faults --------------------------------------------------------------------------------------
+
+# ``sidegate`` with another way to spawn fronts. argv: -c EXECUTABLE -m proxy serve FILE
+INJECT = """\
+import os, sys
+from proxy.supervisor import front
+real = front._spawn
+def spawn(control, inherited):
+{body}
+front._spawn = spawn
+from proxy.cli import main
+sys.exit(main(sys.argv[4:]))
+"""
+
+
+def injected(body: str) -> list[str]:
+    return [sys.executable, "-c", INJECT.format(body=textwrap.indent(textwrap.dedent(body), "    "))]
+
+
+NO_ROOM = """
+    if os.path.exists(os.environ["LIFECYCLE_FOLDER"] + "/full"):
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    return real(control, inherited)
+"""
+
+
+def test_a_system_without_room_for_a_first_process(start: Start, switches: Path) -> None:
+    (switches / "full").touch()
+    server = start(ready=False, prefix=injected(NO_ROOM))
+    assert server.wait() == 3
+    assert server.log() == "cannot start a front process: Resource temporarily unavailable\n"
+
+
+def test_a_system_without_room_for_a_replacement(start: Start, switches: Path) -> None:
+    server = start(prefix=injected(NO_ROOM))
+    (switches / "full").touch()
+    os.kill(serving(server)[0], signal.SIGKILL)
+    server.wait_log("cannot start a front process: Resource temporarily unavailable", PATIENCE)
+    (switches / "full").unlink()
+    server.wait_ready()
+
+
+LIAR = """
+    command = [sys.executable, "-m", "tests.support.liar", str(control)]
+    actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited]
+    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+"""
+
+
+def test_a_child_that_breaks_the_protocol_is_killed(start: Start) -> None:
+    server = start(ready=False, prefix=injected(LIAR), config={"processes": 2})
+    assert server.wait() == 3
+    assert "it breaks the protocol (ready while ready)" in server.log()
+
+
+def run_front(first: bytes) -> int:
+    """The exit code of a front whose supervisor says ``first`` and goes."""
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        command = [sys.executable, "-m", "proxy.front", str(theirs.fileno())]
+        process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        theirs.close()
+        ours.sendall(first)
+        ours.shutdown(socket.SHUT_WR)
+        return process.wait(PATIENCE)
+
+
+def test_a_front_whose_supervisor_is_already_gone_ends() -> None:
+    assert run_front(b"") == 3
+    assert run_front(encode("config", supervisor=1)) == 3
 
 
 # ---- surroundings -----------------------------------------------------------------------------------------

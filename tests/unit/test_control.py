@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,14 @@ from proxy.control import Channel, Decoder, Message, encode, receive_first, send
 
 Pair = tuple[socket.socket, socket.socket]
 LARGE = "x" * 3_000_000  # more than any socket buffer holds
+
+
+def in_a_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    @functools.wraps(test)
+    def run(*args: Any, **kwargs: Any) -> None:
+        asyncio.run(test(*args, **kwargs))
+
+    return run
 
 
 @pytest.fixture
@@ -72,6 +82,7 @@ class Side:
         self.changed.set()
 
 
+@in_a_loop
 async def test_both_ways(pair: Pair) -> None:
     ours, theirs = map(Side, pair)
     ours.channel.send("serve")
@@ -84,6 +95,7 @@ async def test_both_ways(pair: Pair) -> None:
     theirs.channel.close()
 
 
+@in_a_loop
 async def test_what_the_socket_does_not_take_waits(pair: Pair) -> None:
     ours = Side(pair[0])
     ours.channel.send("config", config=LARGE)
@@ -97,6 +109,7 @@ async def test_what_the_socket_does_not_take_waits(pair: Pair) -> None:
     theirs.channel.close()
 
 
+@in_a_loop
 async def test_the_end_comes_after_the_last_words_and_once(pair: Pair) -> None:
     ours = Side(pair[0])
     pair[1].sendall(encode("failed", message="why"))
@@ -109,6 +122,7 @@ async def test_the_end_comes_after_the_last_words_and_once(pair: Pair) -> None:
     ours.channel.close()
 
 
+@in_a_loop
 async def test_sending_to_a_side_that_is_gone_is_no_error(pair: Pair) -> None:
     ours = Side(pair[0])
     pair[1].sendall(encode("ready"))
@@ -119,6 +133,7 @@ async def test_sending_to_a_side_that_is_gone_is_no_error(pair: Pair) -> None:
     assert ours.heard == [{"type": "ready"}]
 
 
+@in_a_loop
 async def test_a_broken_socket_is_an_end() -> None:
     left, right = socket.socketpair()
     with left, right:

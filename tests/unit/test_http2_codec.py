@@ -111,6 +111,8 @@ def test_a_response(engine: str, speaker: c.Speaker) -> None:
     made.send_data(1, b"late", True)
     made.send_trailers(1, [(b"x", b"y")])
     made.send_head(99, 200, [], True)
+    made.send_trailers(99, [])
+    assert not made.send_aside(1, 10)
     answer = c.listen(first + made.take_output()).streams
     assert answer == {1: c.Answer([[(b":status", b"200"), (b"content-type", b"text/plain")]], b"abcdef", True)}
     assert made.idle
@@ -258,7 +260,9 @@ def test_data_in_the_same_read_as_a_refused_head_is_credited(engine: str, speake
 
 def test_acknowledging_after_the_end(engine: str, speaker: c.Speaker) -> None:
     made = c.started(engine, concurrent_streams=1, stream_window=65_535)
-    made.receive(speaker.headers(1, c.POST, end=False) + c.data(1, b"x" * 16_000) * 2 + c.data(1, b"x" * 8_000, True), 0.0)
+    made.receive(
+        speaker.headers(1, c.POST, end=False) + c.data(1, b"x" * 16_000) * 2 + c.data(1, b"x" * 8_000, True), 0.0
+    )
     made.acknowledge(1, 20_000)
     made.acknowledge(1, 20_000)
     made.acknowledge(1, 20_000)

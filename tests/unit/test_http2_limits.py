@@ -154,6 +154,15 @@ def test_bad_trailers_of_a_request_that_nobody_runs(engine: str, speaker: c.Spea
     assert made.receive(speaker.headers(3, [(b":path", b"/")]), 0.0) == []
 
 
+def test_trailers_in_the_read_that_brought_the_malformed_head(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    head = speaker.headers(1, [*c.POST, (b"connection", b"x")], end=False)
+    for name in (b":path", b"x-sum"):
+        found = made.receive(head + speaker.headers(1, [(name, b"1")]), 0.0)
+        assert [type(event) for event in found] == [e.Rejected]
+        made, speaker = c.started(engine), c.Speaker()
+
+
 def test_a_body_too_long_in_the_read_that_broke_it(engine: str, speaker: c.Speaker) -> None:
     made = c.started(engine)
     head = speaker.headers(1, [*c.POST, (b"content-length", b"1")], end=False)

@@ -21,7 +21,9 @@ logger = logging.getLogger("sidegate.test")
 @pytest.fixture(autouse=True)
 def restored() -> Iterator[None]:
     """Our loggers as they were, so that other tests can capture them."""
-    before = {name: (log.handlers, log.level, log.propagate) for name in process_log.OURS for log in [logging.getLogger(name)]}
+    before = {
+        name: (log.handlers, log.level, log.propagate) for name in process_log.OURS for log in [logging.getLogger(name)]
+    }
     yield
     for name, (handlers, level, propagate) in before.items():
         log = logging.getLogger(name)

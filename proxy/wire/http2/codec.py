@@ -150,7 +150,7 @@ class Http2Codec:
         except Refused as refused:
             self._reject(stream_id, refused, pseudo, end, found)
             return
-        method = control.method
+        method, target, _ = control
         if not end:
             streams.uploads[stream_id] = Upload(length)
         if method == "HEAD":
@@ -158,7 +158,7 @@ class Http2Codec:
         streams.running.add(stream_id)
         expects = judged.expect_continue and not end
         headers = judged.headers.copy()
-        found.append(e.RequestHead(stream_id, method, control.target, headers, "2", length, expects, end))
+        found.append(e.RequestHead(stream_id, method, target, headers, "2", length, expects, end))
 
     def _reject(self, stream_id: int, refused: Refused, pseudo: Fields, end: bool, found: list[e.Event]) -> None:
         method, target = said(pseudo)
@@ -279,9 +279,8 @@ class Http2Codec:
         """See ``events.Codec``."""
         if self.closed:
             return None
-        if self._preface_deadline is None or self._block_deadline is None:
-            return self._block_deadline if self._preface_deadline is None else self._preface_deadline
-        return min(self._preface_deadline, self._block_deadline)
+        # Never both: a header block before the first SETTINGS is a violation.
+        return self._block_deadline if self._preface_deadline is None else self._preface_deadline
 
     def on_deadline(self, now: float) -> list[e.Event]:
         """See ``events.Codec``."""

@@ -18,8 +18,8 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable
-from importlib.metadata import version
 
+import h2
 import h2.events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -178,6 +178,8 @@ class H2Engine(SendingHalf):
 
     def _begin_headers(self, stream_id: int, flags: int) -> None:
         """A HEADERS frame begins; called again for each piece of it that arrives."""
+        if not stream_id & 1:
+            raise _Fault(wire.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
         if self.open_block or stream_id in self._resets:
             return
         stream = self._streams.get(stream_id)
@@ -337,4 +339,4 @@ def create(settings: EngineSettings) -> H2Engine:
 
 def library_version() -> str:
     """The version of h2 that is installed."""
-    return version("h2")
+    return h2.__version__

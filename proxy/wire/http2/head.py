@@ -8,7 +8,7 @@ error page).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from proxy.asgi import Headers
 from proxy.errors import Refused
@@ -19,7 +19,6 @@ from proxy.wire.target import TARGET_BYTES
 if TYPE_CHECKING:
     from proxy.config.schema import Limits
 
-PSEUDO = frozenset((b":method", b":scheme", b":authority", b":path"))
 MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content_length"))
 """What the shared policy refuses and RFC 9113 8.1.1 and 8.2.1 call malformed."""
 
@@ -28,6 +27,8 @@ REMEMBERED_SIZE = 2048
 """Bounds of the memory: at most 16 lists of at most 2 KiB, and 16 sets of pseudo-header fields, a connection."""
 
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
+_SCHEMES = (b"https", b"http")
+_METHODS = {word.encode(): word for word in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _METHOD_BYTES = TOKEN_BYTES + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -38,12 +39,8 @@ class Malformed(Refused):
         super().__init__(400, reason, detail)
 
 
-class Control(NamedTuple):
-    """What the pseudo-header fields say."""
-
-    method: str
-    target: bytes
-    authority: bytes | None
+Control = tuple[str, bytes, bytes | None]
+"""What the pseudo-header fields say: method, target, authority."""
 
 
 class HeadJudge:
@@ -59,7 +56,7 @@ class HeadJudge:
         self._authority: bytes | None = None
         # The last request's, found by identity: engines hand out the same tuple for the same list.
         self._seen: tuple[Fields, Fields] = (_NONE, _NONE)
-        self._control = Control("", b"", None)
+        self._control: Control = ("", b"", None)
         self._judged = RequestFields([], None, False, [])
 
     def request(self, pseudo: Fields, fields: Fields, size: int) -> tuple[Control, RequestFields]:
@@ -74,10 +71,10 @@ class HeadJudge:
             detail = f"more than {self._limits.header_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
         control = self._control if pseudo is seen_pseudo else self._find_control(pseudo, size)
-        if fields is seen_fields and control.authority == self._control.authority:
+        if fields is seen_fields and control[2] == self._control[2]:
             judged = self._judged
         else:
-            judged = self._find_fields(fields, size, control.authority)
+            judged = self._find_fields(fields, size, control[2])
         if size <= REMEMBERED_SIZE:
             self._seen = (pseudo, fields)
             self._control = control
@@ -138,23 +135,31 @@ class HeadJudge:
 def _control(pseudo: Fields, longest: int) -> Control:
     """RFC 9113 8.3.1, and what every request target must be (RFC 9112 3.2)."""
     named = dict(pseudo)
-    if len(named) != len(pseudo) or not named.keys() <= PSEUDO:
+    repeated = len(named) != len(pseudo)
+    method = named.pop(b":method", b"")
+    scheme = named.pop(b":scheme", b"")
+    target = named.pop(b":path", b"")
+    authority = named.pop(b":authority", None)
+    if named or repeated:
         raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown or comes twice")
-    method = named.get(b":method", b"")
-    if not method or method.translate(None, _METHOD_BYTES):
-        raise Malformed("bad_method", "no :method, or not a token")
-    if method in (b"CONNECT", b"TRACE"):
-        raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
-    if named.get(b":scheme", b"").lower() not in (b"http", b"https"):
+    word = _METHODS.get(method) or _method(method)
+    if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
         raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
-    target = named.get(b":path", b"")
-    if target[:1] != b"/" and not (target == b"*" and method == b"OPTIONS"):
+    if target[:1] != b"/" and not (target == b"*" and word == "OPTIONS"):
         raise Malformed("bad_target", "no :path, or it does not start with '/'")
     if target.translate(None, TARGET_BYTES):
         raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
     if len(target) > longest:
         raise Refused(414, "request_line_too_long", f":path is longer than {longest} bytes")
-    return Control(method.decode("ascii"), target, named.get(b":authority"))
+    return word, target, authority
+
+
+def _method(method: bytes) -> str:
+    if not method or method.translate(None, _METHOD_BYTES):
+        raise Malformed("bad_method", "no :method, or not a token")
+    if method in (b"CONNECT", b"TRACE"):
+        raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
+    return method.decode("ascii")
 
 
 def said(pseudo: Fields) -> tuple[str, bytes]:

@@ -71,13 +71,7 @@ cdef class Nghttp2Engine:
     cdef dict resets  # streams reset by this side, oldest first
     cdef list closed
     cdef list events
-    cdef list pseudo
-    cdef list fields
-    cdef tuple last_pseudo
-    cdef tuple last_fields
-    cdef size_t block_size
-    cdef size_t max_block
-    cdef size_t max_fields
+    cdef HeaderBlock block
     cdef int blocks
     cdef int32_t highest
     cdef bint receiving
@@ -86,7 +80,6 @@ cdef class Nghttp2Engine:
     cdef int fault
     cdef str fault_detail
     cdef object error
-    cdef Slot slots[SLOTS]
     cdef readonly int open_block
     cdef readonly object data_frames
 
@@ -99,8 +92,7 @@ cdef class Nghttp2Engine:
         self.closed = []
         self.fault = -1
         self.data_frames = 0
-        self.max_block = settings.header_block
-        self.max_fields = settings.header_fields
+        self.block = HeaderBlock(settings.header_block, settings.header_fields)
         if _open_session(&self.session, <void *>self, settings.continuation_frames) != 0:
             raise MemoryError
         # The peer reads the codec's announcement instead of nghttp2's: nghttp2 would answer one stream too many
@@ -116,11 +108,8 @@ cdef class Nghttp2Engine:
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, settings.connection_window)
 
     def __dealloc__(self):
-        cdef int i
         if self.session != NULL:
             nghttp2_session_del(self.session)
-        for i in range(SLOTS):
-            _clear_slot(&self.slots[i])
 
     # Input
 
@@ -180,9 +169,7 @@ cdef class Nghttp2Engine:
                 return self.refuse(PROTOCOL_ERROR, "trailers without END_STREAM")
         self.blocks += 1
         self.open_block = self.blocks
-        self.block_size = 0
-        self.pseudo = []
-        self.fields = []
+        self.block.begin()
         return 0
 
     cdef int begin_data(self, const nghttp2_frame_hd *hd) except -999:
@@ -197,35 +184,8 @@ cdef class Nghttp2Engine:
         return NGHTTP2_ERR_CALLBACK_FAILURE
 
     cdef int collect(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags) except -999:
-        cdef Slot *slot = &self.slots[((<size_t>name >> 5) ^ (<size_t>value >> 4)) & (SLOTS - 1)]
-        cdef bint known = slot.name == name and slot.value == value
-        cdef nghttp2_vec name_buffer = [NULL, 0], value_buffer = [NULL, 0]
-        cdef size_t size
-        cdef tuple pair
-        if known:
-            size = slot.size
-        else:
-            name_buffer = nghttp2_rcbuf_get_buf(name)
-            value_buffer = nghttp2_rcbuf_get_buf(value)
-            size = name_buffer.len + value_buffer.len + 32
-        self.block_size += size
-        if self.block_size > self.max_block:
-            if self.block_size > self.max_block * BOMB:
-                return self.refuse(ENHANCE_YOUR_CALM, "header list far beyond the limit")
-            return 0
-        if <size_t>len(self.fields) > self.max_fields or <size_t>len(self.pseudo) > self.max_fields:
-            return 0
-        if known:
-            pair = <tuple>slot.pair
-        else:
-            pair = (_intern(name_buffer.base, name_buffer.len),
-                    PyBytes_FromStringAndSize(<const char *>value_buffer.base, value_buffer.len))
-            if size <= SLOT_FIELD and not flags & NGHTTP2_NV_FLAG_NO_INDEX:
-                _fill_slot(slot, name, value, pair, size)
-        if not self.fields and PyBytes_AS_STRING(<bytes>pair[0])[0] == b":":
-            self.pseudo.append(pair)
-        else:
-            self.fields.append(pair)
+        if self.block.add(name, value, flags):
+            return self.refuse(ENHANCE_YOUR_CALM, "header list far beyond the limit")
         return 0
 
     cdef int frame_received(self, const nghttp2_frame *frame) except -999:
@@ -234,7 +194,8 @@ cdef class Nghttp2Engine:
         cdef bint end = frame.hd.flags & NGHTTP2_FLAG_END_STREAM
         if kind == NGHTTP2_HEADERS:
             self.open_block = 0
-            self.end_headers(frame, stream_id, end)
+            self.events.append(self.block.take(
+                HEAD if frame.headers.cat == NGHTTP2_HCAT_REQUEST else TRAILERS, stream_id, end))
         elif kind == NGHTTP2_DATA:
             if end:
                 self.events.append((END, stream_id))
@@ -246,18 +207,6 @@ cdef class Nghttp2Engine:
             self.events.append((GOAWAY, frame.goaway.error_code))
         elif kind == NGHTTP2_SETTINGS or kind > NGHTTP2_CONTINUATION:
             self.events.append(_control[kind])
-        return 0
-
-    cdef int end_headers(self, const nghttp2_frame *frame, int32_t stream_id, bint end) except -1:
-        cdef int kind = HEAD if frame.headers.cat == NGHTTP2_HCAT_REQUEST else TRAILERS
-        # The same tuple for the same list: the codec then knows by identity that it has judged it.
-        cdef tuple pseudo = _same_or_tuple(self.pseudo, self.last_pseudo)
-        cdef tuple fields = _same_or_tuple(self.fields, self.last_fields)
-        if self.block_size <= REPEATED:
-            self.last_pseudo = pseudo
-            self.last_fields = fields
-        self.pseudo = self.fields = None
-        self.events.append((kind, stream_id, pseudo, fields, self.block_size, end))
         return 0
 
     cdef int frame_invalid(self, const nghttp2_frame *frame, int error) except -999:

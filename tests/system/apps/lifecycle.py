@@ -6,6 +6,7 @@
 ``crash``       importing ends the process with exit code 9
 ``hang``        importing takes for ever
 ``raise``       the lifespan startup raises
+``wait``        the lifespan startup does not end
 ==============  ==================================================================
 
 and the lifespan shutdown leaves a file ``shutdown-PID`` there.
@@ -61,6 +62,9 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 async def lifespan(receive: Any, send: Any) -> None:
     await receive()
+    while switched("wait"):
+        (FOLDER / "waiting").touch()
+        await asyncio.sleep(0.02)
     if switched("raise"):
         raise RuntimeError("the database is down")
     await send({"type": "lifespan.startup.complete"})

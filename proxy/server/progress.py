@@ -1,0 +1,23 @@
+"""Whether a peer takes what is queued for it.
+
+Where it stands: one for the connection and one for each stream that waits; the timeout policy asks at every tick.
+"""
+
+from __future__ import annotations
+
+
+class Progress:
+    """Remembers how much was taken, and since when it has been no more."""
+
+    __slots__ = ("_since", "_taken")
+
+    def __init__(self) -> None:
+        self._taken = -1
+        self._since = 0.0
+
+    def silence(self, queued: int, left: int, now: float) -> float:
+        """Seconds in which nothing was taken of ``queued`` bytes (in all), ``left`` of which wait; 0 if none waits."""
+        taken = queued - left
+        if not left or taken > self._taken:
+            self._taken, self._since = taken, now
+        return now - self._since

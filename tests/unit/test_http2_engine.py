@@ -1,0 +1,132 @@
+"""Choosing an engine, and what only an engine's own interface shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+from hpack import Encoder
+
+from proxy.errors import StartError
+from proxy.wire import events as e
+from proxy.wire.http2 import EngineSettings, load_engine
+from proxy.wire.http2 import engine as wire
+from tests.support import http2 as c
+
+SETTINGS = EngineSettings(
+    concurrent_streams=10, stream_window=65_535, header_fields=100, header_block=32_768, continuation_frames=8
+)
+
+
+def test_auto_is_nghttp2_where_it_was_built() -> None:
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    chosen = load_engine("auto")
+    assert chosen.name == load_engine("nghttp2").name == "nghttp2"
+    assert chosen.version[0].isdigit()
+
+
+def test_auto_is_h2_where_nghttp2_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "proxy.wire.http2.nghttp2", None)
+    chosen = load_engine("auto")
+    assert chosen == load_engine("h2")
+    assert (chosen.name, chosen.version[0].isdigit()) == ("h2", True)
+    with pytest.raises(StartError, match="libnghttp2-dev"):
+        load_engine("nghttp2")
+
+
+def test_an_engine_that_is_missing_is_an_import_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "proxy.wire.http2.h2", None)
+    with pytest.raises(ImportError, match="h2 is not installed"):
+        load_engine("h2")
+
+
+@pytest.mark.parametrize(("engine", "other"), [("nghttp2", "h2.connection"), ("h2", "proxy.wire.http2.nghttp2")])
+def test_only_the_engine_asked_for_is_imported(engine: str, other: str) -> None:
+    """The other one would cost memory in every process."""
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    program = f"""
+import sys
+from proxy.wire.http2 import load_engine
+load_engine({engine!r})
+assert {other!r} not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_a_dead_engine_reads_and_sends_nothing(engine: str) -> None:
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    made = load_engine(engine)(SETTINGS)
+    made.receive(c.START + c.Speaker().headers(1) + c.Speaker().headers(3, c.POST, end=False))
+    made.send_head(3, 200, [], False)
+    made.take_output()
+    made.reset(99, wire.CANCEL)
+    assert made.take_output() == b""
+    made.terminate(wire.ENHANCE_YOUR_CALM)
+    made.terminate(wire.ENHANCE_YOUR_CALM)
+    made.send_informational(1, 103, [])
+    made.send_head(1, 200, [], True)
+    made.send_data(3, b"x", False)
+    made.send_trailers(3, [])
+    made.reset(1, wire.CANCEL)
+    made.consume(3, 60_000)
+    made.consume_connection(600_000)
+    assert made.receive(c.Speaker().headers(5)) == []
+    assert c.listen(made.take_output()).goaways == [(3, wire.ENHANCE_YOUR_CALM)]
+    assert made.take_output() == b""
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_streams_reset_long_ago_are_forgotten(engine: str) -> None:
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    made = load_engine(engine)(SETTINGS)
+    made.receive(c.START)
+    speaker = c.Speaker()
+    last = 2 * wire.RESETS_REMEMBERED + 3
+    for stream in range(1, last + 1, 2):
+        made.receive(speaker.headers(stream))
+        made.reset(stream, wire.CANCEL)
+        made.take_output()
+    assert made.receive(speaker.headers(last)) == [(wire.CONTROL, c.HEADERS)]
+    assert made.receive(speaker.headers(1))[-1][:2] == (wire.FAULT, wire.STREAM_CLOSED)
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_indexed_fields_of_repeated_requests(engine: str) -> None:
+    """The table of HPACK is used as browsers use it; a field that changes must not be taken for the old one."""
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    made = c.started(engine)
+    encoder = Encoder()
+    for number in range(60):
+        agent = b"agent/%d" % (number // 3)
+        fields = [*c.GET, (b"user-agent", agent), (b"x-%d" % number, b"1" * 40), (b"accept", b"*/*")]
+        if number % 3:
+            del fields[5]
+        block = encoder.encode(fields)
+        found = made.receive(c.frame(c.HEADERS, c.END_HEADERS | c.END_STREAM, 2 * number + 1, block), 0.0)
+        assert found[0].headers == [(b"host", b"example.org"), *fields[4:]]
+        made.send_head(found[0].stream_id, 200, [], True)
+        made.release(found[0].stream_id)
+        made.take_output()
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_large_requests_are_not_remembered(engine: str) -> None:
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    made = c.started(engine)
+    speaker = c.Speaker()
+    for stream in (1, 3):
+        (event,) = made.receive(speaker.headers(stream, [*c.GET, (b"a", b"b" * 5000)]), 0.0)
+        assert isinstance(event, e.RequestHead)
+        assert event.headers[1] == (b"a", b"b" * 5000)
+
+
+def test_an_oversized_response_head_resets_its_stream() -> None:
+    """nghttp2 only: it refuses to send more than 256 KiB, and the client must not wait."""
+    pytest.importorskip("proxy.wire.http2.nghttp2")
+    made = c.started("nghttp2")
+    made.receive(c.Speaker().headers(1), 0.0)
+    made.send_head(1, 200, [(b"a", b"b" * 300_000)], True)
+    assert c.listen(made.take_output()).streams == {1: c.Answer(reset=wire.INTERNAL_ERROR)}
+    assert made.idle
