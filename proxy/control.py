@@ -2,14 +2,15 @@
 
 Where it stands: beside the configuration; both sides import it and it imports nothing above. It owns the framing
 and the names of the messages, not their meaning. A socket pair cannot lose or reorder anything, so there are no
-numbers, acknowledgements or versions: both ends come from one installation. The end of the stream is a message
-too: the other process is gone. No error of the socket leaves it.
+numbers and no acknowledgements; and no versions but one in the first message, because both ends come from one
+installation that may have been upgraded meanwhile. The end of the stream is a message too: the other process is
+gone. No error of the socket leaves it.
 
 Supervisor to child:
 
 ==============  ==========================================================================================
 ``config``      first, once: ``config`` (the Config), ``sockets`` (listener name -> descriptors), ``cells``
-                (descriptor of the child's counters), ``supervisor`` (pid)
+                (descriptor of the child's counters), ``supervisor`` (pid), ``version``
 ``serve``       accept connections
 ``drain``       finish what has begun within ``grace`` seconds, then exit
 ``abort``       cut everything, then exit

@@ -12,7 +12,6 @@ socket tells it everywhere.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ctypes
 import gc
 import os
@@ -23,6 +22,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from proxy import __version__
 from proxy.config.schema import Config
 from proxy.control import Channel, Message, receive_first, send_last
 from proxy.errors import StartError
@@ -58,6 +58,10 @@ def main(argv: list[str]) -> int:
     first = receive_first(control)
     if first is None or first["supervisor"] != os.getppid():
         return FAILED_START  # the supervisor died before it could be watched
+    if first["version"] != __version__:
+        reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it runs; restart it"
+        send_last(control, "failed", message=reason)
+        return FAILED_START
     config = Config.model_validate_json(first["config"])
     process_log.set_up(config.logging)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
@@ -136,7 +140,8 @@ class Front:
         # What was imported stays for ever: the collector need not look at it again, and pages stay shared.
         gc.collect()
         gc.freeze()
-        self._channel.send("ready", engines=engines(self._config.http2_engine))
+        loop = type(asyncio.get_running_loop()).__module__.partition(".")[0]
+        self._channel.send("ready", engines=engines(self._config.http2_engine, loop))
         await self._drain_asked.wait()
         await self._runtime.drain(0.0, self._grace)
         self._channel.send("drained")
@@ -172,10 +177,9 @@ async def _first_of(task: asyncio.Task[None], event: asyncio.Event) -> bool:
     waiter = asyncio.create_task(event.wait())
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
     ended = task.done()
-    for other in (task, waiter):
-        other.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await other
+    task.cancel()
+    waiter.cancel()
+    await asyncio.wait({task, waiter})
     return ended
 
 

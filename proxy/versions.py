@@ -18,15 +18,14 @@ from proxy.wire.http2 import load_engine
 ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
 
 
-def engines(http2_engine: Literal["auto", "nghttp2", "h2"]) -> dict[str, str]:
-    """The parts that a front with this setting runs on, each as ``name version``.
+def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str) -> dict[str, str]:
+    """The parts that a front with this setting and this event loop's package runs on, each as ``name version``.
 
     :raises StartError: there is no such HTTP/2 engine here.
     """
     http2 = load_engine(http2_engine)
-    uvloop = _version("uvloop")
     return {
-        "loop": f"uvloop {uvloop}" if uvloop else f"asyncio {platform.python_version()}",
+        "loop": f"{loop} {_version(loop) or platform.python_version()}",
         "http1": f"httptools {_version('httptools')}",
         "http2": f"{http2.name} {http2.version}",
         "tls": ssl.OPENSSL_VERSION,

@@ -326,6 +326,7 @@ class Connection(asyncio.Protocol):
     def _settle(self) -> None:
         """Close the records of exchanges whose last byte has left the codec."""
         still: list[Exchange] = []
+        again = False
         codec = self.codec
         for exchange in self.ended:
             if not self._lost and exchange.receiving is not Receiving.GONE and codec.pending(exchange.stream_id):
@@ -333,13 +334,13 @@ class Connection(asyncio.Protocol):
                 continue
             del self.exchanges[exchange.stream_id]
             self.service.observer.finished(exchange.record)
-            codec.release(exchange.stream_id)
+            again |= codec.release(exchange.stream_id)
         self.ended = still
         self.last_active = self.service.loop.time()
         if self._lost:
             if not self.exchanges:
                 self.service.connections.discard(self)
-        else:
+        elif again:
             # HTTP/1.1 kept a pipelined request back until now; an HTTP/2 reset of an unread body leaves now.
             self._handle(codec.receive(b"", self.last_active))
             self._watch_reading()

@@ -144,4 +144,4 @@ def handshake_reason(error: BaseException) -> str:
         return "timeout"
     if not isinstance(error, ssl.SSLError):
         return "disconnected"
-    return _REASONS.get(error.reason or "", "other")
+    return _REASONS.get(getattr(error, "reason", None) or "", "other")

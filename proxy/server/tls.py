@@ -131,12 +131,15 @@ def _first_pem(path: str) -> str:
 
 
 def _client_chain(ssl_object: ssl.SSLObject) -> list[bytes]:
-    """The peer's certificates in DER, leaf first; empty if it sent none."""
+    """The peer's certificates in DER, leaf first; empty if it sent none. A resumed session knows the leaf only."""
+    leaf = ssl_object.getpeercert(binary_form=True)
+    if leaf is None:
+        return []
     if hasattr(ssl_object, "get_unverified_chain"):  # Python 3.13
-        return list(ssl_object.get_unverified_chain() or ())
+        return list(ssl_object.get_unverified_chain()) or [leaf]
     # Before, the same list is there but has no public name.
     chain = ssl_object._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
-    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain]
+    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain] or [leaf]
 
 
 def _x509() -> ModuleType:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from proxy import __version__
 from proxy.config.schema import Config
 from proxy.control import Channel, Message
 from proxy.observe.cells import Area
@@ -59,6 +60,7 @@ class Front:
         self._channel = Channel(self._socket, on_message, on_gone=lambda: None)
         self._channel.send(
             "config",
+            version=__version__,
             config=config.model_dump_json(by_alias=True),
             sockets=self._descriptors,
             cells=self.area.fd,

@@ -36,6 +36,9 @@ logger = logging.getLogger("sidegate.supervisor")
 BAD_CONFIGURATION = 2
 FAILED_START = 3
 
+DRAINED = "drained"
+"""The cause of an end that somebody asked the front itself for."""
+
 
 class Counts(Protocol):
     """Where the fronts' counters go (``CellCollector``)."""
@@ -231,7 +234,7 @@ class Supervisor:
                 case "failed":
                     self._heard_failed(front, message)
                 case "draining":
-                    front.cause = "drained"
+                    front.cause = DRAINED
                     self._happened(front.serial, Event.DRAIN)
                 case "drained":
                     self._happened(front.serial, Event.DRAINED)
@@ -279,7 +282,8 @@ class Supervisor:
                 self._failed_to_start(f"front {front.pid} ended before it was ready ({cause})")
         else:
             self.restarts[cause] += 1
-            logger.error("front %d ended (%s) after %.1f s", front.pid, cause, time.time() - front.started)
+            level = logging.INFO if cause == DRAINED else logging.ERROR
+            logger.log(level, "front %d ended (%s) after %.1f s", front.pid, cause, time.time() - front.started)
 
     def _stop(self, number: signal.Signals) -> None:
         """The first signal asks for a graceful stop, any further one for the end."""

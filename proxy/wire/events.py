@@ -141,8 +141,11 @@ class Codec(Protocol):
     def reset(self, stream_id: int, code: int) -> None:
         """Give the stream up: RST_STREAM with ``code``; on HTTP/1.1 the connection closes."""
 
-    def release(self, stream_id: int) -> None:
-        """The exchange has ended: drop what it did not read. Only now does its HTTP/2 stream's place become free."""
+    def release(self, stream_id: int) -> bool:
+        """The exchange has ended: drop what it did not read. Only now does its HTTP/2 stream's place become free.
+
+        True if ``receive(b"", now)`` and a flush have something to do.
+        """
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """The application consumed ``size`` bytes of body: give that much flow-control credit back."""

@@ -48,6 +48,9 @@ CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfe
 _URI_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 
+Pair = tuple[bytes, bytes]
+
+
 class Kind(enum.IntEnum):
     """What the policy does with a field, decided by its name alone."""
 
@@ -74,8 +77,10 @@ class FieldPolicy:
     max_block: int
     keep_forwarding: bool = False
     keep_underscores: frozenset[bytes] = frozenset()
-    kinds: dict[bytes, Kind] = field(default_factory=dict, compare=False, repr=False)
+    kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Names seen before, classified; bounded by ``MAX_KINDS`` so that clients cannot grow it."""
+    blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Field blocks of HTTP/1.1 requests seen before, judged; kept and bounded by ``http1_head.py``."""
 
     def classify(self, name: bytes) -> Kind:
         """The rule for a name not in ``kinds`` yet."""
@@ -156,7 +161,7 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
             raise Refused(400, "bad_host", "the host field and the request's authority differ")
         host = authority
     if host is not None:
-        if not valid_host(host):
+        if host not in _hosts_seen and not valid_host(host):
             raise Refused(400, "bad_host", "the host is not a name or address with an optional port")
         headers.insert(0, (b"host", host))
     return judged

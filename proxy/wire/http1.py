@@ -28,7 +28,7 @@ from proxy.asgi import Headers
 from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire.chunked import ChunkedReader
-from proxy.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
+from proxy.wire.events import Body, End, Event, Rejected, Reset, Violation
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http1_head import HeadReader
 from proxy.wire.http1_response import AWAITED, BODY, DONE, IDLE, ResponseWriter
@@ -52,7 +52,6 @@ class Http1Codec:
     __slots__ = (
         "_buffer",
         "_chunks",
-        "_closed",
         "_deadline",
         "_drain",
         "_eof",
@@ -69,6 +68,7 @@ class Http1Codec:
         "_unacknowledged",
         "_winding_down",
         "_writer",
+        "closed",
     )
 
     def __init__(self, policy: FieldPolicy, limits: Limits, now: float) -> None:
@@ -90,12 +90,7 @@ class Http1Codec:
         self._winding_down = False
         self._final = False
         self._eof = False
-        self._closed = False
-
-    @property
-    def closed(self) -> bool:
-        """See ``events.Codec``."""
-        return self._closed
+        self.closed = False
 
     @property
     def idle(self) -> bool:
@@ -115,7 +110,10 @@ class Http1Codec:
             self._buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
         if self._buffer:
-            self._advance(events)
+            if self._reading == _HEAD:
+                self._read_head(events)
+            else:
+                self._advance(events)
         if self._deadline is None:
             if self._reading == _HEAD and self._buffer:
                 self._deadline = now + self._limits.request_head
@@ -139,31 +137,28 @@ class Http1Codec:
 
     def _advance(self, events: list[Event]) -> None:
         while self._buffer:
-            if self._reading == _HEAD:
-                if not self._read_head(events):
-                    return
-            elif self._reading == _LENGTH:
+            if self._reading == _LENGTH:
                 self._read_length(events)
             elif self._reading == _CHUNKED:
                 self._read_chunked(events)
+            elif self._reading == _HEAD:
+                self._read_head(events)
+                return
             else:
                 return
 
-    def _read_head(self, events: list[Event]) -> bool:
+    def _read_head(self, events: list[Event]) -> None:
+        """Read a head, if it is complete, and what has come of its body."""
         try:
             head, self._buffer = self._reader.read(self._buffer, self._stream + 1)
         except Refused as refused:
             events.append(self._reject(refused))
-            return False
+            return
         if head is None:
             if self._eof:
                 self._shut()
-            return False
+            return
         events.append(head)
-        self._begin(head)
-        return True
-
-    def _begin(self, head: RequestHead) -> None:
         self._deadline = None
         self._stream = head.stream_id
         self._last = not self._reader.keep_alive
@@ -172,12 +167,14 @@ class Http1Codec:
         self._writer.begin(head.method, head.http_version)
         if head.end_stream:
             self._reading = _HELD
-        elif self._reader.chunked:
+            return
+        if self._reader.chunked:
             self._reading = _CHUNKED
             self._chunks = ChunkedReader(self._policy)
         else:
             self._reading = _LENGTH
             self._left = head.content_length or 0
+        self._advance(events)
 
     def _read_length(self, events: list[Event]) -> None:
         data = self._buffer
@@ -241,18 +238,18 @@ class Http1Codec:
         if self._drain is None:
             events.append(Reset(self._stream, PROTOCOL_ERROR))
         events.append(Violation(refused.reason, refused.detail))
-        if self._writer.stage == AWAITED:
+        if self._writer.stage is AWAITED:
             self._writer.farewell(refused.status)
         self._shut()
 
     def _turn(self) -> None:
         """Start reading the next request if nothing of this one is left to do."""
-        if self._reading == _HELD and self._writer.stage == DONE and not self._writer.output:
+        if self._reading == _HELD and self._writer.stage is DONE and not self._writer.output:
             self._reading = _HEAD
             self._writer.stage = IDLE
 
     def _shut(self) -> None:
-        self._closed = True
+        self.closed = True
         self._reading = _DEAF
         self._writer.stage = DONE
         self._buffer = b""
@@ -261,7 +258,7 @@ class Http1Codec:
 
     def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
         """See ``events.Codec``. 100 goes out once, to a client that waits for it and has sent no body yet."""
-        if stream_id != self._stream or self._writer.stage != AWAITED:
+        if stream_id != self._stream or self._writer.stage is not AWAITED:
             return
         if status == 100:
             if not self._expecting:
@@ -271,7 +268,7 @@ class Http1Codec:
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
         """See ``events.Codec``."""
-        if stream_id != self._stream or self._writer.stage != AWAITED:
+        if stream_id != self._stream or self._writer.stage is not AWAITED:
             return
         # A client still waiting for 100 may send its body or not (RFC 9110 10.1.1): where the next request begins
         # is not known, so there is none.
@@ -282,15 +279,16 @@ class Http1Codec:
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """See ``events.Codec``."""
-        if stream_id != self._stream or self._writer.stage != BODY:
+        writer = self._writer
+        if stream_id != self._stream or writer.stage is not BODY:
             return
-        self._writer.data(data)
+        writer.data(data)
         if end_stream:
             self._end([])
 
     def send_aside(self, stream_id: int, size: int) -> bool:
         """See ``events.Codec``. Possible where the length of the whole body was announced."""
-        return stream_id == self._stream and self._writer.stage == BODY and self._writer.aside(size)
+        return stream_id == self._stream and self._writer.stage is BODY and self._writer.aside(size)
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         """See ``events.Codec``. Sent if the body is chunked and the client said ``te: trailers``.
@@ -298,19 +296,19 @@ class Http1Codec:
         RFC 9110 6.5.1 lets a server send them unasked, to be discarded by whoever does not expect them; old clients
         and proxies take them for a broken body instead, and a client that wants them says so.
         """
-        if stream_id == self._stream and self._writer.stage == BODY:
+        if stream_id == self._stream and self._writer.stage is BODY:
             self._end(trailers if (b"te", b"trailers") in self._headers else [])
 
     def _end(self, trailers: Headers) -> None:
-        self._writer.end(trailers)
+        writer = self._writer
+        writer.end(trailers)
         self._unacknowledged = 0
-        unread = self._reading in (_LENGTH, _CHUNKED)
-        over = self._last or self._writer.broken or (self._reading == _LENGTH and self._left > DRAIN)
+        over = self._last or writer.broken or (self._reading == _LENGTH and self._left > DRAIN)
         if over or ((self._final or self._eof) and not self._buffer):
             self._shut()
-        elif unread:
+        elif self._reading != _HELD:
             self._drain = DRAIN
-        else:
+        elif not writer.output:
             self._turn()
 
     def reset(self, stream_id: int, code: int) -> None:
@@ -318,8 +316,9 @@ class Http1Codec:
         if stream_id == self._stream and self._writer.stage in (AWAITED, BODY):
             self._shut()
 
-    def release(self, stream_id: int) -> None:
-        """Nothing to do: streams come one at a time, and the next waits for this one's response."""
+    def release(self, stream_id: int) -> bool:
+        """See ``events.Codec``. Nothing is given up here; there may be input to go on with, or to skip in time."""
+        return bool(self._buffer) or self._drain is not None
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See ``events.Codec``."""
@@ -332,10 +331,12 @@ class Http1Codec:
 
     def take_output(self) -> bytes:
         """See ``events.Codec``. If requests are held back, ``receive(b"", now)`` goes on with them afterwards."""
-        if not self._writer.output:
+        writer = self._writer
+        if not writer.output:
             return b""
-        data = self._writer.take()
-        self._turn()
+        data = writer.take()
+        if writer.stage is DONE:
+            self._turn()
         return data
 
     def goaway(self, final: bool) -> None:

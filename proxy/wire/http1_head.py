@@ -9,10 +9,17 @@ How a head is judged:
 1. ``_scan``, while it comes in pieces: limits, line ends, control bytes, in a few passes in C over the new bytes. An
    oversized or hopeless head is refused as soon as it shows. A head that is whole at once and smaller than every
    limit needs none of that.
-2. llhttp splits the whole head into its parts. It is always given one head exactly, so it never sees a body, never
-   decides where a message ends, and has no say in framing. It is strict about line ends and control bytes itself
-   (tests/unit/test_http1.py holds it to that, in whatever version it comes).
-3. ``_judge`` holds the parts against the rules.
+2. ``_REQUEST_LINE`` splits the request line, with every byte of it accounted for.
+3. llhttp judges the whole head once more and splits the fields. It is always given one head exactly, so it never sees
+   a body, never decides where a message ends, and has no say in framing. It is strict about line ends and control
+   bytes itself (tests/unit/test_http1_refusals.py holds it to that, in whatever version it comes).
+4. ``_judge`` holds the parts against the rules.
+
+Clients send the same fields with every request of a connection, so a *block* (all that follows the request line) which
+has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to depends on nothing but its
+bytes and the policy once the request line is plain: GET or HEAD, a target that is a path, HTTP/1.1. Both sides of the
+memory ask for that line, 1 and 2 are never skipped, and a block that says anything about framing or about the
+connection's end is not remembered. For a client's second request that is 2 µs instead of 6.
 
 Whoever finds fault, ``_reason`` has the last word: it looks for the first wrong byte, then for the rule that is broken,
 in that order. So what is refused, and why, depends on the bytes and never on how reads cut them.
@@ -29,15 +36,22 @@ from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire.events import RequestHead
 from proxy.wire.fields import CONTROL_BYTES, FORWARDING, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
-from proxy.wire.target import OTHER_TO_HASH, TARGET_BYTES
+from proxy.wire.target import TARGET_BYTES
 
 MAX_BLANK_LINES = 4
 """Empty lines skipped before a request line (RFC 9112 2.2 asks for one: some clients end a body with CRLF)."""
 
+REMEMBERED = 256
+REMEMBERED_SIZE = 2048
+"""Bounds of what is remembered for each policy: at most 256 blocks, of heads of at most 2 KiB."""
+
 _VERSIONS = ("1.1", "1.0")
 _NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
-_HASH = ord("#")
+_PLAIN_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
+_SLASH = ord("/")
 _METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
+# Visible ASCII, and in the target no `#`: the bytes of TARGET_BYTES.
+_REQUEST_LINE = re.compile(rb"""([!-~]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])\r\n""")
 _VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
 _BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -56,15 +70,11 @@ that names the forwarding fields, for example, wants a trusted proxy's word abou
 class _Parts:
     """What llhttp found; apart from the reader, so that parser and reader make no reference cycle."""
 
-    __slots__ = ("complete", "fields", "target")
+    __slots__ = ("complete", "fields")
 
     def __init__(self) -> None:
-        self.target = b""
         self.fields: Headers = []
         self.complete = False
-
-    def on_url(self, url: bytes) -> None:
-        self.target = url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.fields.append((name.lower(), value.rstrip(b" \t")))
@@ -90,6 +100,7 @@ class HeadReader:
         "_reusable",
         "_scanned",
         "_small",
+        "_upgrade",
         "chunked",
         "keep_alive",
         "seen",
@@ -105,6 +116,7 @@ class HeadReader:
         self._parts = _Parts()
         self._parser = HttpRequestParser(self._parts)
         self._reusable = True  # the parser is ready for another head
+        self._upgrade = False
         self._blank_lines = 0
         self._scanned = 0
         self._lines = 0
@@ -194,19 +206,42 @@ class HeadReader:
         return Refused(status, reason, detail)
 
     def _parse(self, head: bytes, stream_id: int) -> RequestHead:
-        parts, parser = self._parts, self._parser
+        line = _REQUEST_LINE.match(head)
+        if line is None:
+            raise self._reason(head, HttpParserError("the request line is not well-formed"))
+        method, target, version = line.groups()
+        if method not in _PLAIN_METHODS or target[0] != _SLASH or version != b"1.1" or len(head) > REMEMBERED_SIZE:
+            return self._parse_anew(head, method, target, version, stream_id)
+        block = head[line.end() :]
+        fields = self._policy.blocks.get(block)
+        if fields is not None:
+            self.keep_alive = True
+            self.chunked = False
+            return RequestHead(stream_id, _PLAIN_METHODS[method], target, [*fields], "1.1", None, False, True)
+        request = self._parse_anew(head, method, target, version, stream_id)
+        self._remember(block, request)
+        return request
+
+    def _remember(self, block: bytes, request: RequestHead) -> None:
+        """Spare the next request with the same ``block`` all but its request line."""
+        if request.end_stream and request.content_length is None and self.keep_alive and not self._upgrade:
+            blocks = self._policy.blocks
+            if len(blocks) >= REMEMBERED:
+                blocks.clear()
+            blocks[block] = tuple(request.headers)  # a copy: whoever gets the request may change its list
+
+    def _parse_anew(self, head: bytes, method: bytes, target: bytes, version: bytes, stream_id: int) -> RequestHead:
+        parts = self._parts
         parts.fields = []
-        parts.complete = False
+        parts.complete = self._upgrade = False
         try:
-            try:  # noqa: SIM105 - suppress() would cost every request a quarter of a microsecond
-                parser.feed_data(head)
+            try:
+                self._parser.feed_data(head)
             except HttpParserUpgrade:
-                pass  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
-            method = parser.get_method()
-            # llhttp skips further spaces, and takes RTSP/1.0 for HTTP/1.0 and a line without version for HTTP/0.9.
-            if not parts.complete or not head.startswith(b" HTTP/", len(method) + 1 + len(parts.target)):
+                self._upgrade = True  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
+            if not parts.complete:
                 raise HttpParserError("the head is not one whole request head")
-            request = self._judge(method, parts.target, parser.get_http_version(), parts.fields, stream_id)
+            request = self._judge(method, target, version.decode(), parts.fields, stream_id)
         except (HttpParserError, Refused) as error:
             raise self._reason(head, error) from None
         if request.content_length or not self._reusable:
@@ -228,6 +263,8 @@ class HeadReader:
             return Refused(400, "bad_request_line", "the request line is not `method target version`")
         if not words[0] or words[0].translate(None, _METHOD_BYTES):
             return Refused(400, "bad_method", "the method is not a token")
+        if not words[1] or words[1].translate(None, TARGET_BYTES):
+            return Refused(400, "bad_target", "the request target is empty, or has bytes outside visible ASCII or a '#'")
         fields: Headers = []
         for field in block.split(b"\r\n") if block else ():
             name, colon, value = field.partition(b":")
@@ -249,7 +286,7 @@ class HeadReader:
             # 501 and not 405: no resource here has them, and 405 would owe an `Allow` (RFC 9110 9.1, 15.5.6).
             raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
         authority: bytes | None = None
-        if target[:1] != b"/" or _HASH in target.translate(OTHER_TO_HASH):
+        if target[0] != _SLASH:
             target, authority = _split_authority(method, target)
         fields = request_fields(raw, self._policy, authority)
         headers = fields.headers
@@ -293,9 +330,7 @@ def _has_host(raw: Headers) -> bool:
 
 
 def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
-    """RFC 9112 3.2: a target other than a clean path, as (path and query or ``*``, authority of an absolute-form)."""
-    if target.translate(None, TARGET_BYTES):
-        raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
+    """RFC 9112 3.2: a target that is no path, as (path and query or ``*``, authority of an absolute-form)."""
     if target == b"*" and method == b"OPTIONS":
         return target, None
     scheme, separator, rest = target.partition(b"://")

@@ -22,7 +22,7 @@ from http import HTTPStatus
 
 from proxy.asgi import Headers
 
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b\r\n" % (status, status.phrase.encode()) for status in HTTPStatus}
+_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}
 
 
 class Stage(IntEnum):
@@ -64,41 +64,38 @@ class ResponseWriter:
     def informational(self, status: int, headers: Headers) -> None:
         """Queue a 1xx head; never to an HTTP/1.0 client (RFC 9110 15.2)."""
         if self._version != "1.0":
-            self.output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
-            for name, value in headers:
-                self.output += (name, b": ", value, b"\r\n")
-            self.output.append(b"\r\n")
+            line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
+            self.output.append(b"\r\n".join([line, *map(b": ".join, headers), b"\r\n"]))
 
     def head(self, status: int, headers: Headers, end_stream: bool, close: bool) -> bool:
         """Queue the head and choose the framing. True: the connection ends with this response."""
         if status == 204:
             headers = [pair for pair in headers if pair[0] != b"content-length"]  # RFC 9110 8.6
-        output = self.output
-        output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status)
+        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
         length = -1
-        for name, value in headers:
-            if name == b"content-length":
-                length = int(value)
-            output += (name, b": ", value, b"\r\n")
+        for pair in headers:
+            if pair[0] == b"content-length":
+                length = int(pair[1])
+            lines.append(b": ".join(pair))
         self._framing = _LENGTH
         self._left = length
         if self._head_only or status in {204, 304}:
             self._framing = _NONE
         elif length < 0 and end_stream:
             self._left = 0
-            output.append(b"content-length: 0\r\n")
+            lines.append(b"content-length: 0")
         elif length < 0 and self._version == "1.1":
             self._framing = _CHUNKED
-            output.append(b"transfer-encoding: chunked\r\n")
+            lines.append(b"transfer-encoding: chunked")
         elif length < 0:
             self._framing = _UNTIL_CLOSE
             close = True
         if close:
-            output.append(b"connection: close\r\n\r\n")
+            lines.append(b"connection: close")
         elif self._version == "1.0":
-            output.append(b"connection: keep-alive\r\n\r\n")
-        else:
-            output.append(b"\r\n")
+            lines.append(b"connection: keep-alive")
+        lines.append(b"\r\n")
+        self.output.append(b"\r\n".join(lines))
         self.stage = BODY
         return close
 
@@ -107,16 +104,18 @@ class ResponseWriter:
         framing = self._framing
         if framing == _NONE or not data:
             return
+        size = len(data)
         if framing == _CHUNKED:
-            self.output += (b"%x\r\n" % len(data), data, b"\r\n")
+            self.output += (b"%x\r\n" % size, data, b"\r\n")
         else:
             if framing == _LENGTH:
-                if len(data) > self._left:
+                if size > self._left:
                     self.broken = True
-                    data = data[: self._left]
-                self._left -= len(data)
+                    size = self._left
+                    data = data[:size]
+                self._left -= size
             self.output.append(data)
-        self.pending += len(data)
+        self.pending += size
 
     def aside(self, size: int) -> bool:
         """Count ``size`` bytes of body that are written past this object; False if the framing has no room for them."""

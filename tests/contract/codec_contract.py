@@ -314,6 +314,19 @@ def check_nothing_is_read_after_the_end(make: MakePeer) -> None:
     assert peer.codec.take_output() == b""
 
 
+def check_a_release_tells_whether_something_is_left_to_do(make: MakePeer) -> None:
+    peer = make()
+    codec = peer.codec
+    stream = peer.open().stream_id
+    codec.send_head(stream, 200, [], True)
+    peer.read()
+    assert codec.release(stream) is False
+    stream = peer.open("POST", end=False).stream_id
+    codec.send_head(stream, 200, [], True)
+    codec.take_output()
+    assert codec.release(stream) is True
+
+
 CHECKS = (
     check_a_simple_get,
     check_one_request_after_the_other,
@@ -337,4 +350,5 @@ CHECKS = (
     check_calls_for_finished_streams_do_nothing,
     check_a_head_has_its_time,
     check_nothing_is_read_after_the_end,
+    check_a_release_tells_whether_something_is_left_to_do,
 )

@@ -1,11 +1,13 @@
-"""HTTP/1.1: the same bytes, cut anywhere, give the same events and the same output."""
+"""HTTP/1.1: the same bytes, cut anywhere, met for the first time or again, give the same events and the same output."""
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.config.schema import Limits
+from proxy.wire import http1_head
 from proxy.wire.events import Body, End, Event, Rejected, RequestHead
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http1 import Http1Codec
@@ -48,9 +50,13 @@ def damaged(draw: st.DrawFn) -> bytes:
     return data
 
 
-def converse(reads: list[bytes], answer_at: type[RequestHead] | type[End]) -> tuple[list[Event], bytes, bool]:
-    """Feed ``reads``, answer every request at its head or its end: (events with body pieces joined, output, closed)."""
-    codec = Http1Codec(POLICY, LIMITS, 0.0)
+Outcome = tuple[list[Event], bytes, bool]
+"""Events with body pieces joined, output, closed."""
+
+
+def converse(reads: list[bytes], answer_at: type[RequestHead] | type[End], policy: FieldPolicy = POLICY) -> Outcome:
+    """Feed ``reads`` and answer every request at its head or its end."""
+    codec = Http1Codec(policy, LIMITS, 0.0)
     events: list[Event] = []
     output: list[bytes] = []
     for data in reads:
@@ -88,6 +94,20 @@ def test_events_do_not_depend_on_how_reads_cut_the_bytes(data: st.DataObject | N
     assert converse([stream[at : at + 1] for at in range(len(stream))], End) == whole
     if data is not None:
         assert converse(data.draw(cut(stream)), End) == whole
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(requests(), min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=6), st.none() | damaged())
+def test_what_was_seen_before_changes_nothing(seen: list[bytes], order: list[int], last: bytes | None) -> None:
+    stream = b"".join([seen[number % len(seen)] for number in order]) + (last or b"")
+    policy = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(http1_head, "REMEMBERED_SIZE", 0)
+        expected = converse([stream], End, policy)
+    assert policy.blocks == {}
+    for _ in range(2):
+        assert converse([stream], End, policy) == expected
+    assert converse([stream[at : at + 1] for at in range(len(stream))], End, policy) == expected
 
 
 @settings(max_examples=100, deadline=None)

@@ -46,11 +46,12 @@ class Authority:
         """A client certificate with ``name`` as its common name."""
         return self._issue(name, [x509.DNSName(name)], ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _issue(self, common_name: str, names: list[x509.GeneralName], usage: x509.ObjectIdentifier) -> Pair:
+    def _issue(self, common_name: str, names: list[x509.GeneralName] | None, usage: x509.ObjectIdentifier) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         builder = self._builder(subject, key.public_key())
-        builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
+        if names:
+            builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         builder = builder.add_extension(_usage(signs_certificates=False), critical=True)
         pair = Pair(self._path(common_name, "cert"), self._path(common_name, "key"))

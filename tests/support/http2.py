@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame
@@ -14,7 +15,9 @@ from proxy.wire import events as e
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import Http2Codec, load_engine
 
-ENGINES = ("nghttp2", "h2")
+EngineName = Literal["nghttp2", "h2"]
+ENGINES: tuple[EngineName, ...] = ("nghttp2", "h2") if load_engine("auto").name == "nghttp2" else ("h2",)
+"""The engines that can be had: nghttp2's binding is not built everywhere."""
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 END_STREAM, END_HEADERS, PADDED, ACK = 0x1, 0x4, 0x8, 0x1
@@ -83,7 +86,7 @@ class Answer:
 class Heard:
     """What a client read of a connection, by frames."""
 
-    frames: list[Frame]
+    frames: list[Any]
     streams: dict[int, Answer]
     goaways: list[tuple[int, int]]
 
@@ -97,6 +100,7 @@ def listen(output: bytes, decoder: Decoder | None = None) -> Heard:
     heard = Heard([], {}, [])
     block = b""
     while output:
+        parsed: Any
         parsed, length = Frame.parse_frame_header(memoryview(output[:9]))
         parsed.parse_body(memoryview(output[9 : 9 + length]))
         output = output[9 + length :]
@@ -119,13 +123,13 @@ def listen(output: bytes, decoder: Decoder | None = None) -> Heard:
     return heard
 
 
-def codec(engine: str, now: float = 0.0, **limits: object) -> Http2Codec:
+def codec(engine: EngineName, now: float = 0.0, **limits: Any) -> Http2Codec:
     chosen = Limits(**limits)
     policy = FieldPolicy(chosen.header_fields, chosen.header_block)
     return Http2Codec(load_engine(engine), policy, chosen, now)
 
 
-def started(engine: str, **limits: object) -> Http2Codec:
+def started(engine: EngineName, **limits: Any) -> Http2Codec:
     """A codec whose client has sent its preface and read ours."""
     made = codec(engine, **limits)
     assert made.receive(START, 0.0) == []
@@ -145,9 +149,6 @@ def merged(found: Iterable[e.Event]) -> list[e.Event]:
     return kept
 
 
-Respond = Callable[[Http2Codec, e.Event], None]
-
-
 def answer_all(made: Http2Codec, found: Iterable[e.Event]) -> None:
     """What a connection with a trivial application does: read everything, answer every request at once."""
     for event in found:
@@ -158,3 +159,12 @@ def answer_all(made: Http2Codec, found: Iterable[e.Event]) -> None:
             made.send_head(event.stream_id, status, [(b"content-type", b"text/plain")], False)
             made.send_data(event.stream_id, b"answer to %d" % event.stream_id, True)
             made.release(event.stream_id)
+
+
+def violated(made: Http2Codec, sent: bytes, now: float = 0.0) -> e.Violation:
+    """Send, and return the violation that must be the last event."""
+    found = made.receive(sent, now)
+    assert isinstance(found[-1], e.Violation)
+    assert made.closed
+    assert made.receive(frame(PING, 0, 0, bytes(8)), now) == []
+    return found[-1]

@@ -95,7 +95,12 @@ class Sidegate:
     @property
     def fronts(self) -> list[psutil.Process]:
         """The supervisor's children that live now."""
-        return [child for child in processes.tree(self.pid)[1:] if child.status() != psutil.STATUS_ZOMBIE]
+        living = []
+        for child in processes.tree(self.pid)[1:]:
+            with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
+                if child.status() != psutil.STATUS_ZOMBIE:
+                    living.append(child)
+        return living
 
     def log(self) -> str:
         """Everything that its processes have printed so far."""

@@ -9,8 +9,6 @@ from proxy.wire import events as e
 from proxy.wire.http2 import Http2Codec
 from tests.support import http2 as c
 
-pytest.importorskip("proxy.wire.http2.nghttp2")
-
 pytestmark = pytest.mark.parametrize("engine", c.ENGINES)
 
 
@@ -33,6 +31,12 @@ def test_a_request_becomes_a_head(engine: str, speaker: c.Speaker) -> None:
     headers = [(b"host", b"example.org"), (b"accept", b"*/*"), (b"te", b"trailers"), (b"cookie", b"a=1; b=2")]
     assert found == [e.RequestHead(1, "GET", b"/", headers, "2", None, False, True)]
     assert not made.idle
+
+
+def test_any_token_is_a_method(engine: str, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    found = made.receive(speaker.headers(1, [(b":method", b"Purge"), *c.GET[1:]]), 0.0)
+    assert found[0].method == "Purge"
 
 
 def test_the_same_request_again_gets_lists_of_its_own(engine: str, speaker: c.Speaker) -> None:

@@ -6,12 +6,15 @@ import subprocess
 import sys
 
 import pytest
-from hpack import Encoder
+from hpack import Decoder, Encoder
 
+from proxy.config.schema import Limits
 from proxy.errors import StartError
 from proxy.wire import events as e
+from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import EngineSettings, load_engine
 from proxy.wire.http2 import engine as wire
+from proxy.wire.http2.head import HeadJudge
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(
@@ -19,8 +22,11 @@ SETTINGS = EngineSettings(
 )
 
 
+needs_nghttp2 = pytest.mark.skipif("nghttp2" not in c.ENGINES, reason="the binding of nghttp2 was not built")
+
+
+@needs_nghttp2
 def test_auto_is_nghttp2_where_it_was_built() -> None:
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     chosen = load_engine("auto")
     assert chosen.name == load_engine("nghttp2").name == "nghttp2"
     assert chosen.version[0].isdigit()
@@ -41,10 +47,10 @@ def test_an_engine_that_is_missing_is_an_import_error_too(monkeypatch: pytest.Mo
         load_engine("h2")
 
 
+@needs_nghttp2
 @pytest.mark.parametrize(("engine", "other"), [("nghttp2", "h2.connection"), ("h2", "proxy.wire.http2.nghttp2")])
 def test_only_the_engine_asked_for_is_imported(engine: str, other: str) -> None:
     """The other one would cost memory in every process."""
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     program = f"""
 import sys
 from proxy.wire.http2 import load_engine
@@ -56,7 +62,6 @@ assert {other!r} not in sys.modules
 
 @pytest.mark.parametrize("engine", c.ENGINES)
 def test_a_dead_engine_reads_and_sends_nothing(engine: str) -> None:
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     made = load_engine(engine)(SETTINGS)
     made.receive(c.START + c.Speaker().headers(1) + c.Speaker().headers(3, c.POST, end=False))
     made.send_head(3, 200, [], False)
@@ -79,7 +84,6 @@ def test_a_dead_engine_reads_and_sends_nothing(engine: str) -> None:
 
 @pytest.mark.parametrize("engine", c.ENGINES)
 def test_streams_reset_long_ago_are_forgotten(engine: str) -> None:
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     made = load_engine(engine)(SETTINGS)
     made.receive(c.START)
     speaker = c.Speaker()
@@ -95,7 +99,6 @@ def test_streams_reset_long_ago_are_forgotten(engine: str) -> None:
 @pytest.mark.parametrize("engine", c.ENGINES)
 def test_indexed_fields_of_repeated_requests(engine: str) -> None:
     """The table of HPACK is used as browsers use it; a field that changes must not be taken for the old one."""
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     made = c.started(engine)
     encoder = Encoder()
     for number in range(60):
@@ -112,8 +115,31 @@ def test_indexed_fields_of_repeated_requests(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
+def test_the_client_does_not_decide_how_large_our_table_is(engine: str) -> None:
+    made = c.started(engine)
+    decoder = Decoder()  # refuses a table of more than 4096 bytes
+    for stream, size in ((1, 2**31), (3, 100), (5, 2**20)):
+        made.receive(c.settings((1, size)) + c.Speaker().headers(stream), 0.0)
+        made.send_head(stream, 200, [(b"x-%d" % stream, b"y" * 50)], True)
+        heads = c.listen(made.take_output(), decoder).streams[stream].heads
+        assert heads == [[(b":status", b"200"), (b"x-%d" % stream, b"y" * 50)]]
+
+
+def test_the_very_tuples_judged_before_are_not_judged_again() -> None:
+    limits = Limits()
+    judge = HeadJudge(FieldPolicy(100, 32_768), limits)
+    pseudo, fields = tuple(c.GET), ((b"accept", b"*/*"),)
+    first = judge.request(pseudo, fields, 250)
+    again = judge.request(pseudo, fields, 250)
+    assert first[0] is again[0]
+    assert first[1] is again[1]
+    moved = tuple((name, b"/moved" if name == b":path" else value) for name, value in c.GET)
+    control, judged = judge.request(moved, fields, 250)
+    assert (control[1], judged) == (b"/moved", first[1])
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
 def test_large_requests_are_not_remembered(engine: str) -> None:
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     made = c.started(engine)
     speaker = c.Speaker()
     for stream in (1, 3):
@@ -122,9 +148,9 @@ def test_large_requests_are_not_remembered(engine: str) -> None:
         assert event.headers[1] == (b"a", b"b" * 5000)
 
 
+@needs_nghttp2
 def test_an_oversized_response_head_resets_its_stream() -> None:
     """nghttp2 only: it refuses to send more than 256 KiB, and the client must not wait."""
-    pytest.importorskip("proxy.wire.http2.nghttp2")
     made = c.started("nghttp2")
     made.receive(c.Speaker().headers(1), 0.0)
     made.send_head(1, 200, [(b"a", b"b" * 300_000)], True)

@@ -1,69 +1,21 @@
-"""Binding every form of address, on real sockets."""
+"""Binding TCP addresses, on real sockets; what is refused; the admin server's socket."""
 
 from __future__ import annotations
 
 import errno
-import os
 import socket
-import stat
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from proxy.config.schema import Config
 from proxy.errors import StartError
 from proxy.supervisor import sockets as sockets_module
 from proxy.supervisor.sockets import ServiceSockets
 from proxy.supervisor.systemd import PassedSockets
-from proxy.supervisor.unix_socket import PathTakenError, UnixSocket
-
-Bind = Callable[..., ServiceSockets]
+from tests.support.binding import Bind, a_config, connect, locate, the_sockets
 
 HAS_IPV6 = socket.has_dualstack_ipv6()
 needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6")
-
-
-def a_config(*addresses: str, **more: Any) -> Config:
-    """A configuration with one listener; ``admin`` goes to the top, the rest into the listener."""
-    admin = more.pop("admin", None)
-    return Config.model_validate(
-        {
-            "listeners": [{"name": "http", "addresses": list(addresses), **more}],
-            "backends": {"b": {"respond": {}}},
-            "routes": [{"backend": "b"}],
-            **({"admin": {"address": admin}} if admin else {}),
-        }
-    )
-
-
-def locate(path: tuple[str | int, ...], message: str) -> str:
-    return f"{'.'.join(map(str, path))}: {message}"
-
-
-@pytest.fixture
-def bind() -> Iterator[Bind]:
-    """``bind(*addresses, **listener)`` gives ``ServiceSockets`` that are closed in the end."""
-    opened: list[ServiceSockets] = []
-
-    def start(*addresses: str, passed: PassedSockets | None = None, **more: Any) -> ServiceSockets:
-        opened.append(ServiceSockets(a_config(*addresses, **more), passed or PassedSockets([]), locate))
-        return opened[-1]
-
-    yield start
-    for sockets in opened:
-        sockets.close()
-
-
-def the_sockets(sockets: ServiceSockets) -> list[socket.socket]:
-    return sockets.by_listener()["http"]
-
-
-def connect(sock: socket.socket) -> None:
-    """Connect to the address of ``sock``; raises ConnectionRefusedError if it does not listen."""
-    with socket.socket(sock.family) as client:
-        client.connect(sock.getsockname())
 
 
 # ---- TCP --------------------------------------------------------------------------------------------------
@@ -222,177 +174,6 @@ def test_a_low_port_without_permission(monkeypatch: pytest.MonkeyPatch) -> None:
         ServiceSockets(a_config("127.0.0.1:443"), PassedSockets([]), locate)
     with pytest.raises(StartError, match="Permission denied"):
         ServiceSockets(a_config("127.0.0.1:8443"), PassedSockets([]), locate)
-
-
-# ---- unix sockets -----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", [0o600, 0o660, 0o666])
-def test_a_unix_socket_has_its_mode_from_the_start(bind: Bind, tmp_path: Path, mode: int) -> None:
-    path = tmp_path / "s"
-    sockets = bind(f"unix:{path}", mode=f"{mode:04o}")
-    assert stat.S_IMODE(path.stat().st_mode) == mode
-    assert sockets.urls("http", "http") == [f"unix:{path}"]
-    sockets.listen()
-    connect(the_sockets(sockets)[0])
-    sockets.close()
-    assert not path.exists()
-
-
-def test_without_a_mode_the_umask_decides(bind: Bind, tmp_path: Path) -> None:
-    before = os.umask(0o027)
-    try:
-        bind(f"unix:{tmp_path / 's'}")
-    finally:
-        os.umask(before)
-    assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o750
-
-
-def test_a_stale_file_is_replaced(bind: Bind, tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as dead:
-        dead.bind(str(path))
-    sockets = bind(f"unix:{path}")
-    sockets.listen()
-    connect(the_sockets(sockets)[0])
-    assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
-
-
-def test_a_file_whose_server_lives_is_left_alone(bind: Bind, tmp_path: Path) -> None:
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(path))
-        other.listen()
-        with pytest.raises(StartError, match="another server listens on this path"):
-            bind(f"unix:{path}")
-        connect(other)
-
-
-def test_a_server_of_another_socket_type_is_left_alone(bind: Bind, tmp_path: Path) -> None:
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other:
-        other.bind(str(tmp_path / "s"))
-        with pytest.raises(StartError, match="another server listens on this path"):
-            bind(f"unix:{tmp_path / 's'}")
-
-
-def test_a_file_that_is_no_socket_is_left_alone(bind: Bind, tmp_path: Path) -> None:
-    path = tmp_path / "precious"
-    path.write_text("data")
-    with pytest.raises(StartError, match="exists and is not a socket"):
-        bind(f"unix:{path}")
-    assert path.read_text() == "data"
-
-
-def test_a_server_that_begins_to_listen_while_its_file_is_judged_gets_it_back(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "s"
-    with socket.socket(socket.AF_UNIX) as other:
-        other.bind(str(path))
-        rename = Path.rename
-
-        def rename_and_listen(self: Path, target: str) -> Path:
-            other.listen()
-            return rename(self, target)
-
-        monkeypatch.setattr(Path, "rename", rename_and_listen)
-        with pytest.raises(PathTakenError, match="another server is starting on this path"):
-            UnixSocket(str(path), None)
-        connect(other)
-        assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
-
-
-def test_the_loser_of_two_simultaneous_starts_says_so(bind: Bind, tmp_path: Path) -> None:
-    first, second = (bind(f"unix:{tmp_path / 's'}") for _ in range(2))
-    second.listen()
-    with pytest.raises(StartError, match="another server took the path meanwhile"):
-        first.listen()
-    first.close()
-    connect(the_sockets(second)[0])
-
-
-def test_a_removed_file_is_noticed(bind: Bind, tmp_path: Path) -> None:
-    sockets = bind(f"unix:{tmp_path / 's'}")
-    (tmp_path / "s").unlink()
-    with pytest.raises(StartError, match="another server took the path meanwhile"):
-        sockets.listen()
-
-
-def test_a_failed_bind_leaves_no_descriptor(tmp_path: Path) -> None:
-    before = len(os.listdir("/dev/fd"))
-    for _ in range(3):
-        with pytest.raises(FileNotFoundError):
-            UnixSocket(str(tmp_path / "missing" / "s"), None)
-    assert len(os.listdir("/dev/fd")) == before
-
-
-# ---- inherited sockets ------------------------------------------------------------------------------------
-
-
-def test_an_inherited_socket_is_taken_and_kept_from_other_children(bind: Bind) -> None:
-    given = socket.create_server(("127.0.0.1", 0))
-    os.set_inheritable(given.fileno(), True)
-    port = given.getsockname()[1]
-    sockets = bind(f"fd:{given.detach()}")
-    (sock,) = the_sockets(sockets)
-    assert sock.getsockname() == ("127.0.0.1", port)
-    assert not sock.get_inheritable()
-    assert sockets.urls("http", "https") == [f"https://127.0.0.1:{port}"]
-
-
-def test_an_inherited_unix_socket_keeps_its_file(bind: Bind, tmp_path: Path) -> None:
-    given = socket.socket(socket.AF_UNIX)
-    given.bind(str(tmp_path / "s"))
-    bind(f"fd:{given.detach()}").close()
-    assert (tmp_path / "s").exists()
-
-
-def test_a_descriptor_that_is_no_stream_socket(bind: Bind, tmp_path: Path) -> None:
-    with (tmp_path / "f").open("wb") as file, pytest.raises(StartError, match="is not a socket"):
-        bind(f"fd:{file.fileno()}")
-    with socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        with pytest.raises(StartError, match="is not a TCP or unix stream socket"):
-            bind(f"fd:{datagram.fileno()}")
-        assert datagram.getsockname()
-
-
-def passed(names: str, count: int, pid: int | None = None) -> PassedSockets:
-    environ = {
-        "LISTEN_PID": str(os.getpid() if pid is None else pid),
-        "LISTEN_FDS": str(count),
-        "LISTEN_FDNAMES": names,
-        "OTHER": "kept",
-    }
-    result = PassedSockets.from_environment(environ)
-    assert environ == {"OTHER": "kept"}
-    return result
-
-
-def test_systemd_sockets_by_name() -> None:
-    sockets = passed("web:admin:web", 3)
-    assert sockets.take("web") == [3, 5]
-    with pytest.raises(LookupError, match="no socket named 'web' was passed; left are admin"):
-        sockets.take("web")
-    assert sockets.take("") == [4]
-
-
-def test_systemd_sockets_without_names() -> None:
-    assert passed("", 2).take("unknown") == [3, 4]
-    assert PassedSockets.from_environment({"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1"}).take("") == [3]
-
-
-def test_systemd_sockets_for_somebody_else() -> None:
-    with pytest.raises(LookupError, match=rf"LISTEN_PID is 1, this process is {os.getpid()}; start it by `exec`"):
-        passed("web", 1, pid=1).take("web")
-
-
-def test_a_systemd_socket_is_bound_to_its_listener(bind: Bind) -> None:
-    given = socket.create_server(("127.0.0.1", 0))
-    names = PassedSockets(["other"] * (given.fileno() - 3) + ["web"])
-    port = given.getsockname()[1]
-    given.detach()
-    (sock,) = the_sockets(bind("systemd:web", passed=names))
-    assert sock.getsockname()[1] == port
 
 
 # ---- the admin server -------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.errors import Refused
+from proxy.wire import target
 from proxy.wire.sniff import PREFACE, sniff
-from proxy.wire.target import TARGET_BYTES, Target, split_target
+from proxy.wire.target import REMEMBERED, REMEMBERED_SIZE, TARGET_BYTES, Target, split_target
 
 
 @pytest.mark.parametrize(
@@ -94,6 +96,20 @@ def test_both_spellings_name_one_path_and_normalising_is_final(raw: bytes) -> No
     assert not {".", ".."} & set(target.path.split("/"))
     assert not target.raw_path.translate(None, TARGET_BYTES)
     assert split_target(target.raw_path) == target
+
+
+def test_targets_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: dict[bytes, Target] = {}
+    monkeypatch.setattr(target, "_seen", remembered)
+    for number in [*range(REMEMBERED), 0]:
+        assert split_target(b"/%d?q" % number) == Target(f"/{number}", b"/%d" % number, b"q")
+    assert len(remembered) == REMEMBERED
+    for raw in (b"/" + b"a" * REMEMBERED_SIZE, b"/%", b"/a#"):
+        with suppress(Refused):
+            split_target(raw)
+    assert len(remembered) == REMEMBERED
+    split_target(b"/" + b"a" * (REMEMBERED_SIZE - 1))
+    assert len(remembered) == 1
 
 
 @pytest.mark.parametrize(

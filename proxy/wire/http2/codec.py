@@ -327,9 +327,9 @@ class Http2Codec:
         if stream_id in self._streams.open:
             self._streams.reset(stream_id, code)
 
-    def release(self, stream_id: int) -> None:
+    def release(self, stream_id: int) -> bool:
         """See ``events.Codec``."""
-        self._streams.release(stream_id)
+        return self._streams.release(stream_id)
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See ``events.Codec``."""

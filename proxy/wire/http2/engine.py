@@ -50,6 +50,8 @@ FAULT: Final = 12  # code, detail: the connection is at its end, GOAWAY is in th
 SETTINGS_FRAME: Final = 4
 BOMB: Final = 2
 WINDOW_MAX: Final = 2**31 - 1
+FIRST_WINDOW: Final = 65535
+"""What a connection's window starts at, and SETTINGS cannot change (RFC 9113 6.9.2)."""
 
 NO_ERROR: Final = 0x0
 PROTOCOL_ERROR: Final = 0x1
@@ -79,7 +81,7 @@ class EngineSettings:
     @property
     def connection_window(self) -> int:
         """Room for every stream's window: a stream that nobody reads can then never stop the others."""
-        return min(self.concurrent_streams * self.stream_window, WINDOW_MAX)
+        return min(max(self.concurrent_streams * self.stream_window, FIRST_WINDOW), WINDOW_MAX)
 
     def announcement(self) -> bytes:
         """The SETTINGS frame that opens the connection (RFC 9113 6.5)."""

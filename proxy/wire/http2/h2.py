@@ -25,7 +25,7 @@ from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
-from hpack import Decoder, HeaderTuple, HPACKError, OversizedHeaderListError
+from hpack import Decoder, Encoder, HeaderTuple, HPACKError, OversizedHeaderListError
 
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineSettings, Fields, FrameEvent
@@ -36,7 +36,7 @@ _END_STREAM = 0x1
 _ACK = 0x1
 _END_HEADERS = 0x4
 _PADDED = 0x8
-_FIRST_WINDOW = 65535
+_ENCODER_TABLE = 4096
 _NO_BLOCK = (0, False)
 _MAX_SETTINGS = 32
 
@@ -50,6 +50,15 @@ class _Fault(Exception):
         super().__init__(detail)
         self.code = code
         self.detail = detail
+
+
+class _BoundedEncoder(Encoder):
+    """A table no larger than HPACK's default, whatever the client allows: it would be our memory. As in nghttp2."""
+
+    def _bound(self, value: int) -> None:
+        Encoder.header_table_size.__set__(self, min(value, _ENCODER_TABLE))  # type: ignore[attr-defined]
+
+    header_table_size = property(Encoder.header_table_size.fget, _bound)  # type: ignore[attr-defined,assignment]
 
 
 class _BoundedDecoder(Decoder):
@@ -79,6 +88,7 @@ def _connect(settings: EngineSettings, decoder: Decoder) -> H2Connection:
         normalize_outbound_headers=False,
     )
     connection = H2Connection(configuration)
+    connection.encoder = _BoundedEncoder()
     connection.decoder = decoder
     # The limit of streams is the codec's to hold; h2 would answer one too many with a connection error.
     connection.local_settings = Settings(
@@ -87,7 +97,7 @@ def _connect(settings: EngineSettings, decoder: Decoder) -> H2Connection:
     connection.initiate_connection()
     connection.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: settings.stream_window})
     connection.clear_outbound_data_buffer()  # the announcement stands for h2's own SETTINGS
-    increment = settings.connection_window - _FIRST_WINDOW
+    increment = settings.connection_window - wire.FIRST_WINDOW
     if increment > 0:
         connection.increment_flow_control_window(increment)
     return connection

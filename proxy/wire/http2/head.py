@@ -24,7 +24,7 @@ MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content
 
 REMEMBERED = 16
 REMEMBERED_SIZE = 2048
-"""Bounds of the memory: at most 16 lists of at most 2 KiB, and 16 sets of pseudo-header fields, a connection."""
+"""Bounds of the memory: at most 16 lists of at most 2 KiB a connection."""
 
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
 _SCHEMES = (b"https", b"http")
@@ -46,12 +46,11 @@ Control = tuple[str, bytes, bytes | None]
 class HeadJudge:
     """Judges the header lists of one connection."""
 
-    __slots__ = ("_authority", "_control", "_controls", "_fields", "_judged", "_limits", "_policy", "_seen")
+    __slots__ = ("_authority", "_control", "_fields", "_judged", "_limits", "_policy", "_seen")
 
     def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
         self._policy = policy
         self._limits = limits
-        self._controls: dict[Fields, Control] = {}
         self._fields: dict[Fields, RequestFields] = {}
         self._authority: bytes | None = None
         # The last request's, found by identity: engines hand out the same tuple for the same list.
@@ -70,7 +69,7 @@ class HeadJudge:
         if size > self._limits.header_block:
             detail = f"more than {self._limits.header_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
-        control = self._control if pseudo is seen_pseudo else self._find_control(pseudo, size)
+        control = self._control if pseudo is seen_pseudo else _control(pseudo, self._limits.request_line)
         if fields is seen_fields and control[2] == self._control[2]:
             judged = self._judged
         else:
@@ -80,16 +79,6 @@ class HeadJudge:
             self._control = control
             self._judged = judged
         return control, judged
-
-    def _find_control(self, pseudo: Fields, size: int) -> Control:
-        control = self._controls.get(pseudo)
-        if control is None:
-            control = _control(pseudo, self._limits.request_line)
-            if size <= REMEMBERED_SIZE:
-                if len(self._controls) >= REMEMBERED:
-                    self._controls.clear()
-                self._controls[pseudo] = control
-        return control
 
     def _find_fields(self, fields: Fields, size: int, authority: bytes | None) -> RequestFields:
         if authority != self._authority:

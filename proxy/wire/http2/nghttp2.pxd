@@ -1,6 +1,14 @@
-# The part of libnghttp2's C interface (1.43 and newer) that the binding uses.
+# The part of libnghttp2's C interface (1.43 and newer) that the binding uses, and what Cython's own cpython lacks.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "Python.h":
+    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
+    PyObject *PyBytes_New "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
+    char *PyBytes_At "PyBytes_AS_STRING"(PyObject *)
+    PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
+    PyObject *PyList_GET_ITEM(list, Py_ssize_t)
 
 cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_session:

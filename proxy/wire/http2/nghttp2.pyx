@@ -19,7 +19,6 @@ Errors that leave it: ``MemoryError`` alone; everything a peer does is a frame e
 from collections import deque
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
@@ -27,17 +26,10 @@ from libc.string cimport memcpy
 from proxy.wire.http2 import engine as _engine
 from proxy.wire.http2.engine import goaway_frame
 
-cdef extern from "Python.h":
-    int _PyBytes_Resize(PyObject **, Py_ssize_t) except -1
-    PyObject *PyBytes_New "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
-    char *PyBytes_At "PyBytes_AS_STRING"(PyObject *)
-    PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
-    PyObject *PyList_GET_ITEM(list, Py_ssize_t)
-
 cdef int HEAD = _engine.HEAD, DATA = _engine.DATA, TRAILERS = _engine.TRAILERS, END = _engine.END
-cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.STREAM_ERROR
-cdef int GOAWAY = _engine.GOAWAY, FAULT = _engine.FAULT
-cdef int BOMB = _engine.BOMB, RESETS_REMEMBERED = _engine.RESETS_REMEMBERED
+cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.STREAM_ERROR, EMPTY = _engine.EMPTY
+cdef int GOAWAY = _engine.GOAWAY, FAULT = _engine.FAULT, BOMB = _engine.BOMB
+cdef int RESETS_REMEMBERED = _engine.RESETS_REMEMBERED
 cdef int PROTOCOL_ERROR = _engine.PROTOCOL_ERROR, INTERNAL_ERROR = _engine.INTERNAL_ERROR
 cdef int FLOW_CONTROL_ERROR = _engine.FLOW_CONTROL_ERROR, STREAM_CLOSED = _engine.STREAM_CLOSED
 cdef int ENHANCE_YOUR_CALM = _engine.ENHANCE_YOUR_CALM
@@ -113,7 +105,7 @@ cdef class Nghttp2Engine:
 
     # Input
 
-    def receive(self, bytes data):
+    def receive(self, bytes data not None):
         cdef ssize_t taken
         cdef list events = []
         if self.dead:
@@ -200,7 +192,7 @@ cdef class Nghttp2Engine:
             if end:
                 self.events.append((END, stream_id))
             elif frame.hd.length == frame.data.padlen:
-                self.events.append((_engine.EMPTY, stream_id))
+                self.events.append((EMPTY, stream_id))
         elif kind == NGHTTP2_RST_STREAM:
             self.events.append((RESET, stream_id, frame.rst_stream.error_code))
         elif kind == NGHTTP2_GOAWAY:

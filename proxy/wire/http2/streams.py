@@ -49,18 +49,22 @@ class Streams:
         self.uploads[stream_id] = Upload(None, discard=True)
         self.finishing.add(stream_id)
 
-    def release(self, stream_id: int) -> None:
-        """The exchange has ended. The rest of a request that nobody will read is dropped."""
+    def release(self, stream_id: int) -> bool:
+        """The exchange has ended. The rest of a request that nobody will read is dropped.
+
+        True if that leaves something to send: credit for what was unread, or a reset to come.
+        """
         self.running.discard(stream_id)
         upload = self.uploads.get(stream_id)
         if upload is None:
-            return
+            return False
         upload.discard = True
         self._credit(upload)
         if upload.ended:
             del self.uploads[stream_id]
         else:
             self.finishing.add(stream_id)
+        return True
 
     def end_upload(self, stream_id: int, upload: Upload) -> None:
         """The request is complete."""

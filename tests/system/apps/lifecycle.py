@@ -5,6 +5,7 @@
 ==============  ==================================================================
 ``crash``       importing ends the process with exit code 9
 ``hang``        importing takes for ever
+``sabotage``    importing breaks the front from within, as a defect of ours would
 ``raise``       the lifespan startup raises
 ``wait``        the lifespan startup does not end
 ==============  ==================================================================
@@ -27,6 +28,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from proxy import runtime
+
 FOLDER = Path(os.environ["LIFECYCLE_FOLDER"])
 
 
@@ -38,6 +41,8 @@ if switched("crash"):
     os._exit(9)
 while switched("hang"):
     time.sleep(0.02)
+if switched("sabotage"):
+    runtime.Router = None  # type: ignore[assignment,misc]
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

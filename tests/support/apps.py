@@ -1,0 +1,63 @@
+"""Small ASGI applications, and pieces of them, that tests of the server share."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Any = ()) -> None:
+    """One whole response."""
+    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def read_body(receive: Receive) -> bytes:
+    """The request's body; fails if the client leaves."""
+    body = b""
+    while True:
+        message = await receive()
+        assert message["type"] == "http.request"
+        body += message["body"]
+        if not message["more_body"]:
+            return body
+
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the body of the request."""
+    await respond(send, await read_body(receive))
+
+
+async def hello(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with the path, without a look at the body."""
+    await respond(send, scope["path"].encode())
+
+
+async def wait_for_disconnect(receive: Receive) -> None:
+    """Return when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class Gate:
+    """An application whose requests wait until ``open``; ``waiting`` counts them. Paths without ``/wait`` do not."""
+
+    def __init__(self) -> None:
+        self.waiting = 0
+        self._opened = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"].startswith("/wait"):
+            self.waiting += 1
+            while not self._opened:
+                await asyncio.sleep(0.005)
+        await respond(send, scope["path"].encode())
+
+    def open(self) -> None:
+        """Let them answer."""
+        self._opened = True

@@ -1,0 +1,247 @@
+"""``module:attribute`` to an ASGI 3 callable, and the words for an operator whose reference leads nowhere."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import itertools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.backends.loading import LoadError, as_asgi3, load_app
+
+_numbers = itertools.count()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    path, modules = sys.path[:], set(sys.modules)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - modules:
+        del sys.modules[name]
+
+
+def write(folder: Path, text: str) -> str:
+    """A module with that text; its name."""
+    name = f"written_for_test_loading_{next(_numbers)}"
+    (folder / f"{name}.py").write_text(text)
+    return name
+
+
+def load(folder: Path, text: str, attribute: str = "app") -> Any:
+    return load_app(f"{write(folder, text)}:{attribute}", str(folder))
+
+
+def message(folder: Path, text: str, attribute: str = "app") -> str:
+    with pytest.raises(LoadError) as caught:
+        load(folder, text, attribute)
+    return str(caught.value)
+
+
+# References.
+
+APP = "async def app(scope, receive, send): pass\n"
+
+
+def test_module_and_attribute(folder: Path) -> None:
+    assert load(folder, APP).__name__ == "app"
+
+
+def test_dotted_attribute(folder: Path) -> None:
+    text = "class outer:\n    class inner:\n        @staticmethod\n        async def app(scope, receive, send): pass\n"
+    assert load(folder, text, "outer.inner.app").__name__ == "app"
+
+
+def test_module_in_a_package(folder: Path) -> None:
+    name = f"package_for_test_loading_{next(_numbers)}"
+    (folder / name).mkdir()
+    (folder / name / "asgi.py").write_text(APP)
+    assert load_app(f"{name}.asgi:app", str(folder)).__name__ == "app"  # type: ignore[attr-defined]
+
+
+def test_a_factory_is_called(folder: Path) -> None:
+    assert load(folder, f"{APP}def create(): return app\n", "create()").__name__ == "app"
+
+
+def test_the_folder_comes_first_on_the_import_path_and_once(folder: Path) -> None:
+    for _ in range(2):
+        load(folder, APP)
+    assert sys.path[0] == str(folder)
+    assert sys.path.count(str(folder)) == 1
+
+
+def test_the_folder_is_the_current_one_by_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert load_app(f"{write(folder, APP)}:app", None).__name__ == "app"  # type: ignore[attr-defined]
+    assert sys.path[0] == str(folder)
+
+
+# What leads nowhere.
+
+
+def test_no_such_module(folder: Path) -> None:
+    for reference in ("no_such_module_anywhere:app", "no_such_module_anywhere.asgi:app"):
+        with pytest.raises(LoadError) as caught:
+            load_app(reference, str(folder))
+        assert str(caught.value) == (
+            f"there is no module 'no_such_module_anywhere' in {folder} or in this Python's packages"
+        )
+
+
+def test_no_such_module_in_a_package(folder: Path) -> None:
+    name = write(folder, APP)
+    with pytest.raises(LoadError, match=f"there is no module '{name}.asgi'"):
+        load_app(f"{name}.asgi:app", str(folder))
+
+
+def test_a_module_whose_own_import_is_missing(folder: Path) -> None:
+    text = message(folder, "import no_such_module_anywhere\n")
+    assert "fails while it is imported: ModuleNotFoundError: No module named 'no_such_module_anywhere'" in text
+    assert 'line 1, in <module>\n    import no_such_module_anywhere' in text
+
+
+@pytest.mark.parametrize(
+    ("text", "first_line"),
+    [
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+        ("import sys\nsys.exit('no configuration')\n", "SystemExit: no configuration"),
+        ("def f(:\n", "SyntaxError: "),
+        ("raise KeyboardInterrupt\n", "KeyboardInterrupt: "),
+    ],
+)
+def test_a_module_that_fails_has_its_traceback_and_not_ours(folder: Path, text: str, first_line: str) -> None:
+    shown = message(folder, text)
+    assert f"fails while it is imported: {first_line}" in shown
+    assert "written_for_test_loading" in shown
+    assert "loading.py" not in shown.replace("test_loading.py", "")
+    assert "importlib" not in shown
+
+
+def test_no_such_attribute(folder: Path) -> None:
+    assert message(folder, "x = 1\n").endswith(" has no attribute 'app'")
+    assert message(folder, APP, "app.inner").endswith(" has no attribute 'app.inner'")
+
+
+def test_a_factory_that_fails(folder: Path) -> None:
+    shown = message(folder, "def create():\n    raise SystemExit('no settings')\n", "create()")
+    assert ":create() fails: SystemExit: no settings\n" in shown
+    assert "line 2, in create" in shown
+    assert "/backends/loading.py" not in shown
+
+
+def test_a_factory_that_takes_arguments(folder: Path) -> None:
+    assert "missing 1 required positional argument: 'settings'" in message(
+        folder, "def create(settings): pass\n", "create()"
+    )
+
+
+def test_a_factory_that_is_none(folder: Path) -> None:
+    assert "'int' object is not callable" in message(folder, "create = 1\n", "create()")
+
+
+# What is no ASGI application.
+
+
+@pytest.mark.parametrize(
+    ("text", "attribute", "words"),
+    [
+        ("app = 1\n", "app", " is of type int, not an ASGI application"),
+        ("import os\n", "os", " is a module; name its attribute, not an ASGI application"),
+        ("def app(environ, start_response): pass\n", "app", " takes two arguments, like a WSGI application"),
+        ("def app(): pass\n", "app", " takes 0 arguments; an ASGI application takes scope, receive and send"),
+        ("def app(a, b, c, d): pass\n", "app", " takes 4 arguments; "),
+    ],
+)
+def test_what_is_no_asgi_application(folder: Path, text: str, attribute: str, words: str) -> None:
+    assert words in message(folder, text, attribute)
+
+
+# Forms of ASGI 3: handed on as they are.
+
+
+class Instance:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+    async def method(self, scope: Any, receive: Any, send: Any) -> None:
+        pass
+
+
+async def function(scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+async def any_number(*args: Any) -> None:
+    pass
+
+
+async def with_defaults(scope: Any, receive: Any = None, send: Any = None) -> None:
+    pass
+
+
+async def with_more(scope: Any, receive: Any, send: Any, extra: Any = None, *, key: Any = None) -> None:
+    pass
+
+
+async def configured(settings: Any, scope: Any, receive: Any, send: Any) -> None:
+    pass
+
+
+class Unknowable:
+    """A callable without a signature, as some extension modules have them."""
+
+    __signature__ = "none"
+
+    def __call__(self, *args: Any) -> Any:
+        pass
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        function,
+        Instance(),
+        Instance().method,
+        any_number,
+        with_defaults,
+        with_more,
+        functools.partial(configured, {}),
+        Unknowable(),
+    ],
+)
+def test_asgi3_stays_as_it_is(target: Any) -> None:
+    assert as_asgi3(target, "m:app") is target
+
+
+# ASGI 2: one call with the scope gives a second callable.
+
+
+class DoubleCallable:
+    def __init__(self, scope: Any) -> None:
+        self.scope = scope
+
+    async def __call__(self, receive: Any, send: Any) -> None:
+        await send((self.scope, await receive()))
+
+
+def double_function(scope: Any) -> Any:
+    return DoubleCallable(scope)
+
+
+@pytest.mark.parametrize("target", [DoubleCallable, double_function])
+def test_asgi2_is_wrapped(target: Any) -> None:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return "message"
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    asyncio.run(as_asgi3(target, "m:app")({"type": "http"}, receive, send))  # type: ignore[arg-type]
+    assert sent == [({"type": "http"}, "message")]
