@@ -14,6 +14,7 @@ Supervisor to child:
 ``serve``       accept connections
 ``drain``       finish what has begun within ``grace`` seconds, then exit
 ``abort``       cut everything, then exit
+``reopen``      open the access log's file again
 ==============  ==========================================================================================
 
 Child to supervisor:

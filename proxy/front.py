@@ -91,13 +91,13 @@ class Front:
         self._drain_asked = asyncio.Event()
         self._abort_asked = asyncio.Event()
         self._grace = 0.0
+        self._access_log: AccessLog | None = None
 
     async def run(self) -> dict[str, Any] | None:
         """Start, serve, drain. What the message ``failed`` is to say, or None after an orderly end."""
-        access_log: AccessLog | None = None
         try:
-            access_log = open_access_log(self._config, asyncio.get_running_loop().call_later)
-            self._runtime = self._build(access_log)
+            self._access_log = open_access_log(self._config, asyncio.get_running_loop().call_later)
+            self._runtime = self._build(self._access_log)
             await self._live()
         except BuildError as error:
             return {"problems": error.problems}
@@ -106,8 +106,8 @@ class Front:
         except Exception:  # noqa: BLE001 - the operator gets to see whatever it is
             return {"message": f"a front failed: {traceback.format_exc()}"}
         finally:
-            if access_log is not None:
-                access_log.close()
+            if self._access_log is not None:
+                self._access_log.close()
         return None
 
     def _build(self, access_log: AccessLog | None) -> Runtime:
@@ -154,6 +154,9 @@ class Front:
             case "drain":
                 self._grace = message["grace"]
                 self._drain_asked.set()
+            case "reopen":
+                if self._access_log is not None:
+                    self._access_log.reopen()
             case "abort":
                 self._abort_asked.set()
 

@@ -90,13 +90,15 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal ends it or the first start fails; the exit code.
 
-        SIGTERM and SIGINT stop gracefully, a second one at once (128 plus its number, as shells count).
+        SIGTERM and SIGINT stop gracefully, a second one at once (128 plus its number, as shells count). SIGUSR1 opens
+        the access log's file again, for logrotate (nginx's signal for it).
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._on_child_ended)
         self._on_child_ended()  # as PID 1 we may have inherited orphans that ended before we listened
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._note, partial(self._stop, number))
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
         loop.add_signal_handler(signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart it instead")
         try:
             return await self._work()
@@ -284,6 +286,11 @@ class Supervisor:
             self.restarts[cause] += 1
             level = logging.INFO if cause == DRAINED else logging.ERROR
             logger.log(level, "front %d ended (%s) after %.1f s", front.pid, cause, time.time() - front.started)
+
+    def _reopen_logs(self) -> None:
+        logger.info("SIGUSR1: opening the access log again")
+        for front in self.fronts.values():
+            front.send("reopen")
 
     def _stop(self, number: signal.Signals) -> None:
         """The first signal asks for a graceful stop, any further one for the end."""

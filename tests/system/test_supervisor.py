@@ -215,3 +215,19 @@ def test_no_front_survives_the_supervisor(start: Start, switches: Path) -> None:
     os.kill(server.pid, signal.SIGKILL)
     _, alive = psutil.wait_procs(fronts, timeout=PATIENCE)
     assert not [process for process in alive if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+
+
+# ---- logs -------------------------------------------------------------------------------------------------
+
+
+def test_sigusr1_opens_the_access_log_again(start: Start, tmp_path: Path) -> None:
+    log, rotated = tmp_path / "access.log", tmp_path / "access.log.1"
+    server = start(config={"logging": {"accessLog": "combined", "accessLogFile": str(log)}})
+    http_get(server.url("/pid?before"))
+    wait_until(lambda: "GET /pid?before" in log.read_text(), "the first line")
+    log.rename(rotated)
+    server.send_signal(signal.SIGUSR1)
+    wait_until(log.exists, "the new file")
+    http_get(server.url("/pid?after"))
+    wait_until(lambda: "GET /pid?after" in log.read_text(), "the second line")
+    assert "after" not in rotated.read_text()

@@ -58,7 +58,7 @@ class _BoundedEncoder(Encoder):
     def _bound(self, value: int) -> None:
         Encoder.header_table_size.__set__(self, min(value, _ENCODER_TABLE))  # type: ignore[attr-defined]
 
-    header_table_size = property(Encoder.header_table_size.fget, _bound)  # type: ignore[attr-defined,assignment]
+    header_table_size = property(Encoder.header_table_size.fget, _bound)  # type: ignore[attr-defined]
 
 
 class _BoundedDecoder(Decoder):
