@@ -264,7 +264,7 @@ class HeadReader:
         if not words[0] or words[0].translate(None, _METHOD_BYTES):
             return Refused(400, "bad_method", "the method is not a token")
         if not words[1] or words[1].translate(None, TARGET_BYTES):
-            return Refused(400, "bad_target", "the request target is empty, or has bytes outside visible ASCII or a '#'")
+            return Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
         fields: Headers = []
         for field in block.split(b"\r\n") if block else ():
             name, colon, value = field.partition(b":")
