@@ -61,12 +61,10 @@ class Connection(asyncio.Protocol):
         self.blocked = Waiters()
         self.opened = self.last_active = service.loop.time()
         self.requests = 0
-        self.written = 0
-        """Bytes handed to the transport."""
+        self.written = 0  # bytes, to the transport
         self.write_paused = False
         self.progress = Progress()
-        self.stalled: dict[int, Progress] = {}
-        """Of streams whose peer has to open a window."""
+        self.stalled: dict[int, Progress] = {}  # by stream: its peer has to open a window
         self.lingering_since: float | None = None
         self.winding_down = False
         self._client = "unix"
@@ -116,10 +114,7 @@ class Connection(asyncio.Protocol):
             self.schedule_flush()
 
     def eof_received(self) -> bool:
-        """The peer closed its sending side: as in other servers, that means it is gone.
-
-        Half-closing clients are rare, and an application that only waits would never hear that its client left.
-        """
+        """The peer closed its sending side: it is gone (see ARCHITECTURE.md, decisions)."""
         if self.protocol is not None and self.lingering_since is None:
             self.flush()  # what has been answered goes out: the transport writes what it has before it closes
             self._handle(self.codec.receive_eof())
@@ -242,10 +237,7 @@ class Connection(asyncio.Protocol):
         paused = self.codec.read_paused
         if paused is not self._reading_paused and not self._lost:
             self._reading_paused = paused
-            if paused:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+            (self.transport.pause_reading if paused else self.transport.resume_reading)()
 
     # For the exchanges.
 
@@ -315,10 +307,9 @@ class Connection(asyncio.Protocol):
         self.flush()
         try:
             await self._aside.write(transport, file, self.service.limits.write_stall)
-        except TimeoutError as error:
-            self.cut_stalled()
-            raise ClientDisconnected("the client takes nothing") from error
         except OSError as error:
+            if isinstance(error, TimeoutError):
+                self.cut_stalled()
             transport.abort()
             raise ClientDisconnected("the client is gone") from error
         transport.set_write_buffer_limits()

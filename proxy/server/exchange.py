@@ -106,7 +106,12 @@ class Exchange:
             reader = loop.create_future()
             self._readers.append(reader)
             self.waiting_since = loop.time()
-            await reader
+            try:
+                await reader
+            except asyncio.CancelledError:
+                if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
+                    self._readers.remove(reader)
+                raise
 
     def feed(self, data: bytes) -> None:
         """The connection brings a piece of body."""

@@ -306,7 +306,18 @@ def test_curl_reads_its_413(tmp_path: Path) -> None:
         file.truncate(20 * 1024**2)
     with running(echo, limits={"requestBody": "1Ki"}) as server:
         url = f"http://127.0.0.1:{server.address[1]}/"
-        command = ["curl", "-sS", "--http1.1", "--data-binary", f"@{upload}", "-H", "expect:", "-w", "%{http_code}", url]
+        command = [
+            "curl",
+            "-sS",
+            "--http1.1",
+            "--data-binary",
+            f"@{upload}",
+            "-H",
+            "expect:",
+            "-w",
+            "%{http_code}",
+            url,
+        ]
         result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
         assert result.stdout.endswith("413"), result
 
@@ -354,8 +365,8 @@ def test_a_response_that_never_left_counts_as_a_disconnect() -> None:
         stream = client.begin("GET", "/", [], end=True)
         client.state.increment_flow_control_window(20_000_000, stream)
         client.flush()
-        wait_for(lambda: server.observer.open and {r.bytes_out for r in server.observer.open} == {20_040_000}
-                 or client.pump())  # fmt: skip
+        while {record.bytes_out for record in server.observer.open} != {20_040_000}:
+            client.pump()
         reset(client.sock)
         wait_for(lambda: server.observer.records)
         assert server.observer.records[0].reason == "client_disconnected"
@@ -414,6 +425,38 @@ def test_a_file_never_goes_to_the_next_connection(tmp_path: Path, loop_factory: 
         for other in others:
             other.sendall(LAST)
             assert b"secret" not in until_closed(other)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_a_file_behind_a_body_that_still_waits(tmp_path: Path, leaves: bool) -> None:
+    """What was written before the file goes first, however slow the client is."""
+    path = tmp_path / "file"
+    path.write_bytes(b"f" * 1_000_000)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1060000")]})
+        await send({"type": "http.response.body", "body": b"b" * 60_000, "more_body": True})
+        entered.set()
+        await send({"type": "http.response.pathsend", "path": str(path)})
+
+    entered = threading.Event()
+    with running(app) as server:
+        server._sockets["test"][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections inherit it
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.settimeout(10)
+        sock.connect(server.address)
+        sock.sendall(LAST)
+        assert entered.wait(10)
+        threading.Event().wait(0.1)
+        if leaves:
+            reset(sock)
+            wait_for(lambda: server.observer.records)
+            assert server.observer.records[0].reason == "client_disconnected"
+        else:
+            body = until_closed(sock).partition(b"\r\n\r\n")[2]
+            assert body == b"b" * 60_000 + b"f" * 1_000_000
+            sock.close()
 
 
 def test_a_file_that_shrinks_while_it_is_sent_breaks_the_response_off(tmp_path: Path) -> None:
@@ -501,7 +544,7 @@ def test_a_unix_socket_has_no_client_address(tmp_path: Path) -> None:
     assert (seen[0]["client"], seen[0]["server"]) == (None, (str(path), None))
 
 
-def test_ipv6(request_codec: str = "http1") -> None:
+def test_ipv6() -> None:
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -509,7 +552,7 @@ def test_ipv6(request_codec: str = "http1") -> None:
         await respond(send)
 
     with running(app, listener={"address": "[::1]:0"}) as server:
-        client = server.client(request_codec)
+        client = server.client("http1")
         assert request(client, "GET", "/").status == 200
         assert seen[0]["client"] == ("::1", client.sock.getsockname()[1])
         assert seen[0]["server"] == ("::1", server.address[1])
@@ -530,6 +573,21 @@ def test_accepting_pauses_and_goes_on_after_a_failure(number: int, monkeypatch: 
         monkeypatch.setattr(socket.socket, "accept", failing)
         assert is_alive(server)
         assert server.violations("accept_failed") == 3
+
+
+def test_a_socket_that_fails_before_it_is_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    setsockopt = socket.socket.setsockopt
+    failures = [OSError(errno.EINVAL, "the peer is gone already")]
+
+    def failing(self: socket.socket, *arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        setsockopt(self, *arguments)
+
+    with running(hello) as server:
+        monkeypatch.setattr(socket.socket, "setsockopt", failing)
+        assert until_closed(server.connect()) == b""
+        assert is_alive(server)
 
 
 def test_a_listener_that_pauses_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -554,3 +612,34 @@ def test_http10_clients_are_served() -> None:
         assert server.observer.records[0].http_version == "1.0"
         client = Http1Client(server.connect())
         assert request(client, "GET", "/").status == 200
+
+
+def test_buffers_other_than_bytes_and_empty_pieces_are_bodies_too() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for body in (b"", bytearray(b"one "), memoryview(b"two")):
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    with running(app) as server:
+        assert request(server.client("http1"), "GET", "/").body == b"one two"
+
+
+def test_no_continue_after_the_response_began() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await respond_rest(receive, send)
+
+    async def respond_rest(receive: Receive, send: Send) -> None:
+        message = await receive()
+        await send({"type": "http.response.body", "body": message["body"]})
+
+    with running(app) as server:
+        client = server.client("http1")
+        fields = [(b"expect", b"100-continue"), (b"content-length", b"4")]
+        stream = client.begin("POST", "/", fields, end=False)
+        wait_for(lambda: server.observer.open and [r.status for r in server.observer.open] == [200])
+        client.body(stream, b"body", end=True)
+        response = client.finish(stream)
+        assert (response.informational, bytes(response.body)) == ([], b"xbody")

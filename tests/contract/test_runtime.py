@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import socket
+import ssl
 import sys
 import threading
 import types
@@ -112,56 +113,77 @@ def test_problems_are_found_at_once_with_their_paths(tmp_path: Path) -> None:
         asyncio.run(build())
 
 
-def damaged(kind: str, pair: Pair, folder: Path, authority: Authority) -> tuple[dict[str, Any], tuple[Any, ...], str]:
-    """TLS settings that cannot be used, the path and the words they must be reported with."""
-    cert, key = str(pair.cert), str(pair.key)
-    text = folder / "text.pem"
-    text.write_text("no PEM at all")
-    first = {"certificates": [{"cert": cert, "key": key}]}
-    if kind == "no key":
-        return ({"certificates": [{"cert": cert, "key": "/no/key"}]},
-                ("certificates", 0, "key"), "cannot read the private key /no/key: No such file or directory")  # fmt: skip
-    if kind == "a folder":
-        return ({"certificates": [{"cert": str(folder), "key": key}]},
-                ("certificates", 0, "cert"), f"cannot read the certificate {folder}: Is a directory")  # fmt: skip
-    if kind == "no PEM":
-        return ({"certificates": [{"cert": str(text), "key": key}]},
-                ("certificates", 0), f"{text} and {key} are no PEM certificate and private key (")  # fmt: skip
-    if kind == "another key":
-        other = authority.server("other").key
-        return ({"certificates": [{"cert": cert, "key": str(other)}]}, ("certificates", 0, "key"),
-                f"the private key {other} does not belong to the certificate {cert}")  # fmt: skip
-    if kind == "an encrypted key":
-        path = folder / "encrypted.pem"
-        loaded = serialization.load_pem_private_key(pair.key.read_bytes(), None)
-        encryption = serialization.BestAvailableEncryption(b"secret")
-        path.write_bytes(
-            loaded.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
-        )
-        return ({"certificates": [{"cert": cert, "key": str(path)}]}, ("certificates", 0, "key"),
-                f"{path}: the private key is encrypted; give one without a passphrase")  # fmt: skip
-    if kind == "the second certificate":
-        return ({"certificates": [*first["certificates"], {"cert": "/no/cert", "key": key}]},
-                ("certificates", 1, "cert"), "cannot read the certificate /no/cert: No such file or directory")  # fmt: skip
-    empty = folder / "empty.pem"
-    empty.touch()
-    ca = str(empty) if kind == "an empty CA" else "/no/ca"
-    words = f"{empty} holds no CA certificates in PEM form" if kind == "an empty CA" else (
-        "cannot read the CA certificates /no/ca: No such file or directory"
-    )  # fmt: skip
-    return {**first, "clientCertificates": {"ca": ca}}, ("clientCertificates", "ca"), words
+def encrypted(pair: Pair) -> bytes:
+    key = serialization.load_pem_private_key(pair.key.read_bytes(), None)
+    encryption = serialization.BestAvailableEncryption(b"secret")
+    return key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption)
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["no key", "a folder", "no PEM", "another key", "an encrypted key", "the second certificate", "no CA",
-     "an empty CA"],
-)  # fmt: skip
-def test_tls_files_that_cannot_be_used(kind: str, authority: Authority, tmp_path: Path) -> None:
-    tls, path, words = damaged(kind, authority.server("localhost"), tmp_path, authority)
-    ((found, message),) = problems(config(listeners=[{"name": "test", "address": ":1", "tls": tls}]))
-    assert found == ("listeners", 0, "tls", *path)
+DAMAGED: dict[str, tuple[list[tuple[str, str]], tuple[Any, ...], str]] = {
+    "no key": ([("cert", "no")], ("certificates", 0, "key"), "cannot read the private key no: No such file"),
+    "no certificate": ([("no", "key")], ("certificates", 0, "cert"), "cannot read the certificate no: No such file"),
+    "a folder": ([(".", "key")], ("certificates", 0, "cert"), "cannot read the certificate .: Is a directory"),
+    "no PEM": ([("text", "key")], ("certificates", 0), "text and key are no PEM certificate and private key ("),
+    "another key": (
+        [("cert", "other")],
+        ("certificates", 0, "key"),
+        "the private key other does not belong to the certificate cert",
+    ),
+    "encrypted": (
+        [("cert", "encrypted")],
+        ("certificates", 0, "key"),
+        "encrypted: the private key is encrypted; give one without a passphrase",
+    ),
+    "the second": (
+        [("cert", "key"), ("no", "key")],
+        ("certificates", 1, "cert"),
+        "cannot read the certificate no: No such file",
+    ),
+}
+"""Certificates and keys by file name, the path they are reported at, and how the message begins."""
+
+
+@pytest.fixture
+def files(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with certificates and keys in it."""
+    pair = authority.server("localhost")
+    (tmp_path / "cert").write_bytes(pair.cert.read_bytes())
+    (tmp_path / "key").write_bytes(pair.key.read_bytes())
+    (tmp_path / "other").write_bytes(authority.server("other").key.read_bytes())
+    (tmp_path / "encrypted").write_bytes(encrypted(pair))
+    (tmp_path / "text").write_text("no PEM at all")
+    (tmp_path / "empty").touch()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tls_problem(tls: dict[str, Any]) -> tuple[Any, str]:
+    ((path, message),) = problems(config(listeners=[{"name": "test", "address": ":1", "tls": tls}]))
+    assert path[:3] == ("listeners", 0, "tls")
+    return path[3:], message
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_certificates_that_cannot_be_used(kind: str) -> None:
+    pairs, path, words = DAMAGED[kind]
+    found, message = tls_problem({"certificates": [{"cert": cert, "key": key} for cert, key in pairs]})
+    assert found == path
     assert message.startswith(words)
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("ca", "words"),
+    [
+        ("no", "cannot read the CA certificates no: No such file or directory"),
+        ("empty", "empty holds no CA certificates in PEM form"),
+        ("text", "text holds no CA certificates in PEM form"),
+    ],
+)
+def test_authorities_that_cannot_be_used(ca: str, words: str) -> None:
+    tls = {"certificates": [{"cert": "cert", "key": "key"}], "clientCertificates": {"ca": ca}}
+    assert tls_problem(tls) == (("clientCertificates", "ca"), words)
 
 
 def test_a_self_signed_certificate_is_not_made_by_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -172,8 +194,6 @@ def test_a_self_signed_certificate_is_not_made_by_a_check(tmp_path: Path, monkey
 
 
 def test_the_self_signed_certificate_is_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import ssl  # noqa: PLC0415 - for this test alone
-
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     ensure_self_signed()
     context = ssl.create_default_context(cafile=str(tmp_path / "sidegate" / "self-signed.pem"))
@@ -183,6 +203,17 @@ def test_the_self_signed_certificate_is_served(tmp_path: Path, monkeypatch: pyte
 
 
 # Start.
+
+
+def test_a_runtime_that_never_served_ends_too() -> None:
+    async def live() -> None:
+        runtime = make()
+        await runtime.start()
+        await runtime.drain(0.0, 1.0)
+        assert runtime.statistics() == {"connections": [0]}
+
+    with built(config()) as make:
+        asyncio.run(live())
 
 
 def test_backends_that_have_started_are_stopped_when_a_later_one_fails() -> None:
@@ -298,7 +329,7 @@ def test_connections_that_the_kernel_had_taken_are_served() -> None:
     with running(hello) as server:
 
         async def connect_and_drain() -> None:
-            clients.extend(server.connect() for _ in range(20))  # the loop does not run meanwhile
+            clients.extend(server.connect() for _ in range(40))  # the loop does not run meanwhile
             await server.runtime.drain(0.0, 20.0)
 
         clients: list[socket.socket] = []

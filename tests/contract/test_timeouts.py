@@ -5,6 +5,8 @@ The clock ticks twice a second, so nothing here is exact; the tests wait for wha
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import socket
 import threading
 from typing import Any
@@ -280,16 +282,16 @@ def test_a_client_that_goes_on_sending_after_the_end_is_cut(monkeypatch: pytest.
 
 def test_lingering_begins_when_the_response_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.server.timeouts.LINGER", 0.1)
-    with running(large(8_000_000)) as server:
+    size = 60_000  # more than the small buffers of the kernel hold, less than what pauses the transport
+    with running(large(size)) as server:
+        server._sockets["test"][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections inherit it
         sock = narrow(server)
         sock.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\nconnection: close\r\n\r\n")
-        received = b""
-        while not any(connection.lingering_since for connection in server.connections):
-            received += sock.recv(4096)
+        wait_for(lambda: any(connection.lingering_since for connection in server.connections))
         threading.Event().wait(1.2)  # a few ticks, in which the last bytes still wait
-        received += until_closed(sock)
-        assert len(received) > 8_000_000
+        received = until_closed(sock)
         assert received.endswith(b"\r\n0\r\n\r\n")
+        assert len(received) > size
         sock.close()
         wait_for(lambda: not server.connections)
 
@@ -362,3 +364,41 @@ def test_an_old_connection_ends_after_what_is_under_way() -> None:
         response = client.finish(stream)
         assert (response.status, response.reset) == (200, False)
         wait_for(lambda: not server.connections)
+
+
+def test_a_client_may_leave_between_the_two_phases(codec: str) -> None:
+    with running(hello, codec, limits={"connectionRequests": 1}) as server:
+        client = server.client(codec)
+        client.begin("POST", "/", [], end=False)
+        wait_for(lambda: any(connection.winding_down for connection in server.connections))
+        client.close()
+        wait_for(lambda: not server.connections)
+        threading.Event().wait(0.6)  # the second phase finds nobody
+
+
+def test_a_client_that_says_goodbye_is_not_waited_for(engine: str) -> None:
+    with running(hello, engine) as server:
+        client = http2(server, engine)
+        assert request(client, "GET", "/").status == 200
+        client.state.close_connection()
+        client.flush()
+        until_closed(client.sock)
+        wait_for(lambda: not server.connections)
+
+
+def test_an_application_that_only_polls_is_not_waiting_for_a_body(codec: str) -> None:
+    """``is_disconnected`` of Starlette cancels its ``receive`` at once, as often as it is called."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        for _ in range(100):
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(receive(), 0.001)
+        for connection in server.connections:
+            assert not any(exchange.waits_for_body for exchange in connection.exchanges.values())
+            assert not any(exchange._readers for exchange in connection.exchanges.values())
+        await respond(send, b"done")
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        assert client.finish(client.begin("POST", "/", [], end=False)).body == b"done"
+        client.close()

@@ -105,7 +105,7 @@ def test_a_client_without_alpn_where_only_http2_is_spoken(authority: Authority, 
 
 
 @pytest.mark.parametrize(
-    ("minimum", "version", "served"),
+    "accepted",
     [
         ("1.2", ssl.TLSVersion.TLSv1_1, False),
         ("1.2", ssl.TLSVersion.TLSv1_2, True),
@@ -115,8 +115,9 @@ def test_a_client_without_alpn_where_only_http2_is_spoken(authority: Authority, 
     ],
 )
 def test_versions(
-    authority: Authority, pair: Pair, minimum: str, version: ssl.TLSVersion, served: bool, loop_factory: Loop
+    authority: Authority, pair: Pair, accepted: tuple[str, ssl.TLSVersion, bool], loop_factory: Loop
 ) -> None:
+    minimum, version, served = accepted
     context = client_context(authority)
     context.set_ciphers("DEFAULT:@SECLEVEL=0")
     context.minimum_version = context.maximum_version = version
@@ -216,7 +217,9 @@ def test_the_tls_extension_is_exact(authority: Authority, pair: Pair, tmp_path: 
                 }
 
 
-def test_optional_client_certificates(authority: Authority, stranger: Authority, pair: Pair, loop_factory: Loop) -> None:
+def test_optional_client_certificates(
+    authority: Authority, stranger: Authority, pair: Pair, loop_factory: Loop
+) -> None:
     seen: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -234,7 +237,9 @@ def test_optional_client_certificates(authority: Authority, stranger: Authority,
         wait_for(lambda: failures(server) == {"client_certificate": 1})
 
 
-def test_required_client_certificates(authority: Authority, stranger: Authority, pair: Pair, loop_factory: Loop) -> None:
+def test_required_client_certificates(
+    authority: Authority, stranger: Authority, pair: Pair, loop_factory: Loop
+) -> None:
     tls = {"certificates": [pair.as_yaml()], "clientCertificates": {"ca": str(authority.ca)}}
     with running(hello, loop_factory=loop_factory, tls=tls) as server:
         refused(server, client_context(authority))
@@ -277,9 +282,12 @@ def test_client_certificates_may_be_switched_off(authority: Authority, pair: Pai
 def refused(server: Running, context: ssl.SSLContext) -> None:
     """With TLS 1.3 the client's side of the handshake is done before its certificate is judged."""
     with pytest.raises(OSError, match=r"alert|EOF|reset|closed"):
-        sock = server.connect_tls(context)
-        if not sock.recv(1):
-            raise OSError("closed")
+        _receive_one(server.connect_tls(context))
+
+
+def _receive_one(sock: ssl.SSLSocket) -> None:
+    if not sock.recv(1):
+        raise OSError("closed")
 
 
 # Handshakes that fail.
@@ -302,9 +310,7 @@ def serving(authority: Authority, pair: Pair, loop_factory: Loop, **limits: str)
         (b"\x00\x01\x02\x03" * 100, "cleartext"),
     ],
 )
-def test_bytes_that_are_no_tls(
-    authority: Authority, pair: Pair, loop_factory: Loop, sent: bytes, reason: str
-) -> None:
+def test_bytes_that_are_no_tls(authority: Authority, pair: Pair, loop_factory: Loop, sent: bytes, reason: str) -> None:
     with serving(authority, pair, loop_factory) as server:
         sock = server.connect()
         sock.sendall(sent)
@@ -382,9 +388,7 @@ def test_reasons_that_openssl_does_not_name() -> None:
 
 
 @pytest.mark.parametrize("alpn", ["http/1.1", "h2"])
-def test_an_uploading_client_can_read_its_413(
-    authority: Authority, pair: Pair, loop_factory: Loop, alpn: str
-) -> None:
+def test_an_uploading_client_can_read_its_413(authority: Authority, pair: Pair, loop_factory: Loop, alpn: str) -> None:
     tls = {"certificates": [pair.as_yaml()]}
     with running(hello, "http2-h2", loop_factory, tls, limits={"requestBody": "1Ki"}) as server:
         sock = server.connect_tls(client_context(authority, alpn))

@@ -19,7 +19,7 @@ async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Any
 
 async def read_body(receive: Receive) -> bytes:
     """The request's body; fails if the client leaves."""
-    body = b""
+    body: bytes = b""
     while True:
         message = await receive()
         assert message["type"] == "http.request"

@@ -20,7 +20,6 @@ from typing import Any, cast
 
 import uvloop
 
-from proxy.asgi import App
 from proxy.config.address import parse_address
 from proxy.config.schema import Config
 from proxy.observe import metrics
@@ -168,11 +167,12 @@ def _listen(text: str) -> socket.socket:
 
 @contextlib.contextmanager
 def running(
-    app: App,
+    app: Callable[..., Any],
     codec: str = "http1",
     loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
     tls: dict[str, Any] | None = None,
     lifespan: str = "off",
+    *,
     listener: dict[str, Any] | None = None,
     **top_level: Any,
 ) -> Iterator[Running]:

@@ -102,7 +102,7 @@ def test_no_such_module_in_a_package(folder: Path) -> None:
 def test_a_module_whose_own_import_is_missing(folder: Path) -> None:
     text = message(folder, "import no_such_module_anywhere\n")
     assert "fails while it is imported: ModuleNotFoundError: No module named 'no_such_module_anywhere'" in text
-    assert 'line 1, in <module>\n    import no_such_module_anywhere' in text
+    assert "line 1, in <module>\n    import no_such_module_anywhere" in text
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,28 @@
+"""The error page: what it shows, to whom, and what it never shows."""
+
+from __future__ import annotations
+
+from proxy.server.error_page import error_page, phrase
+
+
+def test_text_for_programs() -> None:
+    headers, body = error_page(404, "abc", "", b"*/*")
+    assert body == b"404 Not Found: No route leads to this address. (request id abc)\n"
+    assert dict(headers) == {
+        b"content-type": b"text/plain; charset=utf-8",
+        b"content-length": b"%d" % len(body),
+        b"cache-control": b"no-store",
+        b"x-request-id": b"abc",
+    }
+
+
+def test_html_for_browsers_with_the_detail_escaped() -> None:
+    headers, body = error_page(400, "abc", "bad <target>", b"text/html,*/*;q=0.8")
+    assert (b"content-type", b"text/html; charset=utf-8") in headers
+    assert b"<h1>400 Bad Request</h1><p>bad &lt;target&gt;</p>" in body
+    assert b"request id abc" in body
+
+
+def test_a_status_that_has_no_phrase() -> None:
+    assert phrase(599) == "Error"
+    assert b"The request could not be answered." in error_page(599, "abc", "", b"")[1]
