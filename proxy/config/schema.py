@@ -149,7 +149,9 @@ class Settings(Model):
         default="auto", description="`auto` takes nghttp2 where it was built, else h2."
     )
     trusted_proxies: tuple[Annotated[str, AfterValidator(values.network)], ...] = Field(
-        default=(), description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are believed."
+        default=(),
+        description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are believed; "
+        "`unix`: whoever connects by a unix socket.",
     )
 
 

@@ -118,7 +118,9 @@ def query_name(text: str) -> str:
 
 
 def network(text: str) -> str:
-    """A CIDR block, or one address as a block of its own; normalised."""
+    """A CIDR block, or one address as a block of its own, normalised; or ``unix`` for peers on unix sockets."""
+    if text == "unix":
+        return text
     try:
         return str(ipaddress.ip_network(text))
     except ValueError:

@@ -32,7 +32,7 @@ from proxy.server.files import OpenFile
 from proxy.server.peer import Peer, peer_of
 from proxy.server.progress import Progress
 from proxy.server.service import LOW_WATER, Service
-from proxy.server.states import Receiving
+from proxy.server.states import GONE
 from proxy.server.waiters import Waiters
 from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.http1 import Http1Codec
@@ -43,6 +43,8 @@ GOAWAY_PAUSE = 0.5
 """Seconds between announcing the end of a connection and taking no more requests: more than a round trip, so that
 requests on their way are still answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: a response with
 ``connection: close``, or none if the client stays silent."""
+
+LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
 
 
 class Connection(asyncio.Protocol):
@@ -129,7 +131,7 @@ class Connection(asyncio.Protocol):
         if self.protocol is None:
             self.service.connections.discard(self)
             return
-        self.service.meter.connection_closed(_protocol_label(self.protocol))
+        self.service.meter.connection_closed(LABELS[self.protocol])
         for exchange in list(self.exchanges.values()):
             exchange.disconnect()
         self._aside.tell(lost=True)
@@ -167,7 +169,7 @@ class Connection(asyncio.Protocol):
             self.codec = Http1Codec(policy, service.limits, self.opened)
         if self.winding_down:
             self.codec.goaway(False)
-        service.meter.connection_opened(_protocol_label(protocol))
+        service.meter.connection_opened(LABELS[protocol])
         self.schedule_flush()
 
     def _handle(self, events: Sequence[Event]) -> None:
@@ -256,6 +258,8 @@ class Connection(asyncio.Protocol):
         if output:
             self.written += len(output)
             self.transport.write(output)
+            if self.write_paused:
+                return  # what waits for these bytes goes on when there is room again
         if self.blocked:
             self.blocked.wake(self._is_drained)
         if self.ended:
@@ -320,7 +324,7 @@ class Connection(asyncio.Protocol):
         again = False
         codec = self.codec
         for exchange in self.ended:
-            if not self._lost and exchange.receiving is not Receiving.GONE and codec.pending(exchange.stream_id):
+            if not self._lost and exchange.receiving is not GONE and codec.pending(exchange.stream_id):
                 still.append(exchange)
                 continue
             del self.exchanges[exchange.stream_id]
@@ -394,7 +398,3 @@ class Connection(asyncio.Protocol):
         """The codec's own deadline is due."""
         self._handle(self.codec.on_deadline(now))
         self.schedule_flush()
-
-
-def _protocol_label(protocol: str) -> str:
-    return "2" if protocol == "h2" else "1.1"

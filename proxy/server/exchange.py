@@ -27,7 +27,7 @@ from proxy.server.files import OpenFile
 from proxy.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
 from proxy.server.scope import request_scope
 from proxy.server.service import HIGH_WATER
-from proxy.server.states import Receiving, Sending
+from proxy.server.states import COMPLETE, ENDED, GONE, OPEN, STARTED, STREAMING, TAKEN, TRAILERS, WAITING
 from proxy.wire.events import RequestHead
 
 logger = logging.getLogger("sidegate.exchange")
@@ -67,14 +67,14 @@ class Exchange:
         self.stream_id = head.stream_id
         self.record = record
         self.task: asyncio.Task[None] | None = None
-        self.receiving = Receiving.ENDED if head.end_stream else Receiving.OPEN
+        self.receiving = ENDED if head.end_stream else OPEN
         self._continue = head.expect_continue
         self._chunks: list[bytes] = []
         self._held = 0
         self._received = 0
         self._readers: list[asyncio.Future[None]] = []
         self.waiting_since = 0.0
-        self.sending = Sending.WAITING
+        self.sending = WAITING
         self._status = 0
         self._headers: Headers = []
         self._remaining: int | None = None
@@ -84,9 +84,11 @@ class Exchange:
         """Live: scope, application, end. Every way out passes here, and nothing is raised."""
         try:
             scope = request_scope(self._connection.peer, self._head, self.record)
-            self._check_declared_length()
+            if self._head.content_length is not None:
+                self._check_declared_length(self._head.content_length)
             await app(scope, self.receive, self.send)
-            self._check_complete()
+            if self.sending is not COMPLETE and self.receiving is not GONE:
+                self._complete_or_fail()
         except BaseException as error:  # noqa: BLE001 - an application's SystemExit must not end the process
             self._fail(error)
         self._connection.exchange_ended(self.stream_id)
@@ -96,11 +98,11 @@ class Exchange:
     async def receive(self) -> Message:
         """ASGI ``receive``: the next piece of body, or ``http.disconnect``."""
         while True:
-            if self.receiving is Receiving.GONE or self.sending is Sending.COMPLETE:
+            if self.receiving is GONE or self.sending is COMPLETE:
                 return {"type": "http.disconnect"}
-            if self._chunks or self.receiving is Receiving.ENDED:
+            if self._chunks or self.receiving is ENDED:
                 return self._take()
-            if self._continue and self.receiving is Receiving.OPEN:
+            if self._continue and self.receiving is OPEN:
                 self._send_continue()
             loop = self._connection.service.loop
             reader = loop.create_future()
@@ -115,7 +117,7 @@ class Exchange:
 
     def feed(self, data: bytes) -> None:
         """The connection brings a piece of body."""
-        if self.receiving is not Receiving.OPEN or self.sending is Sending.COMPLETE:
+        if self.receiving is not OPEN or self.sending is COMPLETE:
             self._codec.acknowledge(self.stream_id, len(data))
             return
         self._continue = False  # RFC 9110 10.1.1: a client that did not wait needs no 100
@@ -131,13 +133,13 @@ class Exchange:
 
     def end(self) -> None:
         """The connection says that the request is complete."""
-        if self.receiving is Receiving.OPEN:
-            self.receiving = Receiving.ENDED
+        if self.receiving is OPEN:
+            self.receiving = ENDED
             self._wake()
 
     def disconnect(self, reason: str = "client_disconnected") -> None:
         """The client went away: the application is told, never cancelled."""
-        delivered = self.sending is Sending.COMPLETE and not self._codec.pending(self.stream_id)
+        delivered = self.sending is COMPLETE and not self._codec.pending(self.stream_id)
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
@@ -145,15 +147,15 @@ class Exchange:
     @property
     def waits_for_body(self) -> bool:
         """Is the application waiting for bytes that the client has not sent?"""
-        return bool(self._readers) and self.receiving is Receiving.OPEN
+        return bool(self._readers) and self.receiving is OPEN
 
     def _take(self) -> Message:
         chunks = self._chunks
         body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
-        more = self.receiving is Receiving.OPEN
+        more = self.receiving is OPEN
         if not more:
-            self.receiving = Receiving.TAKEN
+            self.receiving = TAKEN
         self._acknowledge_held()
         return {"type": "http.request", "body": body, "more_body": more}
 
@@ -165,7 +167,7 @@ class Exchange:
 
     def _send_continue(self) -> None:
         self._continue = False
-        if self.sending < Sending.STREAMING:
+        if self.sending < STREAMING:
             self._codec.send_informational(self.stream_id, 100, [])
             self._connection.schedule_flush()
 
@@ -177,29 +179,29 @@ class Exchange:
 
     def _leave(self) -> None:
         """Nothing the application does from here on reaches the client."""
-        self.receiving = Receiving.GONE
+        self.receiving = GONE
         self._chunks.clear()
         self._acknowledge_held()
         self._wake()
         self._connection.release_writers(self.stream_id)
 
-    def _check_declared_length(self) -> None:
+    def _check_declared_length(self, length: int) -> None:
         limit = self._connection.service.limits.request_body
-        length = self._head.content_length
-        if length is not None and 0 < limit < length:
+        if 0 < limit < length:
             raise _too_large(limit)
 
     # The response half.
 
     async def send(self, message: Message) -> None:
         """ASGI ``send``: returns once the message is queued and the queue is below its high-water mark."""
-        self.check_present()
+        if self.receiving is GONE:
+            raise ClientDisconnected("the client is gone")
         kind = message["type"]
         if kind == "http.response.body":
             self._body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.start":
             self._start(message)
-            return
+            return  # nothing was queued
         else:
             await self._send_extension(kind, message)
         if self._codec.pending(self.stream_id) > HIGH_WATER:
@@ -208,7 +210,7 @@ class Exchange:
 
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
-        if self.receiving is Receiving.GONE:
+        if self.receiving is GONE:
             raise ClientDisconnected("the client is gone")
 
     async def _send_extension(self, kind: str, message: Message) -> None:
@@ -227,19 +229,22 @@ class Exchange:
             raise bad_message(f"{kind!r} is no message of an HTTP response")
 
     def _start(self, message: Message) -> None:
-        if self.sending is not Sending.WAITING:
+        if self.sending is not WAITING:
             raise bad_message("http.response.start was sent twice")
-        self._status, self._headers, length = judge_start(message)
+        self._status, (headers, length, dated) = judge_start(message)
+        if not dated:
+            headers.append(self._connection.service.clock.date_field)
+        self._headers = headers
         self._trailers = [] if message.get("trailers", False) else None
         # RFC 9110 8.6: here the length is that of a response that is not sent.
         self._remaining = None if self._is_bodiless() else length
-        self.sending = Sending.STARTED
+        self.sending = STARTED
 
     def _is_bodiless(self) -> bool:
         return self._head.method == "HEAD" or self._status in (204, 304)
 
     def _body(self, data: Any, more: bool) -> None:
-        if not Sending.STARTED <= self.sending <= Sending.STREAMING:
+        if self.sending is not STARTED and self.sending is not STREAMING:
             raise bad_message(f"http.response.body in state {self.sending.name}")
         if type(data) is not bytes:
             data = as_bytes(data)
@@ -247,7 +252,7 @@ class Exchange:
         if self._remaining is not None:
             self._count_down(size, more)
         end = not more and self._trailers is None
-        if self.sending is Sending.STARTED:
+        if self.sending is STARTED:
             self._send_head(size if end else None, end_stream=end and not size)
         if size or end:
             self._codec.send_data(self.stream_id, data, end)
@@ -259,14 +264,14 @@ class Exchange:
         if self._is_bodiless():
             self._body(b"", more)
             return
-        if not Sending.STARTED <= self.sending <= Sending.STREAMING:
+        if self.sending is not STARTED and self.sending is not STREAMING:
             raise bad_message(f"a file in state {self.sending.name}")
         if self._remaining is not None:
             self._count_down(file.count, more)
         end = not more and self._trailers is None
-        if self.sending is Sending.STARTED:
+        if self.sending is STARTED:
             self._send_head(file.count if end else None)
-        self.sending = Sending.STREAMING
+        self.sending = STREAMING
         await self._write_file(file)
         self._codec.send_data(self.stream_id, b"", end)
         self._advance(end, more)
@@ -297,11 +302,6 @@ class Exchange:
         headers = self._headers
         if whole is not None and self._remaining is None and not self._is_bodiless():
             headers.append((b"content-length", b"%d" % whole))
-        for name, _ in headers:
-            if name == b"date":
-                break
-        else:
-            headers.append(self._connection.service.clock.date_field)
         self.record.status = self._status
         self._codec.send_head(self.stream_id, self._status, headers, end_stream)
 
@@ -309,36 +309,35 @@ class Exchange:
         if end:
             self._complete()
         else:
-            self.sending = Sending.STREAMING if more else Sending.TRAILERS
+            self.sending = STREAMING if more else TRAILERS
         self._connection.schedule_flush()
 
     def _complete(self) -> None:
-        self.sending = Sending.COMPLETE
-        self._chunks.clear()
-        self._acknowledge_held()
+        self.sending = COMPLETE
+        if self._held:
+            self._chunks.clear()
+            self._acknowledge_held()
         if self._readers:
             self._wake()
 
     def _send_trailers(self, message: Message) -> None:
-        if self.sending is not Sending.TRAILERS or self._trailers is None:
+        if self.sending is not TRAILERS or self._trailers is None:
             raise bad_message(f"http.response.trailers in state {self.sending.name}")
-        self._trailers += judge_fields(message.get("headers", ()), "response trailers")[0]
+        self._trailers += judge_fields(message.get("headers", ()), "response trailers").headers
         if not message.get("more_trailers", False):
             self._codec.send_trailers(self.stream_id, self._trailers)
             self._advance(end=True, more=False)
 
     def _send_early_hint(self, message: Message) -> None:
-        if self.sending is not Sending.WAITING:
+        if self.sending is not WAITING:
             raise bad_message("http.response.early_hint after http.response.start")
         self._codec.send_informational(self.stream_id, 103, judge_early_hint(message))
         self._connection.schedule_flush()
 
     # The end.
 
-    def _check_complete(self) -> None:
-        if self.sending is Sending.COMPLETE or self.receiving is Receiving.GONE:
-            return
-        if self.sending is Sending.STARTED and self._is_bodiless():
+    def _complete_or_fail(self) -> None:
+        if self.sending is STARTED and self._is_bodiless():
             self._body(b"", more=False)  # a HEAD, 204 or 304 has no body to wait for
             return
         raise ExchangeError(
@@ -364,7 +363,7 @@ class Exchange:
                 record.request_id,
                 exc_info=error,
             )
-        if self.sending is not Sending.COMPLETE:
+        if self.sending is not COMPLETE:
             self.give_up(failure)
 
     def give_up(self, failure: ExchangeError) -> None:
@@ -372,13 +371,13 @@ class Exchange:
         record = self.record
         if record.fault is None:
             record.fault, record.reason = failure.fault, failure.reason
-        if self.receiving is not Receiving.GONE:
-            if self.sending < Sending.STREAMING:
+        if self.receiving is not GONE:
+            if self.sending < STREAMING:
                 self._send_error_page(failure)
-            elif self.sending is not Sending.COMPLETE or self._codec.pending(self.stream_id):
+            elif self.sending is not COMPLETE or self._codec.pending(self.stream_id):
                 self._connection.flush()  # what was sent before the failure goes before the reset
                 self._codec.reset(self.stream_id, INTERNAL_ERROR)
-        self.sending = Sending.COMPLETE
+        self.sending = COMPLETE
         self._leave()
         self._connection.schedule_flush()
 

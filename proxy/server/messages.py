@@ -10,7 +10,7 @@ from typing import Any
 
 from proxy.asgi import Headers, Message
 from proxy.errors import ExchangeError, Fault
-from proxy.wire.fields import response_fields
+from proxy.wire.fields import ResponseFields, response_fields
 
 
 def bad_message(detail: str) -> ExchangeError:
@@ -18,17 +18,16 @@ def bad_message(detail: str) -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)
 
 
-def judge_start(message: Message) -> tuple[int, Headers, int | None]:
-    """``http.response.start``: (status, checked fields, content-length if given)."""
+def judge_start(message: Message) -> tuple[int, ResponseFields]:
+    """``http.response.start``: status and checked fields."""
     status = message.get("status")
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
-    headers, length = judge_fields(message.get("headers", ()), "response headers")
-    return int(status), headers, length
+    return status, judge_fields(message.get("headers", ()), "response headers")
 
 
-def judge_fields(raw: Any, what: str) -> tuple[Headers, int | None]:
-    """Header fields as an application gives them: (checked fields, content-length if among them)."""
+def judge_fields(raw: Any, what: str) -> ResponseFields:
+    """Header fields as an application gives them."""
     try:
         return response_fields(raw)
     except (TypeError, ValueError, AttributeError) as error:
@@ -42,7 +41,7 @@ def judge_early_hint(message: Message) -> Headers:
         raw = [(b"link", link) for link in links]
     except TypeError as error:
         raise bad_message(f"early hint: {error}") from error
-    return judge_fields(raw, "early hint")[0]
+    return judge_fields(raw, "early hint").headers
 
 
 def as_bytes(data: object) -> bytes:

@@ -15,7 +15,7 @@ from proxy.wire.target import split_target
 
 
 def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
-    """A fresh scope. ``state`` and ``root_path`` are the backend's to fill in."""
+    """A fresh scope. ``state`` is the backend's to add, and ``root_path`` to change."""
     target = split_target(head.target)
     client, scheme = peer.client, peer.scheme
     if peer.trusted is not None:
@@ -36,7 +36,6 @@ def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
         "headers": head.headers,
         "client": client,
         "server": peer.server,
-        "state": {},
         "extensions": peer.extensions.copy(),
         RECORD_KEY: record,
     }

@@ -26,3 +26,8 @@ class Sending(enum.IntEnum):
     STREAMING = 2  # the head is out
     TRAILERS = 3  # the body is out, trailers were promised
     COMPLETE = 4
+
+
+# Module constants: reading a member of an Enum class costs more than the comparison it is read for (Python 3.11).
+OPEN, ENDED, TAKEN, GONE = Receiving
+WAITING, STARTED, STREAMING, TRAILERS, COMPLETE = Sending

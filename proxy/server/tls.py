@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 from proxy.config.schema import Certificate, Tls
-from proxy.errors import SidegateError
+from proxy.errors import SidegateError, StartError
 
 # TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 4.2); TLS 1.3 suites are all fine.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -26,9 +26,18 @@ _VERSION_CODES = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 
 def self_signed_path() -> Path:
-    """Where the development certificate is kept: below ``$XDG_CACHE_HOME``, by default ``~/.cache``."""
+    """Where the development certificate is kept: below ``$XDG_CACHE_HOME``, by default ``~/.cache``.
+
+    Raises ``StartError`` for a user without a home folder, as in some containers.
+    """
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "sidegate" / "self-signed.pem"
+    try:
+        cache = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise StartError(
+            "there is no home folder to keep the self-signed certificate in; set XDG_CACHE_HOME"
+        ) from error
+    return cache / "sidegate" / "self-signed.pem"
 
 
 class TlsError(SidegateError):

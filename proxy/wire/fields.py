@@ -24,6 +24,7 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.asgi import Headers
 from proxy.errors import Refused
@@ -229,35 +230,57 @@ def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
     return kept
 
 
-def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> tuple[Headers, int | None]:
-    """Judge what an application sends: (fields, content-length). Names are lowered, hop-by-hop fields dropped.
+class ResponseFields(NamedTuple):
+    """Response fields that passed. ``dated``: a ``date`` is among them."""
+
+    headers: Headers
+    content_length: int | None
+    dated: bool
+
+
+def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
+    """Judge what an application sends. Names are lowered, hop-by-hop fields dropped.
 
     Raises ``ValueError`` for what must never become bytes on the wire (CR, LF, NUL, names that are no tokens).
     """
     kept: Headers = []
     length: int | None = None
-    for given, value in raw:
-        name = given if given in _response_names else _response_name(given)
-        if name in CONNECTION_SPECIFIC:
-            continue
-        if name == b"content-length":
-            if length is not None or not value.isdigit():
+    dated = False
+    for name, value in raw:
+        kind = _response_kinds.get(name)
+        if kind is None:
+            name, kind = _response_kind(name)  # noqa: PLW2901 - the same field, its name lowered
+        if kind:
+            if kind == _DROPPED:
+                continue
+            if kind == _DATED:
+                dated = True
+            elif length is not None or not value.isdigit():
                 raise ValueError(f"content-length must be one decimal number, not {value!r}")
-            length = int(value)
+            else:
+                length = int(value)
         kept.append((name, value))
     if not values_clean(kept):
         bad = next(pair for pair in kept if not values_clean([pair]))
         raise ValueError(f"the value of response header {bad[0]!r} contains a control character: {bad[1]!r}")
-    return kept, length
+    return ResponseFields(kept, length, dated)
 
 
-_response_names: set[bytes] = set(CONNECTION_SPECIFIC)
+_KEPT, _DROPPED, _DATED, _SIZED = range(4)
+
+_response_kinds: dict[bytes, int] = {
+    **dict.fromkeys(CONNECTION_SPECIFIC, _DROPPED),
+    b"date": _DATED,
+    b"content-length": _SIZED,
+}
+"""Lower-case names seen before, so that most fields cost one look-up; at most ``MAX_KINDS``."""
 
 
-def _response_name(name: bytes) -> bytes:
+def _response_kind(name: bytes) -> tuple[bytes, int]:
     lowered = bytes(name).lower()
     if not lowered or lowered.translate(None, TOKEN_BYTES):
         raise ValueError(f"response header name {name!r} is not a token")
-    if len(_response_names) < MAX_KINDS:
-        _response_names.add(lowered)
-    return lowered
+    kind = _response_kinds.get(lowered, _KEPT)
+    if len(_response_kinds) < MAX_KINDS:
+        _response_kinds[lowered] = kind
+    return lowered, kind

@@ -35,7 +35,8 @@ def h2load(server: Sidegate, way: str, requests: int) -> dict[str, int]:
 
 def counted(server: Sidegate) -> float:
     """The sum of ``sidegate_requests_total`` with status 200."""
-    samples = re.findall(r'^sidegate_requests_total\{.*code="200".*\} (\S+)$', server.admin("/metrics")[1], re.MULTILINE)
+    text = server.admin("/metrics")[1]
+    samples = re.findall(r'^sidegate_requests_total\{.*code="200".*\} (\S+)$', text, re.MULTILINE)
     return sum(float(value) for value in samples)
 
 

@@ -122,10 +122,10 @@ def test_hosts_that_are_valid(host: bytes) -> None:
 def test_what_clients_send_cannot_grow_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = policy()
     monkeypatch.setattr(fields, "MAX_KINDS", 0)
-    hosts, names = len(fields._hosts_seen), len(fields._response_names)
+    hosts, names = len(fields._hosts_seen), len(fields._response_kinds)
     assert request_fields([(b"x-new", b"1"), (b"host", b"new.example")], judged).headers[1] == (b"x-new", b"1")
-    assert response_fields([(b"x-new-too", b"1")]) == ([(b"x-new-too", b"1")], None)
-    assert (len(judged.kinds), len(fields._hosts_seen), len(fields._response_names)) == (0, hosts, names)
+    assert response_fields([(b"x-new-too", b"1")]) == ([(b"x-new-too", b"1")], None, False)
+    assert (len(judged.kinds), len(fields._hosts_seen), len(fields._response_kinds)) == (0, hosts, names)
 
 
 def test_values_clean_knows_every_control_byte() -> None:
@@ -161,8 +161,8 @@ def test_trailers_are_refused(raw: Headers, status: int, reason: str) -> None:
 
 def test_response_fields_are_lowered_and_lose_hop_by_hop_fields() -> None:
     raw = [(b"Content-Type", b"a/b"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked"), (b"x", b"")]
-    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None)
-    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12)
+    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None, False)
+    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12, False)
 
 
 @pytest.mark.parametrize(

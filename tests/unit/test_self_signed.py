@@ -133,3 +133,13 @@ def test_the_folder_is_below_home_by_default(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert self_signed_path() == tmp_path / ".cache" / "sidegate" / "self-signed.pem"
+
+
+def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    def home() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", home)
+    with pytest.raises(StartError, match="set XDG_CACHE_HOME"):
+        self_signed_path()
