@@ -8,30 +8,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from proxy.errors import Fault
+from tests.support.apps import Receive, Scope, Send, echo, respond, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
-from tests.support.running import CODECS, Running, running
-
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
-
-@pytest.fixture(params=CODECS)
-def codec(request: pytest.FixtureRequest) -> str:
-    if request.param == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
-    return str(request.param)
-
-
-async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Any = ()) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": list(headers)})
-    await send({"type": "http.response.body", "body": body})
+from tests.support.running import Running, running, wait_for
 
 
 def fetch(server: Running, codec: str, *args: Any, **kwargs: Any) -> Response:
@@ -46,13 +30,6 @@ def only_record(server: Running, count: int = 1) -> Any:
     """The record of the only (or last of ``count``) exchange; it closes a moment after the response."""
     wait_for(lambda: len(server.observer.records) >= count)
     return server.observer.records[-1]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Return when it holds; the test's own timeout is the limit."""
-    pause = threading.Event()
-    while not condition():
-        pause.wait(0.01)
 
 
 # The scope.
@@ -146,17 +123,6 @@ def test_every_exchange_has_a_task_and_a_context_of_its_own(codec: str) -> None:
 
 
 # The request body.
-
-
-async def echo(scope: Scope, receive: Receive, send: Send) -> None:
-    body = b""
-    more = True
-    while more:
-        message = await receive()
-        assert message["type"] == "http.request"
-        body += message["body"]
-        more = message["more_body"]
-    await respond(send, body)
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 1_000_000])
@@ -375,11 +341,6 @@ def test_a_client_that_does_not_read_makes_send_wait(codec: str) -> None:
 # The client goes away.
 
 
-async def wait_for_disconnect(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-
-
 def test_an_application_is_told_that_its_client_left(codec: str) -> None:
     began = threading.Event()
     outcome: list[str] = []
@@ -426,10 +387,7 @@ def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None
         assert outcome == ["ClientDisconnected"]
 
 
-@pytest.mark.parametrize("engine", ["http2-nghttp2", "http2-h2"])
 def test_a_reset_of_one_stream_is_a_disconnect_of_that_exchange_only(engine: str) -> None:
-    if engine == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     gone = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -450,11 +408,8 @@ def test_a_reset_of_one_stream_is_a_disconnect_of_that_exchange_only(engine: str
         client.close()
 
 
-@pytest.mark.parametrize("engine", ["http2-nghttp2", "http2-h2"])
 def test_frames_that_nobody_reads_do_not_stop_other_streams(engine: str) -> None:
     """Hypercorn's read loop awaits the application's queue: 11 unread frames on one stream freeze all others."""
-    if engine == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     release = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

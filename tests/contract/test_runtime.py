@@ -27,14 +27,7 @@ from proxy.server.self_signed import ensure_self_signed
 from tests.support.apps import Gate, Receive, Scope, Send, hello, respond, wait_for_disconnect
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, Http2Client, request
-from tests.support.running import CODECS, Running, running, wait_for
-
-
-@pytest.fixture(params=CODECS)
-def codec(request: pytest.FixtureRequest) -> str:
-    if request.param == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
-    return str(request.param)
+from tests.support.running import Running, running, wait_for
 
 
 @contextlib.contextmanager

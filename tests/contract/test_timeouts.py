@@ -16,24 +16,9 @@ import pytest
 from proxy.errors import Fault
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond
 from tests.support.clients import Http2Client, request
-from tests.support.running import CODECS, Running, running, wait_for
+from tests.support.running import Running, running, wait_for
 
 GET = b"GET /x HTTP/1.1\r\nhost: a\r\n\r\n"
-ENGINES = [codec for codec in CODECS if codec.startswith("http2")]
-
-
-@pytest.fixture(params=CODECS)
-def codec(request: pytest.FixtureRequest) -> str:
-    if request.param == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
-    return str(request.param)
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    if request.param == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
-    return str(request.param)
 
 
 def http2(server: Running, engine: str, credit: bool = True) -> Http2Client:
