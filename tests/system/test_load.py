@@ -23,6 +23,11 @@ WAYS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _generator() -> None:
+    program("h2load")  # else the test is skipped before anything is started
+
+
 def h2load(server: Sidegate, way: str, requests: int) -> dict[str, int]:
     """Counts of one run: total, started, done, succeeded, failed, errored, timeout."""
     listener, options = WAYS[way]
