@@ -31,18 +31,13 @@ from proxy.server.exchange import Exchange
 from proxy.server.files import OpenFile
 from proxy.server.peer import Peer, peer_of
 from proxy.server.progress import Progress
-from proxy.server.service import LOW_WATER, Service
+from proxy.server.service import GOAWAY_PAUSE, LOW_WATER, Service
 from proxy.server.states import GONE
 from proxy.server.waiters import Waiters
 from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.http1 import Http1Codec
 from proxy.wire.http2.codec import Http2Codec
 from proxy.wire.sniff import sniff
-
-GOAWAY_PAUSE = 0.5
-"""Seconds between announcing the end of a connection and taking no more requests: more than a round trip, so that
-requests on their way are still answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: a response with
-``connection: close``, or none if the client stays silent."""
 
 LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
 
@@ -314,7 +309,7 @@ class Connection(asyncio.Protocol):
         except OSError as error:
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
-            transport.abort()
+            self._cut()
             raise ClientDisconnected("the client is gone") from error
         transport.set_write_buffer_limits()
 
@@ -354,7 +349,7 @@ class Connection(asyncio.Protocol):
                 self.lingering_since = self.service.loop.time()
                 if self.transport.can_write_eof():  # not with TLS: there the response's own length must do
                     self.transport.write_eof()
-        else:
+        elif not self.transport.is_closing():  # a second close breaks asyncio's TLS transport of Python 3.11.2
             self.transport.close()
 
     def wind_down(self) -> None:
@@ -381,7 +376,7 @@ class Connection(asyncio.Protocol):
         self.service.meter.violation("write_stall")
         for exchange in list(self.exchanges.values()):
             exchange.disconnect("write_stall")
-        self.transport.abort()
+        self._cut()
 
     def abort(self) -> None:
         """Cut the connection; applications are cancelled."""
@@ -392,7 +387,11 @@ class Connection(asyncio.Protocol):
         for exchange in self.exchanges.values():
             if exchange.task is not None:
                 exchange.task.cancel()
-        self.transport.abort()
+        self._cut()
+
+    def _cut(self) -> None:
+        if not self._lost:
+            self.transport.abort()
 
     def on_deadline(self, now: float) -> None:
         """The codec's own deadline is due."""

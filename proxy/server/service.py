@@ -25,6 +25,10 @@ HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 """``send`` goes on when no more than this is queued."""
 
+GOAWAY_PAUSE = 0.5
+"""Seconds from announcing the end to taking no more requests: more than a round trip, so that what is on its way is
+answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: ``connection: close`` in a response."""
+
 
 class Carried(Protocol):
     """A connection, seen from the listener and the runtime."""
