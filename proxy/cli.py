@@ -50,6 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED_START
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit would complain too
+        return 128 + signal.SIGPIPE
     return code
 
 
@@ -237,7 +240,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--app-dir", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
     run.add_argument(
         "--access-log", nargs="?", const="combined", default="off", choices=("off", "combined", "json"),
-        help="write an access log to standard output (without a value: combined)",
+        help="write an access log to standard output (without a value, at the end of the line: combined)",
     )  # fmt: skip
     run.add_argument("--admin", metavar="ADDRESS", help="serve metrics and probes there, such as 127.0.0.1:9090")
     run.add_argument("--print-config", action="store_true", help="print the YAML that says the same, and exit")

@@ -41,6 +41,14 @@ Message = dict[str, Any]
 
 READ_SIZE = 65536
 
+CUT_TIME = 2.0
+"""Seconds that a front has, after its own deadline, to cut what is late and to end its applications in good order."""
+
+
+def share_of_front(seconds: float) -> float:
+    """The front's part of a time to stop in: it cuts in good order (GOAWAY, log lines, lifespan) before the parent."""
+    return seconds - min(CUT_TIME, seconds / 4)
+
 
 def encode(kind: str, **fields: Any) -> bytes:
     """One message as a line."""

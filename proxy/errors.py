@@ -43,13 +43,19 @@ class StartError(SidegateError):
     """A process cannot start; the message tells the operator what, where and what to do."""
 
 
+class AccessLogError(StartError):
+    """The file of ``logging.accessLogFile`` cannot be opened."""
+
+
 class ClientDisconnected(OSError):
     """``send`` after the client went away (ASGI HTTP spec 2.4: "raise a subclass of OSError")."""
 
 
 def stems_from_disconnect(error: BaseException | None) -> bool:
     """Is it our own ``ClientDisconnected``, as it is or behind what a framework made of it?"""
-    while error is not None:
+    seen: set[int] = set()  # `raise a from b` may close a circle of causes
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
         if isinstance(error, ClientDisconnected):
             return True
         error = error.__cause__ or error.__context__

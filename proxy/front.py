@@ -24,8 +24,8 @@ from typing import Any
 
 from proxy import __version__
 from proxy.config.schema import Config
-from proxy.control import Channel, Message, receive_first, send_last
-from proxy.errors import StartError
+from proxy.control import Channel, Message, receive_first, send_last, share_of_front
+from proxy.errors import AccessLogError, StartError
 from proxy.observe import process_log
 from proxy.observe.access_log import AccessLog, open_access_log
 from proxy.observe.cells import Area
@@ -76,6 +76,7 @@ def _leave_signals_to_the_supervisor() -> None:
     """^C and a closed terminal reach the whole group, but only the supervisor may decide; its death is ours."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # log rotation may signal the whole group; the supervisor tells us
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -101,6 +102,8 @@ class Front:
             await self._live()
         except BuildError as error:
             return {"problems": error.problems}
+        except AccessLogError as error:
+            return {"problems": [(("logging", "accessLogFile"), str(error))]}
         except StartError as error:
             return {"message": str(error)}
         except Exception:  # noqa: BLE001 - the operator gets to see whatever it is
@@ -164,7 +167,7 @@ class Front:
         """Somebody wants this one front to go: the supervisor starts another one beside it."""
         if not self._drain_asked.is_set():
             self._channel.send("draining")
-            self._grace = self._config.grace_period
+            self._grace = share_of_front(self._config.grace_period)
             self._drain_asked.set()
 
     def _on_supervisor_gone(self) -> None:

@@ -7,6 +7,7 @@ operator, and the traceback of a module that fails while it is imported.
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import inspect
 import sys
 import traceback
@@ -36,6 +37,7 @@ def load_app(reference: str, directory: str | None) -> App:
 
 
 def _import(module_name: str, folder: str) -> Any:
+    _refuse_shadowed(module_name.partition(".")[0], folder)
     try:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -44,6 +46,16 @@ def _import(module_name: str, folder: str) -> Any:
         raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
     except BaseException as error:  # whatever a module raises, SystemExit too, is its failure
         raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
+
+
+def _refuse_shadowed(name: str, folder: str) -> None:
+    """One process has one module of a name: another folder's would be served in its place, without a word."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    wanted = importlib.machinery.PathFinder.find_spec(name, [folder])
+    if loaded and wanted and wanted.origin and Path(loaded).resolve() != Path(wanted.origin).resolve():
+        raise LoadError(
+            f"a module {name!r} is already loaded from {loaded}, so the one in {folder} cannot be; rename one of them"
+        )
 
 
 def _attribute(module: Any, module_name: str, path: str) -> Any:

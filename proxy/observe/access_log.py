@@ -15,6 +15,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Collection
 from typing import Protocol
+from urllib.parse import quote
 
 from proxy.config.schema import Config
 from proxy.observe.cells import Cells
@@ -61,7 +62,8 @@ class AccessLog:
         self._format = line_format
         self._writer = writer
         self._schedule = schedule
-        self._skip = frozenset(path.encode() for path in skip_paths)
+        # As clients write it: a record's target is kept as sent.
+        self._skip = frozenset(quote(path, safe="/!$&'()*+,;=:@-._~").encode() for path in skip_paths)
         self._wall_clock = wall_clock
         self._pending: deque[Entry] = deque()
         self._cells: Cells = memoryview(array("d", [0.0, 0.0]))

@@ -3,8 +3,8 @@
 Where it stands: called by ``AccessLog`` when it flushes, outside any request. Everything a client sent is
 escaped: a line has no control character, no byte outside ASCII and no quote that the client could close.
 
-Queries are left out unless asked for, here and in the referer: they carry reset links, tokens and names, and a
-log is read by more people than the application's data. The client's address is always there.
+Queries are logged, as nginx does, here and in the referer; ``accessLogQuery: false`` leaves both out, for they may
+carry reset links, tokens and names. The client's address is always there.
 
 A line has at most ``MAX_LINE`` bytes, line feed included: what a pipe takes in one piece from several processes
 (POSIX ``PIPE_BUF`` on Linux). Longer ones have their long values cut, with ``...`` at the cut.

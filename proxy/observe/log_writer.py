@@ -21,7 +21,7 @@ import stat
 import threading
 from collections.abc import Callable, Iterator
 
-from proxy.errors import StartError
+from proxy.errors import AccessLogError
 from proxy.observe.log_lines import MAX_LINE
 
 logger = logging.getLogger("sidegate.access")
@@ -48,7 +48,8 @@ class LogWriter:
         try:
             self._fd = STDOUT if path is None else os.open(path, _OPEN_FLAGS, 0o640)
         except OSError as error:
-            raise StartError(f"logging.accessLogFile: cannot open {path}: {error.strerror}") from error
+            reason = f"cannot open {path}: {error.strerror}; its folder must exist and be writable"
+            raise AccessLogError(reason) from error
         self._jobs: queue.SimpleQueue[bytes | Callable[[], None] | None] = queue.SimpleQueue()
         self._accepted = 0  # bytes; written by the callers' thread only
         self._done = 0  # bytes; written by the writing thread only

@@ -149,7 +149,8 @@ REFUSED = Metric(
     (LISTENER, REFUSAL),
 )  # fmt: skip
 CONNECTION_ERRORS = Metric(
-    "sidegate_connection_errors_total", "counter", "Connections ended because the peer broke the protocol or a limit.",
+    "sidegate_connection_errors_total", "counter",
+    "Connections ended because the peer broke the protocol or a limit, or not accepted for want of descriptors.",
     (LISTENER, VIOLATION),
 )  # fmt: skip
 EXCHANGE_ERRORS = Metric(

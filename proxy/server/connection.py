@@ -26,6 +26,7 @@ from typing import cast
 from proxy.errors import ClientDisconnected, Fault
 from proxy.observe.record import Record
 from proxy.server.aside import Aside
+from proxy.server.codecs import LABELS, make_codec
 from proxy.server.error_page import error_page
 from proxy.server.exchange import Exchange
 from proxy.server.files import OpenFile
@@ -35,11 +36,7 @@ from proxy.server.service import GOAWAY_PAUSE, LOW_WATER, Service
 from proxy.server.states import GONE
 from proxy.server.waiters import Waiters
 from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
-from proxy.wire.http1 import Http1Codec
-from proxy.wire.http2.codec import Http2Codec
 from proxy.wire.sniff import sniff
-
-LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
 
 
 class Connection(asyncio.Protocol):
@@ -156,12 +153,8 @@ class Connection(asyncio.Protocol):
 
     def _choose_codec(self, protocol: str) -> None:
         service = self.service
-        policy = service.policy if self.peer.trusted is None else service.trusted_policy
         self.protocol = protocol
-        if protocol == "h2":
-            self.codec = Http2Codec(service.engine, policy, service.limits, self.opened)
-        else:
-            self.codec = Http1Codec(policy, service.limits, self.opened)
+        self.codec = make_codec(service, protocol, self.peer.trusted is not None, self.opened)
         if self.winding_down:
             self.codec.goaway(False)
         service.meter.connection_opened(LABELS[protocol])
@@ -255,11 +248,13 @@ class Connection(asyncio.Protocol):
             self.transport.write(output)
             if self.write_paused:
                 return  # what waits for these bytes goes on when there is room again
+            if self.protocol != "h2" and not self.codec.idle:
+                self._go_on()  # a request held back may begin, even if the application before it has more to do
         if self.blocked:
             self.blocked.wake(self._is_drained)
         if self.ended:
             self._settle()
-        if self.codec.closed:
+        if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
             self._close()
 
     async def drained(self, stream_id: int) -> None:
@@ -311,6 +306,9 @@ class Connection(asyncio.Protocol):
                 self.cut_stalled()
             self._cut()
             raise ClientDisconnected("the client is gone") from error
+        except BaseException:  # cancelled, or the file shrank: part of what was promised is missing
+            self._cut()
+            raise
         transport.set_write_buffer_limits()
 
     def _settle(self) -> None:
@@ -332,9 +330,12 @@ class Connection(asyncio.Protocol):
                 self.service.connections.discard(self)
         elif again:
             # HTTP/1.1 kept a pipelined request back until now; an HTTP/2 reset of an unread body leaves now.
-            self._handle(codec.receive(b"", self.last_active))
-            self._watch_reading()
-            self.schedule_flush()
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._handle(self.codec.receive(b"", self.service.loop.time()))
+        self._watch_reading()
+        self.schedule_flush()
 
     # The end.
 

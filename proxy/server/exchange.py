@@ -32,6 +32,9 @@ from proxy.wire.events import RequestHead
 
 logger = logging.getLogger("sidegate.exchange")
 
+MANY_PIECES = 1024
+"""Pieces of body kept apart: flow control counts bytes, but each piece costs an object beside them."""
+
 INTERNAL_ERROR = 0x2
 """HTTP/2 error code (RFC 9113 7) of a response that cannot be completed."""
 
@@ -128,6 +131,8 @@ class Exchange:
             self.give_up(_too_large(self._connection.service.limits.request_body))
             return
         self._chunks.append(data)
+        if len(self._chunks) > MANY_PIECES:
+            self._chunks = [b"".join(self._chunks)]
         self._held += len(data)
         self._wake()
 

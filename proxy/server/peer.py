@@ -6,6 +6,7 @@ Where it stands: made once when a connection opens, read by the scope of each of
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,7 +45,9 @@ def peer_of(transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: Tr
     extensions = EXTENSIONS
     if tls is not None and ssl_object is not None:
         extensions = {**EXTENSIONS, "tls": tls.extension(ssl_object)}
-    is_trusted = trusted.unix if client is None else client[0] in trusted
+    # By the socket's family: a TCP peer that has reset its connection already has no address either.
+    is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
+    is_trusted = trusted.unix if is_unix else client is not None and client[0] in trusted
     return Peer(
         scheme="http" if ssl_object is None else "https",
         client=client,

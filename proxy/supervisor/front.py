@@ -88,7 +88,7 @@ def _spawn(control: int, inherited: list[int]) -> int:
 
     A descriptor duplicated onto itself loses its close-on-exec flag in the child alone (POSIX 2024, posix_spawn;
     glibc 2.29, musl 1.1.24, macOS). ``-P`` keeps the working directory off the import path: it may hold a ``proxy``
-    of its own. SIGINT and SIGHUP stay blocked until the child ignores them, because ^C and a closed
+    of its own. SIGINT, SIGHUP and SIGUSR1 stay blocked until the child ignores them, because ^C and a closed
     terminal reach the whole process group at once.
     """
     return os.posix_spawn(
@@ -96,7 +96,7 @@ def _spawn(control: int, inherited: list[int]) -> int:
         [sys.executable, "-P", "-m", "proxy.front", str(control)],
         _environment(),
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited],
-        setsigmask=[signal.SIGINT, signal.SIGHUP],
+        setsigmask=[signal.SIGINT, signal.SIGHUP, signal.SIGUSR1],
     )
 
 

@@ -21,13 +21,11 @@ import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from proxy.control import share_of_front
 from proxy.supervisor.process import Child, State
 
 END_TIME = 2.0
 """Seconds that a child always has between its last word and its exit (interpreter shutdown, log flush)."""
-
-CUT_TIME = 2.0
-"""Seconds that a front has, after its own deadline, to cut what is late and to end its applications in good order."""
 
 FAILED_START_GRACE = 5.0
 """Seconds that the other fronts of a failed first start have for their applications' lifespan shutdown."""
@@ -212,8 +210,7 @@ def _wind_down(schedule: _Schedule, wanted: Wanted, alive: Iterable[Child], stop
     if wanted.sockets is not Sockets.CLOSED:
         schedule.add(Close(), now)
     left = max(0.0, stop.kill_at - now)
-    # The front cuts what is late in good order (GOAWAY, log lines, lifespan), so its time is up before ours.
-    seconds = left - min(CUT_TIME, left / 4)
+    seconds = share_of_front(left)
     for child in alive:
         if child.left is None:
             schedule.add(Drain(child.serial, seconds), now)

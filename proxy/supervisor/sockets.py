@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import errno
 import ipaddress
+import logging
 import os
 import pathlib
 import socket
@@ -33,6 +34,8 @@ _NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 Path = tuple[str | int, ...]
 Locate = Callable[[Path, str], str]
 """Puts ``file:line:col: path:`` before a message (``Loaded.problem``)."""
+
+logger = logging.getLogger("sidegate.supervisor")
 
 
 class AddressError(SidegateError):
@@ -70,6 +73,9 @@ class ServiceSockets:
         if problems:
             self.close()
             raise StartError("\n".join(problems))
+        if passed.left:
+            names = ", ".join(passed.left)
+            logger.warning("systemd passed sockets that no listener takes, their clients wait in vain: %s", names)
 
     def by_listener(self) -> Mapping[str, list[socket.socket]]:
         """The sockets of each listener, without the admin server's."""

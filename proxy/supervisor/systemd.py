@@ -6,6 +6,7 @@ colon-separated names (``FileDescriptorName=`` of the socket unit). They are the
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import MutableMapping
 
@@ -30,7 +31,15 @@ class PassedSockets:
         known = names.split(":") if names else []
         # systemd calls a socket without a name "unknown".
         known += ["unknown"] * (int(count) - len(known))
+        for fd in range(FIRST_FD, FIRST_FD + int(count)):
+            with contextlib.suppress(OSError):  # one that is not open is told when it is taken
+                os.set_inheritable(fd, False)
         return cls(known[: int(count)])
+
+    @property
+    def left(self) -> list[str]:
+        """The names of those that nobody has taken."""
+        return sorted(set(self._names.values()))
 
     def take(self, name: str) -> list[int]:
         """The descriptors of that name, or all that are left if ``name`` is empty.

@@ -82,7 +82,10 @@ def _remove_stale(path: str) -> None:
         raise PathTakenError("the file exists and is not a socket; remove it or choose another path")
     if _answers(path):
         raise PathTakenError("another server listens on this path; stop it or choose another path")
-    aside = Path(path).rename(f"{path}.{os.getpid()}")
+    # Not longer than the path itself, which may have every byte that sun_path holds.
+    folder, name = os.path.split(path)
+    own = f".{os.getpid():x}"
+    aside = Path(path).rename(Path(folder, own if len(name) <= len(own) else name[: -len(own)] + own))
     try:
         if _answers(str(aside)):
             os.link(aside, path)

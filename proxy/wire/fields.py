@@ -86,7 +86,7 @@ class FieldPolicy:
     def classify(self, name: bytes) -> Kind:
         """The rule for a name not in ``kinds`` yet."""
         kind = self._classify(name)
-        if len(self.kinds) < MAX_KINDS:
+        if len(self.kinds) < MAX_KINDS and len(name) <= MAX_NAME:
             self.kinds[name] = kind
         return kind
 
@@ -105,6 +105,9 @@ class FieldPolicy:
 
 
 MAX_KINDS = 2048
+MAX_NAME = 64
+MAX_HOST = 255
+"""Longer names and hosts are judged anew each time: memories are bounded in bytes, too."""
 
 _SPECIAL = {
     b"host": Kind.HOST,
@@ -201,7 +204,7 @@ def valid_host(host: bytes) -> bool:
         return True
     if _URI_HOST.fullmatch(host) is None:
         return False
-    if len(_hosts_seen) < MAX_KINDS:
+    if len(_hosts_seen) < MAX_KINDS and len(host) <= MAX_HOST:
         _hosts_seen.add(host)
     return True
 
@@ -247,6 +250,8 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     length: int | None = None
     dated = False
     for name, value in raw:
+        if type(name) is not bytes or type(value) is not bytes:
+            name, value = bytes(memoryview(name)), bytes(memoryview(value))  # noqa: PLW2901 - codecs take bytes only
         kind = _response_kinds.get(name)
         if kind is None:
             name, kind = _response_kind(name)  # noqa: PLW2901 - the same field, its name lowered

@@ -612,3 +612,73 @@ def test_pipelined_requests_are_answered_in_order() -> None:
 def test_the_standard_loop_serves_too(codec: str) -> None:
     with running(echo, codec, loop_factory=asyncio.new_event_loop) as server:
         assert fetch(server, codec, "POST", "/", b"x" * 100_000).body == b"x" * 100_000
+
+
+def test_errors_that_cause_each_other_do_not_stop_the_process(codec: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        first = ValueError("first")
+        try:
+            raise KeyError("second") from first
+        except KeyError as second:
+            raise first from second
+
+    response, record = failing(codec, app)
+    assert (response.status, record.reason) == (500, "exception")
+
+
+def test_a_bad_request_behind_a_good_one_is_answered_too() -> None:
+    with running(echo) as server:
+        sock = server.connect()
+        sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nBAD REQUEST\r\n\r\n")
+        received = b""
+        while data := sock.recv(65536):
+            received += data
+        assert received.startswith(b"HTTP/1.1 200 OK")
+        assert b"HTTP/1.1 400 Bad Request" in received
+
+
+def test_a_pipelined_request_does_not_wait_for_work_after_the_response() -> None:
+    release = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, scope["path"].encode())
+        while scope["path"] == "/first" and not release.is_set():
+            await asyncio.sleep(0.01)
+
+    with running(app) as server:
+        sock = server.connect()
+        sock.sendall(b"".join(b"GET %s HTTP/1.1\r\nhost: a\r\n\r\n" % path for path in (b"/first", b"/second")))
+        received = b""
+        while b"/second" not in received:
+            received += sock.recv(65536)
+        release.set()
+
+
+def test_trailers_of_other_buffers_than_bytes(codec: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({**START, "trailers": True})
+        await send({"type": "http.response.body", "body": b"x"})
+        await send({"type": "http.response.trailers", "headers": [(bytearray(b"one"), memoryview(b"1"))]})
+
+    with running(app, codec) as server:
+        response = fetch(server, codec, "GET", "/", headers=[(b"te", b"trailers")])
+        assert response.trailers == [(b"one", b"1")]
+
+
+def test_many_small_pieces_of_a_body_are_one_message(codec: str) -> None:
+    release = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        while not release.is_set():
+            await asyncio.sleep(0.01)
+        await echo(scope, receive, send)
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        stream = client.begin("POST", "/", [], end=False)
+        for _ in range(3000):
+            client.body(stream, b"ab", end=False)
+        release.set()
+        client.body(stream, b"", end=True)
+        assert client.finish(stream).body == b"ab" * 3000
+        client.close()

@@ -231,3 +231,10 @@ def test_sigusr1_opens_the_access_log_again(start: Start, tmp_path: Path) -> Non
     http_get(server.url("/pid?after"))
     wait_until(lambda: "GET /pid?after" in log.read_text(), "the second line")
     assert "after" not in rotated.read_text()
+
+
+def test_sigusr1_to_a_front_does_nothing(start: Start) -> None:
+    server = start()
+    (pid,) = serving(server)
+    os.kill(pid, signal.SIGUSR1)
+    assert http_get(server.url("/pid")) == (200, str(pid))

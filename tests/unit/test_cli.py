@@ -42,6 +42,7 @@ routes:
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A configuration that is good, beside its application."""
+    monkeypatch.delitem(sys.modules, "apps_for_cli", raising=False)  # another test's: one process has one of a name
     (tmp_path / "apps_for_cli.py").write_text("async def app(scope, receive, send): ...\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)

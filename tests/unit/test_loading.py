@@ -245,3 +245,14 @@ def test_asgi2_is_wrapped(target: Any) -> None:
 
     asyncio.run(as_asgi3(target, "m:app")({"type": "http"}, receive, send))  # type: ignore[arg-type]
     assert sent == [({"type": "http"}, "message")]
+
+
+def test_two_folders_cannot_have_one_module_name(folder: Path) -> None:
+    name = write(folder, APP)
+    other = folder / "other"
+    other.mkdir()
+    (other / f"{name}.py").write_text(APP)
+    load_app(f"{name}:app", str(folder))
+    load_app(f"{name}:app", str(folder))  # the same one again is fine
+    with pytest.raises(LoadError, match=f"a module '{name}' is already loaded from .*; rename one of them"):
+        load_app(f"{name}:app", str(other))

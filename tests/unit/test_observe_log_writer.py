@@ -71,7 +71,7 @@ def test_a_file_is_appended_to(tmp_path: Path, lost: Lost) -> None:
 
 
 def test_a_file_that_cannot_be_opened_stops_the_start(tmp_path: Path, lost: Lost) -> None:
-    with pytest.raises(StartError, match=r"logging\.accessLogFile: cannot open .*: No such file or directory"):
+    with pytest.raises(StartError, match=r"cannot open .*: No such file or directory; its folder must exist"):
         LogWriter(str(tmp_path / "no" / "access.log"), lost)
 
 

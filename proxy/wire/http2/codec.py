@@ -134,6 +134,7 @@ class Http2Codec:
         if self._final is not None:
             # Opened before the client saw our GOAWAY: it knows that it may send the request elsewhere.
             self._engine.reset(stream_id, wire.REFUSED_STREAM)
+            self._count_reset(found)
             return
         self._last = stream_id
         floods.streams += 1
@@ -171,6 +172,7 @@ class Http2Codec:
             self._streams.bodiless.add(stream_id)
         if not end:
             self._streams.refuse_rest(stream_id)
+            self._count_reset(found)  # answered unread: it ends in a reset that the client provoked
 
     def _on_data(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, data = frame

@@ -64,11 +64,11 @@ class HeadJudge:
         ``size`` counts 32 bytes for each field (RFC 9113 6.5.2). Raises ``Malformed`` and ``Refused``.
         """
         seen_pseudo, seen_fields = self._seen
-        if pseudo is seen_pseudo and fields is seen_fields:
-            return self._control, self._judged
-        if size > self._limits.header_block:
+        if size > self._limits.header_block:  # first: what is beyond the limit was not kept and not compared
             detail = f"more than {self._limits.header_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
+        if pseudo is seen_pseudo and fields is seen_fields:
+            return self._control, self._judged
         control = self._control if pseudo is seen_pseudo else _control(pseudo, self._limits.request_line)
         if fields is seen_fields and control[2] == self._control[2]:
             judged = self._judged

@@ -15,7 +15,7 @@ cdef bytes _intern(const uint8_t *name, size_t size):
     known = _names.get(made)
     if known is not None:
         return <bytes>known
-    if len(_names) < MOST_NAMES:
+    if size <= 64 and len(_names) < MOST_NAMES:
         _names[made] = made
     return made
 

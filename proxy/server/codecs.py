@@ -1,0 +1,21 @@
+"""The codec for a connection whose protocol is settled.
+
+Where it stands: called once by each connection; the only place that knows which class speaks which protocol.
+"""
+
+from __future__ import annotations
+
+from proxy.server.service import Service
+from proxy.wire.events import Codec
+from proxy.wire.http1 import Http1Codec
+from proxy.wire.http2.codec import Http2Codec
+
+LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
+
+
+def make_codec(service: Service, protocol: str, trusted: bool, opened: float) -> Codec:
+    """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
+    policy = service.trusted_policy if trusted else service.policy
+    if protocol == "h2":
+        return Http2Codec(service.engine, policy, service.limits, opened)
+    return Http1Codec(policy, service.limits, opened)
