@@ -257,9 +257,11 @@ class Supervisor:
 
     def _failed_to_start(self, reason: str) -> None:
         """Say it once while the first start is under way: every front of a generation fails for the same reason."""
+        if reason in self._reported:
+            return  # the sockets may be closed by now, but it is still the first start that failed
         if self.wanted.sockets is not Sockets.BOUND:
             logger.error("%s", reason)
-        elif reason not in self._reported:
+        else:
             self._reported.add(reason)
             self._operator.report(reason)
 
