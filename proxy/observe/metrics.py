@@ -120,7 +120,7 @@ EXCHANGE_ERROR = _reason({**reasons.REFUSALS, **reasons.EXCHANGE_ERRORS})
 DROP = _reason(reasons.DROPS)
 
 REQUESTS = Metric(
-    "sidegate_requests_total", "counter", "Exchanges that ended, WebSockets among them.",
+    "sidegate_requests_total", "counter", "Exchanges that ended.",
     (ROUTE_BACKEND, PROTOCOL, CODE), zeros=False,
 )  # fmt: skip
 DURATION = Metric(

@@ -19,7 +19,7 @@ _request_numbers = itertools.count(1)
 
 
 class Record:
-    """One request and its response, or one WebSocket.
+    """One request and its response.
 
     ``client``: the peer's address, or ``unix``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if

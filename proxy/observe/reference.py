@@ -18,8 +18,8 @@ _HEAD = """# Metrics
 in `proxy/observe/metrics.py` (`python -m proxy.observe.reference > dashboards/METRICS.md`); do not edit it.
 
 Label values come from the configuration or from the fixed sets below, never from a client. Counters go on when a
-front process is replaced and when the configuration is reloaded; they begin at 0 when the supervisor starts. The
-supervisor's own `process_*` metrics (CPU time, memory, open descriptors) are there as well.
+front process is replaced; they begin at 0 when the supervisor starts. The supervisor's own `process_*` metrics (CPU
+time, memory, open descriptors) are there as well.
 """
 
 _REASONS = (

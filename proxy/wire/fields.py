@@ -79,7 +79,7 @@ class FieldPolicy:
     keep_forwarding: bool = False
     keep_underscores: frozenset[bytes] = frozenset()
     kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """Names seen before, classified; bounded by ``MAX_KINDS`` so that clients cannot grow it."""
+    """Names seen before, classified; bounded by ``MAX_KINDS`` and ``MAX_NAME``: clients cannot grow it."""
     blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Field blocks of HTTP/1.1 requests seen before, judged; kept and bounded by ``http1_head.py``."""
 
@@ -199,7 +199,7 @@ _hosts_seen: set[bytes] = set()
 
 
 def valid_host(host: bytes) -> bool:
-    """Is it ``uri-host [":" port]``? (RFC 3986 3.2.2.) Good answers are remembered, up to ``MAX_KINDS``."""
+    """Is it ``uri-host [":" port]``? (RFC 3986 3.2.2.) Good answers are remembered within bounds."""
     if host in _hosts_seen:
         return True
     if _URI_HOST.fullmatch(host) is None:
