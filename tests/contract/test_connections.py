@@ -351,22 +351,21 @@ def test_the_end_of_input_is_a_disconnect() -> None:
 
 
 def test_a_response_that_never_left_counts_as_a_disconnect() -> None:
-    """The application was done, the last bytes were still here."""
+    """The application was done, the last bytes were still here: the client's window has no room for them."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"20040000")]})
-        await send({"type": "http.response.body", "body": bytes(20_000_000), "more_body": True})
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(65535), "more_body": True})
         await send({"type": "http.response.body", "body": bytes(40_000)})
 
     with running(app, "http2-h2") as server:
         client = server.client("http2-h2", credit=False)
         assert isinstance(client, Http2Client)
-        client.state.increment_flow_control_window(20_000_000)
         stream = client.begin("GET", "/", [], end=True)
-        client.state.increment_flow_control_window(20_000_000, stream)
-        client.flush()
-        while {record.bytes_out for record in server.observer.open} != {20_040_000}:
+        while len(client.responses[stream].body) < 65535:
             client.pump()
+        wait_for(lambda: [record.bytes_out for record in server.observer.open] == [105_535])
+        assert not server.observer.records
         reset(client.sock)
         wait_for(lambda: server.observer.records)
         assert server.observer.records[0].reason == "client_disconnected"
