@@ -16,7 +16,6 @@ from typing import Protocol
 from proxy.asgi import Headers
 
 
-@dataclass(slots=True)
 class RequestHead:
     """A request whose head passed the header policy (``wire/fields.py``).
 
@@ -25,14 +24,31 @@ class RequestHead:
     ``end_stream`` says that no body follows; then no End event comes.
     """
 
-    stream_id: int
-    method: str
-    target: bytes
-    headers: Headers
-    http_version: str
-    content_length: int | None
-    expect_continue: bool
-    end_stream: bool
+    __slots__ = (
+        "content_length", "end_stream", "expect_continue", "headers", "http_version", "method", "stream_id", "target",
+    )  # fmt: skip
+
+    def __init__(self, stream_id: int, method: str, target: bytes, headers: Headers, http_version: str) -> None:
+        """Of a request without a body; what says otherwise is set afterwards."""
+        self.stream_id = stream_id
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.http_version = http_version
+        self.content_length: int | None = None
+        self.expect_continue = False
+        self.end_stream = True
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RequestHead) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+    def __repr__(self) -> str:
+        return f"RequestHead{self._values()}"
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
 
 
 @dataclass(slots=True)

@@ -217,7 +217,7 @@ class HeadReader:
         if fields is not None:
             self.keep_alive = True
             self.chunked = False
-            return RequestHead(stream_id, _PLAIN_METHODS[method], target, [*fields], "1.1", None, False, True)
+            return RequestHead(stream_id, _PLAIN_METHODS[method], target, [*fields], "1.1")
         request = self._parse_anew(head, method, target, version, stream_id)
         self._remember(block, request)
         return request
@@ -305,16 +305,11 @@ class HeadReader:
             self.keep_alive = version == "1.1"
         length = fields.content_length
         bodiless = not length and not self.chunked
-        return RequestHead(
-            stream_id,
-            method.decode(),
-            target,
-            headers,
-            version,
-            length,
-            fields.expect_continue and not bodiless,
-            bodiless,
-        )
+        head = RequestHead(stream_id, method.decode(), target, headers, version)
+        head.content_length = length
+        head.expect_continue = fields.expect_continue and not bodiless
+        head.end_stream = bodiless
+        return head
 
 
 def _byte_offence(byte: bytes, in_request_line: bool) -> tuple[str, str]:

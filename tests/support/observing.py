@@ -8,6 +8,7 @@ from typing import Any
 
 from proxy.asgi import Headers
 from proxy.config.schema import Config
+from proxy.config.validation import validate
 from proxy.errors import Fault
 from proxy.observe.observer import ListenerMeter
 from proxy.observe.record import Record
@@ -18,13 +19,14 @@ from tests.support.programs import program
 def make_config(routes: int = 2, **top_level: Any) -> Config:
     """Listeners ``http`` and ``local``, backends ``b0`` …, and routes ``r0`` … with one backend each."""
     names = [f"r{index}" for index in range(routes)]
-    return Config.model_validate(
+    return validate(
+        Config,
         {
             "listeners": [{"name": "http", "address": "127.0.0.1:0"}, {"name": "local", "address": "unix:/tmp/s"}],
             "backends": {f"b{index}": {"respond": {"body": "x"}} for index in range(routes)},
             "routes": [{"name": name, "path": f"/{name}", "backend": f"b{index}"} for index, name in enumerate(names)],
             **top_level,
-        }
+        },
     )
 
 
@@ -36,7 +38,7 @@ def make_record(
     **fields: Any,
 ) -> Record:
     """A record of a GET from 192.0.2.1, with ``fields`` set on it."""
-    head = RequestHead(1, "GET", target, headers or [], http_version, None, False, True)
+    head = RequestHead(1, "GET", target, headers or [], http_version)
     record = Record(listener, "192.0.2.1", head, time.perf_counter())
     record.headers = head.headers
     for name, value in fields.items():

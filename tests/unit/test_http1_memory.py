@@ -43,7 +43,7 @@ def answer(codec: Http1Codec, stream: int) -> None:
 
 
 def get(target: bytes, headers: Headers, stream: int = 1, method: str = "GET") -> RequestHead:
-    return RequestHead(stream, method, target, headers, "1.1", None, False, True)
+    return RequestHead(stream, method, target, headers, "1.1")
 
 
 @pytest.mark.parametrize("step", [1, 1 << 20])

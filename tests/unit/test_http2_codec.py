@@ -29,7 +29,7 @@ def test_a_request_becomes_a_head(engine: str, speaker: c.Speaker) -> None:
     fields = [(b"accept", b"*/*"), (b"cookie", b"a=1"), (b"cookie", b"b=2"), (b"te", b"trailers")]
     found = made.receive(speaker.headers(1, [*c.GET, *fields]), 0.0)
     headers = [(b"host", b"example.org"), (b"accept", b"*/*"), (b"te", b"trailers"), (b"cookie", b"a=1; b=2")]
-    assert found == [e.RequestHead(1, "GET", b"/", headers, "2", None, False, True)]
+    assert found == [e.RequestHead(1, "GET", b"/", headers, "2")]
     assert not made.idle
 
 

@@ -159,7 +159,11 @@ class Http2Codec:
         streams.running.add(stream_id)
         expects = judged.expect_continue and not end
         headers = judged.headers.copy()
-        found.append(e.RequestHead(stream_id, method, target, headers, "2", length, expects, end))
+        head = e.RequestHead(stream_id, method, target, headers, "2")
+        head.content_length = length
+        head.expect_continue = expects
+        head.end_stream = end
+        found.append(head)
 
     def _reject(self, stream_id: int, refused: Refused, pseudo: Fields, end: bool, found: list[e.Event]) -> None:
         method, target = said(pseudo)

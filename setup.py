@@ -1,0 +1,53 @@
+"""The compiled modules; all other metadata is in pyproject.toml.
+
+Some plain Python modules on the request path are also compiled by Cython: the same source, typed by the ``.pxd`` file
+beside it. Every one of them still runs uncompiled, and does where there is no compiler or where
+``SIDEGATE_NO_EXTENSIONS`` is set; ``optional`` lets an installation without compiler or libnghttp2-dev go on.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+NGHTTP2 = "proxy/wire/http2/nghttp2"
+
+# Every module that has a .pxd file beside its .py file is compiled.
+COMPILED = sorted(path.with_suffix(".py") for path in Path("proxy").rglob("*.pxd") if path.with_suffix(".py").exists())
+
+# Debug information would be five sixths of the files.
+FLAGS = ["-g0", "-O2"]
+
+extensions = [
+    Extension(
+        NGHTTP2.replace("/", "."),
+        [f"{NGHTTP2}.pyx"],
+        depends=[f"{NGHTTP2}.pxd", *(f"{NGHTTP2}_{part}.pxi" for part in ("callbacks", "fields", "output"))],
+        libraries=["nghttp2"],
+        extra_compile_args=FLAGS,
+        optional=True,
+    ),
+    *(
+        Extension(
+            ".".join(source.with_suffix("").parts),
+            [str(source)],
+            depends=[str(source.with_suffix(".pxd"))],
+            extra_compile_args=FLAGS,
+            optional=True,
+        )
+        for source in COMPILED
+    ),
+]
+
+setup(
+    ext_modules=cythonize(
+        extensions,
+        nthreads=os.cpu_count() or 1,
+        # Annotations stay mypy's business: as C types they would refuse subclasses and None where Python does not.
+        compiler_directives={"language_level": 3, "annotation_typing": False, "binding": False},
+    ),
+    options={"build_ext": {"parallel": os.cpu_count() or 1}},
+)
