@@ -12,12 +12,15 @@ class Progress:
     __slots__ = ("_since", "_taken")
 
     def __init__(self) -> None:
-        self._taken = -1
+        self._taken: int | None = None
         self._since = 0.0
 
     def silence(self, queued: int, left: int, now: float) -> float:
-        """Seconds in which nothing was taken of ``queued`` bytes (in all), ``left`` of which wait; 0 if none waits."""
+        """Seconds in which nothing was taken of ``queued`` bytes (in all), ``left`` of which wait; 0 if none waits.
+
+        ``left`` may be more than ``queued``: what waits beneath TLS is counted encrypted, with its records' overhead.
+        """
         taken = queued - left
-        if not left or taken > self._taken:
+        if not left or self._taken is None or taken > self._taken:
             self._taken, self._since = taken, now
         return now - self._since
