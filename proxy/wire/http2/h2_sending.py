@@ -1,21 +1,35 @@
-"""The sending half of the h2 engine: what is queued for each stream, and its turn-taking.
+"""The sending half of the h2 engine: what is queued for each stream, its turn-taking, HEADERS and DATA frames.
 
 Where it stands: the base of ``h2.H2Engine``, which adds the receiving half. It owns the output and the books about
 streams; the windows are h2's. Nothing leaves it.
+
+HEADERS and DATA are written here and not by h2: its state machine and frame objects cost a small response more than
+all the rest of this engine, to check what the books here already hold (one head, then body, then nothing). h2 is told
+what it needs to judge the peer: windows are debited where h2 credits them, and a stream that has ended on both sides
+is taken out of h2's. RST_STREAM, WINDOW_UPDATE and the acknowledgements are h2's own; each is moved into the output
+as soon as h2 made it, so that frames leave in the order of the calls.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import deque
 
-from h2.connection import H2Connection
+from h2.stream import H2Stream
 
 from proxy.asgi import Headers
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineSettings, FrameEvent, goaway_frame
+from proxy.wire.http2.h2_connection import Connection
+
+FRAME = struct.Struct(">BHBBL")
+"""A frame's first nine bytes: length (8 and 16 bits), type, flags, stream."""
 
 MAX_FRAME = 16384
-"""The longest DATA frame sent, and the longest frame received, even if the peer would take longer ones."""
+"""The longest frame sent or received, even if the peer would take longer ones."""
+
+_DATA, _HEADERS, _CONTINUATION = 0x0, 0x1, 0x9
+_END_STREAM, _END_HEADERS = 0x1, 0x4
 
 
 class Stream:
@@ -32,9 +46,11 @@ class Stream:
         "remote_ended",
         "size",
         "trailers",
+        "window",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, window: H2Stream) -> None:
+        self.window = window  # h2 keeps the stream's windows up to date there
         self.credit = 0  # bytes consumed that no WINDOW_UPDATE has told the peer of
         self.remote_ended = False
         self.local_ended = False  # END_STREAM is in the output
@@ -48,6 +64,9 @@ class Stream:
 
     def next_chunk(self, most: int) -> bytes:
         """Take up to ``most`` bytes, from as many pieces as needed."""
+        if self.size <= most and len(self.chunks) == 1 and not self.offset:
+            self.size = 0
+            return self.chunks.popleft()
         taken: list[bytes] = []
         room = most
         while room > 0 and self.chunks:
@@ -66,10 +85,10 @@ class Stream:
 class SendingHalf:
     """Everything of ``engine.Engine`` but ``receive``."""
 
-    def __init__(self, settings: EngineSettings, connection: H2Connection) -> None:
+    def __init__(self, settings: EngineSettings, connection: Connection) -> None:
         self._settings = settings
         self._connection = connection
-        self._output = bytearray(settings.announcement())
+        self._output = [settings.announcement()]
         self._streams: dict[int, Stream] = {}
         self._order: deque[int] = deque()  # streams with something to send, the next one first
         self._resets: dict[int, None] = {}  # streams reset by this side, oldest first
@@ -79,6 +98,7 @@ class SendingHalf:
         self._dead = False
         self.open_block = 0
         self.data_frames = 0
+        self._flush()
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
         """See ``engine.Engine``."""
@@ -87,7 +107,7 @@ class SendingHalf:
             return
         stream.head_sent = True
         stream.ended = end_stream
-        self._connection.send_headers(stream_id, [(b":status", b"%d" % status), *headers], end_stream)
+        self._send_block(stream_id, [(b":status", b"%d" % status), *headers], end_stream)
         if end_stream:
             stream.local_ended = True
             self._maybe_closed(stream_id, stream, None)
@@ -96,7 +116,16 @@ class SendingHalf:
         """See ``engine.Engine``."""
         stream = self._streams.get(stream_id)
         if stream is not None and not stream.head_sent and not self._dead:
-            self._connection.send_headers(stream_id, [(b":status", b"%d" % status), *headers])
+            self._send_block(stream_id, [(b":status", b"%d" % status), *headers], False)
+
+    def _send_block(self, stream_id: int, fields: Headers, end_stream: bool) -> None:
+        block = self._connection.encoder.block(fields)
+        kind, flags = _HEADERS, _END_STREAM if end_stream else 0
+        while len(block) > MAX_FRAME:
+            self._output += FRAME.pack(0, MAX_FRAME, kind, flags, stream_id), block[:MAX_FRAME]
+            block = block[MAX_FRAME:]
+            kind, flags = _CONTINUATION, 0
+        self._output += FRAME.pack(0, len(block), kind, flags | _END_HEADERS, stream_id), block
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """See ``engine.Engine``."""
@@ -125,48 +154,48 @@ class SendingHalf:
 
     def take_output(self) -> bytes:
         """See ``engine.Engine``. One frame of each stream in turn."""
+        connection = self._connection
         blocked: list[int] = []
         while self._order and not self._dead:
             stream_id = self._order.popleft()
             stream = self._streams.get(stream_id)
             if stream is None:
                 continue
-            room = min(self._connection.local_flow_control_window(stream_id), MAX_FRAME)
-            if stream.size and room <= 0:
+            window = min(connection.outbound_flow_control_window, stream.window.outbound_flow_control_window)
+            if stream.size and window <= 0:
                 blocked.append(stream_id)
                 continue
-            self._send_frame(stream_id, stream, room)
+            self._send_frame(stream_id, stream, min(window, MAX_FRAME))
             if stream.size:
                 self._order.append(stream_id)
             else:
                 stream.queued = False
         self._order.extend(blocked)
-        self._flush()
-        output = bytes(self._output)
+        output = b"".join(self._output)
         self._output.clear()
         return output
 
     def _send_frame(self, stream_id: int, stream: Stream, room: int) -> None:
-        connection = self._connection
         chunk = stream.next_chunk(room)
+        size = len(chunk)
         last = stream.ended and not stream.size
-        if chunk:
-            connection.send_data(stream_id, chunk, last and not stream.trailers)
-            self.data_frames += 1
-        elif not stream.trailers:
-            connection.end_stream(stream_id)  # needs no window, which may be negative
+        if size or not stream.trailers:  # an end without data needs no window, which may be negative
+            flags = _END_STREAM if last and not stream.trailers else 0
+            self._output += FRAME.pack(0, size, _DATA, flags, stream_id), chunk
+            self._connection.outbound_flow_control_window -= size
+            stream.window.outbound_flow_control_window -= size
             self.data_frames += 1
         if not last:
             return
         if stream.trailers:
-            connection.send_headers(stream_id, stream.trailers, end_stream=True)
+            self._send_block(stream_id, stream.trailers, True)
         stream.local_ended = True
         self._maybe_closed(stream_id, stream, None)
 
     def _maybe_closed(self, stream_id: int, stream: Stream, found: list[FrameEvent] | None) -> None:
         if not (stream.local_ended and stream.remote_ended):
             return
-        del self._streams[stream_id]
+        del self._streams[stream_id], self._connection.streams[stream_id]
         if found is None:
             self._closed.append(stream_id)
         else:
@@ -174,13 +203,15 @@ class SendingHalf:
 
     def reset(self, stream_id: int, code: int) -> None:
         """See ``engine.Engine``."""
-        if stream_id in self._streams:
-            self._drop(stream_id)
+        if stream_id in self._streams and not self._dead:
             self._connection.reset_stream(stream_id, code)
+            self._flush()
+            self._drop(stream_id)
 
     def _drop(self, stream_id: int) -> None:
-        """Note that this side resets the stream: frames that the peer sent before it knows are ignored."""
+        """Note that this side has reset the stream: frames that the peer sent before it knows are ignored."""
         del self._streams[stream_id]
+        self._connection.sweep()
         self._resets[stream_id] = None
         if len(self._resets) > wire.RESETS_REMEMBERED:
             del self._resets[next(iter(self._resets))]
@@ -194,6 +225,7 @@ class SendingHalf:
         stream.credit += size
         if stream.credit >= self._settings.stream_window // 2:
             self._connection.increment_flow_control_window(stream.credit, stream_id)
+            self._flush()
             stream.credit = 0
 
     def consume_connection(self, size: int) -> None:
@@ -201,6 +233,7 @@ class SendingHalf:
         self._credit += size
         if self._credit >= self._settings.connection_window // 2 and not self._dead:
             self._connection.increment_flow_control_window(self._credit)
+            self._flush()
             self._credit = 0
 
     def pending(self, stream_id: int) -> int:
@@ -215,8 +248,7 @@ class SendingHalf:
 
     def write(self, frame: bytes) -> None:
         """See ``engine.Engine``."""
-        self._flush()
-        self._output += frame
+        self._output.append(frame)
 
     def terminate(self, code: int) -> None:
         """See ``engine.Engine``."""
@@ -225,7 +257,7 @@ class SendingHalf:
             self.write(goaway_frame(self._highest, code))
 
     def _flush(self) -> None:
-        self._output += self._connection.data_to_send()
+        self._output.append(self._connection.data_to_send())
 
     def take_closed(self) -> list[int]:
         """See ``engine.Engine``."""
