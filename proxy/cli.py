@@ -14,12 +14,12 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
 
 from proxy.errors import StartError
 
 if TYPE_CHECKING:
-    from proxy.config.load import Loaded, Problem
+    from proxy.config.loaded import Loaded, Problem
     from proxy.config.schema import Config
 
 OK = 0
@@ -60,28 +60,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from proxy.config.load import load
+    from proxy.supervisor.apart import apart
 
-    loaded = load(arguments.config, os.environ)
+    loaded: Loaded = apart("proxy.config.load:load", arguments.config, dict(os.environ))
     if loaded.config is None:
         return _refuse(_every_problem(loaded, import_apps=True))
     return _start(_with_engine(loaded.config, arguments.http2_engine), loaded)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from proxy.config.load import loads
-    from proxy.config.write import to_yaml
-    from proxy.config.yaml_tree import escape
+    from proxy.supervisor.apart import apart
 
     if arguments.cert is None and arguments.key is not None:
         arguments.parser.error("--key needs --cert")
-    # JSON is YAML; a dollar sign in an argument is a dollar sign.
-    text = escape(json.dumps(_run_document(arguments), ensure_ascii=False))
-    loaded = loads(text, COMMAND_LINE, os.environ)
+    document = _run_document(arguments)
+    loaded: Loaded = apart("proxy.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
     if loaded.config is None:
         # Lines and columns of a text that nobody wrote would only confuse.
         return _refuse(replace(problem, line=0) for problem in loaded.problems)
     if arguments.print_config:
+        from proxy.config.write import to_yaml
+
         _say(to_yaml(loaded.config).rstrip())
         return OK
     return _start(loaded.config, replace(loaded, positions={}))
@@ -161,8 +160,8 @@ def _refuse(problems: Iterable[Problem]) -> int:
     return BAD_CONFIGURATION
 
 
-def _with_engine(config: Config, engine: str | None) -> Config:
-    return config if engine is None else config.model_copy(update={"http2_engine": engine})
+def _with_engine(config: Config, engine: Literal["auto", "nghttp2", "h2"] | None) -> Config:
+    return config if engine is None else replace(config, http2_engine=engine)
 
 
 def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:

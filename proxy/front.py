@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy import __version__
+from proxy.config.plain import unpack
 from proxy.config.schema import Config
 from proxy.control import Channel, Message, receive_first, send_last, share_of_front
 from proxy.errors import AccessLogError, StartError
@@ -62,7 +63,7 @@ def main(argv: list[str]) -> int:
         reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it runs; restart it"
         send_last(control, "failed", message=reason)
         return FAILED_START
-    config = Config.model_validate_json(first["config"])
+    config = unpack(Config, first["config"])
     process_log.set_up(config.logging)
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         failure = runner.run(Front(config, first, control).run())

@@ -6,7 +6,7 @@ and by each front, whose answer the supervisor shows. It imports nothing that is
 
 from __future__ import annotations
 
-import importlib.metadata
+import importlib
 import platform
 import ssl
 from typing import Literal
@@ -25,8 +25,8 @@ def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str) -> dict[s
     """
     http2 = load_engine(http2_engine)
     return {
-        "loop": f"{loop} {_version(loop) or platform.python_version()}",
-        "http1": f"httptools {_version('httptools')}",
+        "loop": f"{loop} {_imported(loop) or platform.python_version()}",
+        "http1": f"httptools {_imported('httptools')}",
         "http2": f"{http2.name} {http2.version}",
         "tls": ssl.OPENSSL_VERSION,
     }
@@ -38,8 +38,8 @@ def installation() -> dict[str, str | None]:
         "sidegate": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         **{name: _engine_version(name) for name in ENGINES},
-        "httptools": _version("httptools"),
-        "uvloop": _version("uvloop"),
+        "httptools": _installed("httptools"),
+        "uvloop": _installed("uvloop"),
         "openssl": ssl.OPENSSL_VERSION,
     }
 
@@ -51,7 +51,15 @@ def _engine_version(name: Literal["nghttp2", "h2"]) -> str | None:
         return None
 
 
-def _version(distribution: str) -> str | None:
+def _imported(package: str) -> str | None:
+    """What a package that runs here says of itself; importlib.metadata would cost a front 1 MiB (email, csv, …)."""
+    version: str | None = getattr(importlib.import_module(package), "__version__", None)
+    return version
+
+
+def _installed(distribution: str) -> str | None:
+    import importlib.metadata  # noqa: PLC0415 - see above
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

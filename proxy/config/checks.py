@@ -6,7 +6,6 @@ them beside the mistakes inside other parts.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
@@ -26,6 +25,8 @@ def route_name(route: Route, place: int) -> str:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
+    import difflib  # noqa: PLC0415 - fronts have no mistakes to explain
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"; did you mean {near[0]!r}?" if near else ""
 

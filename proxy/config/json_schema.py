@@ -9,6 +9,7 @@ from proxy.config.model import Model
 from proxy.config.quantities import DURATION_SCHEMA, SIZE_SCHEMA, format_duration, format_size
 from proxy.config.routes import Route
 from proxy.config.schema import Config
+from proxy.config.validation import adapter
 
 Schema = dict[str, Any]
 
@@ -18,7 +19,7 @@ _VARIABLE_FORM: Schema = {"type": "string", "pattern": r"\$\{", "description": "
 
 def models_schema() -> Schema:
     """The long forms as pydantic knows them, with defaults as they are written in a file."""
-    schema = Config.model_json_schema(by_alias=True)
+    schema = adapter(Config).json_schema()
     for part in (schema, *schema["$defs"].values()):
         for form in part["properties"].values():
             _write_as_in_files(form)

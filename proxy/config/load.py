@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path as FilePath
 from typing import Any, TypeVar
 
@@ -22,12 +21,14 @@ from proxy.config import checks
 from proxy.config.backends import Backend
 from proxy.config.checks import Path, path_text
 from proxy.config.listeners import Listener
+from proxy.config.loaded import Loaded, Problem, as_written, nearest
 from proxy.config.messages import Finding, counts, explain
 from proxy.config.model import Model
 from proxy.config.routes import Route
 from proxy.config.schema import Config, Settings
-from proxy.config.structure import fields, short_forms_at
-from proxy.config.yaml_tree import Document, Position, YamlError, read_document
+from proxy.config.structure import fields
+from proxy.config.validation import validate_file
+from proxy.config.yaml_tree import Document, YamlError, escape, read_document
 
 MAX_BYTES = 4 * 1024 * 1024
 """A Kubernetes ConfigMap holds 1 MiB at most; four of them leave room for generated files."""
@@ -35,44 +36,6 @@ MAX_BYTES = 4 * 1024 * 1024
 _START = "start with 'listeners:', 'backends:' and 'routes:' (`sidegate run --print-config` prints an example)"
 
 M = TypeVar("M", bound=Model)
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One mistake. ``line`` and ``column`` count from 1; line 0 stands for the file as a whole."""
-
-    file: str
-    line: int
-    column: int
-    path: str
-    message: str
-
-    def __str__(self) -> str:
-        """``file:line:column: path: message``, without the parts that do not apply."""
-        position = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.file}{position}: {self.path}{': ' if self.path else ''}{self.message}"
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a file held. ``config`` is None if there is any problem.
-
-    ``listeners`` and ``backends`` are the entries that are valid by themselves, so that a caller can go on to check
-    certificates and applications and report everything at once. ``positions`` are those of values, by path.
-    """
-
-    file: str
-    config: Config | None = None
-    problems: tuple[Problem, ...] = ()
-    positions: Mapping[Path, Position] = field(default_factory=dict)
-    listeners: dict[int, Listener] = field(default_factory=dict)
-    backends: dict[str, Backend] = field(default_factory=dict)
-
-    def problem(self, path: Path, message: str) -> Problem:
-        """A problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""
-        written = _as_written(path, self.positions)
-        line, column = _nearest(written, self.positions)
-        return Problem(self.file, line, column, path_text(written), message)
 
 
 def load(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Loaded:
@@ -107,6 +70,11 @@ def loads(text: str, filename: str, environ: Mapping[str, str]) -> Loaded:
     return _Validation(document, filename).result()
 
 
+def loads_plain(value: Any, filename: str, environ: Mapping[str, str]) -> Loaded:
+    """``loads`` of plain values: JSON is YAML. A dollar sign in them is a dollar sign."""
+    return loads(escape(json.dumps(value, ensure_ascii=False)), filename, environ)
+
+
 def _unreadable(file: str, line: int, message: str) -> Loaded:
     return Loaded(file, problems=(Problem(file, line, 1, "", message),))
 
@@ -119,7 +87,7 @@ class _Validation:
         self._root: dict[str, Any] = document.value
         self._file = file
         self._mistaken = {path[:2] for _, path, _ in document.mistakes}
-        self._context = {"folder": str(FilePath(file).absolute().parent)}
+        self._folder = str(FilePath(file).absolute().parent)
 
     def result(self) -> Loaded:
         config, findings = self._parsed()
@@ -143,8 +111,7 @@ class _Validation:
             return None, [explain(one, self._root) for one in errors if counts(one, self._root)]
 
     def _parse(self, model: type[M], value: Any) -> M:
-        # JSON mode is the file mode of the models: there, a number without a unit is no duration.
-        return model.model_validate_json(json.dumps(value), by_alias=True, by_name=False, context=self._context)
+        return validate_file(model, value, self._folder)
 
     def _entries(self, key: str, model: type[M]) -> Iterator[tuple[Any, M]]:
         """The entries of a list or mapping that are valid by themselves, under their places or names."""
@@ -168,26 +135,8 @@ class _Validation:
 
     def _problem(self, path: Path, message: str, at_key: bool) -> Problem | None:
         document = self._document
-        path = _as_written(path, document.values)
+        path = as_written(path, document.values)
         if path in document.unresolved:
             return None  # the value is not known, and the reason has been told
         known = document.keys if at_key and path in document.keys else document.values
-        return Problem(self._file, *_nearest(path, known), path_text(path), message)
-
-
-def _as_written(path: Path, positions: Mapping[Path, Position]) -> Path:
-    """``path`` in the short forms that the file uses."""
-    if path[-2:] == ("path", "value") and path not in positions:
-        path = path[:-1]
-    for depth in range(len(path)):
-        parent, rest = path[:depth], path[depth:]
-        for short, long in short_forms_at(parent).items():
-            if rest[: len(long)] == long and (*parent, rest[0]) not in positions and (*parent, short) in positions:
-                return (*parent, short, *rest[len(long) :])
-    return path
-
-
-def _nearest(path: Path, positions: Mapping[Path, Position]) -> Position:
-    while path and path not in positions:
-        path = path[:-1]
-    return positions.get(path, (1, 1))
+        return Problem(self._file, *nearest(path, known), path_text(path), message)

@@ -33,7 +33,7 @@ _EXPECTED = {
     "bool_type": "true or false",
     "tuple_type": "a list",
     "dict_type": "a mapping of keys to values",
-    "model_type": "a mapping of keys to values",
+    "dataclass_type": "a mapping of keys to values",
 }
 _BOUNDS = {
     "greater_than_equal": ("ge", "at least"),
@@ -58,7 +58,7 @@ def explain(error: ErrorDetails, root: Any) -> Finding:
     kind, context = error["type"], error.get("ctx", {})
     if kind == "missing":
         return Finding(path[:-1], _missing(path), at_key=True)
-    if kind == "extra_forbidden":
+    if kind == "unexpected_keyword_argument":
         return Finding(path, _unknown(path, root), at_key=True)
     if path and path[-1] == "[key]":
         return Finding(path[:-1], _sentence(error["msg"], context), at_key=True)

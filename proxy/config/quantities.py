@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationInfo, WithJsonSchema
+from proxy.config.rules import Before
+
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
 
 _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")  # GEP-2257's own pattern
 _DURATION_PART = re.compile(r"([0-9]+)(ms|h|m|s)")
@@ -84,18 +87,8 @@ SIZE_SCHEMA: dict[str, Any] = {
     "examples": [1024, "8Ki", "16Mi"],
 }
 
-Duration = Annotated[
-    float,
-    BeforeValidator(_read_duration),
-    PlainSerializer(format_duration, return_type=str, when_used="json"),
-    WithJsonSchema(DURATION_SCHEMA),
-]
+Duration = Annotated[float, Before(_read_duration, DURATION_SCHEMA, format_duration)]
 """Seconds as float; ``30s``, ``1m30s``, ``500ms`` in a file."""
 
-Size = Annotated[
-    int,
-    BeforeValidator(_read_size),
-    PlainSerializer(format_size, return_type=int | str, when_used="json"),
-    WithJsonSchema(SIZE_SCHEMA),
-]
+Size = Annotated[int, Before(_read_size, SIZE_SCHEMA, format_size)]
 """Bytes as int; ``8Ki``, ``16Mi`` or a plain number in a file."""

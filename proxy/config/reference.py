@@ -7,14 +7,11 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from annotated_types import Ge, Le
-from pydantic.fields import FieldInfo
-
 from proxy.config.json_schema import Schema, is_duration, is_size, models_schema
 from proxy.config.model import Model
 from proxy.config.quantities import format_duration, format_size
 from proxy.config.schema import Config
-from proxy.config.structure import fields, inner, is_model
+from proxy.config.structure import Field, fields, inner, is_model
 
 _HEAD = """\
 # Configuration reference
@@ -46,8 +43,8 @@ def _sections() -> Iterator[str]:
         title = "The file" if model is Config else model.__name__
         yield from ["", f"## {title}", "", model.__doc__ or "", ""]
         yield from ["| key | value | default | range | meaning |", "|---|---|---|---|---|"]
-        for key, info in fields(model).items():
-            yield _row(key, info, part["properties"][key], required=key in part.get("required", ()))
+        for key, field in fields(model).items():
+            yield _row(key, field, part["properties"][key], required=key in part.get("required", ()))
         for short, (long, *_) in model.short_forms.items():
             yield f"| `{short}` | text | | | Short form of `{long}`. |"
 
@@ -55,16 +52,16 @@ def _sections() -> Iterator[str]:
 def _models(model: type[Model]) -> list[type[Model]]:
     """``model`` and those below it, each once, depth first."""
     found = [model]
-    for info in fields(model).values():
-        child = inner(info.annotation)
+    for field in fields(model).values():
+        child = inner(field.annotation)
         if is_model(child):
             found += [one for one in _models(child) if one not in found]
     return found
 
 
-def _row(key: str, info: FieldInfo, schema: Schema, required: bool) -> str:
+def _row(key: str, field: Field, schema: Schema, required: bool) -> str:
     default = "**required**" if required else _default(schema.get("default"))
-    cells = [f"`{key}`", _type(schema), default, _range(info, schema), info.description or ""]
+    cells = [f"`{key}`", _type(schema), default, _range(field, schema), field.metadata["description"]]
     return "| " + " | ".join(cells) + " |"
 
 
@@ -97,12 +94,12 @@ def _type(schema: Schema) -> str:
     ]
 
 
-def _range(info: FieldInfo, schema: Schema) -> str:
-    bounds = [one.ge if isinstance(one, Ge) else one.le for one in info.metadata if isinstance(one, Ge | Le)]
+def _range(field: Field, schema: Schema) -> str:
+    bounds = [field.metadata[word] for word in ("ge", "le") if word in field.metadata]
     if is_duration(schema):
-        return " to ".join(format_duration(float(str(bound))) for bound in bounds)
+        return " to ".join(format_duration(bound) for bound in bounds)
     if is_size(schema):
-        return " to ".join(str(format_size(int(str(bound)))) for bound in bounds)
+        return " to ".join(str(format_size(bound)) for bound in bounds)
     return " to ".join(str(bound) for bound in bounds)
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-
 from proxy.config import values
-from proxy.config.model import Integer, Model
+from proxy.config.model import Integer, Model, model, setting
+from proxy.config.rules import After, Before
 
-Hostname = Annotated[str, AfterValidator(values.hostname)]
-Path = Annotated[str, AfterValidator(values.path)]
+Hostname = Annotated[str, After(values.hostname)]
+Path = Annotated[str, After(values.path)]
 
 
 def _expand_path(data: object) -> object:
@@ -21,89 +20,91 @@ def _expand_path(data: object) -> object:
     return data
 
 
+@model
 class PathMatch(Model):
     """Gateway API HTTPPathMatch."""
 
-    type: Literal["Exact", "PathPrefix"] = Field(
+    type: Literal["Exact", "PathPrefix"] = setting(
         default="PathPrefix",
         description="`PathPrefix` compares whole elements: /shop matches /shop and /shop/x, not /shopping.",
     )
-    value: Path = Field(default="/", description="The path, decoded: no `%`, no `.` or `..` elements.")
+    value: Path = setting(default="/", description="The path, decoded: no `%`, no `.` or `..` elements.")
 
 
+@model
 class HeaderMatch(Model):
     """Gateway API HTTPHeaderMatch."""
 
-    type: Literal["Exact"] = Field(default="Exact", description="How to compare.")
-    name: Annotated[str, AfterValidator(values.header_name)] = Field(description="Name, lower-cased.")
-    value: Annotated[str, AfterValidator(values.header_value)] = Field(description="The whole value.")
+    type: Literal["Exact"] = setting(default="Exact", description="How to compare.")
+    name: Annotated[str, After(values.header_name)] = setting(description="Name, lower-cased.")
+    value: Annotated[str, After(values.header_value)] = setting(description="The whole value.")
 
 
+@model
 class QueryMatch(Model):
     """Gateway API HTTPQueryParamMatch."""
 
-    type: Literal["Exact"] = Field(default="Exact", description="How to compare.")
-    name: Annotated[str, AfterValidator(values.query_name)] = Field(description="Name, decoded.")
-    value: str = Field(description="The whole value, decoded.")
+    type: Literal["Exact"] = setting(default="Exact", description="How to compare.")
+    name: Annotated[str, After(values.query_name)] = setting(description="Name, decoded.")
+    value: str = setting(description="The whole value, decoded.")
 
 
+@model
 class Match(Model):
     """Gateway API HTTPRouteMatch: all conditions together."""
 
-    path: Annotated[PathMatch, BeforeValidator(_expand_path)] = Field(
+    path: Annotated[PathMatch, Before(_expand_path)] = setting(
         default=PathMatch(), description="Short form: a string, which is a PathPrefix."
     )
-    method: Annotated[str, AfterValidator(values.method)] | None = Field(default=None, description="Request method.")
-    headers: tuple[HeaderMatch, ...] = Field(
+    method: Annotated[str, After(values.method)] | None = setting(default=None, description="Request method.")
+    headers: tuple[HeaderMatch, ...] = setting(
         default=(), description="Request headers that must be there, each name once."
     )
-    query_params: tuple[QueryMatch, ...] = Field(
+    query_params: tuple[QueryMatch, ...] = setting(
         default=(), description="Query parameters that must be there, each name once."
     )
 
-    @model_validator(mode="after")
-    def _names_once(self) -> Match:
+    def __post_init__(self) -> None:
         for key, names in (
             ("headers", [h.name for h in self.headers]),
             ("queryParams", [q.name for q in self.query_params]),
         ):
             if len(set(names)) < len(names):
                 raise ValueError(f"'{key}' names one of its entries twice; all of them would have to match")
-        return self
 
 
+@model
 class BackendRef(Model):
     """Gateway API HTTPBackendRef."""
 
-    name: str = Field(description="A key of `backends`.")
-    weight: Integer = Field(
+    name: str = setting(description="A key of `backends`.")
+    weight: Integer = setting(
         default=1, ge=0, le=1_000_000, description="Share of the requests, in proportion to the others."
     )
 
 
+@model
 class Route(Model):
     """Gateway API HTTPRouteRule, with the host names of its HTTPRoute."""
 
     short_forms: ClassVar = {"path": ("matches", 0, "path"), "backend": ("backendRefs", 0, "name")}
 
-    name: Annotated[str, AfterValidator(lambda text: text and values.name(text))] = Field(
+    name: Annotated[str, After(lambda text: text and values.name(text))] = setting(
         default="",
         description="Names the route in messages and metric labels; by default `route-` and its place, from 1.",
     )
-    hostnames: tuple[Hostname, ...] = Field(
+    hostnames: tuple[Hostname, ...] = setting(
         default=(), description="Hosts it is for, `*.example.com` for any leading labels; none: every host."
     )
-    matches: tuple[Match, ...] = Field(
+    matches: tuple[Match, ...] = setting(
         default=(Match(),),
         min_length=1,
         description="Any of them is enough; none: every path. Short form: `path` for one PathPrefix.",
     )
-    backend_refs: tuple[BackendRef, ...] = Field(
+    backend_refs: tuple[BackendRef, ...] = setting(
         min_length=1, description="Who answers, by weight. Short form: `backend` with one name."
     )
 
-    @model_validator(mode="after")
-    def _some_weight(self) -> Route:
+    def __post_init__(self) -> None:
         if not any(ref.weight for ref in self.backend_refs):
             raise ValueError("every weight in 'backendRefs' is 0, so nothing would answer")
-        return self

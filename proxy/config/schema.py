@@ -3,24 +3,24 @@
 Where it stands: the bottom of the proxy, read by everything above. It reads no file and opens no socket:
 ``load.py`` turns YAML into these models. Keys are camelCase in YAML and snake_case here; routes are named
 after the Kubernetes Gateway API's HTTPRoute rules. Short forms are normalised while validating, so the rest
-of the code sees one shape only. Errors that leave it: pydantic's ``ValidationError``; ``load.py`` puts it into
-plain sentences with positions.
+of the code sees one shape only. Importing it imports no pydantic: ``validation.py`` does that. Errors that leave it:
+``ValueError`` of a constructor whose values contradict each other.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from typing import Annotated, Literal
-
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from proxy.config import checks, values
 from proxy.config.backends import Backend, Header, Respond
 from proxy.config.limits import Limits
 from proxy.config.listeners import Certificate, ClientCertificates, Listener, Tls
-from proxy.config.model import Model
+from proxy.config.model import Boolean, Model, model, setting
 from proxy.config.quantities import Duration
 from proxy.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route
+from proxy.config.rules import After, Before
 
 __all__ = [
     "Admin",
@@ -44,39 +44,38 @@ __all__ = [
 ]
 
 
+@model
 class Admin(Model):
     """The admin server: metrics, probes, status."""
 
-    address: Annotated[str, AfterValidator(values.address)] = Field(
+    address: Annotated[str, After(values.address)] = setting(
         default="127.0.0.1:9090", description="Where it listens; keep it away from the public."
     )
 
 
+@model
 class Logging(Model):
     """The process log (stderr) and the access log."""
 
-    level: Literal["debug", "info", "warning", "error"] = Field(
+    level: Literal["debug", "info", "warning", "error"] = setting(
         default="info", description="Lowest level that is logged."
     )
-    format: Literal["text", "json"] = Field(default="text", description="Format of the process log.")
-    access_log: Literal["off", "combined", "json"] = Field(default="off", description="Format of the access log.")
-    access_log_file: Annotated[str, AfterValidator(values.file_path)] | None = Field(
+    format: Literal["text", "json"] = setting(default="text", description="Format of the process log.")
+    access_log: Literal["off", "combined", "json"] = setting(default="off", description="Format of the access log.")
+    access_log_file: Annotated[str, After(values.file_path)] | None = setting(
         default=None, description="File it is appended to; by default stdout."
     )
-    access_log_query: bool = Field(
+    access_log_query: Boolean = setting(
         default=True,
-        strict=True,
         description="Whether the query of a request's target is logged, as nginx does; `false` where it has secrets.",
     )
-    skip_paths: tuple[Annotated[str, AfterValidator(values.path)], ...] = Field(
+    skip_paths: tuple[Annotated[str, After(values.path)], ...] = setting(
         default=(), description="Paths left out of the access log, such as those of probes."
     )
 
-    @model_validator(mode="after")
-    def _file_is_used(self) -> Logging:
+    def __post_init__(self) -> None:
         if self.access_log == "off" and (self.access_log_file or self.skip_paths):
             raise ValueError("'accessLogFile' and 'skipPaths' need 'accessLog: combined' or 'accessLog: json'")
-        return self
 
 
 def _processes(value: object) -> object:
@@ -90,76 +89,77 @@ def _processes(value: object) -> object:
 
 Processes = Annotated[
     int,
-    BeforeValidator(_processes),
-    WithJsonSchema({"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}),
+    Before(_processes, json_schema={"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}),
 ]
 
 
 def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
     return tuple(
-        route if route.name else route.model_copy(update={"name": checks.route_name(route, place)})
+        route if route.name else dataclasses.replace(route, name=checks.route_name(route, place))
         for place, route in enumerate(routes)
     )
 
 
+@model
 class Entries(Model):
     """Who connects where, and who answers."""
 
-    listeners: tuple[Listener, ...] = Field(min_length=1, description="Where clients connect.")
-    backends: dict[Annotated[str, AfterValidator(values.name)], Backend] = Field(
-        default={}, description="Who answers, by name."
+    listeners: tuple[Listener, ...] = setting(min_length=1, description="Where clients connect.")
+    backends: dict[Annotated[str, After(values.name)], Backend] = setting(
+        default_factory=dict, description="Who answers, by name."
     )
-    routes: Annotated[tuple[Route, ...], AfterValidator(_named)] = Field(
+    routes: Annotated[tuple[Route, ...], After(_named)] = setting(
         min_length=1,
         description="Which backend a request goes to. The most specific wins, as in the Gateway API: exact host, "
         "then wildcard, Exact path, longest PathPrefix, method, number of headers, of query parameters, then order.",
     )
 
 
+@model
 class Settings(Model):
     """What stands beside listeners, backends and routes; a model of its own, so that it can be valid by itself."""
 
-    admin: Annotated[Admin | None, BeforeValidator(lambda data: None if data is False else data)] = Field(
+    admin: Annotated[Admin | None, Before(lambda data: None if data is False else data)] = setting(
         default=None, description="The admin server; `false` or absent: none."
     )
-    processes: Processes = Field(
+    processes: Processes = setting(
         default=1, ge=1, le=1024, description="Front processes; `auto` is one for each CPU this process may use."
     )
-    logging: Logging = Field(default=Logging(), description="What is logged, and how.")
-    limits: Limits = Field(default=Limits(), description="What one client may make a process hold or do.")
-    start_timeout: Duration = Field(
+    logging: Logging = setting(default=Logging(), description="What is logged, and how.")
+    limits: Limits = setting(default=Limits(), description="What one client may make a process hold or do.")
+    start_timeout: Duration = setting(
         default=60.0,
         gt=0,
         le=86400,
         description="How long a front may take to import applications and run their startup before it is ended.",
     )
-    shutdown_delay: Duration = Field(
+    shutdown_delay: Duration = setting(
         default=0.0,
         ge=0,
         le=3600,
         description="From SIGTERM (`/readyz` turns 503) to the closing of listeners: time for balancers to notice.",
     )
-    grace_period: Duration = Field(
+    grace_period: Duration = setting(
         default=25.0,
         ge=0,
         le=86400,
         description="From SIGTERM to the end, the delay included. Kubernetes kills after 30s, so stay below that.",
     )
-    http2_engine: Literal["auto", "nghttp2", "h2"] = Field(
+    http2_engine: Literal["auto", "nghttp2", "h2"] = setting(
         default="auto", description="`auto` takes nghttp2 where it was built, else h2."
     )
-    trusted_proxies: tuple[Annotated[str, AfterValidator(values.network)], ...] = Field(
+    trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
         default=(),
         description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are believed; "
         "`unix`: whoever connects by a unix socket.",
     )
 
 
+@model
 class Config(Settings, Entries):
     """A whole configuration."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Config:
+    def __post_init__(self) -> None:
         found = [
             *checks.listener_problems(dict(enumerate(self.listeners)), self.admin.address if self.admin else None),
             *checks.route_problems(dict(enumerate(self.routes)), self.backends),
@@ -167,4 +167,3 @@ class Config(Settings, Entries):
         ]
         if found:
             raise ValueError("; ".join(f"{checks.path_text(path)}: {message}" for path, message in found))
-        return self

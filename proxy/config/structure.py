@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import types
-from typing import Annotated, Any, TypeGuard, Union, get_args, get_origin
-
-from pydantic.fields import FieldInfo
+from collections.abc import Mapping
+from typing import Annotated, Any, NamedTuple, TypeGuard, Union, cast, get_args, get_origin, get_type_hints
 
 from proxy.config.checks import Path
-from proxy.config.model import Model
+from proxy.config.model import Model, camel
 from proxy.config.schema import Config
 
 
@@ -32,9 +33,27 @@ def inner(annotation: Any) -> Any:
     return annotation
 
 
-def fields(model: type[Model]) -> dict[str, FieldInfo]:
+class Field(NamedTuple):
+    """One field of a model: its name in Python, its type with all rules, ``MISSING`` or its default, the rest."""
+
+    name: str
+    annotation: Any
+    default: Any
+    metadata: Mapping[str, Any]
+
+
+def fields(model: type[Model]) -> dict[str, Field]:
     """The model's fields under their keys in a file."""
-    return {info.alias or name: info for name, info in model.model_fields.items()}
+    return _fields(cast(Any, model))  # mypy takes the __hash__ of instances for the class's own
+
+
+@functools.cache
+def _fields(model: Any) -> dict[str, Field]:
+    hints = get_type_hints(model, include_extras=True)
+    return {
+        camel(field.name): Field(field.name, hints[field.name], field.default, field.metadata)
+        for field in dataclasses.fields(model)
+    }
 
 
 def is_model(annotation: Any) -> TypeGuard[type[Model]]:

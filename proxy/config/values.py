@@ -10,10 +10,12 @@ import ipaddress
 import os
 import re
 from pathlib import Path
-
-from pydantic import ValidationInfo
+from typing import TYPE_CHECKING
 
 from proxy.config.address import parse_address
+
+if TYPE_CHECKING:
+    from pydantic import ValidationInfo
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from proxy.config import yaml_tree
+from proxy.config.plain import dump
 from proxy.config.schema import Config
 
 
@@ -32,7 +33,7 @@ for _pattern in (yaml_tree.INTEGER, yaml_tree.OCTAL, yaml_tree.HEXADECIMAL, yaml
 
 def to_yaml(config: Config) -> str:
     """The YAML that ``loads`` turns into an equal Config, if the paths in ``config`` are absolute."""
-    data = config.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    data = dump(config, defaults=False)
     data["listeners"] = [_renamed(listener, _listener_forms(listener)) for listener in data["listeners"]]
     data["routes"] = [_renamed(route, _route_forms(route)) for route in data["routes"]]
     return yaml.dump(_escaped(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)

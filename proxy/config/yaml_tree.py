@@ -25,12 +25,10 @@ from typing import Any
 import yaml
 
 from proxy.config.checks import Path
+from proxy.config.loaded import Position
 
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
-
-Position = tuple[int, int]
-"""Line and column, both from 1."""
 
 # YAML 1.2, 5.1: the characters a document may hold. PyYAML's two parsers report others differently.
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -13,10 +13,11 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from proxy.server.blocks import cover_used
 from proxy.server.connection import Connection
 from proxy.server.service import Service
 
@@ -51,7 +52,9 @@ class Listener:
         self._service = service
         self._sockets = list(sockets)
         self._tls: dict[str, Any] = {}
+        self._make: Callable[[], Connection] = partial(Connection, service)
         if service.tls is not None:
+            self._make = self._connection_for_tls
             self._tls = {"ssl": service.tls.context, "ssl_handshake_timeout": service.limits.tls_handshake}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = False
@@ -124,7 +127,7 @@ class Listener:
         try:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            transport, _ = await service.loop.connect_accepted_socket(partial(Connection, service), sock, **self._tls)
+            transport, _ = await service.loop.connect_accepted_socket(self._make, sock, **self._tls)
         except asyncio.CancelledError:
             sock.close()
             raise
@@ -136,6 +139,11 @@ class Listener:
             return
         if self._tls:
             service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
+
+    def _connection_for_tls(self) -> Connection:
+        """Called by the loop just before it makes the TLS transport with its read buffer, in the same step."""
+        cover_used(self._service.loop)
+        return Connection(self._service)
 
 
 def handshake_reason(error: BaseException) -> str:

@@ -13,16 +13,15 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from proxy import __version__
+from proxy.config.plain import pack
 from proxy.config.schema import Config
 from proxy.control import Channel, Message
 from proxy.observe.cells import Area
+from proxy.supervisor.apart import environment
 from proxy.supervisor.process import Child
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 class Front:
@@ -61,7 +60,7 @@ class Front:
         self._channel.send(
             "config",
             version=__version__,
-            config=config.model_dump_json(by_alias=True),
+            config=pack(config),
             sockets=self._descriptors,
             cells=self.area.fd,
             supervisor=os.getpid(),
@@ -94,19 +93,10 @@ def _spawn(control: int, inherited: list[int]) -> int:
     return os.posix_spawn(
         sys.executable,
         [sys.executable, "-P", "-m", "proxy.front", str(control)],
-        _environment(),
+        environment(),
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited],
         setsigmask=[signal.SIGINT, signal.SIGHUP, signal.SIGUSR1],
     )
-
-
-def _environment() -> dict[str, str]:
-    """Ours; ``python -m proxy`` in a checkout found the package in its working directory, so the child is told."""
-    environment = dict(os.environ)
-    if not sys.flags.safe_path and Path(sys.path[0]).absolute() == ROOT:
-        known = environment.get("PYTHONPATH")
-        environment["PYTHONPATH"] = f"{known}{os.pathsep}{ROOT}" if known else str(ROOT)
-    return environment
 
 
 def reap() -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from proxy.config.schema import Config
 from proxy.observe import process_log
+from proxy.supervisor.apart import apart
 from proxy.supervisor.sockets import Locate, ServiceSockets
 from proxy.supervisor.summary import Addresses, summary, wants_colour
 from proxy.supervisor.supervisor import Operator, Supervisor
@@ -42,9 +43,7 @@ def serve(config: Config, locate: Locate) -> int:
 def _make_certificate(config: Config) -> None:
     """Make the development certificate, which fronts only read: several would make it at once."""
     if any(listener.tls and listener.tls.self_signed for listener in config.listeners):
-        from proxy.server.self_signed import ensure_self_signed  # noqa: PLC0415 - memory that only development needs
-
-        ensure_self_signed()
+        apart("proxy.server.self_signed:ensure_self_signed")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from proxy import __version__
+from proxy.config.plain import dump
 from proxy.observe.collector import CellCollector, Facts, ProcessFact, make_registry
 from proxy.observe.resident import resident_bytes
 from proxy.supervisor.front import Front
@@ -68,7 +69,7 @@ class SupervisorView:
                 }
                 for listener in config.listeners
             ],
-            "routes": [route.model_dump(mode="json", by_alias=True) for route in config.routes],
+            "routes": [dump(route) for route in config.routes],
             "backends": {name: describe_backend(backend) for name, backend in config.backends.items()},
             "processes": [self._process(front) for front in supervisor.fronts.values()],
             "restarts": dict(supervisor.restarts),

@@ -18,6 +18,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from proxy.config.schema import Config
+from proxy.config.validation import validate
 from proxy.errors import Fault, StartError
 from proxy.observe.cells import Area
 from proxy.observe.metrics import Layout
@@ -43,13 +44,14 @@ def module(**attributes: Any) -> Iterator[str]:
 
 
 def config(**top_level: Any) -> Config:
-    return Config.model_validate(
+    return validate(
+        Config,
         {
             "listeners": [{"name": "test", "address": "127.0.0.1:0"}],
             "backends": {"hello": {"respond": {"body": "hello"}}},
             "routes": [{"path": "/", "backend": "hello"}],
             **top_level,
-        }
+        },
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from proxy.config.schema import Config
+from proxy.config.validation import validate
 from proxy.supervisor.sockets import ServiceSockets
 
 Bind = Callable[..., ServiceSockets]
@@ -15,13 +16,14 @@ Bind = Callable[..., ServiceSockets]
 def a_config(*addresses: str, **more: Any) -> Config:
     """A configuration with one listener; ``admin`` goes to the top, the rest into the listener."""
     admin = more.pop("admin", None)
-    return Config.model_validate(
+    return validate(
+        Config,
         {
             "listeners": [{"name": "http", "addresses": list(addresses), **more}],
             "backends": {"b": {"respond": {}}},
             "routes": [{"backend": "b"}],
             **({"admin": {"address": admin}} if admin else {}),
-        }
+        },
     )
 
 

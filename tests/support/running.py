@@ -22,6 +22,7 @@ import uvloop
 
 from proxy.config.address import parse_address
 from proxy.config.schema import Config
+from proxy.config.validation import validate
 from proxy.observe import metrics
 from proxy.observe.cells import Area
 from proxy.observe.metrics import Layout, Metric
@@ -183,14 +184,15 @@ def running(
     settings: dict[str, Any] = {"name": "test", "address": "127.0.0.1:0", **(listener or {})}
     if tls is not None:
         settings["tls"] = tls
-    config = Config.model_validate(
+    config = validate(
+        Config,
         {
             "listeners": [settings],
             "backends": {"app": {"app": f"{module.__name__}:app", "lifespan": lifespan}},
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
             "http2Engine": "h2" if codec == "http2-h2" else "auto" if codec == "http1" else "nghttp2",
             **top_level,
-        }
+        },
     )
     try:
         server = Running(config, loop_factory)

@@ -94,11 +94,11 @@ class Sidegate:
 
     @property
     def fronts(self) -> list[psutil.Process]:
-        """The supervisor's children that live now."""
+        """The supervisor's front processes that live now; other children of its own help it to start."""
         living = []
         for child in processes.tree(self.pid)[1:]:
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
-                if child.status() != psutil.STATUS_ZOMBIE:
+                if child.status() != psutil.STATUS_ZOMBIE and "proxy.front" in child.cmdline():
                     living.append(child)
         return living
 

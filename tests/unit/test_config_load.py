@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.load import MAX_BYTES, Loaded, load, loads
+from proxy.config.load import MAX_BYTES, load, loads, loads_plain
+from proxy.config.loaded import Loaded
 from proxy.config.messages import MAX_LENGTH
 
 EXAMPLES = Path(__file__).parents[2] / "config"
@@ -152,3 +153,16 @@ def test_a_file_is_read_anew_each_time(tmp_path: Path) -> None:
     first = load(path, {})
     shutil.copy(EXAMPLES / "hosts.yaml", path)
     assert first.config != load(path, {}).config
+
+
+def test_plain_values_are_taken_as_they_are() -> None:
+    document = {
+        "listeners": [{"name": "a", "address": ":0"}],
+        "backends": {"b": {"respond": {"body": "${HOME} ä"}}},
+        "routes": [{"backend": "b"}],
+    }
+    loaded = loads_plain(document, "<command line>", {"HOME": "/root"})
+    assert loaded.config is not None
+    answer = loaded.config.backends["b"].respond
+    assert answer is not None
+    assert answer.body == "${HOME} ä"

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.load import Loaded, loads
+from proxy.config.load import loads
+from proxy.config.loaded import Loaded
+from proxy.config.plain import dump, pack, unpack
 from proxy.config.schema import Config
+from proxy.config.validation import validate, validate_file
 from proxy.config.write import to_yaml
 
 ROOT = Path(__file__).parents[2]
@@ -132,20 +136,21 @@ def configs(draw: st.DrawFn) -> Config:
             "trustedProxies": st.just(["10.0.0.0/8"]),
         },
     )
-    return Config.model_validate(
+    return validate(
+        Config,
         {
             "listeners": [{"name": name, **draw(LISTENERS)} for name in names],
             "backends": backends,
             "routes": draw(st.lists(routes, min_size=1, max_size=3)),
             **draw(others),
-        }
+        },
     )
 
 
 @WITHOUT_DEADLINE
 @given(configs())
 def test_valid_configurations_come_back_from_json(config: Config) -> None:
-    assert Config.model_validate_json(config.model_dump_json(by_alias=True)) == config
+    assert validate_file(Config, dump(config), "/") == config
 
 
 @WITHOUT_DEADLINE
@@ -174,3 +179,9 @@ gracePeriod: 1m
     config = loads(text, "a.yaml", {}).config
     assert config is not None
     assert to_yaml(config) == text
+
+
+@WITHOUT_DEADLINE
+@given(configs())
+def test_fronts_get_the_configuration_that_was_validated(config: Config) -> None:
+    assert unpack(Config, json.loads(json.dumps(pack(config)))) == config

@@ -9,8 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from proxy.config.plain import dump
 from proxy.config.quantities import format_duration, format_size, parse_duration, parse_size
 from proxy.config.schema import Limits, Listener
+from proxy.config.validation import validate
 
 
 @pytest.mark.parametrize(
@@ -63,30 +65,30 @@ def test_sizes_are_written_with_the_largest_unit_that_divides_them() -> None:
 
 
 def test_python_code_gives_plain_numbers_rounded_to_milliseconds() -> None:
-    limits = Limits(keep_alive=0.0505, request_head=2, request_body=5, header_block="8Ki")
+    limits = validate(Limits, {"keep_alive": 0.0505, "request_head": 2, "request_body": 5, "header_block": "8Ki"})
     assert (limits.keep_alive, limits.request_head, limits.request_body, limits.header_block) == (0.05, 2.0, 5, 8192)
 
 
 @pytest.mark.parametrize("value", [True, None, math.nan, math.inf, -1.0])
 def test_python_code_may_not_give_other_things_for_a_duration(value: object) -> None:
     with pytest.raises(ValidationError):
-        Limits.model_validate({"keep_alive": value})
+        validate(Limits, {"keep_alive": value})
 
 
 @pytest.mark.parametrize("value", [True, None, 1.0, -1])
 def test_python_code_may_not_give_other_things_for_a_size(value: object) -> None:
     with pytest.raises(ValidationError):
-        Limits.model_validate({"request_body": value})
+        validate(Limits, {"request_body": value})
 
 
 @pytest.mark.parametrize("mode", [0o660, "0660", "660"])
 def test_python_code_may_give_a_mode_as_a_number(mode: object) -> None:
-    listener = Listener.model_validate({"name": "a", "address": "unix:/a", "mode": mode})
+    listener = validate(Listener, {"name": "a", "address": "unix:/a", "mode": mode})
     assert listener.mode == 0o660
-    assert '"mode":"0660"' in listener.model_dump_json()
+    assert dump(listener)["mode"] == "0660"
 
 
 @pytest.mark.parametrize("mode", [True, 6.0, "8", "06600"])
 def test_other_modes_are_refused(mode: object) -> None:
     with pytest.raises(ValidationError):
-        Listener.model_validate({"name": "a", "address": "unix:/a", "mode": mode})
+        validate(Listener, {"name": "a", "address": "unix:/a", "mode": mode})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,9 +13,11 @@ import pytest
 
 from proxy.config.json_schema import json_schema
 from proxy.config.messages import explain
+from proxy.config.plain import dump
 from proxy.config.reference import reference
 from proxy.config.schema import Config, Limits
 from proxy.config.structure import keys_at, model_at, short_forms_at
+from proxy.config.validation import validate_file
 from proxy.config.yaml_tree import read_document
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +47,8 @@ def test_editors_accept_valid_files(path: Path) -> None:
 def test_editors_accept_files_in_long_form(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     value = read_document(text, {"LEVEL": "debug"}).value
-    config = Config.model_validate_json(json.dumps(value), by_name=False, by_alias=True)
-    assert errors(config.model_dump(mode="json", by_alias=True)) == []
+    config = validate_file(Config, value, "/")
+    assert errors(dump(config)) == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from proxy.config.plain import dump, pack, unpack
 from proxy.config.schema import Config
+from proxy.config.validation import validate
 from proxy.observe import metrics, reasons
 from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
 from proxy.observe.reference import reference
@@ -39,7 +42,7 @@ def test_every_cell_belongs_to_one_sample() -> None:
 
 def test_front_and_supervisor_agree_on_the_layout() -> None:
     config = make_config(routes=3)
-    copy = Config.model_validate_json(config.model_dump_json(by_alias=True))
+    copy = unpack(Config, json.loads(json.dumps(pack(config))))
     assert Layout(copy).blocks == Layout(config).blocks
 
 
@@ -60,8 +63,8 @@ def test_a_route_with_a_backend_named_twice_has_it_once() -> None:
 
 
 def _with_routes(routes: list[object]) -> Config:
-    data = make_config().model_dump(mode="json", by_alias=True)
-    return Config.model_validate({**data, "routes": routes})
+    data = dump(make_config())
+    return validate(Config, {**data, "routes": routes})
 
 
 @pytest.mark.parametrize("metric", [*FRONT_METRICS, *SUPERVISOR_METRICS], ids=lambda metric: metric.name)

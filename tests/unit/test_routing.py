@@ -10,6 +10,7 @@ import pytest
 
 from proxy.asgi import RECORD_KEY
 from proxy.config.schema import Backend, Config, Listener, Respond, Route
+from proxy.config.validation import validate
 from proxy.errors import ExchangeError
 from proxy.routing import Choice, Router
 
@@ -35,12 +36,13 @@ class Facts:
 def router_for(*routes: dict[str, Any]) -> Router:
     """A router whose backends are named after the routes; checked by the schema like a file's."""
     described = [{"backend": route["name"], **route} for route in routes]
-    config = Config.model_validate(
+    config = validate(
+        Config,
         {
             "listeners": [Listener(name="a", addresses=("127.0.0.1:0",))],
             "backends": {route["name"]: Backend(respond=Respond()) for route in routes},
-            "routes": [Route.model_validate(route) for route in described],
-        }
+            "routes": [validate(Route, route) for route in described],
+        },
     )
     return Router(config.routes, {name: Named(name) for name in config.backends})
 
@@ -154,7 +156,7 @@ def test_repeated_header_fields_are_compared_joined() -> None:
 
 def test_the_record_learns_route_and_backend() -> None:
     backend = Named("shop")
-    routes = [Route.model_validate({"name": "r", "path": "/", "backend": "shop"})]
+    routes = [validate(Route, {"name": "r", "path": "/", "backend": "shop"})]
     scope = scope_for("/x")
     asyncio.run(_call(Router(routes, {"shop": backend}), scope))
     assert backend.calls == 1
@@ -182,8 +184,6 @@ def test_weights_share_requests_in_proportion() -> None:
 
 
 def test_a_weight_of_zero_gets_nothing() -> None:
-    routes = [
-        Route.model_validate({"name": "r", "path": "/", "backendRefs": [{"name": "a", "weight": 0}, {"name": "b"}]})
-    ]
+    routes = [validate(Route, {"name": "r", "path": "/", "backendRefs": [{"name": "a", "weight": 0}, {"name": "b"}]})]
     router = Router(routes, {"a": Named("a"), "b": Named("b")})
     assert {answered_by(router, scope_for("/")) for _ in range(50)} == {"b"}

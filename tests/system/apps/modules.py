@@ -1,0 +1,12 @@
+"""An application that tells what its process has imported."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+async def app(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"application/json")]})
+    await send({"type": "http.response.body", "body": json.dumps(sorted(sys.modules)).encode()})
