@@ -16,7 +16,7 @@ WHOLE_TESTS := tests/config tests/system
 WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench test-all clean
+.PHONY: help run test lint format bench bench-micro test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,9 +45,14 @@ format: ## let ruff order imports and lay out code
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-bench: ## CPU per request beside uvicorn and granian (a few minutes; ARGS="--help" shows the options)
+bench: ## CPU per request beside eight peers (half an hour; ARGS=--quick: 4 minutes; ARGS=--help: the options)
 	@.ci/setup test
+	@.ci/peers
 	$(BIN)/python -m tests.bench.compare $(ARGS)
+
+bench-micro: ## where the time of one request goes, layer by layer, without sockets
+	@.ci/setup test
+	$(BIN)/python -m tests.bench.micro $(ARGS)
 
 test-all: ## make test on every Python of $(VERSIONS) that this machine has
 	@found=; missing=; \

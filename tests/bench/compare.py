@@ -1,85 +1,118 @@
 """``make bench``: what a request costs in Sidegate and in its peers, measured in one run on one core.
 
-The unit is CPU time (user and system, all processes of the server) per request: unlike requests per second it
-does not change with what the load generator or another program takes from the machine. The servers take turns,
-run by run, so that a slower minute of the machine hits all of them.
+The unit is CPU time (user and system, all processes of the server) per request: unlike requests per second it does
+not change with what the load generator or another program takes from the machine. The servers take turns, run by
+run, so that a slower minute of the machine hits all of them.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
-import os
+import shutil
+import signal
+import subprocess
+import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 
-from tests.bench.load import CASES, Case, Sample, measure
+from tests.bench.cases import CASES
+from tests.bench.facts import facts
+from tests.bench.h2load import H2load
+from tests.bench.programs import Peers
 from tests.bench.report import Report, markdown, text
-from tests.bench.servers import KINDS, Bench, Kind, Server, make_bench, running, versions
+from tests.bench.running import Cores, Starter, pinned
+from tests.bench.servers.table import KINDS
+from tests.bench.session import Session, Settings, opened
 
-ROOT = Path(__file__).parents[2]
-WARM_UP_SECONDS = 0.5
+FULL = Settings(rounds=3, seconds=1.2, idle=10_000)
+QUICK = Settings(rounds=1, seconds=0.6, idle=1_000)
+QUICK_CASES = (
+    *("h2-small", "h1-small", "h1-tls-small", "h2-64k", "h2-stream", "h2-1m", "h1-1m", "h2-upload-1m"),
+    *("h2-half", "h2-fastapi", "h2-access-log", "h2-idle", "startup"),
+)
+CHART = Path(__file__).with_name("chart.py")
 
 
 def main() -> None:
+    # Both end by way of the blocks that stop the servers.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: sys.exit(128 + received))
     options = parse()
-    server_core, client_core = cores()
-    with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
-        bench = make_bench(Path(folder), ROOT / ".venv-peers", server_core)
-        kinds = [kind for kind in KINDS if kind.available()]
-        for kind in set(KINDS) - set(kinds):
-            print(f"{kind.name} is not available here")
-        servers = [start(kind, bench, stack) for kind in kinds]
-        report = Report(versions(bench.peers), {server.kind.name: server.memory() for server in servers})
-        for number in range(options.rounds):
-            for case in options.cases:
-                for server in servers:
-                    if case.protocol in server.kind.protocols:
-                        report.add(case, server.kind.name, sample(case, server, options.seconds, client_core))
-            print(f"round {number + 1} of {options.rounds} done", flush=True)
-    publish(report, options)
+    program = shutil.which("h2load")
+    if program is None:
+        sys.exit("h2load is not installed (Debian: apt-get install nghttp2-client)")
+    peers = Peers(options.peers)
+    kinds = [kind for kind in KINDS if kind.name in options.servers]
+    settings = settings_of(options)
+    cores = Cores.usable()
+    report = Report([kind.title for kind in KINDS if kind.ours], facts(peers, settings, cores))
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        starter = Starter.create(folder, peers, cores)
+        load = H2load(program, pinned(cores.client), folder)
+        try:
+            with opened(Session(kinds, settings, cores, starter, load, report)) as session:
+                measure(session, options.cases)
+        finally:  # what was measured until someone lost patience is not thrown away
+            publish(report, options)
 
 
 def parse() -> argparse.Namespace:
-    by_name = {case.name: case for case in CASES}
+    names = [case.name for case in CASES]
+    servers = [kind.name for kind in KINDS]
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("--cases", nargs="+", choices=by_name, default=["h2-small", "h1-small"], metavar="CASE")
-    parser.add_argument("--rounds", type=int, default=5, help="turns of every server (default 5)")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of one run (default 3)")
+    parser.add_argument("--cases", nargs="+", choices=names, metavar="CASE", help=", ".join(names))
+    parser.add_argument(
+        "--servers", nargs="+", choices=servers, default=servers, metavar="SERVER", help=", ".join(servers)
+    )
+    parser.add_argument("--quick", action="store_true", help="the main cases, one short round (3 minutes)")
+    parser.add_argument("--rounds", type=int, help=f"turns of every server (default {FULL.rounds})")
+    parser.add_argument("--seconds", type=float, help=f"length of one run (default {FULL.seconds})")
+    parser.add_argument("--idle", type=int, help=f"idle connections (default {FULL.idle})")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every sample")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="draw CPU per request; .svg or .png")
+    parser.add_argument("--peers", type=Path, default=Path(f"{sys.prefix}-peers"), help="what .ci/peers made")
     options = parser.parse_args()
-    options.cases = [by_name[name] for name in options.cases]
+    options.cases = options.cases or (QUICK_CASES if options.quick else names)
     return options
 
 
-def cores() -> tuple[int | None, int | None]:
-    """A core for the server and another for the client, if the system can pin and has two."""
-    usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(usable) < 2:
-        print("servers and client share a core: compare the CPU times only")
-        return None, None
-    return usable[0], usable[1]
+def settings_of(options: argparse.Namespace) -> Settings:
+    usual = QUICK if options.quick else FULL
+    return Settings(options.rounds or usual.rounds, options.seconds or usual.seconds, options.idle or usual.idle)
 
 
-def start(kind: Kind, bench: Bench, stack: contextlib.ExitStack) -> Server:
-    print(f"starting {kind.name}", flush=True)
-    return stack.enter_context(running(kind, bench))
-
-
-def sample(case: Case, server: Server, seconds: float, core: int | None) -> Sample:
-    measure(case, server, WARM_UP_SECONDS, core)
-    return measure(case, server, seconds, core)
+def measure(session: Session, names: Sequence[str]) -> None:
+    chosen = [case for case in CASES if case.name in names]
+    begun = time.monotonic()
+    for number, case in enumerate(chosen):
+        minutes, seconds = divmod(int(time.monotonic() - begun), 60)
+        print(f"{minutes:3}:{seconds:02}  {number + 1} of {len(chosen)}  {case.name}: {case.title}", flush=True)
+        case.run(case, session)
 
 
 def publish(report: Report, options: argparse.Namespace) -> None:
-    print()
-    print(text(report))
+    print(f"\n{text(report)}", flush=True)
+    data = json.dumps(report.as_json(), indent=2) + "\n"
     if options.json:
-        options.json.write_text(json.dumps(report.as_json(), indent=2) + "\n")
+        options.json.write_text(data)
     if options.markdown:
         options.markdown.write_text(markdown(report))
+    if options.chart:
+        draw(data, options.chart, Peers(options.peers))
+
+
+def draw(data: str, chart: Path, peers: Peers) -> None:
+    """By the Python of the peers' environment, because matplotlib is there."""
+    python = peers.python()
+    if python is None:
+        print(f"no chart: matplotlib would be in {peers.folder}, which is not there", file=sys.stderr)
+        return
+    subprocess.run([python.path, str(CHART), str(chart)], input=data, text=True, check=False)
 
 
 if __name__ == "__main__":

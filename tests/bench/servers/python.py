@@ -1,0 +1,79 @@
+"""How the Python servers are started: one worker, uvloop and the fastest parser where there is a choice, no log."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from tests.bench.programs import Peers
+from tests.bench.servers.kind import APPLICATIONS, BACKLOG, HOST, KEEP_ALIVE_SECONDS, Command, Kind, Site
+
+
+def uvicorn(site: Site) -> Sequence[Command]:
+    tls = _files(site, "--ssl-certfile", "--ssl-keyfile")
+    return [uvicorn_on(site, "--host", HOST, "--port", str(site.port), *tls)]
+
+
+def uvicorn_on(site: Site, *where: str) -> Command:
+    """Uvicorn on a socket of the caller's choice; nginx, caddy and haproxy stand in front of such a one."""
+    options = [f"{site.app}:app", *where, "--app-dir", str(APPLICATIONS), "--no-access-log", "--log-level", "warning"]
+    options += ["--loop", "uvloop", "--http", "httptools", "--lifespan", "off"]
+    options += ["--backlog", str(BACKLOG), "--timeout-keep-alive", str(KEEP_ALIVE_SECONDS)]
+    return module(site, "uvicorn", options)
+
+
+def gunicorn(site: Site) -> Sequence[Command]:
+    options = [f"{site.app}:app", "--chdir", str(APPLICATIONS), "--bind", f"{HOST}:{site.port}", "--workers", "1"]
+    options += ["--worker-class", "uvicorn_worker.UvicornWorker", "--log-level", "warning"]
+    options += ["--backlog", str(BACKLOG), "--keep-alive", str(KEEP_ALIVE_SECONDS)]
+    return [module(site, "gunicorn", [*options, *_files(site, "--certfile", "--keyfile")])]
+
+
+def hypercorn(site: Site) -> Sequence[Command]:
+    # The limit of requests of one connection has no option: it closes the load generator's after 1000.
+    config = site.folder / "hypercorn.toml"
+    config.write_text(f"keep_alive_max_requests = 1000000000\nkeep_alive_timeout = {KEEP_ALIVE_SECONDS}\n")
+    options = [f"{site.app}:app", "--config", str(config), "--bind", f"{HOST}:{site.port}", "--workers", "1"]
+    options += ["--worker-class", "uvloop", "--log-level", "warning", "--backlog", str(BACKLOG)]
+    return [module(site, "hypercorn", [*options, *_files(site, "--certfile", "--keyfile")])]
+
+
+def daphne(site: Site) -> Sequence[Command]:
+    files = f":privateKey={site.pair.key}:certKey={site.pair.cert}" if site.tls else ""
+    endpoint = f"{'ssl' if site.tls else 'tcp'}:{site.port}:interface={HOST}:backlog={BACKLOG}{files}"
+    return [module(site, "daphne", ["-e", endpoint, "-v", "0", f"{site.app}:app"])]
+
+
+def granian(site: Site) -> Sequence[Command]:
+    options = [f"{site.app}:app", "--working-dir", str(APPLICATIONS), "--host", HOST, "--port", str(site.port)]
+    options += ["--interface", "asginl", "--loop", "uvloop", "--workers", "1", "--no-ws", "--log-level", "warning"]
+    options += ["--backlog", str(BACKLOG), "--backpressure", str(BACKLOG)]
+    return [module(site, "granian", [*options, *_files(site, "--ssl-certificate", "--ssl-keyfile")])]
+
+
+def module(site: Site, name: str, options: Sequence[str]) -> Command:
+    """A module of the peers' environment as a program, with the folder of the applications on its path."""
+    python = site.peers.python()
+    if python is None:
+        raise FileNotFoundError(f"no Python in {site.peers.folder}")
+    return Command([python.path, "-m", name, *options], {"PYTHONPATH": str(APPLICATIONS)})
+
+
+def absent(peers: Peers) -> str | None:
+    return None if peers.python() else "not installed"
+
+
+def _files(site: Site, cert: str, key: str) -> list[str]:
+    return [cert, str(site.pair.cert), key, str(site.pair.key)] if site.tls else []
+
+
+def _kind(name: str, launch: Callable[[Site], Sequence[Command]], *, h2: bool) -> Kind:
+    return Kind(name, name, h2, launch, absent)
+
+
+KINDS = (
+    _kind("uvicorn", uvicorn, h2=False),
+    _kind("gunicorn", gunicorn, h2=False),
+    _kind("hypercorn", hypercorn, h2=True),
+    _kind("daphne", daphne, h2=True),
+    _kind("granian", granian, h2=True),
+)

@@ -1,0 +1,72 @@
+"""How Sidegate is started: from this tree, with its routing, record, metrics and limits on, as they always are."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from tests.bench.programs import Peers
+from tests.bench.servers.kind import APPLICATIONS, HOST, KEEP_ALIVE_SECONDS, Command, Kind, Site
+from tests.support.ports import reserve_port
+
+
+@dataclass(frozen=True)
+class Sidegate:
+    """A configuration. ``access_log`` is the format of a log file, or off."""
+
+    engine: str
+    processes: int = 1
+    access_log: str = "off"
+
+    def launch(self, site: Site) -> Sequence[Command]:
+        path = site.folder / "sidegate.yaml"
+        path.write_text(yaml.safe_dump(self._config(site)))
+        return [Command([sys.executable, "-m", "proxy", "serve", str(path), "--http2-engine", self.engine])]
+
+    def absent(self, _peers: Peers) -> str | None:
+        return None if self.engine != "nghttp2" or nghttp2_built() else "nghttp2 binding not built"
+
+    def _config(self, site: Site) -> dict[str, Any]:
+        listener: dict[str, Any] = {"name": "only", "address": f"{HOST}:{site.port}"}
+        if site.tls:
+            listener["tls"] = {"certificates": [site.pair.as_yaml()]}
+        log = {"accessLog": self.access_log}
+        if self.access_log != "off":
+            log["accessLogFile"] = str(site.folder / "access.log")
+        return {
+            "processes": self.processes,
+            "listeners": [listener],
+            "backends": {"app": {"app": f"{site.app}:app", "directory": str(APPLICATIONS)}},
+            "routes": [{"name": "all", "path": "/", "backend": "app"}],
+            "admin": {"address": f"{HOST}:{reserve_port()}"},
+            "logging": log,
+            # A load generator keeps its connections for the whole run; a GOAWAY in the middle would count as a failure.
+            "limits": {"connectionRequests": 1_000_000_000, "keepAlive": f"{KEEP_ALIVE_SECONDS}s"},
+        }
+
+
+def nghttp2_built() -> bool:
+    try:
+        from proxy.wire.http2 import nghttp2  # noqa: F401, PLC0415  # whether it is there is the question
+    except ImportError:
+        return False
+    return True
+
+
+def best_engine() -> str:
+    """What ``sidegate serve`` chooses of its own accord."""
+    return "nghttp2" if nghttp2_built() else "h2"
+
+
+def kind(name: str, title: str, settings: Sidegate) -> Kind:
+    return Kind(name, title, h2=True, launch=settings.launch, absent=settings.absent, ours=True)
+
+
+KINDS = (
+    kind("sidegate", "sidegate", Sidegate("nghttp2")),
+    kind("sidegate-h2", "sidegate (engine h2)", Sidegate("h2")),
+)

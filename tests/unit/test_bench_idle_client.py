@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import hpack
+import pytest
+
+from tests.bench.experiments import idle_client
+from tests.bench.http2_frames import DATA, END_STREAM, HEADERS, frame, frames, get, preface
+
+
+def test_frames_are_found_whole_only() -> None:
+    data = frame(HEADERS, 4, 1, b"head") + frame(DATA, END_STREAM, 1, b"body")
+    assert list(frames(data)) == [(HEADERS, 4), (DATA, END_STREAM)]
+    assert list(frames(data[:-1])) == [(HEADERS, 4)]
+    assert list(frames(data[:8])) == []
+
+
+def test_the_request_of_an_idle_connection_is_a_get_of_the_root() -> None:
+    sent: list[bytes] = []
+
+    class Answering:
+        def sendall(self, data: bytes) -> None:
+            sent.append(data)
+
+        def recv(self, _size: int) -> bytes:
+            return frame(HEADERS, 4, 1, b"\x88") + frame(DATA, END_STREAM, 1, b"body")
+
+    idle_client.ask_h2(Answering())  # type: ignore[arg-type]
+    request = sent[0].removeprefix(preface())
+    fields = hpack.Decoder().decode(request[9:])
+    assert request == get(1, request[9:])
+    assert fields == [(":method", "GET"), (":scheme", "https"), (":path", "/"), (":authority", "localhost")]
+
+
+def test_a_connection_that_closes_before_its_answer_is_not_counted() -> None:
+    class Closing:
+        def sendall(self, _data: bytes) -> None:
+            pass
+
+        def recv(self, _size: int) -> bytes:
+            return b""
+
+    with pytest.raises(ConnectionResetError):
+        idle_client.ask_h1(Closing())  # type: ignore[arg-type]
