@@ -402,6 +402,6 @@ def test_a_large_body_comes_out_whole(engine: str, speaker: c.Speaker) -> None:
     for start in range(0, len(body), 100_000):
         made.send_data(1, body[start : start + 100_000], False)
     made.send_data(1, b"", True)
-    answer = c.listen(made.take_output()).streams[1]
+    answer = c.listen(b"".join(iter(made.take_output, b""))).streams[1]
     assert answer.body == body
     assert answer.ended

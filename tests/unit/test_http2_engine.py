@@ -9,12 +9,13 @@ import pytest
 from hpack import Decoder, Encoder
 
 from proxy.config.schema import Limits
-from proxy.errors import StartError
+from proxy.errors import Refused, StartError
 from proxy.wire import events as e
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import EngineSettings, load_engine
 from proxy.wire.http2 import engine as wire
-from proxy.wire.http2.head import HeadJudge
+from proxy.wire.http2.engine import Fields
+from proxy.wire.http2.head import HeadJudge, Malformed
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(
@@ -126,16 +127,42 @@ def test_the_client_does_not_decide_how_large_our_table_is(engine: str) -> None:
 
 
 def test_the_very_tuples_judged_before_are_not_judged_again() -> None:
-    limits = Limits()
-    judge = HeadJudge(FieldPolicy(100, 32_768), limits)
+    judge = HeadJudge(FieldPolicy(100, 32_768), Limits())
     pseudo, fields = tuple(c.GET), ((b"accept", b"*/*"),)
     first = judge.request(pseudo, fields, 250)
-    again = judge.request(pseudo, fields, 250)
-    assert first[0] is again[0]
-    assert first[1] is again[1]
-    moved = tuple((name, b"/moved" if name == b":path" else value) for name, value in c.GET)
-    control, judged = judge.request(moved, fields, 250)
-    assert (control[1], judged) == (b"/moved", first[1])
+    assert judge.request(pseudo, fields, 250) is first
+    assert judge.request(tuple(c.GET), fields, 250) == first
+
+
+def test_a_target_that_alone_differs_is_judged_alone() -> None:
+    judge = HeadJudge(FieldPolicy(100, 32_768), Limits())
+    fields = ((b"accept", b"*/*"),)
+    first = judge.request(tuple(c.GET), fields, 250)
+    moved = judge.request(_with(b":path", b"/moved"), fields, 250)
+    assert moved == (first[0], b"/moved", *first[2:])
+    assert moved[2] is first[2]
+    for target, error in ((b"", Malformed), (b"*", Malformed), (b"/ ", Refused), (b"/" * 9000, Refused)):
+        with pytest.raises(error):
+            judge.request(_with(b":path", target), fields, 250)
+    assert judge.request(_with(b":path", b"/again"), fields, 250)[1] == b"/again"
+
+
+def test_every_other_pseudo_header_field_that_differs_is_judged() -> None:
+    judge = HeadJudge(FieldPolicy(100, 32_768), Limits())
+    fields = ((b"accept", b"*/*"),)
+    first = judge.request(tuple(c.GET), fields, 250)
+    assert judge.request(_with(b":method", b"PUT"), fields, 250) == ("PUT", *first[1:])
+    assert judge.request(_with(b":authority", b"other.example"), fields, 250)[2][0] == (b"host", b"other.example")
+    with pytest.raises(Malformed):
+        judge.request(_with(b":scheme", b"ftp"), fields, 250)
+    renamed = tuple((b":other" if name == b":path" else name, value) for name, value in c.GET)
+    with pytest.raises(Malformed):
+        judge.request(renamed, fields, 250)
+    assert judge.request(tuple(c.GET), fields, 250) == first
+
+
+def _with(name: bytes, value: bytes) -> Fields:
+    return tuple((known, value if known == name else kept) for known, kept in c.GET)
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)

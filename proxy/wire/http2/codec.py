@@ -36,6 +36,9 @@ from proxy.wire.http2.streams import Streams, Upload
 if TYPE_CHECKING:
     from proxy.config.schema import Limits
 
+# The kinds of frames that requests and responses are made of; C integers when compiled.
+_HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
+
 _WORDS = {
     wire.PROTOCOL_ERROR: "protocol_error",
     wire.FLOW_CONTROL_ERROR: "flow_control_error",
@@ -115,17 +118,29 @@ class Http2Codec:
         self._now = now
         engine = self._engine
         for frame in engine.receive(data):
-            kind = frame[0]
-            if kind == wire.HEAD:
-                self._on_head(frame, found)
-            else:
-                _HANDLERS[kind](self, frame, found)
+            self._on_frame(frame, found)
             if self._dead:
                 return found
-        if engine.open_block != self._block:
-            self._block = engine.open_block
-            self._block_deadline = now + self._limits.continuation if self._block else None
+        block = engine.open_block
+        if block != self._block:
+            self._block = block
+            self._block_deadline = now + self._limits.continuation if block else None
         return found
+
+    def _on_frame(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        kind = frame[0]
+        if kind == _HEAD:
+            self._on_head(frame, found)
+        elif kind == _DATA:
+            self._on_data(frame, found)
+        elif kind == _END:
+            self._end_request(frame[1], [], found)
+        elif kind == _CLOSED:
+            self._streams.forget(frame[1])
+        elif kind == _WINDOW:
+            self._on_window(found)
+        else:
+            _RARE[kind](self, frame, found)
 
     def _on_head(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, pseudo, fields, size, end = frame
@@ -144,25 +159,21 @@ class Http2Codec:
             return
         streams.open.add(stream_id)
         try:
-            control, judged = self._judge.request(pseudo, fields, size)
-            length = judged.content_length
+            method, target, headers, length, expects = self._judge.request(pseudo, fields, size)
             if end and length:
                 raise Malformed("content_length_mismatch", "content-length without a body")
         except Refused as refused:
             self._reject(stream_id, refused, pseudo, end, found)
             return
-        method, target, _ = control
-        if not end:
-            streams.uploads[stream_id] = Upload(length)
+        streams.running.add(stream_id)
         if method == "HEAD":
             streams.bodiless.add(stream_id)
-        streams.running.add(stream_id)
-        expects = judged.expect_continue and not end
-        headers = judged.headers.copy()
-        head = e.RequestHead(stream_id, method, target, headers, "2")
+        head = e.RequestHead(stream_id, method, target, headers.copy(), "2")
         head.content_length = length
-        head.expect_continue = expects
-        head.end_stream = end
+        if not end:
+            streams.uploads[stream_id] = Upload(length)
+            head.expect_continue = expects
+            head.end_stream = False
         found.append(head)
 
     def _reject(self, stream_id: int, refused: Refused, pseudo: Fields, end: bool, found: list[e.Event]) -> None:
@@ -194,9 +205,6 @@ class Http2Codec:
         upload.unread += size
         found.append(e.Body(stream_id, data))
 
-    def _on_end(self, frame: FrameEvent, found: list[e.Event]) -> None:
-        self._end_request(frame[1], [], found)
-
     def _on_trailers(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, pseudo, fields, size, _ = frame
         self._floods.continuations = 0
@@ -226,9 +234,6 @@ class Http2Codec:
         self._streams.reset(stream_id, wire.PROTOCOL_ERROR)
         self._count_reset(found)
 
-    def _on_closed(self, frame: FrameEvent, found: list[e.Event]) -> None:
-        self._streams.forget(frame[1])
-
     def _on_reset(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, code = frame
         if stream_id in self._streams.open and stream_id in self._streams.running:
@@ -236,7 +241,7 @@ class Http2Codec:
         self._streams.forget(stream_id)
         self._count_reset(found)
 
-    def _on_window(self, frame: FrameEvent, found: list[e.Event]) -> None:
+    def _on_window(self, found: list[e.Event]) -> None:
         if not self._floods.window_update(self._now, self._engine.data_frames):
             self._violate("control_flood", "too many WINDOW_UPDATE frames", wire.ENHANCE_YOUR_CALM, found)
 
@@ -359,11 +364,7 @@ class Http2Codec:
         self._engine.write(goaway_frame(self._last if final else wire.WINDOW_MAX, wire.NO_ERROR))
 
 
-_HANDLERS = {
-    wire.DATA: Http2Codec._on_data,
-    wire.END: Http2Codec._on_end,
-    wire.CLOSED: Http2Codec._on_closed,
-    wire.WINDOW: Http2Codec._on_window,
+_RARE = {
     wire.CONTROL: Http2Codec._on_control,
     wire.RESET: Http2Codec._on_reset,
     wire.TRAILERS: Http2Codec._on_trailers,

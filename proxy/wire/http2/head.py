@@ -29,6 +29,7 @@ REMEMBERED_SIZE = 2048
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
 _SCHEMES = (b"https", b"http")
 _METHODS = {word.encode(): word for word in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
+_OUTSIDE_TO_NUL = bytes(byte if byte in TARGET_BYTES else 0 for byte in range(256))
 _METHOD_BYTES = TOKEN_BYTES + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -39,58 +40,80 @@ class Malformed(Refused):
         super().__init__(400, reason, detail)
 
 
-Control = tuple[str, bytes, bytes | None]
-"""What the pseudo-header fields say: method, target, authority."""
+Request = tuple[str, bytes, Headers, int | None, bool]
+"""Method, target, fields (shared with later requests: hand out copies), content-length, waits for a 100."""
 
 
 class HeadJudge:
     """Judges the header lists of one connection."""
 
-    __slots__ = ("_authority", "_control", "_fields", "_judged", "_limits", "_policy", "_seen")
+    __slots__ = ("_answer", "_authority", "_fields", "_largest_block", "_longest_line", "_memory", "_policy", "_pseudo")
 
     def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
         self._policy = policy
-        self._limits = limits
-        self._fields: dict[Fields, RequestFields] = {}
-        self._authority: bytes | None = None
+        self._longest_line = limits.request_line
+        self._largest_block = limits.header_block
+        self._memory: dict[Fields, RequestFields] = {}  # judged with the last request's authority
         # The last request's, found by identity: engines hand out the same tuple for the same list.
-        self._seen: tuple[Fields, Fields] = (_NONE, _NONE)
-        self._control: Control = ("", b"", None)
-        self._judged = RequestFields([], None, False, [])
+        self._authority: bytes | None = None
+        self._pseudo = _NONE
+        self._fields = _NONE
+        self._answer: Request = ("", b"", [], None, False)
 
-    def request(self, pseudo: Fields, fields: Fields, size: int) -> tuple[Control, RequestFields]:
-        """Judge a request. The result is shared with later ones: hand out copies of its lists.
+    def request(self, pseudo: Fields, fields: Fields, size: int) -> Request:
+        """Judge a request.
 
         ``size`` counts 32 bytes for each field (RFC 9113 6.5.2). Raises ``Malformed`` and ``Refused``.
         """
-        seen_pseudo, seen_fields = self._seen
-        if size > self._limits.header_block:  # first: what is beyond the limit was not kept and not compared
-            detail = f"more than {self._limits.header_block} bytes of header fields"
+        if size > self._largest_block:  # first: what is beyond the limit was not kept and not compared
+            detail = f"more than {self._largest_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
-        if pseudo is seen_pseudo and fields is seen_fields:
-            return self._control, self._judged
-        control = self._control if pseudo is seen_pseudo else _control(pseudo, self._limits.request_line)
-        if fields is seen_fields and control[2] == self._control[2]:
-            judged = self._judged
+        answer = self._answer
+        if pseudo is self._pseudo and fields is self._fields:
+            return answer
+        method, authority = answer[0], self._authority
+        target = self._moved(pseudo)
+        if target is None:
+            method, target, authority = _control(pseudo, self._longest_line)
         else:
-            judged = self._find_fields(fields, size, control[2])
+            _check_target(target, method, self._longest_line)
+        if fields is self._fields and authority == self._authority:
+            answer = (method, target, answer[2], answer[3], answer[4])
+        else:
+            judged = self._judge_fields(fields, size, authority)
+            answer = (method, target, judged.headers, judged.content_length, judged.expect_continue)
         if size <= REMEMBERED_SIZE:
-            self._seen = (pseudo, fields)
-            self._control = control
-            self._judged = judged
-        return control, judged
-
-    def _find_fields(self, fields: Fields, size: int, authority: bytes | None) -> RequestFields:
-        if authority != self._authority:
             self._authority = authority
-            self._fields.clear()
-        judged = self._fields.get(fields)
+            self._pseudo = pseudo
+            self._fields = fields
+            self._answer = answer
+        return answer
+
+    def _moved(self, pseudo: Fields) -> bytes | None:
+        """The target, if nothing but that differs from the last request's pseudo-header fields."""
+        known = self._pseudo
+        if len(pseudo) != len(known):
+            return None
+        target = self._answer[1]
+        for i in range(len(pseudo)):
+            pair, seen = pseudo[i], known[i]
+            if pair is not seen and pair != seen:
+                if pair[0] != b":path" or seen[0] != b":path":
+                    return None
+                target = pair[1]
+        return target
+
+    def _judge_fields(self, fields: Fields, size: int, authority: bytes | None) -> RequestFields:
+        if size > REMEMBERED_SIZE:
+            return self._judge(fields, authority)
+        if authority != self._authority:
+            self._memory.clear()
+        judged = self._memory.get(fields)
         if judged is None:
             judged = self._judge(fields, authority)
-            if size <= REMEMBERED_SIZE:
-                if len(self._fields) >= REMEMBERED:
-                    self._fields.clear()
-                self._fields[fields] = judged
+            if len(self._memory) >= REMEMBERED:
+                self._memory.clear()
+            self._memory[fields] = judged
         return judged
 
     def _judge(self, fields: Fields, authority: bytes | None) -> RequestFields:
@@ -113,16 +136,16 @@ class HeadJudge:
 
     def trailers(self, pseudo: Fields, fields: Fields, size: int) -> Headers:
         """Judge request trailers. Raises ``Malformed`` and ``Refused``."""
-        if size > self._limits.header_block:
-            detail = f"more than {self._limits.header_block} bytes of trailer fields"
+        if size > self._largest_block:
+            detail = f"more than {self._largest_block} bytes of trailer fields"
             raise Refused(431, "trailers_too_large", detail)
         if pseudo:
             raise Malformed("bad_pseudo_header", "trailers have no pseudo-header fields (RFC 9113 8.1)")
         return trailer_fields(list(fields), self._policy)
 
 
-def _control(pseudo: Fields, longest: int) -> Control:
-    """RFC 9113 8.3.1, and what every request target must be (RFC 9112 3.2)."""
+def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:
+    """Method, target and authority by RFC 9113 8.3.1."""
     named = dict(pseudo)
     repeated = len(named) != len(pseudo)
     method = named.pop(b":method", b"")
@@ -134,13 +157,18 @@ def _control(pseudo: Fields, longest: int) -> Control:
     word = _METHODS.get(method) or _method(method)
     if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
         raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
-    if target[:1] != b"/" and not (target == b"*" and word == "OPTIONS"):
+    _check_target(target, word, longest)
+    return word, target, authority
+
+
+def _check_target(target: bytes, method: str, longest: int) -> None:
+    """What every request target must be (RFC 9112 3.2)."""
+    if not target.startswith(b"/") and not (target == b"*" and method == "OPTIONS"):
         raise Malformed("bad_target", "no :path, or it does not start with '/'")
-    if target.translate(None, TARGET_BYTES):
+    if 0 in target.translate(_OUTSIDE_TO_NUL):
         raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
     if len(target) > longest:
         raise Refused(414, "request_line_too_long", f":path is longer than {longest} bytes")
-    return word, target, authority
 
 
 def _method(method: bytes) -> str:

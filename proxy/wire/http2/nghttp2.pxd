@@ -8,7 +8,6 @@ cdef extern from "Python.h":
     PyObject *PyBytes_New "PyBytes_FromStringAndSize"(const char *, Py_ssize_t) except NULL
     char *PyBytes_At "PyBytes_AS_STRING"(PyObject *)
     PyObject *PyTuple_GET_ITEM(tuple, Py_ssize_t)
-    PyObject *PyList_GET_ITEM(list, Py_ssize_t)
 
 cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_session:
@@ -130,6 +129,8 @@ cdef extern from "nghttp2/nghttp2.h":
     int32_t nghttp2_session_get_stream_local_window_size(nghttp2_session *, int32_t)
     int nghttp2_session_get_stream_remote_close(nghttp2_session *, int32_t)
     int nghttp2_session_get_stream_local_close(nghttp2_session *, int32_t)
+    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t)
+    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t, void *)
     int nghttp2_session_consume(nghttp2_session *, int32_t, size_t)
     int nghttp2_session_consume_connection(nghttp2_session *, size_t)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t)

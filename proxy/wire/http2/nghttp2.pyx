@@ -18,10 +18,12 @@ Errors that leave it: ``MemoryError`` alone; everything a peer does is a frame e
 
 from collections import deque
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.ref cimport Py_DECREF, Py_INCREF, Py_XDECREF
+from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memmove
 
 from proxy.wire.http2 import engine as _engine
 from proxy.wire.http2.engine import goaway_frame
@@ -40,13 +42,6 @@ cdef tuple _continuation = (_engine.CONTINUATION,)
 cdef list _control = [(_engine.CONTROL, frame_type) for frame_type in range(256)]
 
 cdef enum:
-    SLOTS = 64  # cached fields of a connection; browsers repeat 10 to 20
-    REPEATED = 2048  # larger header lists are not kept for comparison
-    SLOT_FIELD = 512  # larger fields are not worth the memory of a cache
-    FIRST_OUTPUT = 4096
-    MOST_RESERVED = 1 << 20
-    MOST_NAMES = 2048
-    STACK_FIELDS = 32  # response fields that need no allocation
     RESPONSE_BLOCK = 1 << 18  # nghttp2 stops at 64 KiB otherwise; a proxy passes on what applications send
 
 include "nghttp2_fields.pxi"
@@ -59,7 +54,7 @@ cdef class Nghttp2Engine:
 
     cdef nghttp2_session *session
     cdef Output output
-    cdef dict outgoing
+    cdef dict outgoing  # owns what the streams' user data point to
     cdef dict resets  # streams reset by this side, oldest first
     cdef list closed
     cdef list events
@@ -73,7 +68,7 @@ cdef class Nghttp2Engine:
     cdef str fault_detail
     cdef object error
     cdef readonly int open_block
-    cdef readonly object data_frames
+    cdef readonly long long data_frames
 
     def __init__(self, settings):
         cdef nghttp2_settings_entry entries[2]
@@ -83,7 +78,6 @@ cdef class Nghttp2Engine:
         self.resets = {}
         self.closed = []
         self.fault = -1
-        self.data_frames = 0
         self.block = HeaderBlock(settings.header_block, settings.header_fields)
         if _open_session(&self.session, <void *>self, settings.continuation_frames) != 0:
             raise MemoryError
@@ -209,35 +203,46 @@ cdef class Nghttp2Engine:
         return 0
 
     cdef int stream_closed(self, int32_t stream_id) except -999:
-        cdef Outgoing queue = self.outgoing.pop(stream_id, None)
+        cdef Outgoing queue = self.find(stream_id)
+        closed = stream_id
         if queue is not None:
+            closed = queue.stream_id
+            nghttp2_session_set_stream_user_data(self.session, stream_id, NULL)
+            del self.outgoing[closed]
             self.output.queued -= queue.size
         if self.receiving:
-            self.events.append((CLOSED, stream_id))
+            self.events.append((CLOSED, closed))
         else:
-            self.closed.append(stream_id)
+            self.closed.append(closed)
         return 0
+
+    cdef inline Outgoing find(self, int32_t stream_id):
+        """The queue of a stream whose response has begun."""
+        cdef void *queue = nghttp2_session_get_stream_user_data(self.session, stream_id)
+        return None if queue == NULL else <Outgoing>queue
 
     # Output
 
-    def send_head(self, int32_t stream_id, int status, list headers, bint end_stream):
+    def send_head(self, stream_id, int status, list headers, bint end_stream):
         cdef Outgoing queue
         cdef nghttp2_data_provider provider
         cdef nghttp2_nv stack[STACK_FIELDS]
         cdef nghttp2_nv *fields
         cdef size_t count
-        if self.dead or stream_id in self.outgoing:
+        cdef int32_t number = stream_id
+        if self.dead or self.find(number) is not None:
             return
-        if nghttp2_session_get_stream_local_close(self.session, stream_id) != 0:
+        if nghttp2_session_get_stream_local_close(self.session, number) != 0:
             return
         queue = Outgoing.__new__(Outgoing)
+        queue.stream_id = stream_id
         queue.ended = end_stream
         provider.source.ptr = <void *>queue
         provider.read_callback = _on_read
-        digits = b"%d" % status
-        fields = _fields(stack, headers, digits, &count)
-        if nghttp2_submit_response(self.session, stream_id, fields, count, NULL if end_stream else &provider) == 0:
+        fields = _fields(stack, headers, _digits(status), &count)
+        if nghttp2_submit_response(self.session, number, fields, count, NULL if end_stream else &provider) == 0:
             self.outgoing[stream_id] = queue
+            nghttp2_session_set_stream_user_data(self.session, number, <void *>queue)
         if fields != stack:
             free(fields)
 
@@ -245,16 +250,15 @@ cdef class Nghttp2Engine:
         cdef nghttp2_nv stack[STACK_FIELDS]
         cdef nghttp2_nv *fields
         cdef size_t count
-        if self.dead or stream_id in self.outgoing:
+        if self.dead or self.find(stream_id) is not None:
             return
-        digits = b"%d" % status
-        fields = _fields(stack, headers, digits, &count)
+        fields = _fields(stack, headers, _digits(status), &count)
         nghttp2_submit_headers(self.session, NGHTTP2_FLAG_NONE, stream_id, NULL, fields, count, NULL)
         if fields != stack:
             free(fields)
 
     def send_data(self, int32_t stream_id, bytes data not None, bint end_stream):
-        cdef Outgoing queue = self.outgoing.get(stream_id)
+        cdef Outgoing queue = self.find(stream_id)
         if queue is None or queue.ended or self.dead:
             return
         queue.add(data)
@@ -263,7 +267,7 @@ cdef class Nghttp2Engine:
         self.resume(stream_id, queue)
 
     def send_trailers(self, int32_t stream_id, list trailers):
-        cdef Outgoing queue = self.outgoing.get(stream_id)
+        cdef Outgoing queue = self.find(stream_id)
         if queue is None or queue.ended or self.dead:
             return
         queue.trailers = trailers
@@ -294,7 +298,7 @@ cdef class Nghttp2Engine:
         nghttp2_session_consume_connection(self.session, size)
 
     def pending(self, int32_t stream_id):
-        cdef Outgoing queue = self.outgoing.get(stream_id)
+        cdef Outgoing queue = self.find(stream_id)
         return 0 if queue is None else queue.size
 
     def local_ended(self, int32_t stream_id):

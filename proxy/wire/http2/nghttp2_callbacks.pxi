@@ -53,6 +53,8 @@ cdef int _on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, v
 
 cdef int _on_header(nghttp2_session *session, const nghttp2_frame *frame, nghttp2_rcbuf *name, nghttp2_rcbuf *value,
                     uint8_t flags, void *user) noexcept:
+    if (<Nghttp2Engine>user).block.repeats(name, value):
+        return 0
     engine = <Nghttp2Engine>user
     try:
         return engine.collect(name, value, flags)
@@ -80,7 +82,7 @@ cdef int _on_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, c
                    void *user) noexcept:
     engine = <Nghttp2Engine>user
     try:
-        engine.events.append((DATA, stream_id, PyBytes_FromStringAndSize(<const char *>data, size)))
+        engine.events.append((DATA, stream_id, _bytes(<const char *>data, size)))
         return 0
     except BaseException as error:
         return engine.keep(error)

@@ -1,12 +1,25 @@
 # Header fields between C and Python. Included by nghttp2.pyx.
 
+cdef enum:
+    SETS = 32  # of two cached fields each, so that two that meet do not drive each other out; browsers repeat 10 to 20
+    NAMES = 32  # cached names of a connection
+    REPEATED = 2048  # larger header lists are not kept for comparison
+    SLOT_FIELD = 512  # larger fields are not worth the memory of a cache
+    MOST_NAMES = 2048
+    STACK_FIELDS = 32  # response fields that need no allocation
+
 cdef dict _names = {}
+cdef list _statuses = [b"%d" % status for status in range(1000)]
 
 cdef struct Slot:
     nghttp2_rcbuf *name
     nghttp2_rcbuf *value
     PyObject *pair
-    size_t size
+    Py_ssize_t size
+
+cdef struct Name:
+    nghttp2_rcbuf *buffer
+    PyObject *name
 
 
 cdef bytes _intern(const uint8_t *name, size_t size):
@@ -20,15 +33,18 @@ cdef bytes _intern(const uint8_t *name, size_t size):
     return made
 
 
-cdef void _fill_slot(Slot *slot, nghttp2_rcbuf *name, nghttp2_rcbuf *value, tuple pair, size_t size):
-    _clear_slot(slot)
+cdef bytes _digits(int status):
+    return <bytes>_statuses[status] if 0 <= status < len(_statuses) else b"%d" % status
+
+
+cdef void _fill_slot(Slot *slot, nghttp2_rcbuf *name, nghttp2_rcbuf *value, tuple pair, Py_ssize_t size) noexcept:
+    """Into the first of two slots; what was there moves to the second."""
+    _clear_slot(slot + 1)
+    slot[1] = slot[0]
     nghttp2_rcbuf_incref(name)
     nghttp2_rcbuf_incref(value)
     Py_INCREF(pair)
-    slot.name = name
-    slot.value = value
-    slot.pair = <PyObject *>pair
-    slot.size = size
+    slot[0] = Slot(name, value, <PyObject *>pair, size)
 
 
 cdef void _clear_slot(Slot *slot) noexcept:
@@ -72,81 +88,146 @@ cdef inline void _field(nghttp2_nv *field, bytes name, bytes value) noexcept:
     field.flags = NGHTTP2_NV_FLAG_NONE
 
 
-cdef tuple _same_or_tuple(list items, tuple last):
-    """``last`` if it holds the very objects of ``items``, else a new tuple."""
-    cdef Py_ssize_t i
-    if last is None or len(last) != len(items):
-        return tuple(items)
-    for i in range(len(last)):
-        if PyTuple_GET_ITEM(last, i) != PyList_GET_ITEM(items, i):
-            return tuple(items)
-    return last
+cdef class Repeated:
+    """A list of pairs under construction; as long as it repeats the last one, only a position moves."""
+
+    cdef tuple last
+    cdef list items  # None as long as it repeats
+    cdef Py_ssize_t count
+
+    def __init__(self):
+        self.last = ()
+
+    cdef inline bint repeats(self, PyObject *pair) noexcept:
+        """Take ``pair`` if it stood at this place the last time, too."""
+        if self.items is None and self.count < PyTuple_GET_SIZE(self.last):
+            if PyTuple_GET_ITEM(self.last, self.count) == pair:
+                self.count += 1
+                return True
+        return False
+
+    cdef int append(self, tuple pair) except -1:
+        if self.items is None:
+            # A field that is in no HPACK table is another object each time.
+            if self.count < len(self.last) and self.last[self.count] == pair:
+                self.count += 1
+                return 0
+            self.items = list(self.last[:self.count])
+        self.items.append(pair)
+        self.count += 1
+        return 0
+
+    cdef tuple take(self, bint keep):
+        """The list, empty afterwards; the very tuple of the last time if it was the same."""
+        cdef tuple taken = self.last
+        if self.items is not None:
+            taken = tuple(self.items)
+            self.items = None
+        elif self.count < len(taken):
+            taken = taken[:self.count]
+        if keep:
+            self.last = taken
+        self.count = 0
+        return taken
 
 
 cdef class HeaderBlock:
     """The header block being received: its fields up to the limits, its size beyond them."""
 
-    cdef list pseudo
-    cdef list fields
-    cdef tuple last_pseudo
-    cdef tuple last_fields
-    cdef size_t size
-    cdef size_t max_size
-    cdef size_t max_fields
-    cdef Slot slots[SLOTS]
+    cdef Repeated pseudo
+    cdef Repeated fields
+    cdef Py_ssize_t size
+    cdef Py_ssize_t max_size
+    cdef Py_ssize_t max_fields
+    cdef Slot slots[2 * SETS]
+    cdef Name names[NAMES]
 
     def __init__(self, max_size, max_fields):
         self.max_size = max_size
         self.max_fields = max_fields
+        self.pseudo = Repeated()
+        self.fields = Repeated()
 
     def __dealloc__(self):
         cdef int i
-        for i in range(SLOTS):
+        for i in range(2 * SETS):
             _clear_slot(&self.slots[i])
+        for i in range(NAMES):
+            if self.names[i].buffer != NULL:
+                nghttp2_rcbuf_decref(self.names[i].buffer)
+                Py_XDECREF(self.names[i].name)
 
     cdef int begin(self) except -1:
-        self.size = 0
-        self.pseudo = []
-        self.fields = []
+        """Forget a block that nobody took: its stream was reset."""
+        if self.size:
+            self.take(0, 0, False)
         return 0
+
+    cdef inline Slot *set_of(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
+        return &self.slots[2 * (((<size_t>name >> 5) ^ (<size_t>value >> 4)) & (SETS - 1))]
+
+    cdef inline Slot *find(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
+        cdef Slot *slot = self.set_of(name, value)
+        if slot.name == name and slot.value == value:
+            return slot
+        slot += 1
+        return slot if slot.name == name and slot.value == value else NULL
+
+    cdef inline bint repeats(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
+        """Take a field that came at this place the last time, too: what most fields do."""
+        cdef Slot *slot = self.find(name, value)
+        if slot == NULL or self.size + slot.size > self.max_size:
+            return False
+        if not (self.fields.count == 0 and self.pseudo.repeats(slot.pair)) and not self.fields.repeats(slot.pair):
+            return False
+        self.size += slot.size
+        return True
 
     cdef int add(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags) except -1:
         """Take one field; 1 if the list is too large to go on."""
-        cdef Slot *slot = &self.slots[((<size_t>name >> 5) ^ (<size_t>value >> 4)) & (SLOTS - 1)]
-        cdef bint known = slot.name == name and slot.value == value
-        cdef nghttp2_vec name_buffer = [NULL, 0], value_buffer = [NULL, 0]
-        cdef size_t size
+        cdef Slot *slot = self.find(name, value)
+        cdef nghttp2_vec buffer = [NULL, 0]
+        cdef Py_ssize_t size
         cdef tuple pair
-        if known:
+        if slot != NULL:
             size = slot.size
         else:
-            name_buffer = nghttp2_rcbuf_get_buf(name)
-            value_buffer = nghttp2_rcbuf_get_buf(value)
-            size = name_buffer.len + value_buffer.len + 32
+            buffer = nghttp2_rcbuf_get_buf(value)
+            size = nghttp2_rcbuf_get_buf(name).len + buffer.len + 32
         self.size += size
         if self.size > self.max_size:
             return self.size > self.max_size * BOMB
-        if <size_t>len(self.fields) > self.max_fields or <size_t>len(self.pseudo) > self.max_fields:
+        if self.fields.count > self.max_fields or self.pseudo.count > self.max_fields:
             return 0
-        if known:
+        if slot != NULL:
             pair = <tuple>slot.pair
         else:
-            pair = (_intern(name_buffer.base, name_buffer.len),
-                    PyBytes_FromStringAndSize(<const char *>value_buffer.base, value_buffer.len))
+            pair = (self.name_of(name, flags), PyBytes_FromStringAndSize(<const char *>buffer.base, buffer.len))
             if size <= SLOT_FIELD and not flags & NGHTTP2_NV_FLAG_NO_INDEX:
-                _fill_slot(slot, name, value, pair, size)
-        if not self.fields and PyBytes_AS_STRING(<bytes>pair[0])[0] == b":":
-            self.pseudo.append(pair)
-        else:
-            self.fields.append(pair)
-        return 0
+                _fill_slot(self.set_of(name, value), name, value, pair, size)
+        if self.fields.count == 0 and PyBytes_AS_STRING(<bytes>pair[0])[0] == b":":
+            return self.pseudo.append(pair)
+        return self.fields.append(pair)
 
-    cdef tuple take(self, int kind, int32_t stream_id, bint end):
+    cdef bytes name_of(self, nghttp2_rcbuf *buffer, uint8_t flags):
+        """The name as a Python object; names in an HPACK table are found by their address."""
+        cdef Name *slot = &self.names[(<size_t>buffer >> 5) & (NAMES - 1)]
+        cdef nghttp2_vec content
+        if slot.buffer == buffer:
+            return <bytes>slot.name
+        content = nghttp2_rcbuf_get_buf(buffer)
+        name = _intern(content.base, content.len)
+        if content.len <= SLOT_FIELD and not flags & NGHTTP2_NV_FLAG_NO_INDEX:
+            if slot.buffer != NULL:
+                nghttp2_rcbuf_decref(slot.buffer)
+                Py_XDECREF(slot.name)
+            nghttp2_rcbuf_incref(buffer)
+            Py_INCREF(name)
+            slot[0] = Name(buffer, <PyObject *>name)
+        return name
+
+    cdef tuple take(self, int kind, stream_id, bint end):
         """The frame event of the whole block; the same tuples for the same lists, which the codec knows by identity."""
-        cdef tuple pseudo = _same_or_tuple(self.pseudo, self.last_pseudo)
-        cdef tuple fields = _same_or_tuple(self.fields, self.last_fields)
-        self.pseudo = self.fields = None
-        if self.size <= REPEATED:
-            self.last_pseudo = pseudo
-            self.last_fields = fields
-        return (kind, stream_id, pseudo, fields, self.size, end)
+        cdef Py_ssize_t size = self.size
+        self.size = 0
+        return (kind, stream_id, self.pseudo.take(size <= REPEATED), self.fields.take(size <= REPEATED), size, end)

@@ -1,0 +1,25 @@
+"""C types of the judge of header lists."""
+
+cimport cython
+
+
+cdef class HeadJudge:
+    cdef object _policy
+    cdef Py_ssize_t _longest_line
+    cdef Py_ssize_t _largest_block
+    cdef dict _memory
+    cdef bytes _authority
+    cdef tuple _pseudo
+    cdef tuple _fields
+    cdef tuple _answer
+
+    @cython.locals(answer=tuple, method=str, target=bytes, authority=bytes)
+    cpdef tuple request(self, tuple pseudo, tuple fields, Py_ssize_t size)
+    @cython.locals(known=tuple, pair=tuple, seen=tuple, target=bytes)
+    cdef bytes _moved(self, tuple pseudo)
+    cdef _judge_fields(self, tuple fields, Py_ssize_t size, bytes authority)
+    cdef _judge(self, tuple fields, bytes authority)
+
+
+cdef tuple _control(tuple pseudo, Py_ssize_t longest)
+cdef _check_target(bytes target, str method, Py_ssize_t longest)

@@ -1,0 +1,34 @@
+"""C types of the books about streams; ids stay Python's, because they come from there and go back."""
+
+cimport cython
+
+
+cdef class Upload:
+    cdef public object missing
+    cdef public long long unread
+    cdef public bint ended
+    cdef public bint discard
+
+
+cdef class Streams:
+    cdef object _engine
+    cdef Py_ssize_t _limit
+    cdef public set open
+    cdef public set running
+    cdef public dict uploads
+    cdef public set bodiless
+    cdef public set finishing
+
+    cpdef bint full(self)
+    cpdef refuse_rest(self, stream_id)
+    @cython.locals(upload=Upload)
+    cpdef bint release(self, stream_id)
+    cpdef end_upload(self, stream_id, Upload upload)
+    @cython.locals(upload=Upload)
+    cpdef acknowledge(self, stream_id, long long size)
+    cpdef reset(self, stream_id, code)
+    @cython.locals(upload=Upload)
+    cpdef forget(self, stream_id)
+    @cython.locals(output=bytes, closed=list)
+    cpdef bytes take_output(self)
+    cdef _credit(self, Upload upload)
