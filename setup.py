@@ -8,6 +8,8 @@ beside it. Every one of them still runs uncompiled, and does where there is no c
 from __future__ import annotations
 
 import os
+import shutil
+import sysconfig
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -30,6 +32,7 @@ extensions = [
         extra_compile_args=FLAGS,
         optional=True,
     ),
+    Extension("proxy.server.step", ["proxy/server/step.pyx"], extra_compile_args=FLAGS, optional=True),
     *(
         Extension(
             ".".join(source.with_suffix("").parts),
@@ -42,9 +45,12 @@ extensions = [
     ),
 ]
 
+compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
+
 setup(
     ext_modules=cythonize(
-        extensions,
+        extensions if shutil.which(compiler) else [],
+        build_dir="build/cython",
         nthreads=os.cpu_count() or 1,
         # Annotations stay mypy's business: as C types they would refuse subclasses and None where Python does not.
         compiler_directives={"language_level": 3, "annotation_typing": False, "binding": False},

@@ -1,3 +1,26 @@
 """Sidegate: a front proxy, written in Python, for Python web applications."""
 
+import os
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFileLoader, FileFinder, SourceFileLoader
+
 __version__ = "0.1.0"
+
+_ROOT = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported for this line alone
+_NGHTTP2 = os.path.join(_ROOT, "wire", "http2")  # noqa: PTH118
+
+
+def _prefer_source(path: str) -> FileFinder:
+    """A path hook that finds ``.py`` files where compiled modules stand beside them. The nghttp2 binding has none."""
+    if path != _ROOT and not path.startswith(_ROOT + os.sep):
+        raise ImportError
+    loaders: list[tuple[type, list[str]]] = [(SourceFileLoader, SOURCE_SUFFIXES)]
+    if path == _NGHTTP2:
+        loaders.append((ExtensionFileLoader, EXTENSION_SUFFIXES))
+    return FileFinder(path, *loaders)
+
+
+# The compiled modules and their sources behave alike. Who debugs, profiles or measures coverage wants the sources.
+if os.environ.get("SIDEGATE_NO_EXTENSIONS"):
+    sys.path_hooks.insert(0, _prefer_source)
+    sys.path_importer_cache.pop(_ROOT, None)

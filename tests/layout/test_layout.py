@@ -42,7 +42,7 @@ WIRE_FORBIDDEN = {"asyncio", "socket", "ssl", "time", "logging", "threading"}
 
 TOP_LEVEL = {
     ".ci", ".gitignore", "ARCHITECTURE.md", "CHANGELOG.md", "DEVELOPERS.md", "LICENSE", "Makefile", "README.md",
-    "config", "dashboards", "deploy", "proxy", "pyproject.toml", "tests",
+    "config", "dashboards", "deploy", "proxy", "pyproject.toml", "setup.py", "tests",
 }  # fmt: skip
 
 # Distribution name -> what is imported, where the two differ.
