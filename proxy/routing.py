@@ -16,7 +16,6 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import accumulate
 from typing import Protocol
 from urllib.parse import parse_qsl
@@ -24,6 +23,7 @@ from urllib.parse import parse_qsl
 from proxy.asgi import RECORD_KEY, Receive, Scope, Send
 from proxy.config.schema import Match, Route
 from proxy.errors import ExchangeError, Fault
+from proxy.observe.record import Record
 
 
 class Backend(Protocol):
@@ -49,18 +49,22 @@ class Choice:
         return self._backends[bisect_right(self._bounds, random.random() * self._bounds[-1])]  # noqa: S311 - no secret
 
 
-@dataclass(frozen=True, slots=True)
 class Rule:
     """One (hostname, match) of one route. Conditions that are empty hold for every request."""
 
-    hostname: str
-    path: str
-    exact: bool
-    method: str | None
-    headers: tuple[tuple[bytes, bytes], ...]
-    query: tuple[tuple[str, str], ...]
-    route: int
-    choice: Choice
+    __slots__ = ("choice", "exact", "headers", "hostname", "method", "path", "query", "route")
+
+    def __init__(self, hostname: str, match: Match, route: int, choice: Choice) -> None:
+        """``route``: its place in the file."""
+        self.hostname = hostname
+        self.exact = match.path.type == "Exact"
+        # A trailing slash of a prefix means nothing (Gateway API); without it, elements compare in one step.
+        self.path = match.path.value if self.exact else match.path.value.rstrip("/")
+        self.method = match.method
+        self.headers = tuple((h.name.lower().encode("ascii"), h.value.encode("latin-1")) for h in match.headers)
+        self.query = tuple((q.name, q.value) for q in match.query_params)
+        self.route = route
+        self.choice = choice
 
     def precedence(self) -> tuple[object, ...]:
         """Sort key: the first rule in this order that holds is the one that counts.
@@ -83,7 +87,7 @@ class Rule:
 
     def holds(self, scope: Scope) -> bool:
         """Does the request meet every condition but the hostname?"""
-        path: str = scope["path"]
+        path = scope["path"]
         if self.exact:
             if path != self.path:
                 return False
@@ -121,14 +125,17 @@ class Router:
         self._any_host = not self._by_host and not self._by_suffix
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        return self._choose(scope)(scope, receive, send)
+
+    def _choose(self, scope: Scope) -> Backend:
         rule = self.match(scope)
         if rule is None:
             raise ExchangeError(Fault.CLIENT, 404, "no_route")
         backend = rule.choice.pick()
-        record = scope[RECORD_KEY]
+        record: Record = scope[RECORD_KEY]
         record.route = rule.route
         record.backend = backend.name
-        return backend(scope, receive, send)
+        return backend
 
     def match(self, scope: Scope) -> Rule | None:
         """The rule of highest precedence that holds for ``scope``."""
@@ -154,24 +161,9 @@ def _compile(routes: Sequence[Route], backends: Mapping[str, Backend]) -> list[R
         refs = [ref for ref in route.backend_refs if ref.weight > 0]
         choice = Choice([backends[ref.name] for ref in refs], [ref.weight for ref in refs])
         rules += [
-            _rule(hostname, match, index, choice) for hostname in route.hostnames or ("",) for match in route.matches
+            Rule(hostname, match, index, choice) for hostname in route.hostnames or ("",) for match in route.matches
         ]
     return rules
-
-
-def _rule(hostname: str, match: Match, route: int, choice: Choice) -> Rule:
-    exact = match.path.type == "Exact"
-    return Rule(
-        hostname=hostname,
-        # A trailing slash of a prefix means nothing (Gateway API); without it, elements compare in one step.
-        path=match.path.value if exact else match.path.value.rstrip("/"),
-        exact=exact,
-        method=match.method,
-        headers=tuple((h.name.lower().encode("ascii"), h.value.encode("latin-1")) for h in match.headers),
-        query=tuple((q.name, q.value) for q in match.query_params),
-        route=route,
-        choice=choice,
-    )
 
 
 def _table(rules: Sequence[Rule], hostname: str) -> list[Rule]:

@@ -25,6 +25,7 @@ from proxy.observe.observer import Observer
 from proxy.routing import Router
 from proxy.server import timeouts
 from proxy.server.clock import Clock
+from proxy.server.first_step import FirstStep, first_step
 from proxy.server.forwarded import TrustedProxies
 from proxy.server.listener import Listener
 from proxy.server.service import Service
@@ -58,10 +59,17 @@ class BuildError(SidegateError):
 class Runtime:
     """Listeners, root App and backends of one process."""
 
-    def __init__(self, listeners: list[Listener], backends: Mapping[str, AnyBackend], clock: Clock[Any]) -> None:
+    def __init__(
+        self,
+        listeners: list[Listener],
+        backends: Mapping[str, AnyBackend],
+        clock: Clock[Any],
+        first_step: FirstStep,
+    ) -> None:
         self._listeners = listeners
         self._backends = backends
         self._clock = clock
+        self._first_step = first_step
         self._started: list[AnyBackend] = []
 
     @classmethod
@@ -72,7 +80,9 @@ class Runtime:
         contexts = build_tls(dict(enumerate(config.listeners)), problems)
         if problems:
             raise BuildError(problems)
-        clock = Clock(asyncio.get_running_loop(), timeouts.check)
+        loop = asyncio.get_running_loop()
+        clock = Clock(loop, timeouts.check)
+        steps = first_step(loop)
         router = Router(config.routes, backends)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies)
@@ -86,14 +96,15 @@ class Runtime:
                 engine=engine,
                 protocols=listener.protocols,
                 clock=clock,
-                loop=asyncio.get_running_loop(),
+                loop=loop,
+                first_step=steps,
                 policy=_policy(config, keep_forwarding=False),
                 tls=contexts.get(index),
                 trusted=trusted,
                 trusted_policy=_policy(config, keep_forwarding=True),
             )
             listeners.append(Listener(service, sockets[listener.name]))
-        return cls(listeners, backends, clock)
+        return cls(listeners, backends, clock, steps)
 
     async def start(self) -> None:
         """Start the backends in the order of the file. Raises ``StartError``; those already started are stopped."""
@@ -136,6 +147,7 @@ class Runtime:
         except TimeoutError:
             logger.error("an application's lifespan shutdown did not end within the grace period")
         self._clock.stop()
+        self._first_step.stop()
 
     def abort(self) -> None:
         """Cut everything now."""

@@ -12,6 +12,7 @@ that is no area.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import mmap
 import os
@@ -66,8 +67,9 @@ class Area:
     def close(self) -> None:
         """Unmap and close. Twice is fine."""
         if self.fd >= 0:
-            self.cells.release()
-            self._map.close()
+            with contextlib.suppress(BufferError):  # a compiled observer's view; the mapping goes with it
+                self.cells.release()
+                self._map.close()
             os.close(self.fd)
             self.fd = -1
 

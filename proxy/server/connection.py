@@ -5,11 +5,12 @@ class serves HTTP/1.1 and HTTP/2: all that differs is behind the codec. It owns 
 under way and the order of writing. It never waits for an application: body bytes go into the exchange's buffer,
 and reading stops only when the codec says that the peer has sent as much as may be held.
 
-Theory of operation. Whatever changes the codec schedules one ``flush`` at the end of the loop's iteration, so the
-responses of many streams leave in one write. A flush takes the codec's output, wakes the senders whose queue has
-drained, and settles the exchanges that have ended: an exchange counts as finished when its last byte has left the
-codec, not when its application returned. While the transport's buffer is full the codec keeps its output, which
-is what makes ``send`` wait.
+Theory of operation. The first step of an application runs while its request is handled (``first_step.py``). When all
+requests of one read are handled, one ``flush`` follows, so the responses of many streams leave in one write; whatever
+changes the codec later schedules a flush at the end of the loop's iteration. A flush takes the codec's output, wakes
+the senders whose queue has drained, and settles the exchanges that have ended: an exchange counts as finished when its
+last byte has left the codec, not when its application returned. While the transport's buffer is full the codec keeps
+its output, which is what makes ``send`` wait.
 
 No error leaves it: a broken connection is closed, its exchanges are told.
 """
@@ -17,43 +18,42 @@ No error leaves it: a broken connection is closed, its exchanges are told.
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import ssl
-from collections.abc import Sequence
 from time import perf_counter
 from typing import cast
 
 from proxy.errors import ClientDisconnected, Fault
 from proxy.observe.record import Record
 from proxy.server.aside import Aside
+from proxy.server.carrier import Carrier
 from proxy.server.codecs import LABELS, make_codec
 from proxy.server.error_page import error_page
 from proxy.server.exchange import Exchange
 from proxy.server.files import OpenFile
-from proxy.server.peer import Peer, peer_of
+from proxy.server.peer import peer_of
 from proxy.server.progress import Progress
 from proxy.server.service import GOAWAY_PAUSE, LOW_WATER, Service
 from proxy.server.states import GONE
 from proxy.server.waiters import Waiters
-from proxy.wire.events import Body, Codec, End, Event, Rejected, RequestHead, Reset, Violation
+from proxy.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.sniff import sniff
 
 
-class Connection(asyncio.Protocol):
-    """Made by the listener for an accepted socket whose TLS handshake, if any, is done."""
+class Connection(Carrier):
+    """An ``asyncio.Protocol``, made by the listener for an accepted socket whose TLS handshake, if any, is done."""
 
     transport: asyncio.Transport
-    peer: Peer
-    codec: Codec
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self.clock, self._loop = service.clock, service.loop
+        self._observer, self._first_step = service.observer, service.first_step
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
         self.blocked = Waiters()
-        self.opened = self.last_active = service.loop.time()
+        self.opened = self.last_active = self._loop.time()
         self.requests = 0
         self.written = 0  # bytes, to the transport
         self.write_paused = False
@@ -61,12 +61,10 @@ class Connection(asyncio.Protocol):
         self.stalled: dict[int, Progress] = {}  # by stream: its peer has to open a window
         self.lingering_since: float | None = None
         self.winding_down = False
-        self._client = "unix"
         self._first_bytes = b""
-        self._flush_scheduled = False
-        self._reading_paused = False
-        self._body_open = False
-        self._lost = False
+        self._flush_scheduled = self._reading_paused = self._body_open = self._lost = False
+        self._handling = False  # events are being handled; a flush follows
+        self._wrote = False  # since requests held back were last looked for
         self._aside = Aside()
 
     # From the event loop.
@@ -75,10 +73,9 @@ class Connection(asyncio.Protocol):
         """The socket is ours."""
         self.transport = cast(asyncio.Transport, transport)
         self.peer = peer_of(transport, self.service.tls, self.service.trusted)
-        if self.peer.client is not None:
-            self._client = self.peer.client[0]
+        self._client = self.peer.client[0] if self.peer.client is not None else "unix"
         self.service.connections.add(self)
-        self.service.clock.add(self)
+        self.clock.add(self)
         self._settle_protocol(transport.get_extra_info("ssl_object"))
         if self.service.draining:
             self.wind_down()
@@ -103,9 +100,11 @@ class Connection(asyncio.Protocol):
         elif self.lingering_since is not None:
             return
         if data:
-            self._handle(self.codec.receive(data, self.service.loop.time()))
+            self._handling = self._flush_scheduled = True
+            self._handle(self.codec.receive(data, self._loop.time()), at_once=True)
+            self._handling = False
             self._watch_reading()
-            self.schedule_flush()
+            self.flush()
 
     def eof_received(self) -> bool:
         """The peer closed its sending side: it is gone (see ARCHITECTURE.md, decisions)."""
@@ -119,7 +118,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
         self._lost = True
-        self.service.clock.discard(self)
+        self.clock.discard(self)
         if self.protocol is None:
             self.service.connections.discard(self)
             return
@@ -160,11 +159,12 @@ class Connection(asyncio.Protocol):
         service.meter.connection_opened(LABELS[protocol])
         self.schedule_flush()
 
-    def _handle(self, events: Sequence[Event]) -> None:
+    def _handle(self, events: list[Event], at_once: bool = False) -> None:
+        # at_once: this is not called from within a task, so applications may begin here and now.
         for event in events:
             kind = type(event)
             if kind is RequestHead:
-                self._begin(cast(RequestHead, event))
+                self._begin(cast(RequestHead, event), at_once)
             elif kind is Body:
                 self._feed(cast(Body, event))
             elif kind is End:
@@ -172,23 +172,23 @@ class Connection(asyncio.Protocol):
             else:
                 self._handle_rare(event)
 
-    def _begin(self, head: RequestHead) -> None:
+    def _begin(self, head: RequestHead, at_once: bool) -> None:
         service = self.service
         record = self._open_record(head)
         record.headers = head.headers
         exchange = Exchange(self, head, record)
         self.exchanges[head.stream_id] = exchange
         self._body_open = not head.end_stream
-        exchange.task = service.loop.create_task(exchange.run(service.app), context=contextvars.Context())
         self.requests += 1
         if self.requests == service.limits.connection_requests:
             self.wind_down()
+        exchange.task = self._first_step.start(exchange.run(service.app), at_once)
 
     def _open_record(self, head: RequestHead | Rejected) -> Record:
         peer = self.peer
         record = Record(self.service.meter, self._client, head, perf_counter())
         record.scheme, record.tls = peer.scheme, peer.tls_version
-        self.service.observer.started(record)
+        self._observer.started(record)
         return record
 
     def _feed(self, event: Body) -> None:
@@ -220,11 +220,11 @@ class Connection(asyncio.Protocol):
         self.service.meter.refused(event.reason)
         self._body_open = True  # whatever follows on HTTP/1.1 is not going to be read
         self.send_error(record, event.stream_id, event.status, event.detail, b"")
-        self.service.observer.finished(record)
+        self._observer.finished(record)
         self.codec.release(event.stream_id)
 
     def _watch_reading(self) -> None:
-        paused = self.codec.read_paused
+        paused = self.codec.read_paused()
         if paused is not self._reading_paused and not self._lost:
             self._reading_paused = paused
             (self.transport.pause_reading if paused else self.transport.resume_reading)()
@@ -235,7 +235,7 @@ class Connection(asyncio.Protocol):
         """Write what the codec has at the end of this iteration of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
-            self.service.loop.call_soon(self.flush)
+            self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write what the codec has; wake and settle what that frees."""
@@ -245,13 +245,18 @@ class Connection(asyncio.Protocol):
         output = self.codec.take_output()
         if output:
             self.written += len(output)
+            self._wrote = True
             self.transport.write(output)
             if self.write_paused:
                 return  # what waits for these bytes goes on when there is room again
-            if self.protocol != "h2" and not self.codec.idle:
-                self._go_on()  # a request held back may begin, even if the application before it has more to do
         if self.blocked:
             self.blocked.wake(self._is_drained)
+        if self._handling:
+            return  # an application sent much in its first step; the rest follows when all events are handled
+        if self._wrote:
+            self._wrote = False
+            if self.protocol != "h2" and not self.codec.idle:
+                self._go_on()  # a request held back may begin, even if the application before it has more to do
         if self.ended:
             self._settle()
         if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
@@ -261,7 +266,7 @@ class Connection(asyncio.Protocol):
         """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
         self.flush()
         if not self._is_drained(stream_id) and not self._lost:
-            await self.blocked.add(stream_id, self.service.loop)
+            await self.blocked.add(stream_id, self._loop)
 
     def _is_drained(self, stream_id: int) -> bool:
         return self.codec.pending(stream_id) <= LOW_WATER
@@ -288,7 +293,7 @@ class Connection(asyncio.Protocol):
         headers, body = error_page(status, record.request_id, detail, accept)
         record.status = status
         record.bytes_out += len(body)
-        self.codec.send_head(stream_id, status, [*headers, self.service.clock.date_field], False)
+        self.codec.send_head(stream_id, status, [*headers, self.clock.date_field], False)
         self.codec.send_data(stream_id, body, True)
 
     async def send_aside(self, file: OpenFile) -> None:
@@ -296,20 +301,18 @@ class Connection(asyncio.Protocol):
 
         So the transport must have nothing left to write. Raises ``ClientDisconnected``.
         """
-        transport = self.transport
-        transport.set_write_buffer_limits(high=0)
+        self.transport.set_write_buffer_limits(high=0)
         self.flush()
         try:
-            await self._aside.write(transport, file, self.service.limits.write_stall)
-        except OSError as error:
+            await self._aside.write(self.transport, file, self.service.limits.write_stall)
+        except BaseException as error:  # also cancelled, or the file shrank: part of what was promised is missing
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
             self._cut()
-            raise ClientDisconnected("the client is gone") from error
-        except BaseException:  # cancelled, or the file shrank: part of what was promised is missing
-            self._cut()
+            if isinstance(error, OSError):
+                raise ClientDisconnected("the client is gone") from error
             raise
-        transport.set_write_buffer_limits()
+        self.transport.set_write_buffer_limits()
 
     def _settle(self) -> None:
         """Close the records of exchanges whose last byte has left the codec."""
@@ -321,10 +324,10 @@ class Connection(asyncio.Protocol):
                 still.append(exchange)
                 continue
             del self.exchanges[exchange.stream_id]
-            self.service.observer.finished(exchange.record)
+            self._observer.finished(exchange.record)
             again |= codec.release(exchange.stream_id)
         self.ended = still
-        self.last_active = self.service.loop.time()
+        self.last_active = self._loop.time()
         if self._lost:
             if not self.exchanges:
                 self.service.connections.discard(self)
@@ -333,21 +336,17 @@ class Connection(asyncio.Protocol):
             self._go_on()
 
     def _go_on(self) -> None:
-        self._handle(self.codec.receive(b"", self.service.loop.time()))
+        self._handle(self.codec.receive(b"", self._loop.time()))
         self._watch_reading()
         self.schedule_flush()
 
     # The end.
 
     def _close(self) -> None:
-        """Close once all is written; in two steps if the peer may still be sending.
-
-        Closing a socket with unread input makes the kernel send RST, which can destroy the response on its way
-        (RFC 9112 9.6).
-        """
+        """Close once all is written; in two steps if the peer may still be sending (ARCHITECTURE.md, decisions)."""
         if self._body_open and self.protocol != "h2":
             if self.lingering_since is None:
-                self.lingering_since = self.service.loop.time()
+                self.lingering_since = self._loop.time()
                 if self.transport.can_write_eof():  # not with TLS: there the response's own length must do
                     self.transport.write_eof()
         elif not self.transport.is_closing():  # a second close breaks asyncio's TLS transport of Python 3.11.2
@@ -361,7 +360,7 @@ class Connection(asyncio.Protocol):
         if self.protocol is not None:
             self.codec.goaway(False)
             self.schedule_flush()
-        self.service.loop.call_later(GOAWAY_PAUSE, self._final_goaway)
+        self._loop.call_later(GOAWAY_PAUSE, self._final_goaway)
 
     def _final_goaway(self) -> None:
         if self._lost:
@@ -382,7 +381,7 @@ class Connection(asyncio.Protocol):
     def abort(self) -> None:
         """Cut the connection; applications are cancelled."""
         # Not at once: a task that is cancelled before its first step never closes its record.
-        self.service.loop.call_soon(self._abort)
+        self._loop.call_soon(self._abort)
 
     def _abort(self) -> None:
         for exchange in self.exchanges.values():

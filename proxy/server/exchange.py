@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from proxy.asgi import App, Headers, Message
 from proxy.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
 from proxy.observe.record import Record
 from proxy.server.carrier import Carrier
+from proxy.server.done import DONE
 from proxy.server.files import OpenFile
 from proxy.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
 from proxy.server.scope import request_scope
@@ -43,35 +45,19 @@ class Exchange:
     """Made by a connection for one request head; ``run`` is its life."""
 
     __slots__ = (
-        "_chunks",
-        "_codec",
-        "_connection",
-        "_continue",
-        "_head",
-        "_headers",
-        "_held",
-        "_readers",
-        "_received",
-        "_remaining",
-        "_status",
-        "_trailers",
-        "receiving",
-        "record",
-        "sending",
-        "stream_id",
-        "task",
-        "waiting_since",
-    )
+        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_readers", "_received",
+        "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task", "waiting_since",
+    )  # fmt: skip
 
     def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
         self._connection = connection
-        self._codec = connection.codec
         self._head = head
-        self.stream_id = head.stream_id
+        self._codec = self._connection.codec  # by the attribute: compiled, it has a type
+        self.stream_id = self._head.stream_id
         self.record = record
         self.task: asyncio.Task[None] | None = None
-        self.receiving = ENDED if head.end_stream else OPEN
-        self._continue = head.expect_continue
+        self.receiving = ENDED if self._head.end_stream else OPEN
+        self._continue = self._head.expect_continue
         self._chunks: list[bytes] = []
         self._held = 0
         self._received = 0
@@ -197,21 +183,30 @@ class Exchange:
 
     # The response half.
 
-    async def send(self, message: Message) -> None:
-        """ASGI ``send``: returns once the message is queued and the queue is below its high-water mark."""
-        if self.receiving is GONE:
-            raise ClientDisconnected("the client is gone")
-        kind = message["type"]
-        if kind == "http.response.body":
-            self._body(message.get("body", b""), message.get("more_body", False))
-        elif kind == "http.response.start":
-            self._start(message)
-            return  # nothing was queued
-        else:
-            await self._send_extension(kind, message)
-        if self._codec.pending(self.stream_id) > HIGH_WATER:
-            await self._connection.drained(self.stream_id)
-            self.check_present()
+    def send(self, message: Message) -> Awaitable[None]:
+        """ASGI ``send``: done once the message is queued and the queue is below its high-water mark.
+
+        Most messages are queued at once; then there is nothing to await, and no coroutine is made for it.
+        """
+        try:
+            if self.receiving is GONE:
+                raise ClientDisconnected("the client is gone")
+            kind = message["type"]
+            if kind == "http.response.body":
+                self._body(message.get("body", b""), message.get("more_body", False))
+                if self._codec.pending(self.stream_id) > HIGH_WATER:
+                    return self._drain()
+            elif kind == "http.response.start":
+                self._start(message)  # nothing is queued yet
+            else:
+                return self._send_extension(kind, message)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+            return _failed(error)
+        return DONE
+
+    async def _drain(self) -> None:
+        await self._connection.drained(self.stream_id)
+        self.check_present()
 
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
@@ -232,13 +227,15 @@ class Exchange:
                 await self._send_file(file, message.get("more_body", False))
         else:
             raise bad_message(f"{kind!r} is no message of an HTTP response")
+        if self._codec.pending(self.stream_id) > HIGH_WATER:
+            await self._drain()
 
     def _start(self, message: Message) -> None:
         if self.sending is not WAITING:
             raise bad_message("http.response.start was sent twice")
-        self._status, (headers, length, dated) = judge_start(message)
+        self._status, headers, length, dated = judge_start(message)
         if not dated:
-            headers.append(self._connection.service.clock.date_field)
+            headers.append(self._connection.clock.date_field)
         self._headers = headers
         self._trailers = [] if message.get("trailers", False) else None
         # RFC 9110 8.6: here the length is that of a response that is not sent.
@@ -328,7 +325,7 @@ class Exchange:
     def _send_trailers(self, message: Message) -> None:
         if self.sending is not TRAILERS or self._trailers is None:
             raise bad_message(f"http.response.trailers in state {self.sending.name}")
-        self._trailers += judge_fields(message.get("headers", ()), "response trailers").headers
+        self._trailers += judge_fields(message.get("headers", ()), "response trailers")[0]
         if not message.get("more_trailers", False):
             self._codec.send_trailers(self.stream_id, self._trailers)
             self._advance(end=True, more=False)
@@ -390,6 +387,10 @@ class Exchange:
         accept = next((value for name, value in self._head.headers if name == b"accept"), b"")
         detail = failure.detail if isinstance(failure, Refused) else ""
         self._connection.send_error(self.record, self.stream_id, failure.status, detail, accept)
+
+
+async def _failed(error: Exception) -> None:
+    raise error
 
 
 def _too_large(limit: int) -> Refused:

@@ -52,7 +52,8 @@ class Listener:
         self._service = service
         self._sockets = list(sockets)
         self._tls: dict[str, Any] = {}
-        self._make: Callable[[], Connection] = partial(Connection, service)
+        # It has the methods of a protocol, but no base class from asyncio: that could not be compiled.
+        self._make: Callable[[], Any] = partial(Connection, service)
         if service.tls is not None:
             self._make = self._connection_for_tls
             self._tls = {"ssl": service.tls.context, "ssl_handshake_timeout": service.limits.tls_handshake}

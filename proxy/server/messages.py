@@ -18,12 +18,13 @@ def bad_message(detail: str) -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)
 
 
-def judge_start(message: Message) -> tuple[int, ResponseFields]:
-    """``http.response.start``: status and checked fields."""
+def judge_start(message: Message) -> tuple[int, Headers, int | None, bool]:
+    """``http.response.start``: the status, then the checked fields (``ResponseFields``)."""
     status = message.get("status")
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
-    return status, judge_fields(message.get("headers", ()), "response headers")
+    headers, length, dated = judge_fields(message.get("headers", ()), "response headers")
+    return status, headers, length, dated
 
 
 def judge_fields(raw: Any, what: str) -> ResponseFields:
@@ -41,7 +42,7 @@ def judge_early_hint(message: Message) -> Headers:
         raw = [(b"link", link) for link in links]
     except TypeError as error:
         raise bad_message(f"early hint: {error}") from error
-    return judge_fields(raw, "early hint").headers
+    return judge_fields(raw, "early hint")[0]
 
 
 def as_bytes(data: object) -> bytes:

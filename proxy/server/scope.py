@@ -13,29 +13,24 @@ from proxy.server.peer import Peer
 from proxy.wire.events import RequestHead
 from proxy.wire.target import split_target
 
+_asgi = ASGI_VERSIONS  # a name that has a type when it is compiled
+
 
 def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     """A fresh scope. ``state`` is the backend's to add, and ``root_path`` to change."""
-    target = split_target(head.target)
-    client, scheme = peer.client, peer.scheme
+    path, raw_path, query = split_target(head.target)
+    scope = peer.scope.copy()
+    scope["asgi"] = _asgi.copy()
+    scope["http_version"] = head.http_version
+    scope["method"] = head.method
+    scope["path"] = path
+    scope["raw_path"] = raw_path
+    scope["query_string"] = query
+    scope["headers"] = head.headers
+    scope["extensions"] = peer.extensions.copy()
+    scope[RECORD_KEY] = record
     if peer.trusted is not None:
-        client = peer.trusted.client(head.headers, client)
-        scheme = forwarded_scheme(head.headers, scheme)
+        scope["client"] = client = peer.trusted.client(head.headers, peer.client)
+        scope["scheme"] = record.scheme = forwarded_scheme(head.headers, peer.scheme)
         record.client = client[0] if client else "unix"
-        record.scheme = scheme
-    return {
-        "type": "http",
-        "asgi": ASGI_VERSIONS.copy(),
-        "http_version": head.http_version,
-        "method": head.method,
-        "scheme": scheme,
-        "path": target.path,
-        "raw_path": target.raw_path,
-        "query_string": target.query,
-        "root_path": "",
-        "headers": head.headers,
-        "client": client,
-        "server": peer.server,
-        "extensions": peer.extensions.copy(),
-        RECORD_KEY: record,
-    }
+    return scope

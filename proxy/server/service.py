@@ -12,8 +12,10 @@ from typing import Any, Protocol
 
 from proxy.asgi import App
 from proxy.config.schema import Limits
-from proxy.observe.observer import ListenerMeter, Observer
+from proxy.observe.meter import ListenerMeter
+from proxy.observe.observer import Observer
 from proxy.server.clock import Clock
+from proxy.server.first_step import FirstStep
 from proxy.server.forwarded import TrustedProxies
 from proxy.server.tls import ServerTls
 from proxy.wire.fields import FieldPolicy
@@ -52,6 +54,7 @@ class Service:
     protocols: tuple[str, ...]
     clock: Clock[Any]
     loop: asyncio.AbstractEventLoop
+    first_step: FirstStep
     policy: FieldPolicy
     tls: ServerTls | None
     trusted: TrustedProxies

@@ -1,4 +1,4 @@
-"""C types of the event that every request begins with; the other events are dataclasses."""
+"""C types of the codec seam, and of the event that every request begins with; the other events are dataclasses."""
 
 
 cdef class RequestHead:
@@ -10,3 +10,22 @@ cdef class RequestHead:
     cdef public object content_length
     cdef public bint expect_continue
     cdef public bint end_stream
+
+
+cdef class Codec:
+    cpdef list receive(self, bytes data, double now)
+    cpdef list receive_eof(self)
+    cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
+    cpdef send_data(self, int stream_id, bytes data, bint end_stream)
+    cpdef bint send_aside(self, int stream_id, Py_ssize_t size)
+    cpdef send_trailers(self, int stream_id, list trailers)
+    cpdef send_informational(self, int stream_id, int status, list headers)
+    cpdef reset(self, int stream_id, int code)
+    cpdef bint release(self, int stream_id)
+    cpdef acknowledge(self, int stream_id, Py_ssize_t size)
+    cpdef Py_ssize_t pending(self, int stream_id)
+    cpdef bytes take_output(self)
+    cpdef bint read_paused(self)
+    cpdef goaway(self, bint final)
+    cpdef next_deadline(self)
+    cpdef list on_deadline(self, double now)

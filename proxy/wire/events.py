@@ -11,7 +11,6 @@ reset does nothing: that race is part of normal life, because the two sides act 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
 
 from proxy.asgi import Headers
 
@@ -112,65 +111,81 @@ class GoAway:
 Event = RequestHead | Body | End | Reset | Rejected | Violation | GoAway
 
 
-class Codec(Protocol):
-    """Server role of one HTTP version on one connection."""
+class Codec:
+    """Server role of one HTTP version on one connection. The base class of every codec; it only says what there is."""
+
+    __slots__ = ()
 
     @property
     def closed(self) -> bool:
         """No more requests will be read; close the connection once the output is flushed."""
+        raise NotImplementedError
 
     @property
     def idle(self) -> bool:
         """No stream is open and no part of a request has been read (keep-alive idle)."""
+        raise NotImplementedError
 
-    @property
     def read_paused(self) -> bool:
         """The peer has sent as much as may be held; read again when this turns false."""
+        raise NotImplementedError
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` goes on with bytes held back.
 
         HTTP/1.1 holds a pipelined request back until the response before it is complete and taken.
         """
+        raise NotImplementedError
 
     def receive_eof(self) -> list[Event]:
         """The peer will send nothing more. Requests without their end are reset."""
+        raise NotImplementedError
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
         """Queue a final response head. ``headers`` are already checked (``fields.response_fields``)."""
+        raise NotImplementedError
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """Queue response body after a head."""
+        raise NotImplementedError
 
     def send_aside(self, stream_id: int, size: int) -> bool:
         """May the connection itself write the next ``size`` bytes of body (sendfile) once the output is taken?
 
         True counts them as sent. False where every byte must pass the codec (HTTP/2, chunked framing).
         """
+        raise NotImplementedError
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         """End the response with trailers (dropped where the version or framing has no place for them)."""
+        raise NotImplementedError
 
     def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
         """Queue a 1xx response (100, 103)."""
+        raise NotImplementedError
 
     def reset(self, stream_id: int, code: int) -> None:
         """Give the stream up: RST_STREAM with ``code``; on HTTP/1.1 the connection closes."""
+        raise NotImplementedError
 
     def release(self, stream_id: int) -> bool:
         """The exchange has ended: drop what it did not read. Only now does its HTTP/2 stream's place become free.
 
         True if ``receive(b"", now)`` and a flush have something to do.
         """
+        raise NotImplementedError
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """The application consumed ``size`` bytes of body: give that much flow-control credit back."""
+        raise NotImplementedError
 
     def pending(self, stream_id: int) -> int:
         """Response body bytes queued that ``take_output`` has not handed out yet."""
+        raise NotImplementedError
 
     def take_output(self) -> bytes:
         """Take all bytes that may be written now."""
+        raise NotImplementedError
 
     def goaway(self, final: bool) -> None:
         """Wind down. First call ``final=False`` (HTTP/2: GOAWAY with 2^31-1), then, a moment later, ``True``.
@@ -179,9 +194,12 @@ class Codec(Protocol):
         until the second. ``closed`` turns true when the last stream has ended; HTTP/1.1's not before the second
         call unless a response announced it.
         """
+        raise NotImplementedError
 
     def next_deadline(self) -> float | None:
         """When ``on_deadline`` must be called unless bytes come before (request head, preface, CONTINUATION)."""
+        raise NotImplementedError
 
     def on_deadline(self, now: float) -> list[Event]:
         """Time is up: the events that follow (a rejection with 408, a violation), or none if it is not yet."""
+        raise NotImplementedError

@@ -24,7 +24,6 @@ import enum
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from proxy.asgi import Headers
 from proxy.errors import Refused
@@ -82,6 +81,8 @@ class FieldPolicy:
     """Names seen before, classified; bounded by ``MAX_KINDS`` and ``MAX_NAME``: clients cannot grow it."""
     blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Field blocks of HTTP/1.1 requests seen before, judged; kept and bounded by ``http1_head.py``."""
+    request_lines: dict[bytes, Pair] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Plain request lines of HTTP/1.1 seen before, as method and target; kept and bounded by ``http1_head.py``."""
 
     def classify(self, name: bytes) -> Kind:
         """The rule for a name not in ``kinds`` yet."""
@@ -209,7 +210,7 @@ def valid_host(host: bytes) -> bool:
     return True
 
 
-def values_clean(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+def values_clean(fields: Headers) -> bool:
     """No value has a control byte except TAB. One pass in C over all values together."""
     # An int is looked for: `b"\0" in` first tries to make one of its operand, at eight times the cost.
     return 0 not in b"".join([value for _, value in fields]).translate(_CONTROL_TO_NUL)
@@ -233,12 +234,8 @@ def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
     return kept
 
 
-class ResponseFields(NamedTuple):
-    """Response fields that passed. ``dated``: a ``date`` is among them."""
-
-    headers: Headers
-    content_length: int | None
-    dated: bool
+ResponseFields = tuple[Headers, int | None, bool]
+"""Response fields that passed, the content-length, and whether a ``date`` is among them."""
 
 
 def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
@@ -249,43 +246,54 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     kept: Headers = []
     length: int | None = None
     dated = False
-    for name, value in raw:
-        if type(name) is not bytes or type(value) is not bytes:
-            name, value = bytes(memoryview(name)), bytes(memoryview(value))  # noqa: PLW2901 - codecs take bytes only
-        kind = _response_kinds.get(name)
-        if kind is None:
-            name, kind = _response_kind(name)  # noqa: PLW2901 - the same field, its name lowered
-        if kind:
-            if kind == _DROPPED:
-                continue
-            if kind == _DATED:
-                dated = True
-            elif length is not None or not value.isdigit():
-                raise ValueError(f"content-length must be one decimal number, not {value!r}")
-            else:
-                length = int(value)
-        kept.append((name, value))
-    if not values_clean(kept):
-        bad = next(pair for pair in kept if not values_clean([pair]))
-        raise ValueError(f"the value of response header {bad[0]!r} contains a control character: {bad[1]!r}")
-    return ResponseFields(kept, length, dated)
+    for pair in raw:
+        name, value = pair
+        judged = None
+        if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may have no hash
+            judged = _judged_pairs.get(pair)
+        kind, field_ = _judge_pair(name, value) if judged is None else judged
+        if kind is _KEPT:
+            kept.append(field_)
+        elif kind is _SIZED:
+            if length is not None:
+                raise ValueError("more than one content-length")
+            length = int(field_[1])
+            kept.append(field_)
+        elif kind is _DATED:
+            dated = True
+            kept.append(field_)
+    return kept, length, dated
 
 
 _KEPT, _DROPPED, _DATED, _SIZED = range(4)
 
-_response_kinds: dict[bytes, int] = {
+_RESPONSE_KINDS = {
     **dict.fromkeys(CONNECTION_SPECIFIC, _DROPPED),
     b"date": _DATED,
     b"content-length": _SIZED,
 }
-"""Lower-case names seen before, so that most fields cost one look-up; at most ``MAX_KINDS``."""
+
+MAX_PAIR = 256
+"""Bytes of a response field that is remembered; at most ``MAX_KINDS`` are."""
+
+_judged_pairs: dict[Pair, tuple[int, Pair]] = {}
+"""Response fields that passed before, by what the application gave: most repeat from response to response."""
 
 
-def _response_kind(name: bytes) -> tuple[bytes, int]:
-    lowered = bytes(name).lower()
+def _judge_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
+    if type(name) is not bytes or type(value) is not bytes:
+        name, value = bytes(memoryview(name)), bytes(memoryview(value))  # codecs take bytes only
+    lowered = name.lower()
     if not lowered or lowered.translate(None, TOKEN_BYTES):
         raise ValueError(f"response header name {name!r} is not a token")
-    kind = _response_kinds.get(lowered, _KEPT)
-    if len(_response_kinds) < MAX_KINDS:
-        _response_kinds[lowered] = kind
-    return lowered, kind
+    if not values_clean([(lowered, value)]):
+        raise ValueError(f"the value of response header {lowered!r} contains a control character: {value!r}")
+    kind = _RESPONSE_KINDS.get(lowered, _KEPT)
+    if kind is _SIZED and not value.isdigit():
+        raise ValueError(f"content-length must be one decimal number, not {value!r}")
+    judged = (kind, (lowered, value))
+    if len(name) + len(value) <= MAX_PAIR:
+        if len(_judged_pairs) >= MAX_KINDS:
+            _judged_pairs.clear()
+        _judged_pairs[name, value] = judged
+    return judged

@@ -28,7 +28,7 @@ from proxy.asgi import Headers
 from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire.chunked import ChunkedReader
-from proxy.wire.events import Body, End, Event, Rejected, Reset, Violation
+from proxy.wire.events import Body, Codec, End, Event, Rejected, Reset, Violation
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http1_head import HeadReader
 from proxy.wire.http1_response import AWAITED, BODY, DONE, IDLE, ResponseWriter
@@ -46,12 +46,13 @@ CANCEL = 0x8
 _HEAD, _LENGTH, _CHUNKED, _HELD, _DEAF = range(5)
 
 
-class Http1Codec:
+class Http1Codec(Codec):
     """``events.Codec`` for HTTP/1.0 and HTTP/1.1. ``now``: when the connection was made."""
 
     __slots__ = (
         "_buffer",
         "_chunks",
+        "_closed",
         "_deadline",
         "_drain",
         "_eof",
@@ -68,7 +69,6 @@ class Http1Codec:
         "_unacknowledged",
         "_winding_down",
         "_writer",
-        "closed",
     )
 
     def __init__(self, policy: FieldPolicy, limits: Limits, now: float) -> None:
@@ -90,14 +90,18 @@ class Http1Codec:
         self._winding_down = False
         self._final = False
         self._eof = False
-        self.closed = False
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """See ``events.Codec``."""
+        return self._closed
 
     @property
     def idle(self) -> bool:
         """See ``events.Codec``."""
         return self._reading == _HEAD and not self._buffer
 
-    @property
     def read_paused(self) -> bool:
         """More than ``HELD_INPUT`` of pipelined requests, or more than ``limits.stream_window`` of unread body."""
         if self._reading == _HELD and len(self._buffer) > HELD_INPUT:
@@ -249,7 +253,7 @@ class Http1Codec:
             self._writer.stage = IDLE
 
     def _shut(self) -> None:
-        self.closed = True
+        self._closed = True
         self._reading = _DEAF
         self._writer.stage = DONE
         self._buffer = b""

@@ -43,15 +43,18 @@ MAX_BLANK_LINES = 4
 
 REMEMBERED = 256
 REMEMBERED_SIZE = 2048
-"""Bounds of what is remembered for each policy: at most 256 blocks, of heads of at most 2 KiB."""
+REMEMBERED_LINES = 1024
+REMEMBERED_LINE = 256
+"""Bounds of what is remembered for each policy: at most 256 blocks, of heads of at most 2 KiB, and 1024 lines."""
 
 _VERSIONS = ("1.1", "1.0")
 _NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
 _PLAIN_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 _SLASH = ord("/")
+_LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
 _METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
 # Visible ASCII, and in the target no `#`: the bytes of TARGET_BYTES.
-_REQUEST_LINE = re.compile(rb"""([!-~]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])\r\n""")
+_REQUEST_LINE = re.compile(rb"""([!-~]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])""")
 _VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
 _BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -91,12 +94,14 @@ class HeadReader:
 
     __slots__ = (
         "_blank_lines",
+        "_blocks",
         "_line_end",
         "_lines",
         "_max_line",
         "_parser",
         "_parts",
         "_policy",
+        "_request_lines",
         "_reusable",
         "_scanned",
         "_small",
@@ -111,8 +116,10 @@ class HeadReader:
         self.keep_alive = True
         self.seen = b""
         self._policy = policy
+        self._blocks = policy.blocks
+        self._request_lines = policy.request_lines
         self._max_line = limits.request_line
-        self._small = min(limits.request_line, policy.max_block)
+        self._small = min(limits.request_line, policy.max_block) - len(_HEAD_END)
         self._parts = _Parts()
         self._parser = HttpRequestParser(self._parts)
         self._reusable = True  # the parser is ready for another head
@@ -127,14 +134,14 @@ class HeadReader:
 
         ``buffer`` grows from call to call: what was held last time and what came since. Raises ``Refused``.
         """
-        if buffer[:1] == b"\r":
+        if buffer.startswith(b"\r"):
             buffer = self._skip_blank_lines(buffer)
-        end = 0 if self._scanned else buffer.find(b"\r\n\r\n") + 4
-        if not 4 <= end <= self._small:
+        head, found, rest = buffer.partition(_HEAD_END)
+        if self._scanned or not found or len(head) > self._small:
             end = self._scan(buffer)
             if not end:
                 return None, buffer
-        head, rest = (buffer, b"") if end == len(buffer) else (buffer[:end], buffer[end:])
+            head, rest = buffer[: end - len(_HEAD_END)], buffer[end:]
         request = self._parse(head, stream_id)
         self._blank_lines = self._scanned = self._lines = self._line_end = 0
         return request, rest
@@ -206,26 +213,44 @@ class HeadReader:
         return Refused(status, reason, detail)
 
     def _parse(self, head: bytes, stream_id: int) -> RequestHead:
-        line = _REQUEST_LINE.match(head)
-        if line is None:
-            raise self._reason(head, HttpParserError("the request line is not well-formed"))
-        method, target, version = line.groups()
-        if method not in _PLAIN_METHODS or target[0] != _SLASH or version != b"1.1" or len(head) > REMEMBERED_SIZE:
-            return self._parse_anew(head, method, target, version, stream_id)
-        block = head[line.end() :]
-        fields = self._policy.blocks.get(block)
-        if fields is not None:
+        """``head`` comes without its end."""
+        line, _, block = head.partition(_LINE_END)
+        known = self._request_lines.get(line)
+        if known is not None:
+            method, target = known
+            version = b"1.1"
+        else:
+            match = _REQUEST_LINE.fullmatch(line)
+            if match is None:
+                raise self._reason(head + _HEAD_END, HttpParserError("the request line is not well-formed"))
+            method, target, version = match.groups()
+            if method not in _PLAIN_METHODS or target[0] != _SLASH or version != b"1.1" or len(head) > REMEMBERED_SIZE:
+                return self._parse_anew(head + _HEAD_END, method, target, version, stream_id)
+        fields = self._blocks.get(block)
+        if fields is None:
+            request = self._parse_anew(head + _HEAD_END, method, target, version, stream_id)
+            self._remember(block, request)
+        else:
             self.keep_alive = True
             self.chunked = False
-            return RequestHead(stream_id, _PLAIN_METHODS[method], target, [*fields], "1.1")
-        request = self._parse_anew(head, method, target, version, stream_id)
-        self._remember(block, request)
+            request = RequestHead(stream_id, _PLAIN_METHODS[method], target, [*fields], "1.1")
+        if known is None:
+            self._remember_line(line, method, target)
         return request
+
+    def _remember_line(self, line: bytes, method: bytes, target: bytes) -> None:
+        """Spare the next request with the same plain ``line`` its expression; the head around it has passed."""
+        if len(line) <= REMEMBERED_LINE:
+            lines = self._request_lines
+            if len(lines) >= REMEMBERED_LINES:
+                lines.clear()
+            lines[line] = (method, target)
 
     def _remember(self, block: bytes, request: RequestHead) -> None:
         """Spare the next request with the same ``block`` all but its request line."""
-        if request.end_stream and request.content_length is None and self.keep_alive and not self._upgrade:
-            blocks = self._policy.blocks
+        plain = request.end_stream and request.content_length is None and self.keep_alive and not self._upgrade
+        if plain and len(block) <= REMEMBERED_SIZE:
+            blocks = self._blocks
             if len(blocks) >= REMEMBERED:
                 blocks.clear()
             blocks[block] = tuple(request.headers)  # a copy: whoever gets the request may change its list

@@ -37,6 +37,22 @@ class Stage(IntEnum):
 # Module constants: reading a member of an Enum class costs more than the comparison it is read for.
 IDLE, AWAITED, BODY, DONE = Stage
 
+MAX_LINES = 1024
+MAX_LINE = 256
+"""Bounds of the memory of field lines: most fields repeat from response to response."""
+
+_lines: dict[tuple[bytes, bytes], bytes] = {}
+
+
+def _line(pair: tuple[bytes, bytes]) -> bytes:
+    line = b"\r\n%b: %b" % pair
+    if len(line) <= MAX_LINE:
+        if len(_lines) >= MAX_LINES:
+            _lines.clear()
+        _lines[pair] = line
+    return line
+
+
 _NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 
 
@@ -71,31 +87,31 @@ class ResponseWriter:
         """Queue the head and choose the framing. True: the connection ends with this response."""
         if status == 204:
             headers = [pair for pair in headers if pair[0] != b"content-length"]  # RFC 9110 8.6
-        lines = [_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status]
+        output = self.output
+        output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status)
         length = -1
         for pair in headers:
             if pair[0] == b"content-length":
                 length = int(pair[1])
-            lines.append(b": ".join(pair))
+            output.append(_lines.get(pair) or _line(pair))
         self._framing = _LENGTH
         self._left = length
         if self._head_only or status in {204, 304}:
             self._framing = _NONE
         elif length < 0 and end_stream:
             self._left = 0
-            lines.append(b"content-length: 0")
+            output.append(b"\r\ncontent-length: 0")
         elif length < 0 and self._version == "1.1":
             self._framing = _CHUNKED
-            lines.append(b"transfer-encoding: chunked")
+            output.append(b"\r\ntransfer-encoding: chunked")
         elif length < 0:
             self._framing = _UNTIL_CLOSE
             close = True
         if close:
-            lines.append(b"connection: close")
+            output.append(b"\r\nconnection: close")
         elif self._version == "1.0":
-            lines.append(b"connection: keep-alive")
-        lines.append(b"\r\n")
-        self.output.append(b"\r\n".join(lines))
+            output.append(b"\r\nconnection: keep-alive")
+        output.append(b"\r\n\r\n")
         self.stage = BODY
         return close
 

@@ -126,7 +126,7 @@ class Http1Peer(Peer):
         self.send(wire)
 
     def may_send(self, stream: int) -> int:
-        return 0 if self.codec.read_paused else 1 << 30
+        return 0 if self.codec.read_paused() else 1 << 30
 
     def abort(self, stream: int) -> None:
         self.events += self.codec.receive_eof()

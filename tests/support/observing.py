@@ -10,7 +10,7 @@ from proxy.asgi import Headers
 from proxy.config.schema import Config
 from proxy.config.validation import validate
 from proxy.errors import Fault
-from proxy.observe.observer import ListenerMeter
+from proxy.observe.meter import ListenerMeter
 from proxy.observe.record import Record
 from proxy.wire.events import RequestHead
 from tests.support.programs import program

@@ -122,10 +122,35 @@ def test_hosts_that_are_valid(host: bytes) -> None:
 def test_what_clients_send_cannot_grow_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = policy()
     monkeypatch.setattr(fields, "MAX_KINDS", 0)
-    hosts, names = len(fields._hosts_seen), len(fields._response_kinds)
+    hosts = len(fields._hosts_seen)
     assert request_fields([(b"x-new", b"1"), (b"host", b"new.example")], judged).headers[1] == (b"x-new", b"1")
-    assert response_fields([(b"x-new-too", b"1")]) == ([(b"x-new-too", b"1")], None, False)
-    assert (len(judged.kinds), len(fields._hosts_seen), len(fields._response_kinds)) == (0, hosts, names)
+    assert (len(judged.kinds), len(fields._hosts_seen)) == (0, hosts)
+
+
+def test_response_fields_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    remembered: dict[tuple[bytes, bytes], object] = {}
+    monkeypatch.setattr(fields, "_judged_pairs", remembered)
+    monkeypatch.setattr(fields, "MAX_KINDS", 3)
+    for number in range(3):
+        assert response_fields([(b"X", b"%d" % number)] * 2) == ([(b"x", b"%d" % number)] * 2, None, False)
+    assert len(remembered) == 3
+    long = (b"x", b"v" * fields.MAX_PAIR)
+    assert response_fields([long]) == ([long], None, False)
+    assert len(remembered) == 3
+    assert response_fields([(b"y", b"1")]) == ([(b"y", b"1")], None, False)
+    assert len(remembered) == 1
+
+
+def test_what_merely_equals_a_known_response_field_becomes_bytes() -> None:
+    pair = (b"x-kind", b"value")
+    assert response_fields([pair]) == ([pair], None, False)
+    (kept,), _, _ = response_fields([(memoryview(b"x-kind"), memoryview(b"value"))])  # type: ignore[list-item]
+    assert [type(part) for part in kept] == [bytes, bytes]
+    (kept,), _, _ = response_fields([(b"x-kind", bytearray(b"value"))])
+    assert [type(part) for part in kept] == [bytes, bytes]
+    (kept,), _, _ = response_fields([[b"x-kind", bytearray(b"value")]])  # type: ignore[list-item]
+    assert kept == pair
+    assert [type(part) for part in kept] == [bytes, bytes]
 
 
 def test_values_clean_knows_every_control_byte() -> None:
@@ -173,7 +198,7 @@ def test_response_fields_are_lowered_and_lose_hop_by_hop_fields() -> None:
         ([(b"a b", b"c")], "not a token"),
         ([(b"", b"c")], "not a token"),
         ([(b"a\n", b"c")], "not a token"),
-        ([(b"content-length", b"5"), (b"content-length", b"5")], "one decimal number"),
+        ([(b"content-length", b"5"), (b"content-length", b"5")], "more than one"),
         ([(b"content-length", b"-1")], "one decimal number"),
     ],
 )

@@ -357,21 +357,21 @@ def test_a_response_may_be_taken_before_its_end_is_known() -> None:
 def test_reading_pauses_at_the_bounds_and_goes_on() -> None:
     codec = begun()
     codec.receive(b"x" * HELD_INPUT, 1.0)
-    assert not codec.read_paused
+    assert not codec.read_paused()
     codec.receive(b"x", 1.0)
-    assert codec.read_paused
+    assert codec.read_paused()
     respond(codec, 1)
-    assert not codec.read_paused
+    assert not codec.read_paused()
     codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\n")
     codec.receive(b"x" * LIMITS.stream_window, 1.0)
-    assert not codec.read_paused
+    assert not codec.read_paused()
     codec.receive(b"x", 1.0)
-    assert codec.read_paused
+    assert codec.read_paused()
     codec.acknowledge(1, 1)
-    assert not codec.read_paused
+    assert not codec.read_paused()
     codec.acknowledge(1, 1 << 40)
     codec.receive(b"x" * LIMITS.stream_window, 1.0)
-    assert not codec.read_paused
+    assert not codec.read_paused()
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from proxy.wire import http1_head
 from proxy.wire.events import End, Event, Rejected, RequestHead
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http1 import Http1Codec
-from proxy.wire.http1_head import MAX_BLANK_LINES, REMEMBERED, REMEMBERED_SIZE
+from proxy.wire.http1_head import MAX_BLANK_LINES, REMEMBERED, REMEMBERED_LINE, REMEMBERED_LINES, REMEMBERED_SIZE
 
 LIMITS = Limits(request_line=100, header_block=4096, header_fields=8)
 BLOCK = b"Host: a\r\nX-Forwarded-For: 1.1.1.1\r\nCookie: b=1\r\nCookie: c=2\r\n"
 BLOCK += b"Connection: Keep-Alive, X-Hop\r\nX-Hop: 1\r\n\r\n"
 HEADERS = [(b"host", b"a"), (b"cookie", b"b=1; c=2")]
 SIMPLE = b"Host: a\r\n\r\n"
+HEAD_END = b"\r\n\r\n"
 
 
 def new_policy() -> FieldPolicy:
@@ -33,7 +34,7 @@ def warm(block: bytes = SIMPLE) -> FieldPolicy:
     """A policy that has seen ``block``."""
     policy = new_policy()
     assert isinstance(new(policy).receive(b"GET / HTTP/1.1\r\n" + block, 1.0)[0], RequestHead)
-    assert list(policy.blocks) == [block]
+    assert list(policy.blocks) == [block.removesuffix(HEAD_END)]
     return policy
 
 
@@ -75,7 +76,7 @@ def test_pipelined_requests_meet_it_too_and_other_requests_may_lie_between() -> 
         answer(codec, stream)
         events = codec.receive(b"", 1.0)
     assert codec.idle
-    assert list(policy.blocks) == [SIMPLE]
+    assert list(policy.blocks) == [SIMPLE.removesuffix(HEAD_END)]
 
 
 def test_a_list_that_was_handed_out_is_its_holders_own() -> None:
@@ -179,3 +180,33 @@ def test_the_memory_is_bounded_and_starts_again_when_full() -> None:
         assert event == get(b"/", [(b"host", b"a%d" % number)])
         sizes.append(len(policy.blocks))
     assert sizes == [*range(1, REMEMBERED + 1), 1, 2]
+
+
+def test_a_known_line_excuses_nothing_behind_it() -> None:
+    policy = warm()
+    for block in (b"Host: a\r\nHost: a", b"", b"Host: a\r\nX: \x01", b"Host: a\r\n b", b"Host: a\rb", b"Host : a"):
+        (event,) = new(policy).receive(b"GET / HTTP/1.1\r\n" + block + HEAD_END, 1.0)
+        assert isinstance(event, Rejected), block
+    assert list(policy.request_lines) == [b"GET / HTTP/1.1"]
+    assert list(policy.blocks) == [b"Host: a"]
+
+
+def test_a_line_is_remembered_only_once_its_request_has_passed() -> None:
+    policy = new_policy()
+    for head in (b"GET /x HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"POST /x HTTP/1.1\r\n" + SIMPLE):
+        new(policy).receive(head, 1.0)
+    assert policy.request_lines == {}
+
+
+def test_the_memory_of_lines_is_bounded_too() -> None:
+    limits = Limits(request_line=4096, header_block=4096, header_fields=8)
+    policy = warm()
+    codec = Http1Codec(policy, limits, 0.0)
+    (event,) = codec.receive(b"GET /%b HTTP/1.1\r\n" % (b"a" * REMEMBERED_LINE) + SIMPLE, 1.0)
+    assert isinstance(event, RequestHead)
+    sizes = []
+    for number in [*range(REMEMBERED_LINES), 0]:
+        (event,) = new(policy).receive(b"GET /%d HTTP/1.1\r\n" % number + SIMPLE, 1.0)
+        assert event == get(b"/%d" % number, [(b"host", b"a")])
+        sizes.append(len(policy.request_lines))
+    assert sizes == [*range(2, REMEMBERED_LINES + 1), 1, 2]

@@ -391,7 +391,7 @@ def test_unknown_frames_are_ignored(engine: str, speaker: c.Speaker) -> None:
 
 
 def test_reading_is_never_paused(engine: str) -> None:
-    assert c.codec(engine).read_paused is False
+    assert c.codec(engine).read_paused() is False
 
 
 def test_a_large_body_comes_out_whole(engine: str, speaker: c.Speaker) -> None:

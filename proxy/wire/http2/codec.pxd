@@ -2,7 +2,7 @@
 
 cimport cython
 
-from proxy.wire.events cimport RequestHead
+from proxy.wire.events cimport Codec, RequestHead
 from proxy.wire.http2.floods cimport Floods
 from proxy.wire.http2.head cimport HeadJudge
 from proxy.wire.http2.streams cimport Streams, Upload
@@ -14,7 +14,7 @@ cdef int _CLOSED
 cdef int _WINDOW
 
 
-cdef class Http2Codec:
+cdef class Http2Codec(Codec):
     cdef object _engine
     cdef Streams _streams
     cdef HeadJudge _judge
@@ -45,14 +45,15 @@ cdef class Http2Codec:
     cdef _count_reset(self, list found)
     cdef _violate(self, str reason, str detail, code, list found)
     @cython.locals(streams=Streams)
-    cpdef send_head(self, stream_id, int status, list headers, bint end_stream)
-    cpdef send_informational(self, stream_id, int status, list headers)
-    cpdef send_data(self, stream_id, bytes data, bint end_stream)
-    cpdef bint send_aside(self, stream_id, size)
-    cpdef send_trailers(self, stream_id, list trailers)
-    cpdef reset(self, stream_id, code)
-    cpdef bint release(self, stream_id)
-    cpdef acknowledge(self, stream_id, Py_ssize_t size)
-    cpdef pending(self, stream_id)
+    cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
+    cpdef send_informational(self, int stream_id, int status, list headers)
+    cpdef send_data(self, int stream_id, bytes data, bint end_stream)
+    cpdef bint send_aside(self, int stream_id, Py_ssize_t size)
+    cpdef send_trailers(self, int stream_id, list trailers)
+    cpdef reset(self, int stream_id, int code)
+    cpdef bint release(self, int stream_id)
+    cpdef acknowledge(self, int stream_id, Py_ssize_t size)
+    cpdef Py_ssize_t pending(self, int stream_id)
     cpdef bytes take_output(self)
+    cpdef bint read_paused(self)
     cpdef goaway(self, bint final)

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from proxy.asgi import Headers
 from proxy.errors import Refused
 from proxy.wire import events as e
+from proxy.wire.events import Codec, RequestHead
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
@@ -49,7 +50,7 @@ _WORDS = {
 }
 
 
-class Http2Codec:
+class Http2Codec(Codec):
     """``events.Codec`` for HTTP/2, in the server's role."""
 
     __slots__ = (
@@ -103,7 +104,6 @@ class Http2Codec:
         """See ``events.Codec``."""
         return not self._streams.open and not self._engine.open_block
 
-    @property
     def read_paused(self) -> bool:
         """Always false: the windows bound what the peer can send."""
         return False
@@ -168,7 +168,7 @@ class Http2Codec:
         streams.running.add(stream_id)
         if method == "HEAD":
             streams.bodiless.add(stream_id)
-        head = e.RequestHead(stream_id, method, target, headers.copy(), "2")
+        head = RequestHead(stream_id, method, target, headers.copy(), "2")
         head.content_length = length
         if not end:
             streams.uploads[stream_id] = Upload(length)

@@ -1,0 +1,8 @@
+"""C types of the in-process backend."""
+
+
+cdef class InProcessBackend:
+    cdef public str name
+    cdef object _app
+    cdef str _root_path
+    cdef object _lifespan

@@ -1,0 +1,32 @@
+"""C types of the observer: a typed view makes an addition of what was two look-ups and a new float."""
+
+cimport cython
+
+from proxy.observe.meter cimport ListenerMeter
+from proxy.observe.record cimport Record
+
+
+cdef class RouteCells:
+    cdef dict requests
+    cdef Py_ssize_t unreached
+    cdef Py_ssize_t duration
+    cdef Py_ssize_t bytes_in
+    cdef Py_ssize_t bytes_out
+    cdef dict errors
+
+
+cdef class Observer:
+    cdef double[::1] _cells
+    cdef object _clock
+    cdef object _access_log
+    cdef dict _listeners
+    cdef list _routes
+    cdef dict _protocols
+    cdef dict _reasons
+    cdef Py_ssize_t _other
+    cdef Py_ssize_t _sum
+
+    cpdef ListenerMeter listener(self, str name)
+    cpdef started(self, Record record)
+    @cython.locals(cells=double[::1], duration=double, route=RouteCells, status=int, bucket=Py_ssize_t, requests=Py_ssize_t)
+    cpdef finished(self, Record record)

@@ -1,0 +1,11 @@
+"""C types of a connection's two ends."""
+
+
+cdef class Peer:
+    cdef public object client
+    cdef public object server
+    cdef public object trusted
+    cdef public str scheme
+    cdef public str tls_version
+    cdef public dict extensions
+    cdef public dict scope

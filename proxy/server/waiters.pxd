@@ -1,0 +1,9 @@
+"""C types of the senders that wait."""
+
+
+cdef class Waiters:
+    cdef list _entries
+
+    cpdef add(self, int stream_id, loop)
+    cpdef wake(self, drained)
+    cpdef release(self, int stream_id)

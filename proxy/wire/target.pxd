@@ -1,0 +1,7 @@
+"""C types of judging a target."""
+
+
+cdef dict _seen
+
+
+cpdef split_target(bytes raw)
