@@ -35,7 +35,7 @@ from proxy.server.progress import Progress
 from proxy.server.service import GOAWAY_PAUSE, LOW_WATER, Service
 from proxy.server.states import GONE
 from proxy.server.waiters import Waiters
-from proxy.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
+from proxy.wire.events import PIECE, Body, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.sniff import sniff
 
 
@@ -45,9 +45,9 @@ class Connection(Carrier):
     transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
-        self.service = service
-        self.clock, self._loop = service.clock, service.loop
-        self._observer, self._first_step = service.observer, service.first_step
+        self.service, self.clock, self._loop = service, service.clock, service.loop
+        self.observer, self._first_step = service.observer, service.first_step
+        self.exchange_limit = service.limits.exchanges
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
         self.exchanges: dict[int, Exchange] = {}
@@ -188,7 +188,7 @@ class Connection(Carrier):
         peer = self.peer
         record = Record(self.service.meter, self._client, head, perf_counter())
         record.scheme, record.tls = peer.scheme, peer.tls_version
-        self._observer.started(record)
+        self.observer.started(record)
         return record
 
     def _feed(self, event: Body) -> None:
@@ -220,7 +220,7 @@ class Connection(Carrier):
         self.service.meter.refused(event.reason)
         self._body_open = True  # whatever follows on HTTP/1.1 is not going to be read
         self.send_error(record, event.stream_id, event.status, event.detail, b"")
-        self._observer.finished(record)
+        self.observer.finished(record)
         self.codec.release(event.stream_id)
 
     def _watch_reading(self) -> None:
@@ -242,13 +242,14 @@ class Connection(Carrier):
         self._flush_scheduled = False
         if self.write_paused or self._lost:
             return
-        output = self.codec.take_output()
-        if output:
+        while output := self.codec.take_output():
             self.written += len(output)
             self._wrote = True
             self.transport.write(output)
             if self.write_paused:
                 return  # what waits for these bytes goes on when there is room again
+            if len(output) < PIECE:
+                break
         if self.blocked:
             self.blocked.wake(self._is_drained)
         if self._handling:
@@ -324,7 +325,7 @@ class Connection(Carrier):
                 still.append(exchange)
                 continue
             del self.exchanges[exchange.stream_id]
-            self._observer.finished(exchange.record)
+            self.observer.finished(exchange.record)
             again |= codec.release(exchange.stream_id)
         self.ended = still
         self.last_active = self._loop.time()

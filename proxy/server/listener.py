@@ -23,9 +23,6 @@ from proxy.server.service import Service
 
 logger = logging.getLogger("sidegate.listener")
 
-ACCEPT_BATCH = 16
-"""Connections taken at one wake-up: few enough that several fronts on one socket share a burst."""
-
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after it failed, mostly for want of descriptors or memory; clients wait in the backlog."""
 
@@ -96,19 +93,22 @@ class Listener:
         return bool(self._service.connections or self._handshakes)
 
     def _accept(self, listening: socket.socket) -> bool:
-        """Take a batch. True if there may be more."""
-        for _ in range(ACCEPT_BATCH):
-            try:
-                sock, _ = listening.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return False
-            except OSError as error:
-                self._accept_failed(listening, error)
-                return False
-            sock.setblocking(False)
-            task = self._service.loop.create_task(self._open(sock))
-            self._handshakes.add(task)
-            task.add_done_callback(self._handshakes.discard)
+        """Take one. True if there may be more.
+
+        No more in one iteration of the loop: the other fronts accept from the same socket, and whoever took all that
+        wait would also have to serve them all (as nginx with ``multi_accept off``).
+        """
+        try:
+            sock, _ = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            self._accept_failed(listening, error)
+            return False
+        sock.setblocking(False)
+        task = self._service.loop.create_task(self._open(sock))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
         return True
 
     def _accept_failed(self, listening: socket.socket, error: OSError) -> None:

@@ -111,6 +111,10 @@ class GoAway:
 Event = RequestHead | Body | End | Reset | Rejected | Violation | GoAway
 
 
+PIECE = 1 << 16
+"""Bytes of output after which a codec may stop, so that no buffer on the way to the socket grows with the body."""
+
+
 class Codec:
     """Server role of one HTTP version on one connection. The base class of every codec; it only says what there is."""
 
@@ -184,7 +188,7 @@ class Codec:
         raise NotImplementedError
 
     def take_output(self) -> bytes:
-        """Take all bytes that may be written now."""
+        """Take bytes that may be written now: all of them, or at least ``PIECE`` if there are more."""
         raise NotImplementedError
 
     def goaway(self, final: bool) -> None:

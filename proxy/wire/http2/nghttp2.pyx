@@ -347,7 +347,7 @@ cdef class Nghttp2Engine:
         cdef nghttp2_nv stack[STACK_FIELDS]
         cdef nghttp2_nv *fields
         cdef size_t count
-        if self.holding:
+        if self.holding or self.output.size >= PIECE:
             return NGHTTP2_ERR_PAUSE
         if queue.size == 0 and not queue.ended:
             queue.deferred = True

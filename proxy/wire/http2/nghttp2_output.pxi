@@ -2,7 +2,8 @@
 
 cdef enum:
     FIRST_OUTPUT = 4096
-    MOST_RESERVED = 1 << 20
+    PIECE = 1 << 16  # of output (events.PIECE): larger buffers come from the kernel each time, fault by fault
+    MOST_RESERVED = PIECE + (1 << 14) + 64  # it ends with a whole frame
     COPY_STEP = 2048
 
 

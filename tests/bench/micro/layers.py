@@ -8,14 +8,15 @@ loop, and that in a whole request no layer finds the processor's caches as full 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 from proxy.asgi import Message
 from proxy.observe.record import Record
 from proxy.server.codecs import make_codec
+from proxy.server.connection import Connection
 from proxy.server.exchange import Exchange
 from proxy.server.scope import request_scope
 from proxy.wire.events import Codec, RequestHead
@@ -43,8 +44,7 @@ async def whole(stage: Stage) -> list[float]:
     for batches in _sliced(stage):
         begun = time.process_time()
         for batch in batches:
-            for connection in connections:
-                connection.data_received(batch)
+            await _as_callback(partial(_read, connections, batch))
             await _turn(ITERATIONS)
         slices.append((time.process_time() - begun) / (len(batches) * CONNECTIONS * stage.in_batch))
     return slices
@@ -210,15 +210,27 @@ async def _finished(stage: Stage, heads: list[RequestHead], app: Callable[..., A
 
 
 async def _tasks(stage: Stage) -> float:
-    """A task in a fresh context, as every exchange has; in batches as large as they come."""
-    loop, batch = stage.service.loop, stage.in_batch * CONNECTIONS
+    """What starts an exchange's coroutine in a context and a task of its own."""
+    batch = stage.in_batch * CONNECTIONS
     rounds = max(1, stage.requests // batch)
+    first_step = stage.service.first_step
     begun = time.process_time()
     for _ in range(rounds):
-        kept = [loop.create_task(_nothing(), context=contextvars.Context()) for _ in range(batch)]
-        await asyncio.sleep(0)
-        del kept
+        await _as_callback(lambda: [first_step.start(_nothing(), at_once=True) for _ in range(batch)])
     return (time.process_time() - begun) / (rounds * batch)
+
+
+def _read(connections: Sequence[Connection], batch: bytes) -> None:
+    for connection in connections:
+        connection.data_received(batch)
+
+
+async def _as_callback(function: Callable[[], Any]) -> None:
+    """Call it as the loop calls a protocol: outside of any task."""
+    loop = asyncio.get_running_loop()
+    called = loop.create_future()
+    loop.call_soon(lambda: called.set_result(function()))
+    await called
 
 
 async def _turn(times: int) -> None:
