@@ -133,6 +133,14 @@ class Limits(Model):
         le=1_000_000_000,
         description="Requests after which a connection is asked to end. nginx: 1000.",
     )
+    exchanges: Integer = setting(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="Requests under way in one front process, over all its connections, 0 for no limit; above it 503 "
+        "with `Retry-After` at once, so that under overload those that are taken are answered in time. Set it higher "
+        "for many long polls or event streams: each counts as long as it lasts. Envoy: 1024 for each cluster.",
+    )
     request_body: Size = setting(
         default=16 * 1024 * 1024,
         ge=0,

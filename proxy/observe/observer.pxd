@@ -16,6 +16,7 @@ cdef class RouteCells:
 
 
 cdef class Observer:
+    cdef public long in_flight
     cdef double[::1] _cells
     cdef object _clock
     cdef object _access_log

@@ -67,6 +67,8 @@ class Observer:
         self._reasons = {values[0]: index for index, values in enumerate(metrics.EXCHANGE_ERROR.values(config))}
         self._other = self._reasons[reasons.OTHER]
         self._sum = len(BUCKETS) + 1
+        self.in_flight = 0
+        """Records of this front that have started and not finished, over all listeners."""
 
     def listener(self, name: str) -> ListenerMeter:
         """The meter of one listener of the config. Raises ``KeyError`` for any other name."""
@@ -74,6 +76,7 @@ class Observer:
 
     def started(self, record: Record) -> None:
         """A request's head is known."""
+        self.in_flight += 1
         self._cells[record.listener.in_flight] += 1.0
 
     def finished(self, record: Record) -> None:
@@ -84,6 +87,7 @@ class Observer:
         status = record.status
         if not 100 <= status <= 599:
             status = final_status(record) or NO_RESPONSE
+        self.in_flight -= 1
         cells[record.listener.in_flight] -= 1.0
         requests = route.requests.get(record.backend, route.unreached) + self._protocols[record.http_version]
         cells[requests + status] += 1.0

@@ -82,6 +82,7 @@ EXCHANGE_ERRORS = {
     "exception": "the application raised an exception",
     "no_response": "the application returned without completing its response",
     "no_route": "no route matched",
+    "overload": "more requests under way than limits.exchanges",
     "shutdown": "cut off at the end of gracePeriod",
     "write_stall": "the client took no bytes for longer than limits.writeStall",
 }

@@ -1,5 +1,6 @@
 """C types of a connection, as its exchanges see it."""
 
+from proxy.observe.observer cimport Observer
 from proxy.observe.record cimport Record
 from proxy.server.peer cimport Peer
 from proxy.wire.events cimport Codec
@@ -10,6 +11,8 @@ cdef class Carrier:
     cdef public object clock
     cdef public Peer peer
     cdef public Codec codec
+    cdef public Observer observer
+    cdef public long exchange_limit
 
     cpdef schedule_flush(self)
     cpdef flush(self)

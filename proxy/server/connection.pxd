@@ -2,7 +2,6 @@
 
 cimport cython
 
-from proxy.observe.observer cimport Observer
 from proxy.observe.record cimport Record
 from proxy.server.carrier cimport Carrier
 from proxy.server.exchange cimport Exchange
@@ -36,7 +35,6 @@ cdef class Connection(Carrier):
     cdef bint _lost
     cdef object _aside
     cdef object _loop
-    cdef Observer _observer
     cdef FirstStep _first_step
 
     cpdef data_received(self, bytes data)

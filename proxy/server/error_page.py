@@ -19,6 +19,9 @@ code{{color:#666}}</style></head>
 <body><h1>{status} {phrase}</h1><p>{hint}</p><p><code>request id {request_id}</code></p></body></html>
 """
 
+_RETRY_AFTER = (b"retry-after", b"1")
+"""Seconds (RFC 9110 10.2.3), with every 503: what is too much now, or ends with this process, is served in a moment."""
+
 _HINTS = {
     404: "No route leads to this address.",
     413: "The request body is larger than this server takes.",
@@ -49,9 +52,12 @@ def error_page(status: int, request_id: str, detail: str, accept: bytes) -> tupl
         page = f"{status} {phrase(status)}: {hint} (request id {request_id})\n"
         content_type = b"text/plain; charset=utf-8"
     body = page.encode()
-    return [
+    headers = [
         (b"content-type", content_type),
         (b"content-length", b"%d" % len(body)),
         (b"cache-control", b"no-store"),
         (b"x-request-id", request_id.encode("ascii")),
-    ], body
+    ]
+    if status == 503:
+        headers.append(_RETRY_AFTER)
+    return headers, body

@@ -45,22 +45,22 @@ class Exchange:
     """Made by a connection for one request head; ``run`` is its life."""
 
     __slots__ = (
-        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_readers", "_received",
-        "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task", "waiting_since",
+        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_overloaded", "_readers",
+        "_received", "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task",
+        "waiting_since",
     )  # fmt: skip
 
     def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
-        self._connection = connection
-        self._head = head
+        self._connection, self._head, self.record = connection, head, record
         self._codec = self._connection.codec  # by the attribute: compiled, it has a type
+        # Judged now: by the time a task runs, a whole burst may have been counted, and none of it would be served.
+        self._overloaded = 0 < self._connection.exchange_limit < self._connection.observer.in_flight
         self.stream_id = self._head.stream_id
-        self.record = record
         self.task: asyncio.Task[None] | None = None
         self.receiving = ENDED if self._head.end_stream else OPEN
         self._continue = self._head.expect_continue
         self._chunks: list[bytes] = []
-        self._held = 0
-        self._received = 0
+        self._held = self._received = 0
         self._readers: list[asyncio.Future[None]] = []
         self.waiting_since = 0.0
         self.sending = WAITING
@@ -72,6 +72,8 @@ class Exchange:
     async def run(self, app: App) -> None:
         """Live: scope, application, end. Every way out passes here, and nothing is raised."""
         try:
+            if self._overloaded:
+                raise ExchangeError(Fault.PROXY, 503, "overload")
             scope = request_scope(self._connection.peer, self._head, self.record)
             if self._head.content_length is not None:
                 self._check_declared_length(self._head.content_length)

@@ -36,6 +36,13 @@ def test_defaults_of_the_design() -> None:
     assert (config.admin, config.processes, config.http2_engine) == (None, 1, "auto")
     assert config.listeners[0].protocols == ("h2", "http/1.1")
     assert (config.limits.request_line, config.limits.keep_alive, config.limits.request_body) == (8192, 75.0, 2**24)
+    assert config.limits.exchanges == 1000
+
+
+@pytest.mark.parametrize("number", [-1, 1_000_001, 1.5, "many"])
+def test_exchanges_in_flight_are_a_number_within_bounds(number: object) -> None:
+    with pytest.raises(ValidationError, match=r"limits\.exchanges"):
+        validate(Config, {**MINIMAL, "limits": {"exchanges": number}})
 
 
 def test_json_comes_back_equal() -> None:

@@ -23,6 +23,13 @@ def test_html_for_browsers_with_the_detail_escaped() -> None:
     assert b"request id abc" in body
 
 
+def test_a_503_says_when_to_come_back() -> None:
+    headers, body = error_page(503, "abc", "", b"")
+    assert (b"retry-after", b"1") in headers
+    assert body.startswith(b"503 Service Unavailable: The server has no capacity left")
+    assert all(name != b"retry-after" for name, _ in error_page(500, "abc", "", b"")[0])
+
+
 def test_a_status_that_has_no_phrase() -> None:
     assert phrase(599) == "Error"
     assert b"The request could not be answered." in error_page(599, "abc", "", b"")[1]

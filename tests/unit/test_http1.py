@@ -6,6 +6,7 @@ import pytest
 
 from proxy.asgi import Headers
 from proxy.config.schema import Limits
+from proxy.wire import http1_response
 from proxy.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http1 import CANCEL, DRAIN, HELD_INPUT, PROTOCOL_ERROR, Http1Codec
@@ -591,3 +592,22 @@ def test_the_rest_of_an_unread_body_has_its_time() -> None:
     assert isinstance(event, Violation)
     assert event.reason == "body_timeout"
     assert codec.closed
+
+
+def test_field_lines_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines: dict[tuple[bytes, bytes], bytes] = {}
+    monkeypatch.setattr(http1_response, "_lines", lines)
+    monkeypatch.setattr(http1_response, "MAX_LINES", 3)
+    sizes = []
+    for value in [b"1", b"2", b"3", b"3", b"x" * http1_response.MAX_LINE, b"4"]:
+        codec = begun()
+        codec.send_head(1, 200, [(b"a", value)], True)
+        assert b"\r\na: " + value + b"\r\n" in codec.take_output()
+        sizes.append(len(lines))
+    assert sizes == [1, 2, 3, 3, 3, 1]
+
+
+def test_a_request_head_shows_itself() -> None:
+    head = head_of(GET)
+    assert repr(head) == "RequestHead(None, True, False, [(b'host', b'a')], '1.1', 'GET', 1, b'/')"
+    assert head != "GET"

@@ -106,6 +106,16 @@ def test_in_flight_rises_and_falls(service: Service, observer: Observer) -> None
     assert service.value("sidegate_requests_in_flight", listener="local") == 0
 
 
+def test_the_number_in_flight_is_that_of_all_listeners(observer: Observer) -> None:
+    records = [make_record(observer.listener(name)) for name in ("local", "http")]
+    counts = [observer.in_flight]
+    for step in (observer.started, observer.finished):
+        for record in records:
+            step(record)
+            counts.append(observer.in_flight)
+    assert counts == [0, 1, 2, 1, 0]
+
+
 def test_body_bytes(service: Service, observer: Observer) -> None:
     finish(observer, bytes_in=10, bytes_out=1 << 40)
     finish(observer, bytes_in=1, route=-1)
