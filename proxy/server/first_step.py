@@ -132,6 +132,9 @@ class SpareTask(FirstStep):
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
         """See ``FirstStep``."""
         task = self._task
+        if task is not None and self._gate is not None and self._gate.done():
+            self._task = task = None  # an application has cancelled whatever tasks there were
+            self._gate = None
         if task is None or not at_once:
             if self._gate is None:
                 self._provide()
@@ -188,7 +191,7 @@ class SpareTask(FirstStep):
 
     def _arrived(self, task: asyncio.Task[None]) -> None:
         # The loop runs its queue in order, so the task has had its first step and waits at the gate.
-        if not self._stopped and not task.done():
+        if not self._stopped:
             self._task = task
 
 

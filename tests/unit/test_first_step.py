@@ -210,6 +210,33 @@ def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Any) -> 
     run(way, test)
 
 
+@pytest.mark.parametrize("turn", ["in the same turn", "after its end"])
+def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Any, turn: str) -> None:
+    async def test(steps: FirstStep) -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            seen.append("done")
+
+        def cancel_all() -> None:
+            for task in asyncio.all_tasks() - {this}:
+                task.cancel()
+            if turn == "in the same turn":
+                steps.start(work(), at_once=True)
+
+        this = asyncio.current_task()
+        await as_callback(cancel_all)
+        await turns()
+        await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        assert seen == ["done"] * (3 if turn == "in the same turn" else 2)
+
+    run(way, test)
+
+
 def test_after_the_stop_everything_is_an_ordinary_task(way: Any) -> None:
     async def test(steps: FirstStep) -> None:
         seen: list[str] = []
