@@ -15,11 +15,12 @@ How a head is judged:
    bytes itself (tests/unit/test_http1_refusals.py holds it to that, in whatever version it comes).
 4. ``_judge`` holds the parts against the rules.
 
-Clients send the same fields with every request of a connection, so a *block* (all that follows the request line) which
-has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to depends on nothing but its
-bytes and the policy once the request line is plain: GET or HEAD, a target that is a path, HTTP/1.1. Both sides of the
-memory ask for that line, 1 and 2 are never skipped, and a block that says anything about framing or about the
-connection's end is not remembered. For a client's second request that is 2 µs instead of 6.
+Clients send the same fields with every request of a connection, so a *block* (what stands between the request line and
+the end of the head) which has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to
+depends on nothing but its bytes and the policy once the request line is plain: GET or HEAD, a target that is a path,
+HTTP/1.1. Both sides of the memory ask for that line, 1 is never skipped, and a block that says anything about framing
+or about the connection's end is not remembered. A plain line is remembered by its bytes, too, once its request has
+passed (``_remember_line``): it spares 2, and nothing else.
 
 Whoever finds fault, ``_reason`` has the last word: it looks for the first wrong byte, then for the rule that is broken,
 in that order. So what is refused, and why, depends on the bytes and never on how reads cut them.
