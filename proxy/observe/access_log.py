@@ -1,51 +1,40 @@
 """The access log: one line for each ended exchange, written outside every request.
 
-Where it stands: called by the observer, calls a ``LineWriter`` that does not wait. ``append`` only keeps a tuple;
-lines are formatted later, a batch for each turn of the event loop, so that a burst of requests never makes one
-long pause. It knows no event loop: ``schedule`` is ``loop.call_later`` or anything of that shape.
+Where it stands: called by the observer when a response has left, calls a ``LineWriter`` that does not wait. It knows no
+event loop: ``schedule`` is ``loop.call_later`` or anything of that shape.
 
-What cannot be kept or written is dropped and counted. Nothing leaves ``append`` and ``flush`` as an error: a
-full disk must not stop requests.
+An exchange goes through two stages. ``append`` keeps its record until a *burst* of them has ended; then their lines are
+made in one go, because code that has just run takes half the time of code that the processor has to load anew. More
+records are not kept: what stays alive is walked by the garbage collector and falls out of the caches. Lines wait for a
+*batch* that is worth a write. Nothing waits longer than ``FLUSH_DELAY``.
+
+What cannot be written is dropped and counted. Nothing leaves ``append`` and ``flush`` as an error: a full disk must
+not stop requests.
 """
 
 from __future__ import annotations
 
 import time
 from array import array
-from collections import deque
 from collections.abc import Callable, Collection
-from typing import Protocol
 from urllib.parse import quote
 
 from proxy.config.schema import Config
 from proxy.observe.cells import Cells
-from proxy.observe.log_lines import Entry, LineFormat
-from proxy.observe.log_writer import LogWriter
+from proxy.observe.log_lines import LineFormat, make_format
+from proxy.observe.log_writer import LineWriter, LogWriter
 from proxy.observe.record import Record
 
 FLUSH_DELAY = 0.05
-"""Seconds from the first entry to its flush: nobody who reads along notices, and a batch is worth a write."""
+"""Seconds from the first ended exchange to the flush: nobody who reads along notices."""
 
-BATCH = 100
-"""Lines formatted in one turn: well under a millisecond."""
+BURST = 32
+"""Exchanges whose lines are made together, in some 30 µs. Eight already gain three quarters of it."""
 
-MAX_PENDING = 10_000
-"""Entries that wait to be formatted; more means that the loop has no time, and more memory would not help."""
+BATCH = 64 * 1024
+"""Bytes of lines that are handed over without waiting for the flush: some 250 lines. More would not write cheaper."""
 
 Schedule = Callable[[float, Callable[[], None]], object]
-
-
-class LineWriter(Protocol):
-    """Where lines go (``LogWriter``)."""
-
-    def write(self, lines: bytes) -> None:
-        """Take whole lines without waiting. Raises ``BlockingIOError`` when full, another ``OSError`` when broken."""
-
-    def reopen(self) -> None:
-        """Open the destination again by its name."""
-
-    def close(self) -> None:
-        """Write what was taken and let go."""
 
 
 class AccessLog:
@@ -65,7 +54,10 @@ class AccessLog:
         # As clients write it: a record's target is kept as sent.
         self._skip = frozenset(quote(path, safe="/!$&'()*+,;=:@-._~").encode() for path in skip_paths)
         self._wall_clock = wall_clock
-        self._pending: deque[Entry] = deque()
+        self._ended: list[tuple[Record, float, float]] = []
+        self._lines: list[str] = []
+        self._size = 0  # of the lines, in bytes
+        self._scheduled = False
         self._cells: Cells = memoryview(array("d", [0.0, 0.0]))
         self._drops = {"buffer_full": 0, "write_error": 1}
 
@@ -74,21 +66,39 @@ class AccessLog:
         self._cells, self._drops = cells, offsets
 
     def append(self, record: Record, duration: float) -> None:
-        """Keep an ended exchange for the log."""
+        """Take an exchange that has just ended and lasted ``duration`` seconds."""
         if self._skip and record.target.partition(b"?")[0] in self._skip:
             return
-        pending = self._pending
-        if len(pending) >= MAX_PENDING:
-            self.lost("buffer_full", 1)
-            return
-        if not pending:
+        self._ended.append((record, duration, self._wall_clock()))
+        if not self._scheduled:
+            self._scheduled = True
             self._schedule(FLUSH_DELAY, self._turn)
-        pending.append(Entry(record, duration, self._wall_clock()))
+        if len(self._ended) >= BURST:
+            self._make_lines()
+            if self._size >= BATCH:
+                self._hand_over()
 
     def flush(self) -> None:
-        """Format all there is and hand it to the writer, at once."""
-        while self._pending:
-            self._write_batch()
+        """Hand the lines of all there is to the writer."""
+        self._make_lines()
+        if self._lines:
+            self._hand_over()
+
+    def _make_lines(self) -> None:
+        burst, self._ended = self._ended, []
+        for record, duration, ended in burst:
+            line = self._format.line(record, duration, ended)
+            self._lines.append(line)
+            self._size += len(line)
+
+    def _hand_over(self) -> None:
+        lines, self._lines, self._size = self._lines, [], 0
+        try:
+            self._writer.write("".join(lines).encode("ascii"))
+        except BlockingIOError:
+            self.lost("buffer_full", len(lines))
+        except OSError:
+            self.lost("write_error", len(lines))
 
     def reopen(self) -> None:
         """The file was renamed by a log rotation: open it again by its name."""
@@ -105,21 +115,8 @@ class AccessLog:
         self._cells[self._drops[reason]] += lines
 
     def _turn(self) -> None:
-        if self._pending:
-            self._write_batch()
-        if self._pending:
-            self._schedule(0.0, self._turn)
-
-    def _write_batch(self) -> None:
-        pending, line = self._pending, self._format.line
-        size = min(BATCH, len(pending))
-        lines = b"".join([line(pending.popleft()) for _ in range(size)])
-        try:
-            self._writer.write(lines)
-        except BlockingIOError:
-            self.lost("buffer_full", size)
-        except OSError:
-            self.lost("write_error", size)
+        self._scheduled = False
+        self.flush()
 
 
 def open_access_log(config: Config, schedule: Schedule) -> AccessLog | None:
@@ -128,7 +125,7 @@ def open_access_log(config: Config, schedule: Schedule) -> AccessLog | None:
     if settings.access_log == "off":
         return None
     routes = tuple(route.name for route in config.routes)
-    line_format = LineFormat(settings.access_log, routes, settings.access_log_query)
-    writer = LogWriter(settings.access_log_file, lambda lines: log.lost("write_error", lines))
+    line_format = make_format(settings.access_log, routes, settings.access_log_query)
+    writer = LogWriter(settings.access_log_file, lambda count: log.lost("write_error", count))
     log = AccessLog(line_format, writer, schedule, settings.skip_paths)
     return log

@@ -20,6 +20,7 @@ import select
 import stat
 import threading
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 from proxy.errors import AccessLogError
 from proxy.observe.log_lines import MAX_LINE
@@ -36,6 +37,19 @@ STDOUT = 1
 
 _OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
 """O_NONBLOCK: opening a FIFO that nobody reads fails at once (ENXIO) instead of hanging the start."""
+
+
+class LineWriter(Protocol):
+    """Where the access log puts lines (``LogWriter``)."""
+
+    def write(self, lines: bytes) -> None:
+        """Take whole lines without waiting. Raises ``BlockingIOError`` when full, another ``OSError`` when broken."""
+
+    def reopen(self) -> None:
+        """Open the destination again by its name."""
+
+    def close(self) -> None:
+        """Write what was taken and let go."""
 
 
 class LogWriter:

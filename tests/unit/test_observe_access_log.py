@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import calendar
 import errno
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -16,7 +17,7 @@ from proxy.errors import Fault
 from proxy.observe import access_log as module
 from proxy.observe.access_log import AccessLog, open_access_log
 from proxy.observe.cells import Area
-from proxy.observe.log_lines import MAX_LINE, Entry, LineFormat
+from proxy.observe.log_lines import MAX_ID, MAX_LINE, REMEMBERED, Memory, make_format
 from proxy.observe.metrics import Layout
 from proxy.observe.observer import Observer
 from proxy.observe.record import Record
@@ -32,18 +33,26 @@ HEADERS = [
 ENDED = 1_700_000_000.0625
 
 
+class Entry(NamedTuple):
+    """What a line is made from."""
+
+    record: Record
+    duration: float
+    ended: float
+
+
 def entry(**fields: Any) -> Entry:
     return Entry(make_record(METER, **{"headers": HEADERS, **fields}), 0.0123456, ENDED)
 
 
 def json_line(entry: Entry, query: bool = False) -> dict[str, Any]:
-    members = json.loads(LineFormat("json", ("r0", "r1"), query).line(entry))
+    members = json.loads(make_format("json", ("r0", "r1"), query).line(*entry))
     assert isinstance(members, dict)
     return members
 
 
 def combined_line(entry: Entry, query: bool = False) -> str:
-    return LineFormat("combined", ("r0", "r1"), query).line(entry).decode("ascii")
+    return make_format("combined", ("r0", "r1"), query).line(*entry)
 
 
 def test_json() -> None:
@@ -94,11 +103,68 @@ def test_queries_are_kept_when_asked_for() -> None:
 
 
 def test_the_time_follows_the_seconds() -> None:
-    line_format = LineFormat("combined", (), query=False)
-    times = [
-        line_format.line(Entry(make_record(METER), 0.0, ended)).split(b"[")[1][12:20] for ended in (0.0, 0.9, 1.0, 61.5)
-    ]
-    assert times == [b"00:00:00", b"00:00:00", b"00:00:01", b"00:01:01"]
+    line_format = make_format("combined", (), query=False)
+    times = [line_format.line(make_record(METER), 0.0, ended).split("[")[1][12:20] for ended in (0.0, 0.9, 1.0, 61.5)]
+    assert times == ["00:00:00", "00:00:00", "00:00:01", "00:01:01"]
+
+
+def test_months_have_their_english_names() -> None:
+    record, line_format = make_record(METER), make_format("combined", (), query=False)
+    middles = [calendar.timegm((2024, month, 15, 0, 0, 0)) for month in range(1, 13)]
+    months = [line_format.line(record, 0.0, middle).split("/")[1] for middle in middles]
+    assert months == ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "milliseconds"),
+    [(0.0, "0.000"), (0.0000004, "0.000"), (0.0000016, "0.002"), (0.9999996, "1000.000"), (61.0012345, "61001.235")],
+)
+def test_durations_are_rounded_to_microseconds(seconds: float, milliseconds: str) -> None:
+    line = make_format("json", (), query=False).line(make_record(METER), seconds, ENDED)
+    assert f'"durationMs":{milliseconds},' in line
+
+
+def test_the_last_field_of_a_name_counts() -> None:
+    assert json_line(entry(headers=[(b"host", b"a"), (b"accept", b"*/*"), (b"host", b"b")]))["host"] == "b"
+
+
+def test_a_request_id_from_another_front_is_escaped_and_cut() -> None:
+    record = make_record(METER)
+    record.request_id = '"\n\xff' + "0" * 9000
+    members = json_line(Entry(record, 0.1, ENDED))
+    assert members["requestId"] == '"\n\xff' + "0" * (MAX_ID - 3)
+
+
+def test_a_memory_says_the_same_again_and_forgets() -> None:
+    asked: list[bytes] = []
+
+    def make(value: bytes, room: int) -> str:
+        asked.append(value)
+        return value.decode()[:room]
+
+    memory = Memory(make)
+    assert [memory.text(b"a", 0), memory.text(b"a", 0), memory.text("\xe9", 0)] == ["a", "a", "\xe9"]
+    assert asked == [b"a", b"\xc3\xa9"]
+    for number in range(REMEMBERED):
+        memory.text(b"%d" % number, 0)
+    memory.text(b"a", 0)
+    assert asked.count(b"a") == 2, "older values made room"
+
+
+def test_a_memory_keeps_neither_long_values_nor_cut_ones() -> None:
+    asked: list[int] = []
+
+    def make(value: bytes, room: int) -> str:
+        asked.append(room)
+        return value.decode()[:room]
+
+    memory = Memory(make)
+    for _ in range(2):
+        assert memory.text(b"x" * 300, 0) == "x" * 300
+        assert memory.text(b"abc", 2) == "ab"
+    assert memory.text(b"abc", 0) == "abc"
+    assert memory.text(b"abc", 2) == "ab"
+    assert asked == [MAX_LINE, 2, MAX_LINE, 2, MAX_LINE, 2]
 
 
 def test_combined_escapes_as_nginx_does() -> None:
@@ -114,10 +180,10 @@ def test_json_shows_utf8_and_marks_what_is_none() -> None:
 
 @pytest.mark.parametrize("name", ["combined", "json"])
 def test_a_long_line_is_cut_so_that_a_pipe_takes_it_whole(name: str) -> None:
-    line = LineFormat(name, ("r0", "r1"), query=True).line(entry(target=b"/" + b"a" * 8000))
+    line = make_format(name, ("r0", "r1"), query=True).line(*entry(target=b"/" + b"a" * 8000))
     assert len(line) <= MAX_LINE
-    assert b"a" * 500 + b"..." in line or b"a" * 400 in line
-    assert line.endswith(b"\n")
+    assert "a" * 500 + "..." in line or "a" * 400 in line
+    assert line.endswith("\n")
 
 
 _ANYTHING = st.binary(max_size=20) | st.binary(min_size=1500, max_size=6000)
@@ -131,15 +197,17 @@ def test_arbitrary_bytes_make_one_line(
     headers = [(b"host", host), (b"user-agent", agent), (b"referer", agent)]
     record = make_record(METER, target, headers, client=names[0], method=names[1])
     for name in ("json", "combined"):
-        line = LineFormat(name, ("r0", "r1"), query).line(Entry(record, 0.5, ENDED))
-        assert re.fullmatch(rb"[ -~]*\n", line), "printable ASCII and one line feed, at the end"
+        line_format = make_format(name, ("r0", "r1"), query)
+        line = line_format.line(record, 0.5, ENDED)
+        assert line_format.line(record, 0.5, ENDED) == line, "the same from memory"
+        assert re.fullmatch(r"[ -~]*\n", line), "printable ASCII and one line feed, at the end"
         assert len(line) <= MAX_LINE
         if name == "json":
             members = json.loads(line)
             assert members["requestId"] == record.request_id
             assert isinstance(members.get("path", ""), str)
         else:
-            assert line.count(b'"') == 6
+            assert line.count('"') == 6
 
 
 class Writer:
@@ -187,7 +255,7 @@ def loop() -> Loop:
 
 @pytest.fixture
 def log(writer: Writer, loop: Loop) -> AccessLog:
-    return AccessLog(LineFormat("json", ("r0",), query=False), writer, loop.call_later, ["/healthz"], lambda: ENDED)
+    return AccessLog(make_format("json", ("r0",), query=False), writer, loop.call_later, ["/healthz"], lambda: ENDED)
 
 
 @pytest.fixture
@@ -217,13 +285,16 @@ def test_nothing_is_written_inside_a_request(log: AccessLog, writer: Writer, loo
     assert len(loop.scheduled) == 1
 
 
-def test_a_burst_is_written_over_several_turns(log: AccessLog, writer: Writer, loop: Loop) -> None:
-    append(log, module.BATCH + 1)
+def test_a_batch_is_handed_over_without_waiting(log: AccessLog, writer: Writer, loop: Loop) -> None:
+    records = []
+    while not writer.writes:
+        records += append(log)
+    assert module.BATCH <= len(writer.writes[0]) < module.BATCH + module.BURST * MAX_LINE
+    records += append(log)
+    assert len(loop.scheduled) == 1, "one timer, however many batches"
     loop.run_next()
-    assert [delay for delay, _ in loop.scheduled] == [0.0]
-    assert writer.writes[0].count(b"\n") == module.BATCH
-    loop.run_next()
-    assert writer.writes[1].count(b"\n") == 1
+    lines = b"".join(writer.writes).splitlines()
+    assert [json.loads(line)["requestId"] for line in lines] == [record.request_id for record in records]
     assert loop.scheduled == []
 
 
@@ -233,6 +304,14 @@ def test_a_turn_after_a_flush_finds_nothing_to_do(log: AccessLog, writer: Writer
     assert len(writer.writes) == 1
     loop.run_next()
     assert len(writer.writes) == 1
+
+
+def test_records_are_not_kept_beyond_a_burst(log: AccessLog, writer: Writer) -> None:
+    records = append(log, module.BURST)
+    records[0].target = b"/changed"
+    log.flush()
+    assert b"changed" not in writer.writes[0]
+    assert writer.writes[0].count(b"\n") == module.BURST
 
 
 def test_skipped_paths_match_exactly(log: AccessLog, writer: Writer) -> None:
@@ -263,12 +342,18 @@ def test_lines_that_cannot_be_written_are_counted(
     assert len(writer.writes) == 1
 
 
-def test_entries_that_wait_are_bounded(
-    log: AccessLog, drops: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch
+def test_lines_of_a_batch_that_cannot_be_written_are_counted(
+    log: AccessLog, writer: Writer, drops: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "MAX_PENDING", 3)
+    monkeypatch.setattr(module, "BURST", 2)
+    monkeypatch.setattr(module, "BATCH", 1)
+    writer.error = BlockingIOError(errno.EAGAIN, "full")
     append(log, 5)
-    assert drops() == [2.0, 0.0]
+    assert drops() == [4.0, 0.0]
+    writer.error = None
+    log.flush()
+    assert writer.writes[0].count(b"\n") == 1
+    assert drops() == [4.0, 0.0]
 
 
 def test_drops_before_a_front_counts_are_no_error(log: AccessLog, writer: Writer) -> None:
