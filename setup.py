@@ -27,7 +27,7 @@ extensions = [
     Extension(
         NGHTTP2.replace("/", "."),
         [f"{NGHTTP2}.pyx"],
-        depends=[f"{NGHTTP2}.pxd", *(f"{NGHTTP2}_{part}.pxi" for part in ("callbacks", "fields", "output"))],
+        depends=[f"{NGHTTP2}.pxd", *sorted(map(str, Path("proxy/wire/http2").glob("*.pxi")))],
         libraries=["nghttp2"],
         extra_compile_args=FLAGS,
         optional=True,

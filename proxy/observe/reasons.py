@@ -14,6 +14,7 @@ REFUSALS = {
     "bad_expectation": "expect names something else than 100-continue",
     "bad_field_name": "a field name is not a token",
     "bad_field_value": "a field value contains a control character",
+    "bad_hop_facts": "a front's word on its client cannot be read: another version of Sidegate",
     "bad_host": "the host is missing, malformed, given twice, or differs from the request's authority",
     "bad_line_end": "a bare CR or LF",
     "bad_method": "the method is not a token",
@@ -82,8 +83,15 @@ EXCHANGE_ERRORS = {
     "exception": "the application raised an exception",
     "no_response": "the application returned without completing its response",
     "no_route": "no route matched",
+    "no_worker": "the backend had no worker for as long as a request may queue",
     "overload": "more requests under way than limits.exchanges",
+    "queue_delay": "in its socket for longer than limits.queueDelay allows",
+    "queue_full": "more requests waiting for a worker than the backend's queue.size",
+    "queue_timeout": "no worker had room within the backend's queue.timeout",
     "shutdown": "cut off at the end of gracePeriod",
+    "upstream_lost": "the worker's connection broke before its response was complete",
+    "upstream_refused": "no worker took the request, and too much of its body was gone to send it again",
+    "upstream_reset": "the worker broke its response off",
     "write_stall": "the client took no bytes for longer than limits.writeStall",
 }
 """What ended an exchange in an error, besides every refusal."""
@@ -93,3 +101,10 @@ DROPS = {
     "write_error": "the destination refused the write (disk full, reader gone)",
 }
 """Why access-log lines were lost."""
+
+RETRIES = {
+    "lost": "the connection broke; the method is idempotent and had no body",
+    "refused": "the worker did not process it (REFUSED_STREAM, GOAWAY)",
+    "unsent": "the connection broke before anything was sent",
+}
+"""Why a request was sent once more."""

@@ -1,4 +1,4 @@
-"""C types of the codec seam, and of the event that every request begins with; the other events are dataclasses."""
+"""C types of the codec seam, and of the events that messages begin with; the other events are dataclasses."""
 
 
 cdef class RequestHead:
@@ -9,6 +9,13 @@ cdef class RequestHead:
     cdef public str http_version
     cdef public object content_length
     cdef public bint expect_continue
+    cdef public bint end_stream
+
+
+cdef class ResponseHead:
+    cdef public int stream_id
+    cdef public int status
+    cdef public list headers
     cdef public bint end_stream
 
 

@@ -50,9 +50,41 @@ class RequestHead:
         return tuple(getattr(self, name) for name in self.__slots__)
 
 
+class ResponseHead:
+    """A final response head that passed the client codec's rules. ``end_stream``: no body follows, and no ``End``."""
+
+    __slots__ = ("end_stream", "headers", "status", "stream_id")
+
+    def __init__(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
+        self.stream_id = stream_id
+        self.status = status
+        self.headers = headers
+        self.end_stream = end_stream
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ResponseHead) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+    def __repr__(self) -> str:
+        return f"ResponseHead{self._values()}"
+
+    def _values(self) -> tuple[object, ...]:
+        return (self.stream_id, self.status, self.headers, self.end_stream)
+
+
+@dataclass(slots=True)
+class Informational:
+    """A 1xx response head (never 101, which HTTP/2 has not)."""
+
+    stream_id: int
+    status: int
+    headers: Headers
+
+
 @dataclass(slots=True)
 class Body:
-    """A piece of request body; ``len(data)`` counts against flow control until acknowledged."""
+    """A piece of a message's body; ``len(data)`` counts against flow control until acknowledged."""
 
     stream_id: int
     data: bytes
@@ -60,7 +92,7 @@ class Body:
 
 @dataclass(slots=True)
 class End:
-    """The request is complete; ``trailers`` passed the header policy."""
+    """The message is complete; ``trailers`` passed the header policy."""
 
     stream_id: int
     trailers: Headers
@@ -103,12 +135,20 @@ class Violation:
 
 @dataclass(slots=True)
 class GoAway:
-    """The peer will open no more streams."""
+    """The peer will open no more streams; of ours it takes none beyond ``last_stream_id``."""
 
     code: int
+    last_stream_id: int = 0
 
 
-Event = RequestHead | Body | End | Reset | Rejected | Violation | GoAway
+@dataclass(slots=True)
+class Pong:
+    """The answer to a PING of ours, with its 8 bytes."""
+
+    data: bytes
+
+
+Event = RequestHead | ResponseHead | Informational | Body | End | Reset | Rejected | Violation | GoAway | Pong
 
 
 PIECE = 1 << 16
@@ -184,7 +224,7 @@ class Codec:
         raise NotImplementedError
 
     def pending(self, stream_id: int) -> int:
-        """Response body bytes queued that ``take_output`` has not handed out yet."""
+        """Response body bytes queued that have not been handed out yet."""
         raise NotImplementedError
 
     def take_output(self) -> bytes:

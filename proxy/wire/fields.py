@@ -71,12 +71,17 @@ _PLAIN, _HOST, _COOKIE = Kind.PLAIN, Kind.HOST, Kind.COOKIE
 
 @dataclass(frozen=True, slots=True)
 class FieldPolicy:
-    """What one listener's peers may send. ``keep_forwarding``: the peer is a trusted proxy."""
+    """What one listener's peers may send.
+
+    ``keep_forwarding``: the peer is a trusted proxy; ``keep_own``: it is a front of ours, whose ``x-sidegate-*`` fields
+    count.
+    """
 
     max_fields: int
     max_block: int
     keep_forwarding: bool = False
     keep_underscores: frozenset[bytes] = frozenset()
+    keep_own: bool = False
     kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Names seen before, classified; bounded by ``MAX_KINDS`` and ``MAX_NAME``: clients cannot grow it."""
     blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -96,7 +101,7 @@ class FieldPolicy:
             return _SPECIAL[name]
         if not name or name.translate(None, TOKEN_BYTES):
             return Kind.BAD
-        if name.startswith(OWN_PREFIX):
+        if name.startswith(OWN_PREFIX) and not self.keep_own:
             return Kind.DROP
         if name in FORWARDING and not self.keep_forwarding:
             return Kind.DROP

@@ -6,13 +6,14 @@ import gc
 
 import pytest
 from h2.connection import H2Connection
+from h2.events import ResponseReceived
 from h2.stream import H2Stream
 from hpack import Decoder, Encoder
 
 from proxy.wire.http2 import EngineSettings, load_engine
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.h2_connection import connect
-from proxy.wire.http2.h2_fields import REMEMBERED, TABLE, BlockDecoder, Fault, FieldEncoder
+from proxy.wire.http2.h2_fields import REMEMBERED, BlockDecoder, Fault, FieldEncoder
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(
@@ -58,14 +59,16 @@ def test_a_table_that_overflows_forgets_the_oldest() -> None:
 
 def test_a_field_larger_than_half_the_table_pushes_nothing_out() -> None:
     encoder, decoder = FieldEncoder(), Decoder()
-    large = [(b"content-security-policy", b"p" * (TABLE // 2))]
+    large = [(b"content-security-policy", b"p" * (wire.FIRST_TABLE // 2))]
     for _ in range(3):
         assert read(decoder, encoder.block(HEAD)) == HEAD
         assert read(decoder, encoder.block(large)) == large
     assert len(encoder.block(HEAD)) == len(HEAD)
 
 
-@pytest.mark.parametrize("sizes", [(100,), (0,), (100, 100), (0, TABLE), (100, 2**31), (2**31,), (TABLE,)])
+@pytest.mark.parametrize(
+    "sizes", [(100,), (0,), (100, 100), (0, wire.FIRST_TABLE), (100, 2**31), (2**31,), (wire.FIRST_TABLE,)]
+)
 def test_a_change_of_the_table_is_announced_once(sizes: tuple[int, ...]) -> None:
     """Also when a client sends the same size twice: what hpack makes of that alone is a table nobody was told of."""
     encoder, decoder = FieldEncoder(), Decoder()
@@ -75,7 +78,7 @@ def test_a_change_of_the_table_is_announced_once(sizes: tuple[int, ...]) -> None
         encoder.header_table_size = size
     for _ in range(4):
         assert read(decoder, encoder.block(HEAD)) == HEAD
-    assert decoder.header_table_size == encoder.header_table_size == min(sizes[-1], TABLE)
+    assert decoder.header_table_size == encoder.header_table_size == min(sizes[-1], wire.FIRST_TABLE)
 
 
 def test_the_same_indexed_block_is_the_same_list() -> None:
@@ -211,3 +214,17 @@ def test_what_the_engine_leans_on_in_h2() -> None:
     connection.reset_stream(3)
     connection.sweep()
     assert list(connection.streams) == []
+
+
+def test_what_the_engine_leans_on_in_h2_as_a_client() -> None:
+    connection = connect(SETTINGS, client=True)
+    connection.receive_data(c.settings((1, 100), (3, 1)))
+    connection.clear_outbound_data_buffer()
+    stream = connection.open_stream(1)
+    assert (connection.data_to_send(), stream.outbound_flow_control_window) == (b"", 65_535)
+    assert connection.encoder.block([(b":method", b"GET")]) == b"\x3f\x45\x82"  # the size is announced to the peer
+    for end in (False, False, True):
+        stream.state_machine.headers_received = None
+        (event, *_) = connection.receive_data(c.Speaker().headers(1, [(b":status", b"200")], end))
+        assert isinstance(event, ResponseReceived)
+        assert stream.state_machine.headers_received

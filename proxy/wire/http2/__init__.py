@@ -1,4 +1,4 @@
-"""HTTP/2: one codec, two engines behind one interface.
+"""HTTP/2: a codec for each role, two engines behind one interface.
 
 ``nghttp2`` (the C library, by a Cython binding built where a compiler and libnghttp2's headers are at hand) and
 ``h2`` (pure Python). An engine's library is imported when it is asked for, so the other one costs no memory.
@@ -11,10 +11,11 @@ import importlib
 from typing import Literal
 
 from proxy.errors import StartError
+from proxy.wire.http2.client import Http2ClientCodec
 from proxy.wire.http2.codec import Http2Codec
 from proxy.wire.http2.engine import Engine, EngineFactory, EngineSettings
 
-__all__ = ["Engine", "EngineFactory", "EngineSettings", "Http2Codec", "load_engine"]
+__all__ = ["Engine", "EngineFactory", "EngineSettings", "Http2ClientCodec", "Http2Codec", "load_engine"]
 
 
 class EngineUnavailable(StartError, ImportError):

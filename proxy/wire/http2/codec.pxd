@@ -19,6 +19,7 @@ cdef class Http2Codec(Codec):
     cdef Streams _streams
     cdef HeadJudge _judge
     cdef Floods _floods
+    cdef object _hop_policy
     cdef object _limits
     cdef double _now
     cdef object _last

@@ -28,6 +28,7 @@ from proxy.errors import Refused
 from proxy.wire import events as e
 from proxy.wire.events import Codec, RequestHead
 from proxy.wire.fields import FieldPolicy
+from proxy.wire.hop import HEADER_TABLE, HOP_SETTING
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
 from proxy.wire.http2.floods import Floods
@@ -39,15 +40,6 @@ if TYPE_CHECKING:
 
 # The kinds of frames that requests and responses are made of; C integers when compiled.
 _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
-
-_WORDS = {
-    wire.PROTOCOL_ERROR: "protocol_error",
-    wire.FLOW_CONTROL_ERROR: "flow_control_error",
-    wire.STREAM_CLOSED: "stream_closed",
-    wire.FRAME_SIZE_ERROR: "frame_size_error",
-    wire.COMPRESSION_ERROR: "compression_error",
-    wire.ENHANCE_YOUR_CALM: "excessive_load",
-}
 
 
 class Http2Codec(Codec):
@@ -61,6 +53,7 @@ class Http2Codec(Codec):
         "_engine",
         "_final",
         "_floods",
+        "_hop_policy",
         "_judge",
         "_last",
         "_limits",
@@ -69,7 +62,15 @@ class Http2Codec(Codec):
         "_streams",
     )
 
-    def __init__(self, engine: EngineFactory, policy: FieldPolicy, limits: Limits, now: float) -> None:
+    def __init__(
+        self,
+        engine: EngineFactory,
+        policy: FieldPolicy,
+        limits: Limits,
+        now: float,
+        hop_policy: FieldPolicy | None = None,
+    ) -> None:
+        """``hop_policy``: this is a worker; a client that says in its SETTINGS that it is a front is judged by that."""
         self._engine = engine(
             EngineSettings(
                 concurrent_streams=limits.concurrent_streams,
@@ -77,10 +78,13 @@ class Http2Codec(Codec):
                 header_fields=limits.header_fields,
                 header_block=limits.header_block,
                 continuation_frames=limits.continuation_frames,
+                header_table=wire.FIRST_TABLE if hop_policy is None else HEADER_TABLE,
+                hop=hop_policy is not None,
             )
         )
         self._streams = Streams(self._engine, limits.concurrent_streams)
         self._judge = HeadJudge(policy, limits)
+        self._hop_policy = hop_policy
         self._floods = Floods(limits, now)
         self._limits = limits
         self._now = now
@@ -251,6 +255,11 @@ class Http2Codec(Codec):
         if not self._floods.control(self._now):
             self._violate("control_flood", "too many control frames", wire.ENHANCE_YOUR_CALM, found)
 
+    def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        """Told on a hop alone. What a proxy of somebody else passes on from its clients are never SETTINGS."""
+        if self._hop_policy is not None and (HOP_SETTING, 1) in frame[1]:
+            self._judge = HeadJudge(self._hop_policy, self._limits)
+
     def _on_empty(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if not self._floods.empty_data(self._now):
             self._violate("empty_data_flood", "too many empty DATA frames", wire.ENHANCE_YOUR_CALM, found)
@@ -261,11 +270,11 @@ class Http2Codec(Codec):
 
     def _on_goaway(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self._draining = True
-        found.append(e.GoAway(frame[1]))
+        found.append(e.GoAway(frame[1], frame[2]))
 
     def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, detail = frame
-        self._violate(_WORDS.get(code, "protocol_error"), detail, code, found)
+        self._violate(wire.WORDS.get(code, "protocol_error"), detail, code, found)
 
     def receive_eof(self) -> list[e.Event]:
         """See ``events.Codec``. After a ``Violation`` too, so that no exchange waits for a dead connection."""
@@ -373,4 +382,5 @@ _RARE = {
     wire.STREAM_ERROR: Http2Codec._on_reset,
     wire.GOAWAY: Http2Codec._on_goaway,
     wire.FAULT: Http2Codec._on_fault,
+    wire.SETTINGS: Http2Codec._on_settings,
 }

@@ -26,11 +26,9 @@ from h2.exceptions import ProtocolError
 
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineSettings, FrameEvent
-from proxy.wire.http2.h2_connection import connect
 from proxy.wire.http2.h2_fields import Fault
 from proxy.wire.http2.h2_sending import FRAME, MAX_FRAME, SendingHalf, Stream
 
-_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _END_STREAM = 0x1
 _ACK = 0x1
 _END_HEADERS = 0x4
@@ -43,10 +41,10 @@ _DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _WIND
 class H2Engine(SendingHalf):
     """See ``engine.Engine``."""
 
-    def __init__(self, settings: EngineSettings) -> None:
-        super().__init__(settings, connect(settings))
+    def __init__(self, settings: EngineSettings, client: bool = False) -> None:
+        super().__init__(settings, client)
         self._input = b""  # less than one frame
-        self._preface_missing = True
+        self._preface_missing = not client
         self._settings_missing = True
         self._acknowledgement_missing = True
         self._ignored = 0  # bytes of DATA for streams that were reset, not credited yet
@@ -75,10 +73,10 @@ class H2Engine(SendingHalf):
 
     def _take_preface(self, data: bytes) -> int:
         """The bytes taken: all of it or none."""
-        start = data[: len(_PREFACE)]
-        if not _PREFACE.startswith(start):
+        start = data[: len(wire.PREFACE)]
+        if not wire.PREFACE.startswith(start):
             raise Fault(wire.PROTOCOL_ERROR, "bad client preface")
-        if start != _PREFACE:
+        if start != wire.PREFACE:
             return 0
         self._preface_missing = False
         self._connection.receive_data(start)
@@ -134,12 +132,18 @@ class H2Engine(SendingHalf):
         stream = self._streams.get(stream_id)
         if self._is_over(stream_id) or (stream is not None and stream.remote_ended):
             raise Fault(wire.STREAM_CLOSED, "HEADERS after the end of the stream")
-        if stream is not None and not flags & _END_STREAM:
+        if self._client:
+            if stream is None:
+                raise Fault(wire.PROTOCOL_ERROR, "HEADERS on a stream that was not opened")
+        elif stream is not None and not flags & _END_STREAM:
             raise Fault(wire.PROTOCOL_ERROR, "trailers without END_STREAM")
         self._blocks += 1
         self.open_block = self._blocks
 
     def _on_headers(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        if self._client and stream_id in self._streams:
+            # Whether it is a response or its trailers is not h2's to judge.
+            self._streams[stream_id].window.state_machine.headers_received = None
         self._feed_block(frame, stream_id)
         self._block = (stream_id, bool(flags & _END_STREAM))
         if flags & _END_HEADERS:
@@ -162,7 +166,7 @@ class H2Engine(SendingHalf):
             found.append((wire.CONTROL, _HEADERS))
             return
         stream = self._streams.get(stream_id)
-        kind = wire.HEAD if stream is None else wire.TRAILERS
+        kind = wire.HEAD if stream is None or self._client else wire.TRAILERS
         if stream is None:
             stream = self._streams[stream_id] = Stream(self._connection.streams[stream_id])
             self._highest = stream_id
@@ -223,11 +227,15 @@ class H2Engine(SendingHalf):
         self._flush()
         self._settings_missing = False
         found.append((wire.CONTROL, _SETTINGS))
+        if (self._client or self._settings.hop) and not flags & _ACK:
+            found.append((wire.SETTINGS, tuple(struct.iter_unpack(">HL", frame[9:]))))
 
     def _on_control(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         found.append((wire.CONTROL, frame[3]))
         self._feed(frame)
         self._flush()
+        if self._client and frame[3] == _PING and flags & _ACK:
+            found.append((wire.PONG, frame[9:]))
 
     def _on_goaway(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if stream_id:
@@ -236,10 +244,20 @@ class H2Engine(SendingHalf):
             raise Fault(wire.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
         last, code = struct.unpack_from(">LL", frame, 9)
         last &= 0x7FFFFFFF
-        if last & 1 or last > self._peer_last:
+        if (last and last & 1 != self._client) or last > self._peer_last:
             raise Fault(wire.PROTOCOL_ERROR, "GOAWAY with an impossible last stream")
         self._peer_last = last
-        found.append((wire.GOAWAY, code))
+        found.append((wire.GOAWAY, code, last))
+        if self._client:
+            self._give_up_beyond(last, found)
+
+    def _give_up_beyond(self, last: int, found: list[FrameEvent]) -> None:
+        """The server will not answer these; what it sends on them all the same is ignored."""
+        for stream_id in [stream_id for stream_id in self._streams if stream_id > last]:
+            self._connection.reset_stream(stream_id)
+            self._connection.clear_outbound_data_buffer()
+            self._drop(stream_id)
+            found.append((wire.CLOSED, stream_id))
 
     def _on_window(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         found.append((wire.WINDOW,))
@@ -255,7 +273,7 @@ class H2Engine(SendingHalf):
                 found.append((wire.STREAM_ERROR, stream_id, wire.FLOW_CONTROL_ERROR))
 
     def _on_push(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
-        raise Fault(wire.PROTOCOL_ERROR, "PUSH_PROMISE from a client")
+        raise Fault(wire.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
 
 
 _HANDLERS = {
@@ -272,9 +290,9 @@ _HANDLERS = {
 }
 
 
-def create(settings: EngineSettings) -> H2Engine:
-    """An engine in the server's role."""
-    return H2Engine(settings)
+def create(settings: EngineSettings, client: bool = False) -> H2Engine:
+    """An engine in the server's role or the ``client``'s."""
+    return H2Engine(settings, client)
 
 
 def library_version() -> str:

@@ -10,15 +10,13 @@ Errors that leave it: ``Fault``, from decoding.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from hpack import Decoder, Encoder, HeaderTuple, HPACKError, OversizedHeaderListError
 
+from proxy.wire.hop import REQUEST_ID
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineSettings, Fields
-
-TABLE = 4096
-"""Bytes of the encoder's table at most: HPACK's default, whatever the client allows, for it is our memory. As nghttp2
-does. The fields seen once are bounded by as much."""
 
 REMEMBERED = 16
 REMEMBERED_SIZE = 2048
@@ -44,28 +42,38 @@ class Fault(Exception):
 
 
 class FieldEncoder(Encoder):
-    """Encodes response heads field by field.
+    """Encodes heads field by field.
 
     A field goes into the table when it comes a second time: a value that is new with each response (a length, a
     request id) then pushes nothing out, and moves no index. So the index of a field that is in a table stays the
     same until the next field is put in, and is kept until then; there are never more of them than table entries.
     A field that comes first is a literal never indexed: hpack has no other literal that leaves the table alone.
+    ``most``: bytes of the table, whatever the peer allows, for it is our memory; as nghttp2 does. The fields seen once
+    are bounded by as much.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = wire.FIRST_TABLE) -> None:
         super().__init__()
+        self._most = most
         self._known: dict[Field, bytes] = {}
         self._once: set[Field] = set()
         self._once_size = 0
 
     def _resize(self, value: int) -> None:
-        value = min(value, TABLE)
+        value = min(value, self._most)
         # A size set twice would make hpack forget to announce it.
         if value != self.header_table_size:
             Encoder.header_table_size.__set__(self, value)  # type: ignore[attr-defined]
             self._known.clear()
 
     header_table_size = property(Encoder.header_table_size.fget, _resize)  # type: ignore[attr-defined]
+
+    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
+        """hpack's, but for the empty list that h2 opens a stream with: that gets a byte to be thrown away.
+
+        hpack would announce a change of the table's size there, and take it for sent.
+        """
+        return super().encode(headers, huffman) if headers else b"\0"
 
     def block(self, fields: Iterable[Field]) -> bytes:
         """The header block of ``fields``."""
@@ -93,9 +101,9 @@ class FieldEncoder(Encoder):
 
     def _note(self, field: Field) -> None:
         size = _size(field)
-        if size > TABLE // 2:
+        if size > self._most // 2 or field[0] == REQUEST_ID:
             return
-        if self._once_size + size > TABLE:
+        if self._once_size + size > self._most:
             self._once.clear()
             self._once_size = 0
         self._once.add(field)

@@ -20,7 +20,7 @@ from h2.stream import H2Stream
 from proxy.asgi import Headers
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineSettings, FrameEvent, goaway_frame
-from proxy.wire.http2.h2_connection import Connection
+from proxy.wire.http2.h2_connection import connect
 
 FRAME = struct.Struct(">BHBBL")
 """A frame's first nine bytes: length (8 and 16 bits), type, flags, stream."""
@@ -85,20 +85,33 @@ class Stream:
 class SendingHalf:
     """Everything of ``engine.Engine`` but ``receive``."""
 
-    def __init__(self, settings: EngineSettings, connection: Connection) -> None:
+    def __init__(self, settings: EngineSettings, client: bool) -> None:
         self._settings = settings
-        self._connection = connection
-        self._output = [settings.announcement()]
+        self._client = client
+        self._connection = connect(settings, client)
+        self._output = [settings.announcement(client)]
         self._streams: dict[int, Stream] = {}
         self._order: deque[int] = deque()  # streams with something to send, the next one first
         self._resets: dict[int, None] = {}  # streams reset by this side, oldest first
         self._closed: list[int] = []
         self._credit = 0  # like Stream.credit, for the connection
-        self._highest = 0
+        self._highest = 0  # of the client's streams
         self._dead = False
         self.open_block = 0
         self.data_frames = 0
         self._flush()
+
+    def send_request(self, headers: Headers, end_stream: bool) -> int:
+        """See ``engine.Engine``."""
+        stream_id = self._highest + 2 if self._highest else 1
+        if self._dead or stream_id > wire.WINDOW_MAX:
+            return 0
+        self._highest = stream_id
+        stream = self._streams[stream_id] = Stream(self._connection.open_stream(stream_id))
+        stream.head_sent = True
+        stream.ended = stream.local_ended = end_stream
+        self._send_block(stream_id, headers, end_stream)
+        return stream_id
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
         """See ``engine.Engine``."""
@@ -254,7 +267,7 @@ class SendingHalf:
         """See ``engine.Engine``."""
         if not self._dead:
             self._dead = True
-            self.write(goaway_frame(self._highest, code))
+            self.write(goaway_frame(0 if self._client else self._highest, code))
 
     def _flush(self) -> None:
         self._output.append(self._connection.data_to_send())

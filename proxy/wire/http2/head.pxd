@@ -5,6 +5,7 @@ cimport cython
 
 cdef class HeadJudge:
     cdef object _policy
+    cdef bint _of_front
     cdef Py_ssize_t _longest_line
     cdef Py_ssize_t _largest_block
     cdef dict _memory
@@ -13,8 +14,11 @@ cdef class HeadJudge:
     cdef tuple _fields
     cdef tuple _answer
 
-    @cython.locals(answer=tuple, method=str, target=bytes, authority=bytes)
     cpdef tuple request(self, tuple pseudo, tuple fields, Py_ssize_t size)
+    @cython.locals(answer=tuple, facts=list, count=Py_ssize_t)
+    cdef tuple _request_of_front(self, tuple pseudo, tuple fields, Py_ssize_t size)
+    @cython.locals(answer=tuple, method=str, target=bytes, authority=bytes)
+    cdef tuple _request(self, tuple pseudo, tuple fields, Py_ssize_t size)
     @cython.locals(known=tuple, pair=tuple, seen=tuple, target=bytes)
     cdef bytes _moved(self, tuple pseudo)
     cdef _judge_fields(self, tuple fields, Py_ssize_t size, bytes authority)

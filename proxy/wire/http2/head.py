@@ -12,7 +12,15 @@ from typing import TYPE_CHECKING
 
 from proxy.asgi import Headers
 from proxy.errors import Refused
-from proxy.wire.fields import TOKEN_BYTES, FieldPolicy, RequestFields, request_fields, trailer_fields
+from proxy.wire.fields import (
+    OWN_PREFIX,
+    TOKEN_BYTES,
+    FieldPolicy,
+    RequestFields,
+    request_fields,
+    trailer_fields,
+    values_clean,
+)
 from proxy.wire.http2.engine import Fields
 from proxy.wire.target import TARGET_BYTES
 
@@ -25,6 +33,9 @@ MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content
 REMEMBERED = 16
 REMEMBERED_SIZE = 2048
 """Bounds of the memory: at most 16 lists of at most 2 KiB a connection."""
+
+FIELD_OVERHEAD = 32
+"""What a field counts beyond its name and value (RFC 9113 6.5.2)."""
 
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
 _SCHEMES = (b"https", b"http")
@@ -47,10 +58,14 @@ Request = tuple[str, bytes, Headers, int | None, bool]
 class HeadJudge:
     """Judges the header lists of one connection."""
 
-    __slots__ = ("_answer", "_authority", "_fields", "_largest_block", "_longest_line", "_memory", "_policy", "_pseudo")
+    __slots__ = (
+        "_answer", "_authority", "_fields", "_largest_block", "_longest_line", "_memory", "_of_front", "_policy",
+        "_pseudo",
+    )  # fmt: skip
 
     def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
         self._policy = policy
+        self._of_front = policy.keep_own
         self._longest_line = limits.request_line
         self._largest_block = limits.header_block
         self._memory: dict[Fields, RequestFields] = {}  # judged with the last request's authority
@@ -68,6 +83,22 @@ class HeadJudge:
         if size > self._largest_block:  # first: what is beyond the limit was not kept and not compared
             detail = f"more than {self._largest_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
+        return self._request_of_front(pseudo, fields, size) if self._of_front else self._request(pseudo, fields, size)
+
+    def _request_of_front(self, pseudo: Fields, fields: Fields, size: int) -> Request:
+        """A front's facts stand behind all fields and differ from request to request: they are not remembered."""
+        count = len(fields)
+        while count > 0 and fields[count - 1][0].startswith(OWN_PREFIX):
+            size -= len(fields[count - 1][0]) + len(fields[count - 1][1]) + FIELD_OVERHEAD
+            count -= 1
+        facts = list(fields[count:])
+        if not values_clean(facts):
+            raise Malformed("bad_field_value", "a front's fact contains a control character")
+        fields = fields[:count]
+        answer = self._request(pseudo, self._fields if fields == self._fields else fields, size)
+        return answer[0], answer[1], answer[2] + facts, answer[3], answer[4]
+
+    def _request(self, pseudo: Fields, fields: Fields, size: int) -> Request:
         answer = self._answer
         if pseudo is self._pseudo and fields is self._fields:
             return answer
@@ -130,7 +161,8 @@ class HeadJudge:
                 raise Malformed("bad_field_value", "a field value starts or ends with white space (RFC 9113 8.2.1)")
             if name == b"te" and value.lower() != b"trailers":
                 raise Malformed("connection_field", "te may only say trailers (RFC 9113 8.2.2)")
-        if not judged.headers or judged.headers[0][0] != b"host" or not judged.headers[0][1]:
+        hosted = judged.headers and judged.headers[0][0] == b"host" and judged.headers[0][1]
+        if not hosted and not self._policy.keep_own:  # a front's client may speak HTTP/1.0, which needs none
             raise Refused(400, "bad_host", "neither :authority nor host names a host")
         return judged
 

@@ -36,6 +36,14 @@ cdef extern from "nghttp2/nghttp2.h":
         int cat
     ctypedef struct nghttp2_rst_stream:
         uint32_t error_code
+    ctypedef struct nghttp2_settings_entry:
+        int32_t settings_id
+        uint32_t value
+    ctypedef struct nghttp2_settings:
+        size_t niv
+        nghttp2_settings_entry *iv
+    ctypedef struct nghttp2_ping:
+        uint8_t *opaque_data
     ctypedef struct nghttp2_goaway:
         int32_t last_stream_id
         uint32_t error_code
@@ -46,6 +54,8 @@ cdef extern from "nghttp2/nghttp2.h":
         nghttp2_data data
         nghttp2_headers headers
         nghttp2_rst_stream rst_stream
+        nghttp2_settings settings
+        nghttp2_ping ping
         nghttp2_goaway goaway
     ctypedef struct nghttp2_nv:
         uint8_t *name
@@ -53,9 +63,6 @@ cdef extern from "nghttp2/nghttp2.h":
         size_t namelen
         size_t valuelen
         uint8_t flags
-    ctypedef struct nghttp2_settings_entry:
-        int32_t settings_id
-        uint32_t value
     ctypedef union nghttp2_data_source:
         int fd
         void *ptr
@@ -68,10 +75,11 @@ cdef extern from "nghttp2/nghttp2.h":
     enum:
         NGHTTP2_DATA, NGHTTP2_HEADERS, NGHTTP2_PRIORITY, NGHTTP2_RST_STREAM, NGHTTP2_SETTINGS
         NGHTTP2_PUSH_PROMISE, NGHTTP2_PING, NGHTTP2_GOAWAY, NGHTTP2_WINDOW_UPDATE, NGHTTP2_CONTINUATION
-        NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_END_STREAM
+        NGHTTP2_FLAG_NONE, NGHTTP2_FLAG_END_STREAM, NGHTTP2_FLAG_ACK
         NGHTTP2_NV_FLAG_NONE, NGHTTP2_NV_FLAG_NO_INDEX, NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE
         NGHTTP2_DATA_FLAG_EOF, NGHTTP2_DATA_FLAG_NO_COPY, NGHTTP2_DATA_FLAG_NO_END_STREAM
-        NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
+        NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_ERR_PAUSE, NGHTTP2_ERR_DEFERRED, NGHTTP2_ERR_CALLBACK_FAILURE, NGHTTP2_ERR_FLOW_CONTROL
         NGHTTP2_ERR_FLOODED, NGHTTP2_ERR_BAD_CLIENT_MAGIC, NGHTTP2_HCAT_REQUEST
 
@@ -89,6 +97,8 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
     void nghttp2_option_set_max_send_header_block_length(nghttp2_option *, size_t)
+    void nghttp2_option_set_max_deflate_dynamic_table_size(nghttp2_option *, size_t)
+    void nghttp2_option_set_peer_max_concurrent_streams(nghttp2_option *, uint32_t)
 
     void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t)
 
@@ -122,6 +132,8 @@ cdef extern from "nghttp2/nghttp2.h":
 
     int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *,
                                     const nghttp2_option *)
+    int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *,
+                                    const nghttp2_option *)
     void nghttp2_session_del(nghttp2_session *)
     ssize_t nghttp2_session_mem_recv(nghttp2_session *, const uint8_t *, size_t)
     ssize_t nghttp2_session_mem_send(nghttp2_session *, const uint8_t **)
@@ -135,6 +147,8 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_session_consume_connection(nghttp2_session *, size_t)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t)
     int nghttp2_submit_settings(nghttp2_session *, uint8_t, const nghttp2_settings_entry *, size_t)
+    int32_t nghttp2_submit_request(nghttp2_session *, const void *, const nghttp2_nv *, size_t,
+                                   const nghttp2_data_provider *, void *)
     int nghttp2_submit_response(nghttp2_session *, int32_t, const nghttp2_nv *, size_t, const nghttp2_data_provider *)
     int32_t nghttp2_submit_headers(nghttp2_session *, uint8_t, int32_t, const void *, const nghttp2_nv *, size_t,
                                    void *)

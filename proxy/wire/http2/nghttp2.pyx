@@ -25,12 +25,14 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
+from proxy.wire import hop as _hop
 from proxy.wire.http2 import engine as _engine
 from proxy.wire.http2.engine import goaway_frame
 
 cdef int HEAD = _engine.HEAD, DATA = _engine.DATA, TRAILERS = _engine.TRAILERS, END = _engine.END
 cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.STREAM_ERROR, EMPTY = _engine.EMPTY
 cdef int GOAWAY = _engine.GOAWAY, FAULT = _engine.FAULT, BOMB = _engine.BOMB
+cdef int SETTINGS = _engine.SETTINGS, PONG = _engine.PONG
 cdef int RESETS_REMEMBERED = _engine.RESETS_REMEMBERED
 cdef int PROTOCOL_ERROR = _engine.PROTOCOL_ERROR, INTERNAL_ERROR = _engine.INTERNAL_ERROR
 cdef int FLOW_CONTROL_ERROR = _engine.FLOW_CONTROL_ERROR, STREAM_CLOSED = _engine.STREAM_CLOSED
@@ -46,6 +48,7 @@ cdef enum:
 
 include "nghttp2_fields.pxi"
 include "nghttp2_output.pxi"
+include "nghttp2_session.pxi"
 include "nghttp2_callbacks.pxi"
 
 
@@ -63,6 +66,7 @@ cdef class Nghttp2Engine:
     cdef int32_t highest
     cdef bint receiving
     cdef bint holding  # draining without DATA
+    cdef bint telling  # of what SETTINGS say
     cdef bint dead
     cdef int fault
     cdef str fault_detail
@@ -71,27 +75,25 @@ cdef class Nghttp2Engine:
     cdef readonly long long data_frames
 
     def __init__(self, settings):
-        cdef nghttp2_settings_entry entries[2]
+        self.open_session(settings, False, RESPONSE_BLOCK)
+
+    cdef int open_session(self, settings, bint client, size_t largest_block) except -1:
         cdef const uint8_t *dropped
         self.output = Output()
         self.outgoing = {}
         self.resets = {}
         self.closed = []
         self.fault = -1
+        self.telling = client or settings.hop
         self.block = HeaderBlock(settings.header_block, settings.header_fields)
-        if _open_session(&self.session, <void *>self, settings.continuation_frames) != 0:
+        if _open_session(&self.session, <void *>self, settings, client, largest_block) != 0:
             raise MemoryError
-        # The peer reads the codec's announcement instead of nghttp2's: nghttp2 would answer one stream too many
-        # with a connection error, where RFC 9113 5.1.2 wants the stream refused.
-        entries[0].settings_id = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
-        entries[0].value = settings.stream_window
-        entries[1].settings_id = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
-        entries[1].value = _engine.WINDOW_MAX
-        if nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, entries, 2) != 0:
-            raise MemoryError
-        nghttp2_session_mem_send(self.session, &dropped)
-        self.write(settings.announcement())
+        # The peer reads the codec's announcement instead of nghttp2's (and the preface before it).
+        while nghttp2_session_mem_send(self.session, &dropped) > 0:
+            pass
+        self.write(settings.announcement(client))
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, settings.connection_window)
+        return 0
 
     def __dealloc__(self):
         if self.session != NULL:
@@ -153,6 +155,9 @@ cdef class Nghttp2Engine:
                 return self.refuse(STREAM_CLOSED, "HEADERS after the end of the stream")
             if not hd.flags & NGHTTP2_FLAG_END_STREAM:
                 return self.refuse(PROTOCOL_ERROR, "trailers without END_STREAM")
+        return self.begin_block()
+
+    cdef int begin_block(self) except -999:
         self.blocks += 1
         self.open_block = self.blocks
         self.block.begin()
@@ -190,9 +195,11 @@ cdef class Nghttp2Engine:
         elif kind == NGHTTP2_RST_STREAM:
             self.events.append((RESET, stream_id, frame.rst_stream.error_code))
         elif kind == NGHTTP2_GOAWAY:
-            self.events.append((GOAWAY, frame.goaway.error_code))
+            self.events.append((GOAWAY, frame.goaway.error_code, frame.goaway.last_stream_id))
         elif kind == NGHTTP2_SETTINGS or kind > NGHTTP2_CONTINUATION:
             self.events.append(_control[kind])
+            if kind == NGHTTP2_SETTINGS and self.telling and not frame.hd.flags & NGHTTP2_FLAG_ACK:
+                self.events.append((SETTINGS, _settings(frame)))
         return 0
 
     cdef int frame_invalid(self, const nghttp2_frame *frame, int error) except -999:
@@ -217,7 +224,7 @@ cdef class Nghttp2Engine:
         return 0
 
     cdef inline Outgoing find(self, int32_t stream_id):
-        """The queue of a stream whose response has begun."""
+        """The queue of a stream on which a message of ours has begun."""
         cdef void *queue = nghttp2_session_get_stream_user_data(self.session, stream_id)
         return None if queue == NULL else <Outgoing>queue
 
@@ -388,11 +395,4 @@ cdef class Nghttp2Engine:
         return NGHTTP2_ERR_CALLBACK_FAILURE
 
 
-def create(settings):
-    """An engine in the server's role; ``settings``: an ``EngineSettings``."""
-    return Nghttp2Engine(settings)
-
-
-def library_version():
-    """The version of the libnghttp2 that is loaded."""
-    return nghttp2_version(0).version_str.decode()
+include "nghttp2_client.pxi"

@@ -1,43 +1,6 @@
-# The session's options and the functions that nghttp2 calls. Included by nghttp2.pyx.
+# The functions that nghttp2 calls. Included by nghttp2.pyx.
 #
 # No exception passes through C: it is kept in the engine, and nghttp2 is told to stop.
-
-cdef int _open_session(nghttp2_session **session, void *user, size_t continuations) except -999:
-    cdef nghttp2_session_callbacks *callbacks
-    cdef nghttp2_option *option
-    cdef int failed, frame_type
-    if nghttp2_session_callbacks_new(&callbacks) != 0:
-        return -1
-    if nghttp2_option_new(&option) != 0:
-        nghttp2_session_callbacks_del(callbacks)
-        return -1
-    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, _on_begin_frame)
-    nghttp2_session_callbacks_set_on_header_callback2(callbacks, _on_header)
-    nghttp2_session_callbacks_set_on_invalid_header_callback2(callbacks, _on_header)
-    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, _on_frame_recv)
-    nghttp2_session_callbacks_set_on_invalid_frame_recv_callback(callbacks, _on_invalid_frame)
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, _on_chunk)
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, _on_stream_close)
-    nghttp2_session_callbacks_set_on_frame_send_callback(callbacks, _on_frame_sent)
-    nghttp2_session_callbacks_set_on_frame_not_send_callback(callbacks, _on_frame_not_sent)
-    nghttp2_session_callbacks_set_send_data_callback(callbacks, _on_send_data)
-    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, _on_extension)
-    for frame_type in range(NGHTTP2_CONTINUATION + 1, 256):
-        # Frames of unknown types are ignored (RFC 9113 4.1), but counted; nghttp2 would not mention them.
-        nghttp2_option_set_user_recv_extension_type(option, frame_type)
-    nghttp2_option_set_no_auto_window_update(option, 1)
-    nghttp2_option_set_no_http_messaging(option, 1)
-    nghttp2_option_set_no_closed_streams(option, 1)
-    nghttp2_option_set_max_outbound_ack(option, 1 << 20)
-    nghttp2_option_set_max_send_header_block_length(option, RESPONSE_BLOCK)
-    # The codec counts CONTINUATION frames. nghttp2 counts reads of their 9-byte headers (byte by byte, 9 for each) and
-    # bounds what the codec does not see: blocks of streams that were reset.
-    sidegate_leave_counting_to_us(option, 9 * (continuations + 2))
-    failed = nghttp2_session_server_new2(session, callbacks, user, option)
-    nghttp2_option_del(option)
-    nghttp2_session_callbacks_del(callbacks)
-    return failed
-
 
 cdef int _on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *user) noexcept:
     return 0
@@ -105,7 +68,7 @@ cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, vo
 
 
 cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
-    # A response head that nghttp2 will not send (larger than RESPONSE_BLOCK): without this the client would wait.
+    # A header block that nghttp2 will not send (larger than RESPONSE_BLOCK): without this the peer would wait.
     if frame.hd.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_remote_close(session, frame.hd.stream_id) >= 0:
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
     return 0

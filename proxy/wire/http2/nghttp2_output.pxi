@@ -76,7 +76,7 @@ cdef class Output:
 @cython.no_gc  # what it refers to never refers back
 @cython.freelist(64)
 cdef class Outgoing:
-    """What is queued for one stream's response."""
+    """What is queued for one stream."""
 
     cdef object stream_id
     cdef bytes first

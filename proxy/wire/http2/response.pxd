@@ -1,0 +1,18 @@
+"""C types of the judge of responses."""
+
+cimport cython
+
+
+cdef class ResponseJudge:
+    cdef Py_ssize_t _largest_block
+    cdef Py_ssize_t _most_fields
+    cdef tuple _fields
+    cdef object _length
+
+    @cython.locals(pair=tuple)
+    cpdef int status(self, tuple pseudo) except -1
+    cpdef object content_length(self, tuple fields, Py_ssize_t size)
+
+
+@cython.locals(kept=list, value=bytes)
+cdef object _judge(tuple fields)

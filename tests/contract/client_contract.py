@@ -1,0 +1,260 @@
+"""The client's half of the codec contract: what ``Http2ClientCodec`` does against our own server, by any two engines.
+
+For each of ``CHECKS`` call ``check(make_pair)``, where ``make_pair(**limits)`` gives a new ``Pair`` whose server was
+made with these limits.
+"""
+
+from __future__ import annotations
+
+from proxy.wire.events import Body, End, GoAway, Informational, Pong, RequestHead, Reset, ResponseHead
+from proxy.wire.http2.client import CONNECTION_LOST
+from proxy.wire.http2.engine import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, WINDOW_MAX
+from tests.support import http2 as c
+from tests.support.http2_client import MakePair
+
+HEAD: c.Pairs = [(b":method", b"HEAD"), *c.GET[1:]]
+
+
+def check_a_simple_get(make: MakePair) -> None:
+    pair = make()
+    for number in range(3):
+        stream = pair.client.request([*c.GET, (b"x-a", b"%d" % number)], True)
+        (head,) = pair.asked()
+        assert isinstance(head, RequestHead)
+        assert (head.stream_id, head.method, head.target, head.end_stream) == (stream, "GET", b"/", True)
+        assert head.headers == [(b"host", b"example.org"), (b"x-a", b"%d" % number)]
+        pair.server.send_head(stream, 200, [(b"content-length", b"5"), (b"x-b", b"1")], False)
+        pair.server.send_data(stream, b"hello", True)
+        pair.server.release(stream)
+        assert pair.heard() == [
+            ResponseHead(stream, 200, [(b"content-length", b"5"), (b"x-b", b"1")], False),
+            Body(stream, b"hello"),
+            End(stream, []),
+        ]
+        pair.client.acknowledge(stream, 5)
+        assert pair.client.room == pair.client.max_streams
+    assert not pair.client.closed
+
+
+def check_responses_without_a_body(make: MakePair) -> None:
+    pair = make()
+    length = [(b"content-length", b"5")]
+    for request, status in ((HEAD, 200), (c.GET, 204), (c.GET, 304), (c.GET, 200)):
+        stream = pair.open(request)
+        headers = length if status == 304 or request is HEAD else []
+        pair.server.send_head(stream, status, headers, True)
+        pair.server.release(stream)
+        assert pair.heard() == [ResponseHead(stream, status, headers, True)]
+    assert pair.client.room == pair.client.max_streams
+
+
+def check_informational_responses_come_first(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open([*c.POST, (b"expect", b"100-continue")], end=False)
+    pair.server.send_informational(stream, 100, [])
+    pair.server.send_informational(stream, 103, [(b"link", b"</a>")])
+    assert pair.heard() == [Informational(stream, 100, []), Informational(stream, 103, [(b"link", b"</a>")])]
+    pair.client.send_data(stream, b"abc", True)
+    assert pair.asked() == [Body(stream, b"abc"), End(stream, [])]
+    pair.server.send_head(stream, 200, [], True)
+    assert pair.heard() == [ResponseHead(stream, 200, [], True)]
+
+
+def check_trailers_both_ways(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open([*c.POST, (b"te", b"trailers")], end=False)
+    pair.client.send_data(stream, b"abc", False)
+    pair.client.send_trailers(stream, [(b"sum", b"1")])
+    assert pair.asked() == [Body(stream, b"abc"), End(stream, [(b"sum", b"1")])]
+    pair.server.send_head(stream, 200, [], False)
+    pair.server.send_data(stream, b"def", False)
+    pair.server.send_trailers(stream, [(b"sum", b"2")])
+    assert pair.heard() == [
+        ResponseHead(stream, 200, [], False),
+        Body(stream, b"def"),
+        End(stream, [(b"sum", b"2")]),
+    ]
+
+
+def check_a_request_waits_for_the_server_to_read(make: MakePair) -> None:
+    pair = make(stream_window=65535)
+    stream = pair.open(c.POST, end=False)
+    pair.client.send_data(stream, b"x" * 200_000, True)
+    told = 0
+    for _ in range(3):
+        (body,) = pair.asked()
+        assert isinstance(body, Body)
+        told += len(body.data)
+        assert len(body.data) <= 65535
+        assert pair.client.pending(stream) == 200_000 - told
+        pair.server.acknowledge(stream, len(body.data))
+    assert pair.asked() == [Body(stream, b"x" * (200_000 - told)), End(stream, [])]
+    assert pair.client.pending(stream) == 0
+
+
+def check_a_response_waits_for_its_reader(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open()
+    pair.server.send_head(stream, 200, [(b"content-length", b"200000")], False)
+    pair.server.send_data(stream, b"x" * 200_000, True)
+    head, body = pair.heard()
+    assert isinstance(head, ResponseHead)
+    told = 0
+    while told < 200_000:
+        assert isinstance(body, Body)
+        assert len(body.data) <= 65535
+        told += len(body.data)
+        assert pair.server.pending(stream) == 200_000 - told
+        pair.client.acknowledge(stream, len(body.data))
+        body, *rest = pair.heard() or [End(stream, [])]
+    assert [body, *rest][-1] == End(stream, [])
+
+
+def check_credit_after_the_end_goes_to_the_connection(make: MakePair) -> None:
+    """More than the connection's window in all, each response read only after its stream has gone."""
+    pair = make()
+    for _ in range(15):
+        stream = pair.open()
+        pair.server.send_head(stream, 200, [], False)
+        pair.server.send_data(stream, b"x" * 60_000, True)
+        pair.server.release(stream)
+        _, *bodies, end = pair.heard()
+        assert end == End(stream, [])
+        pair.client.acknowledge(stream, 10_000)
+        pair.client.acknowledge(stream, 10**9)
+        pair.client.acknowledge(stream, 1)
+        assert sum(len(body.data) for body in bodies if isinstance(body, Body)) == 60_000
+
+
+def check_a_stream_given_up_gives_its_credit_back(make: MakePair) -> None:
+    pair = make()
+    for _ in range(15):
+        stream = pair.open()
+        pair.server.send_head(stream, 200, [], False)
+        pair.server.send_data(stream, b"x" * 60_000, False)
+        assert pair.heard()[-1] == Body(stream, b"x" * 60_000)
+        pair.client.reset(stream, CANCEL)
+        pair.server.send_data(stream, b"x" * 5000, False)  # crosses the reset
+        assert pair.heard() == []
+        assert pair.asked() == [Reset(stream, CANCEL)]
+        pair.server.release(stream)
+        assert pair.client.room == pair.client.max_streams
+
+
+def check_a_reset_by_the_server(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open(c.POST, end=False)
+    pair.server.send_head(stream, 200, [], False)
+    pair.server.send_data(stream, b"abc", False)
+    pair.exchange()
+    pair.server.reset(stream, INTERNAL_ERROR)
+    assert pair.heard() == [ResponseHead(stream, 200, [], False), Body(stream, b"abc"), Reset(stream, INTERNAL_ERROR)]
+    pair.client.send_data(stream, b"abc", True)
+    assert pair.asked() == []
+
+
+def check_a_response_may_come_before_the_end_of_the_request(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open(c.POST, end=False)
+    pair.server.send_head(stream, 413, [], True)
+    pair.server.release(stream)
+    assert pair.heard() == [ResponseHead(stream, 413, [], True), Reset(stream, NO_ERROR)]
+    assert pair.client.room == pair.client.max_streams
+
+
+def check_the_server_says_how_many_streams_it_takes(make: MakePair) -> None:
+    pair = make(concurrent_streams=2)
+    assert (pair.client.max_streams, pair.client.room) == (2, 2)
+    first, second = pair.open(), pair.open()
+    assert pair.client.room == 0
+    assert pair.client.request(list(c.GET), True) == 0
+    pair.client.reset(first, CANCEL)
+    third = pair.client.request(list(c.GET), True)
+    # Its place is taken until the application has ended: we may send, it may refuse.
+    assert third > second
+    assert pair.heard() == [Reset(third, REFUSED_STREAM)]
+
+
+def check_winding_down_loses_nothing(make: MakePair) -> None:
+    pair = make()
+    first = pair.open()
+    pair.server.goaway(False)
+    crossing = pair.client.request(list(c.GET), True)
+    assert pair.heard() == [GoAway(NO_ERROR, WINDOW_MAX)]
+    assert pair.client.room == pair.client.request(list(c.GET), True) == 0
+    pair.server.goaway(True)
+    assert pair.heard() == [GoAway(NO_ERROR, crossing)]
+    for stream in (crossing, first):
+        assert not pair.client.closed
+        pair.server.send_head(stream, 200, [], True)
+        pair.server.release(stream)
+        assert pair.heard() == [ResponseHead(stream, 200, [], True)]
+    assert pair.client.closed
+    assert pair.server.closed
+
+
+def check_requests_that_came_too_late_are_told_so(make: MakePair) -> None:
+    pair = make()
+    first = pair.open()
+    pair.server.goaway(True)
+    late = [pair.client.request(list(c.GET), True), pair.client.request(list(c.POST), False)]
+    assert pair.heard() == [GoAway(NO_ERROR, first), *(Reset(stream, REFUSED_STREAM) for stream in late)]
+    pair.client.send_data(late[1], b"x", True)
+    pair.server.send_head(first, 200, [], True)
+    assert pair.heard() == [ResponseHead(first, 200, [], True)]
+    assert pair.client.closed
+
+
+def check_a_farewell_of_the_client(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open()
+    pair.client.goaway()
+    pair.client.goaway()
+    assert pair.asked() == [GoAway(NO_ERROR, 0)]
+    assert pair.client.room == 0
+    assert not pair.client.closed
+    pair.server.send_head(stream, 200, [], True)
+    pair.server.release(stream)
+    assert pair.heard() == [ResponseHead(stream, 200, [], True)]
+    assert pair.client.closed
+    assert pair.server.closed
+
+
+def check_a_ping_is_answered(make: MakePair) -> None:
+    pair = make()
+    pair.client.ping(b"12345678")
+    assert pair.heard() == [Pong(b"12345678")]
+
+
+def check_the_end_of_the_connection(make: MakePair) -> None:
+    pair = make()
+    first, second = pair.open(), pair.open(c.POST, end=False)
+    pair.server.send_head(first, 200, [], False)
+    pair.server.send_data(first, b"abc", False)
+    pair.exchange()
+    assert pair.client.receive_eof() == [Reset(first, CONNECTION_LOST), Reset(second, CONNECTION_LOST)]
+    assert pair.client.closed
+    assert pair.client.receive_eof() == pair.client.receive(c.settings()) == []
+    assert pair.client.request(list(c.GET), True) == 0
+    pair.client.acknowledge(first, 3)
+    pair.client.ping(bytes(8))
+    pair.client.goaway()
+    assert pair.client.take_output() == b""
+
+
+def check_calls_for_streams_that_are_gone_do_nothing(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open()
+    pair.server.send_head(stream, 200, [], True)
+    pair.server.release(stream)
+    pair.heard()
+    for gone in (stream, 99):
+        pair.client.send_data(gone, b"x", True)
+        pair.client.send_trailers(gone, [(b"a", b"b")])
+        pair.client.reset(gone, CANCEL)
+        pair.client.acknowledge(gone, 5)
+        assert pair.client.pending(gone) == 0
+    assert pair.client.take_output() == b""
+
+
+CHECKS = [found for name, found in list(globals().items()) if name.startswith("check_")]

@@ -1,0 +1,92 @@
+"""The client's codec in tests: against raw frames, and against the server's codec without a socket between."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from proxy.config.schema import Limits
+from proxy.wire import events as e
+from proxy.wire.fields import FieldPolicy
+from proxy.wire.http2 import EngineSettings, Http2ClientCodec, Http2Codec, load_engine
+from tests.support import http2 as c
+
+SETTINGS = EngineSettings(
+    concurrent_streams=10, stream_window=65_535, header_fields=8, header_block=4_096, continuation_frames=4
+)
+START = c.settings() + c.frame(c.SETTINGS, c.ACK, 0)
+"""What a server says first, our SETTINGS acknowledged."""
+
+OK: c.Pairs = [(b":status", b"200")]
+
+
+def client(engine: str, settings: EngineSettings = SETTINGS) -> Http2ClientCodec:
+    return Http2ClientCodec(load_engine(engine), settings)  # type: ignore[arg-type]
+
+
+def started(engine: str, settings: EngineSettings = SETTINGS) -> Http2ClientCodec:
+    """A client whose server has spoken first."""
+    made = client(engine, settings)
+    assert made.receive(START) == []
+    made.take_output()
+    return made
+
+
+def heads(stream_id: int, fields: Iterable[tuple[bytes, bytes]] = OK, end: bool = False) -> bytes:
+    return c.Speaker().headers(stream_id, fields, end)
+
+
+@dataclass
+class Pair:
+    """A client and a server, both ours. Events pile up until they are taken."""
+
+    client: Http2ClientCodec
+    server: Http2Codec
+    answers: list[e.Event] = field(default_factory=list)
+    requests: list[e.Event] = field(default_factory=list)
+
+    def exchange(self) -> None:
+        """Carry bytes to and fro until both are silent."""
+        silent = False
+        while not silent:
+            up, down = self.client.take_output(), self.server.take_output()
+            silent = not up and not down
+            if up:
+                self.requests += self.server.receive(up, 1.0)
+            if down:
+                self.answers += self.client.receive(down)
+
+    def heard(self) -> list[e.Event]:
+        """What the client was told since the last call."""
+        self.exchange()
+        answers, self.answers = self.answers, []
+        return c.merged(answers)
+
+    def asked(self) -> list[e.Event]:
+        """What the server was told since the last call."""
+        self.exchange()
+        requests, self.requests = self.requests, []
+        return c.merged(requests)
+
+    def open(self, pairs: c.Pairs = c.GET, end: bool = True) -> int:
+        """Send a request; the server must be told of it, and of nothing else."""
+        stream_id = self.client.request(list(pairs), end)
+        (head,) = self.asked()
+        assert isinstance(head, e.RequestHead)
+        assert head.stream_id == stream_id
+        return stream_id
+
+
+MakePair = Callable[..., Pair]
+
+
+def pair(client_engine: str, server_engine: str, hop: bool = False, front: bool = False, **limits: int) -> Pair:
+    """Both ends of a connection, greetings exchanged. ``hop``, ``limits``: the server's; ``front``: the client's."""
+    chosen = Limits(**limits)  # type: ignore[arg-type]
+    policy = FieldPolicy(chosen.header_fields, chosen.header_block)
+    hop_policy = FieldPolicy(chosen.header_fields, chosen.header_block, keep_own=True) if hop else None
+    server = Http2Codec(load_engine(server_engine), policy, chosen, 0.0, hop_policy)  # type: ignore[arg-type]
+    made = Pair(client(client_engine, replace(SETTINGS, hop=front)), server)
+    assert made.heard() == made.asked() == []
+    assert made.client.ready
+    return made
