@@ -24,6 +24,8 @@ UNIX_PATH_BYTES = 107
 """``sun_path`` holds 108 bytes on Linux, one of them the closing NUL (unix(7))."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?")
+_UPSTREAM = re.compile(r"tcp://([^/\s]*):([0-9]{1,5})")
+_UPSTREAM_FORMS = "such as unix:/run/app.sock or tcp://127.0.0.1:8000"
 _FORMS = "such as 127.0.0.1:8080, [::1]:8080, :8080, localhost:8080, unix:/path, fd:3 or systemd:NAME"
 
 
@@ -65,6 +67,34 @@ def parse_address(text: str) -> Address:
     return _tcp(text)
 
 
+def parse_upstream(text: str) -> Address:
+    """Read where a server is: ``unix:/path`` or ``tcp://host:port``. Raises ValueError with a sentence."""
+    if text.startswith("unix:") and not text.startswith("unix://"):
+        return _unix(text[5:])
+    match = _UPSTREAM.fullmatch(text)
+    if not match:
+        raise ValueError(f"must be an address {_UPSTREAM_FORMS}, not {text!r}{_upstream_hint(text)}")
+    if not match[1]:
+        raise ValueError(f"must name a host before the port, such as tcp://127.0.0.1:{match[2]}, not {text!r}")
+    if not 0 < int(match[2]) <= 65535:
+        raise ValueError(f"the port must be a number from 1 to 65535, not {match[2]!r}")
+    return Address("tcp", host=_host(match[1], text, _UPSTREAM_FORMS), port=int(match[2]))
+
+
+def upstream_text(address: Address) -> str:
+    """The form that ``parse_upstream`` reads, normalised."""
+    return str(address) if address.kind == "unix" else f"tcp://{address}"
+
+
+def _upstream_hint(text: str) -> str:
+    """What was meant by a path, a URL, or a host and port without a scheme."""
+    if text.startswith(("/", "unix:")):
+        path = text.removeprefix("unix:").lstrip("/")
+        return f"; did you mean 'unix:/{path}'?" if path else ""
+    meant = "tcp://" + re.sub("^([a-z][a-z0-9]*://|tcp:/?)", "", text).rstrip("/")
+    return f"; did you mean {meant!r}?" if _UPSTREAM.fullmatch(meant) else ""
+
+
 def _unix(path: str) -> Address:
     if not path or "\0" in path:
         raise ValueError("must name a path after unix:, such as unix:/run/sidegate/http.sock")
@@ -80,10 +110,10 @@ def _tcp(text: str) -> Address:
         raise ValueError(f"must be an address {_FORMS}, not {text!r}")
     if not re.fullmatch("[0-9]{1,5}", port) or int(port) > 65535:
         raise ValueError(f"the port must be a number from 0 to 65535, not {port!r}")
-    return Address("tcp", host=_host(host, text), port=int(port))
+    return Address("tcp", host=_host(host, text, _FORMS), port=int(port))
 
 
-def _host(host: str, text: str) -> str:
+def _host(host: str, text: str, forms: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if bare != host or ":" in host:
         if bare == host:
@@ -92,7 +122,7 @@ def _host(host: str, text: str) -> str:
     if re.fullmatch("[0-9.]+", host):
         return str(_ip(host, 4, text))
     if host and not _HOST_NAME.fullmatch(host):
-        raise ValueError(f"must be an address {_FORMS}, not {text!r}")
+        raise ValueError(f"must be an address {forms}, not {text!r}")
     return host.lower()
 
 

@@ -6,7 +6,9 @@ from typing import Annotated, Literal
 
 from proxy.config import values
 from proxy.config.model import Integer, Model, model, setting
+from proxy.config.pool import Pool
 from proxy.config.rules import After
+from proxy.config.upstream import Addresses, Queue, TcpAddresses, UpstreamTls
 
 FilePath = Annotated[str, After(values.file_path)]
 HeaderValue = Annotated[str, After(values.header_value)]
@@ -36,11 +38,12 @@ class Respond(Model):
 
 @model
 class Backend(Model):
-    """What answers a request: exactly one of `app` and `respond`."""
+    """What answers a request: exactly one of `app`, `respond`, `h2c` and `h2`."""
 
     app: Annotated[str, After(values.application)] | None = setting(
         default=None,
-        description="ASGI application in the proxy's own process: `module:attribute`; `()` calls a factory.",
+        description="ASGI application: `module:attribute`; `()` calls a factory. Without `pool` it runs in the fronts' "
+        "own processes.",
     )
     directory: FilePath | None = setting(default=None, description="Folder put first on the import path of `app`.")
     root_path: Annotated[str, After(values.root_path)] = setting(
@@ -49,10 +52,32 @@ class Backend(Model):
     lifespan: Literal["auto", "on", "off"] = setting(
         default="auto", description="ASGI lifespan: `auto` goes on without it if the application does not know it."
     )
-    respond: Respond | None = setting(default=None, description="A fixed answer instead of an application.")
+    pool: Pool | None = setting(default=None, description="Worker processes that run `app`.")
+    respond: Respond | None = setting(default=None, description="A fixed answer.")
+    h2c: Addresses = setting(
+        default=(),
+        description="A server that speaks cleartext HTTP/2 by prior knowledge, such as `sidegate worker`: "
+        "`unix:/path`, `tcp://host:port`, or a list of them. A name stands for all its addresses.",
+    )
+    h2: TcpAddresses = setting(
+        default=(), description="A server that speaks HTTP/2 over TLS: `tcp://host:port`, or a list of them."
+    )
+    tls: UpstreamTls | None = setting(default=None, description="How `h2` is verified, and what is shown to it.")
+    queue: Queue = setting(default=Queue(), description="Where requests wait for `pool`, `h2c` and `h2`.")
 
     def __post_init__(self) -> None:
-        if (self.app is None) == (self.respond is None):
-            raise ValueError("needs exactly one of 'app' and 'respond'")
-        if self.respond and (self.directory or self.root_path or self.lifespan != "auto"):
-            raise ValueError("'directory', 'rootPath' and 'lifespan' belong to 'app', not to 'respond'")
+        kinds = [key for key in ("app", "respond", "h2c", "h2") if getattr(self, key) not in (None, ())]
+        if len(kinds) != 1:
+            raise ValueError("needs exactly one of 'app', 'respond', 'h2c' and 'h2'")
+        (kind,) = kinds
+        if kind != "app" and (self.directory or self.root_path or self.lifespan != "auto"):
+            raise ValueError(f"'directory', 'rootPath' and 'lifespan' belong to 'app', not to {kind!r}")
+        if kind != "app" and self.pool:
+            raise ValueError(f"'pool' belongs to 'app', not to {kind!r}")
+        if kind != "h2" and self.tls:
+            raise ValueError(f"'tls' belongs to 'h2', not to {kind!r}")
+        if self.queue != Queue() and (kind == "respond" or (kind == "app" and not self.pool)):
+            raise ValueError("'queue' belongs to 'pool', 'h2c' and 'h2': nothing waits for what a front runs itself")
+        for address in {*self.h2c, *self.h2}:
+            if (self.h2c + self.h2).count(address) > 1:
+                raise ValueError(f"{kind!r} names {address!r} twice")

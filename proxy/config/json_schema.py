@@ -6,6 +6,7 @@ from typing import Any
 
 from proxy.config.listeners import Listener
 from proxy.config.model import Model
+from proxy.config.pool import MAX_WORKERS
 from proxy.config.quantities import DURATION_SCHEMA, SIZE_SCHEMA, format_duration, format_size
 from proxy.config.routes import Route
 from proxy.config.schema import Config
@@ -55,6 +56,10 @@ def json_schema() -> Schema:
     for model in (Listener, Route):
         _add_short_forms(schema["$defs"][model.__name__], model)
     _also(schema["$defs"]["Match"]["properties"], "path", {"type": "string"})
+    for key in ("h2c", "h2"):
+        _also(schema["$defs"]["Backend"]["properties"], key, {"type": "string"})
+    count = {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}
+    _also(schema["$defs"]["Pool"]["properties"], "workers", count, {"const": "auto"})
     _also(schema["properties"], "admin", {"const": False})
     for part in (schema, *schema["$defs"].values()):
         part["properties"] = {key: _with_variables(value) for key, value in part["properties"].items()}
@@ -73,11 +78,11 @@ def _add_short_forms(schema: Schema, model: type[Model]) -> None:
         schema.setdefault("allOf", []).append(choice)
 
 
-def _also(properties: Schema, key: str, form: Schema) -> None:
-    """Let ``form`` stand for ``key`` as well; the description stays outside, where editors look for it."""
+def _also(properties: Schema, key: str, *forms: Schema) -> None:
+    """Let any of ``forms`` stand for ``key`` as well; the description stays outside, where editors look for it."""
     outside = {word: properties[key][word] for word in ("description", "default") if word in properties[key]}
     inside = {word: value for word, value in properties[key].items() if word not in outside}
-    properties[key] = {"anyOf": [inside, form], **outside}
+    properties[key] = {"anyOf": [inside, *forms], **outside}
 
 
 def _with_variables(schema: Schema) -> Schema:

@@ -129,9 +129,9 @@ class Limits(Model):
     )
     connection_requests: Integer = setting(
         default=10_000,
-        ge=1,
+        ge=0,
         le=1_000_000_000,
-        description="Requests after which a connection is asked to end. nginx: 1000.",
+        description="Requests after which a connection is asked to end, 0 for no limit. nginx: 1000.",
     )
     exchanges: Integer = setting(
         default=1000,
@@ -140,6 +140,16 @@ class Limits(Model):
         description="Requests under way in one front process, over all its connections, 0 for no limit; above it 503 "
         "with `Retry-After` at once, so that under overload those that are taken are answered in time. Set it higher "
         "for many long polls or event streams: each counts as long as it lasts. Envoy: 1024 for each cluster.",
+    )
+    queue_delay: Duration = setting(
+        default=4.0,
+        ge=0,
+        le=3600,
+        description="Longest wait of a request for the event loop, which an application blocks that computes or does "
+        "not await, 0 for no limit; above it 503 with `Retry-After`. Requests that are read together may use half of "
+        "it (but for the slowest of them), because those behind them wait meanwhile: with 4s, twenty clients may at "
+        "once call what blocks for 100 ms. Set it to the latency you promise. haproxy: `timeout queue`, usually 5s or "
+        "more; folly: from 5ms on; under-pressure for Node: off, 1s in its example.",
     )
     request_body: Size = setting(
         default=16 * 1024 * 1024,

@@ -61,6 +61,8 @@ def as_written(path: Path, positions: Mapping[Path, Position]) -> Path:
     """``path`` in the short forms that the file uses."""
     if path[-2:] == ("path", "value") and path not in positions:
         path = path[:-1]
+    if path[-1:] == (0,) and path not in positions and path[:-1] in positions:
+        path = path[:-1]  # one entry, written without the list around it
     for depth in range(len(path)):
         parent, rest = path[:depth], path[depth:]
         for short, long in short_forms_at(parent).items():

@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from proxy.config.checks import Path, suggestion
 from proxy.config.quantities import format_duration, format_size
-from proxy.config.structure import keys_at, short_forms_at
+from proxy.config.structure import home_of, keys_at, short_forms_at
 
 MAX_LENGTH = 400
 
@@ -115,6 +115,9 @@ def _unknown(path: Path, root: Any) -> str:
         return f"{key!r} is the short form of {long!r}, which stands here too: write one of them"
     written = value_at(root, path[:-1]) or {}  # nothing stands there where the file has a short form
     known = keys_at(path[:-1])
+    home = home_of(key, path[:-1])
+    if home:
+        return f"unknown key {key!r}; it stands {home}"
     hint = suggestion(key, [word for word in known if word not in written])
     return f"unknown key {key!r}{hint or '; known keys here: ' + ', '.join(known)}"
 

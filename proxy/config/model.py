@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def setting(*, description: str, **more: Any) -> Any:
-    """One field of a model. ``more``: ``default`` or ``default_factory``; ``ge``, ``gt``, ``le``, ``min_length``."""
+    """One field of a model. ``more``: ``default`` or ``default_factory``; ``ge``, ``le``, ``min_length``."""
     defaults = {word: more.pop(word) for word in ("default", "default_factory") if word in more}
     return dataclasses.field(**defaults, metadata={"description": description, **more})
 

@@ -10,7 +10,6 @@ of the code sees one shape only. Importing it imports no pydantic: ``validation.
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import Annotated, Literal
 
 from proxy.config import checks, values
@@ -18,9 +17,11 @@ from proxy.config.backends import Backend, Header, Respond
 from proxy.config.limits import Limits
 from proxy.config.listeners import Certificate, ClientCertificates, Listener, Tls
 from proxy.config.model import Boolean, Model, model, setting
+from proxy.config.pool import Pool, Reload, WorkerLimits, Workers
 from proxy.config.quantities import Duration
 from proxy.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route
 from proxy.config.rules import After, Before
+from proxy.config.upstream import Queue, UpstreamTls
 
 __all__ = [
     "Admin",
@@ -36,11 +37,17 @@ __all__ = [
     "Logging",
     "Match",
     "PathMatch",
+    "Pool",
     "QueryMatch",
+    "Queue",
+    "Reload",
     "Respond",
     "Route",
     "Settings",
     "Tls",
+    "UpstreamTls",
+    "WorkerLimits",
+    "Workers",
 ]
 
 
@@ -80,7 +87,7 @@ class Logging(Model):
 
 def _processes(value: object) -> object:
     if value == "auto":
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return values.usable_cpus()
     if isinstance(value, bool) or not isinstance(value, int):
         written = f", not {value!r}" if isinstance(value, str) else ""
         raise ValueError(f"must be a whole number or auto{written}")
@@ -129,7 +136,7 @@ class Settings(Model):
     limits: Limits = setting(default=Limits(), description="What one client may make a process hold or do.")
     start_timeout: Duration = setting(
         default=60.0,
-        gt=0,
+        ge=0.001,
         le=86400,
         description="How long a front may take to import applications and run their startup before it is ended.",
     )

@@ -51,9 +51,14 @@ def fields(model: type[Model]) -> dict[str, Field]:
 def _fields(model: Any) -> dict[str, Field]:
     hints = get_type_hints(model, include_extras=True)
     return {
-        camel(field.name): Field(field.name, hints[field.name], field.default, field.metadata)
+        camel(field.name): Field(field.name, hints[field.name], _default(field), field.metadata)
         for field in dataclasses.fields(model)
     }
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def is_model(annotation: Any) -> TypeGuard[type[Model]]:
@@ -82,6 +87,16 @@ def short_forms_at(path: Path) -> dict[str, tuple[str | int, ...]]:
     """The short forms that may be written at ``path``."""
     model = model_at(path)
     return model.short_forms if model else {}
+
+
+def home_of(key: str, path: Path) -> str:
+    """Where ``key``, which is unknown at ``path``, is known: one level further in or out; empty if there neither."""
+    here = model_at(path)
+    for name, field in fields(here).items() if here else ():
+        inside = bare(field.annotation)
+        if is_model(inside) and key in fields(inside):
+            return f"in {name!r}"
+    return f"beside {path[-1]!r}" if path and key in keys_at(path[:-1]) else ""
 
 
 def keys_at(path: Path) -> list[str]:

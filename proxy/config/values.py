@@ -12,13 +12,15 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.config.address import parse_address
+from proxy.config.address import Address, parse_address, parse_upstream, upstream_text
 
 if TYPE_CHECKING:
     from pydantic import ValidationInfo
 
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_ACCOUNT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@-]{0,62}\$?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
@@ -148,6 +150,80 @@ def address(text: str, info: ValidationInfo) -> str:
     if text.startswith("unix:") and text != "unix:" and not text[5:].isdecimal():
         text = f"unix:{file_path(text[5:], info)}"
     return str(parse_address(text))
+
+
+def upstream(text: str, info: ValidationInfo) -> str:
+    """Where a server is, normalised: ``unix:/path`` or ``tcp://host:port``."""
+    return upstream_text(_upstream(text, info))
+
+
+def tcp_upstream(text: str, info: ValidationInfo) -> str:
+    """``tcp://host:port``, normalised."""
+    address = _upstream(text, info)
+    if address.kind == "unix":
+        raise ValueError(f"must be an address such as tcp://host:8443: a unix socket needs no TLS, write h2c: {text}")
+    return upstream_text(address)
+
+
+def _upstream(text: str, info: ValidationInfo) -> Address:
+    if text.startswith("unix:") and text != "unix:" and not text.startswith("unix://"):
+        text = f"unix:{file_path(text[5:], info)}"
+    return parse_upstream(text)
+
+
+def server_name(text: str) -> str:
+    """A name or IP address that a certificate is verified for."""
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        pass
+    host = hostname(text)
+    if host.startswith("*."):
+        raise ValueError(f"must be one host name, not the wildcard {text!r}")
+    return host
+
+
+def executable(text: str) -> str:
+    """A Python interpreter that can be started. Symbolic links stay: by them Python finds its virtual environment."""
+    if Path(text).is_file() and os.access(text, os.X_OK):
+        return text
+    if Path(text).is_dir():
+        inside = os.path.join(text, "bin", "python")  # noqa: PTH118 - text stays text
+        hint = f"; did you mean {inside!r}?" if os.access(inside, os.X_OK) else ""
+        raise ValueError(f"must be a Python interpreter, and {text!r} is a folder{hint}")
+    if Path(text).exists():
+        raise ValueError(f"must be a Python interpreter, and {text!r} is not executable")
+    import shutil  # noqa: PLC0415 - fronts have no mistakes to explain
+
+    known = shutil.which(Path(text).name)
+    hint = f"; did you mean {known!r}?" if known else ""
+    raise ValueError(f"must be a Python interpreter, and there is no file {text!r}{hint}")
+
+
+def account(text: str) -> str:
+    """A user or group, by name or number; whether there is one shows when workers start."""
+    if not _ACCOUNT.fullmatch(text):
+        raise ValueError(f"must be a name such as www-data or a number in quotes, not {text!r}")
+    return text
+
+
+def variable_name(text: str) -> str:
+    """The name of an environment variable, as shells and systemd take it."""
+    if not _VARIABLE.fullmatch(text):
+        raise ValueError(f"must be the name of a variable: letters, digits and '_', no digit first, not {text!r}")
+    return text
+
+
+def variable_value(text: str) -> str:
+    """The value of an environment variable: any text but NUL, which ends it for the kernel."""
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return text
+
+
+def usable_cpus() -> int:
+    """The CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def file_path(text: str, info: ValidationInfo) -> str:

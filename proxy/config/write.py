@@ -35,6 +35,8 @@ def to_yaml(config: Config) -> str:
     """The YAML that ``loads`` turns into an equal Config, if the paths in ``config`` are absolute."""
     data = dump(config, defaults=False)
     data["listeners"] = [_renamed(listener, _listener_forms(listener)) for listener in data["listeners"]]
+    for backend in data.get("backends", {}).values():
+        _shorten_backend(backend)
     data["routes"] = [_renamed(route, _route_forms(route)) for route in data["routes"]]
     return yaml.dump(_escaped(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
@@ -47,6 +49,16 @@ def _renamed(entry: dict[str, Any], forms: dict[str, tuple[str, Any]]) -> dict[s
 def _listener_forms(listener: dict[str, Any]) -> dict[str, tuple[str, Any]]:
     addresses = listener["addresses"]
     return {"addresses": ("address", addresses[0])} if len(addresses) == 1 else {}
+
+
+def _shorten_backend(backend: dict[str, Any]) -> None:
+    for key in ("h2c", "h2"):
+        if len(backend.get(key, ())) == 1:
+            (backend[key],) = backend[key]
+    if "workers" in backend.get("pool", {}):
+        workers = {"min": 1, **backend["pool"]["workers"]}
+        if workers == {"min": workers["max"], "max": workers["max"]}:
+            backend["pool"]["workers"] = workers["max"]
 
 
 def _route_forms(route: dict[str, Any]) -> dict[str, tuple[str, Any]]:

@@ -98,7 +98,32 @@ RESPONDS = some(
         "headers": st.lists(some({"name": TOKENS.map(lambda name: "x-" + name), "value": VALUES}, {}), max_size=2),
     },
 )
+WORKERS = st.integers(1, 5) | some({"max": st.integers(2, 5)}, {"min": st.integers(1, 2), "idleTimeout": DURATIONS})
+POOLS = some(
+    {"workers": WORKERS},
+    {
+        "concurrency": st.integers(1, 500),
+        "env": st.dictionaries(
+            st.from_regex(r"[A-Z_][A-Z0-9_]{0,5}", fullmatch=True),
+            TEXTS.filter(lambda text: "\0" not in text),
+            max_size=2,
+        ),
+        "umask": st.sampled_from(["0027", "077"]),
+        "limits": some({}, {"openFiles": st.integers(64, 9999), "memory": st.integers(2**31, 2**34)}),
+        "maxMemory": st.integers(0, 2**30),
+        "maxAge": DURATIONS,
+        "preload": st.booleans(),
+        "reload": st.just({"watch": ["/src"]}),
+    },
+)
+QUEUES = some({}, {"size": st.integers(0, 9), "timeout": DURATIONS})
+ADDRESSES = st.lists(st.sampled_from(["tcp://a:1", "tcp://[::1]:2", "tcp://10.0.0.1:3"]), min_size=1, unique=True)
 BACKENDS = st.one_of(
+    some({"app": st.just("a:b"), "pool": POOLS}, {"queue": QUEUES, "rootPath": st.just("/x")}),
+    some({"h2c": ADDRESSES | st.just("unix:/a")}, {"queue": QUEUES}),
+    some(
+        {"h2": ADDRESSES}, {"tls": some({}, {"ca": st.just("/ca"), "serverName": HOSTS.filter(lambda h: h[0] != "*")})}
+    ),
     some({"respond": RESPONDS}, {}),
     some(
         {"app": st.sampled_from(["a:b", "a.b:c.d", "a:make()"])},

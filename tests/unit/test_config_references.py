@@ -16,7 +16,7 @@ from proxy.config.messages import explain
 from proxy.config.plain import dump
 from proxy.config.reference import reference
 from proxy.config.schema import Config, Limits
-from proxy.config.structure import keys_at, model_at, short_forms_at
+from proxy.config.structure import home_of, keys_at, model_at, short_forms_at
 from proxy.config.validation import validate_file
 from proxy.config.yaml_tree import read_document
 
@@ -97,6 +97,30 @@ def test_the_reference_is_printed() -> None:
         [sys.executable, "-m", "proxy.config.reference"], cwd=ROOT, check=True, capture_output=True
     )
     assert printed.stdout.decode() == reference()
+
+
+def test_editors_accept_short_forms_of_pools_and_addresses() -> None:
+    file = raw((ROOT / "config" / "minimal.yaml").read_text(encoding="utf-8"))
+    for workers in (2, "auto", {"max": 2}, "${N:-2}"):
+        file["backends"]["a"] = {"app": "a:b", "pool": {"workers": workers}}
+        assert errors(file) == []
+    for wrong in (0, "many", {"min": 2}, True):
+        file["backends"]["a"] = {"app": "a:b", "pool": {"workers": wrong}}
+        assert errors(file) != []
+    for addresses in ("tcp://a:1", ["tcp://a:1", "unix:/b"]):
+        file["backends"]["a"] = {"h2c": addresses}
+        assert errors(file) == []
+    file["backends"]["a"] = {"h2c": 8000}
+    assert errors(file) != []
+
+
+def test_keys_are_found_one_level_further_in_or_out() -> None:
+    assert home_of("workers", ("backends", "shop")) == "in 'pool'"
+    assert home_of("queue", ("backends", "shop", "pool")) == "beside 'pool'"
+    assert home_of("accessLog", ()) == "in 'logging'"
+    assert home_of("listeners", ()) == ""
+    assert home_of("nothing", ("backends", "shop", "pool")) == ""
+    assert home_of("workers", ("nowhere",)) == ""
 
 
 def test_models_are_found_by_path() -> None:

@@ -1,0 +1,84 @@
+"""What a worker runs, as a Config of its own: one backend behind one listener, with the limits of a trusted hop.
+
+Where it stands: between the operator's Config and a worker, which therefore is built as a front is. Its values need
+not be such as a file may hold. No error leaves it but those of a backend that has no pool.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from proxy.config.limits import Limits
+from proxy.config.schema import BackendRef, Config, Listener, Logging, Pool, Queue, Route
+
+NAME = "worker"
+"""Of the listener and of the route."""
+
+FACTS_SIZE = 16 * 1024
+"""Bytes of header that a front adds at most: the client's addresses, its certificate, the number of the request."""
+FACTS_FIELDS = 8
+"""Header fields that a front adds at most."""
+
+OFF = 1e9
+"""Seconds, some 30 years: no timeout."""
+ANY_NUMBER = 10**9
+"""Of frames: no limit."""
+
+_FRAME = 16 * 1024  # what one HEADERS or CONTINUATION frame holds (RFC 9113 4.2)
+_WIDEST_ESCAPE = 3  # a byte of a path that was normalised may come as %XX
+
+
+def worker_config(config: Config, name: str) -> Config:
+    """What one worker of the backend ``name`` runs. Raises ValueError if that has no pool.
+
+    The listener's address is nothing to bind: the socket is handed to the worker under the listener's name.
+    """
+    backend = config.backends[name]
+    pool = backend.pool
+    if pool is None:
+        raise ValueError(f"the backend {name!r} has no pool")
+    return Config(
+        listeners=(Listener(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
+        backends={name: dataclasses.replace(backend, pool=None, queue=Queue())},
+        routes=(Route(name=NAME, backend_refs=(BackendRef(name=name),)),),
+        logging=Logging(level=config.logging.level, format=config.logging.format),
+        limits=hop_limits(config.limits, streams_of_front(pool, config.processes)),
+        start_timeout=pool.start_timeout,
+        grace_period=pool.stop_timeout,
+        http2_engine=config.http2_engine,
+    )
+
+
+def streams_of_front(pool: Pool, processes: int) -> int:
+    """How many requests one of so many fronts may have under way at one worker."""
+    return -(-pool.concurrency // processes)
+
+
+def hop_limits(limits: Limits, concurrent_streams: int) -> Limits:
+    """Limits towards a front, which has already held every client to ``limits``.
+
+    What stays is what bounds an application (``queue_delay``) and the memory of one stream.
+    """
+    line = _WIDEST_ESCAPE * limits.request_line
+    block = limits.header_block + line + FACTS_SIZE
+    return dataclasses.replace(
+        limits,
+        request_line=line,
+        header_block=block,
+        header_fields=limits.header_fields + FACTS_FIELDS,
+        continuation_frames=max(limits.continuation_frames, block // _FRAME + 1),
+        concurrent_streams=concurrent_streams,
+        request_body=0,
+        exchanges=0,
+        connection_requests=0,
+        stream_reset_burst=ANY_NUMBER,
+        control_frames=ANY_NUMBER,
+        empty_data_frames=ANY_NUMBER,
+        http2_preface=OFF,
+        continuation=OFF,
+        request_head=OFF,
+        body_idle=OFF,
+        write_stall=OFF,
+        keep_alive=OFF,
+        connection_life=OFF,
+    )

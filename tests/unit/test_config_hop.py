@@ -1,0 +1,101 @@
+"""What a worker runs: the Config that is made for it, and the limits of a trusted hop."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import Any
+
+import pytest
+
+from proxy.config.hop import FACTS_FIELDS, FACTS_SIZE, hop_limits, streams_of_front, worker_config
+from proxy.config.plain import pack, unpack
+from proxy.config.schema import Config, Limits, Queue
+from proxy.config.structure import fields
+from proxy.config.validation import validate
+
+
+def parent(**more: Any) -> Config:
+    return validate(
+        Config,
+        {
+            "listeners": [{"name": "http", "address": ":8080"}],
+            "backends": {
+                "shop": {
+                    "app": "shop.asgi:app",
+                    "directory": "/srv/lib",
+                    "rootPath": "/shop",
+                    "lifespan": "on",
+                    "pool": {"workers": 4, "concurrency": 50, "startTimeout": "5s", "stopTimeout": "7s"},
+                    "queue": {"size": 5},
+                },
+                "hello": {"respond": {}},
+            },
+            "routes": [{"path": "/shop", "backend": "shop"}, {"backend": "hello"}],
+            "admin": {},
+            "logging": {"level": "debug", "format": "json", "accessLog": "json", "skipPaths": ["/x"]},
+            "trustedProxies": ["10.0.0.0/8"],
+            "http2Engine": "h2",
+            "shutdownDelay": "1s",
+            "gracePeriod": "20s",
+            **more,
+        },
+    )
+
+
+def test_a_worker_runs_its_backend_behind_one_listener() -> None:
+    config = worker_config(parent(), "shop")
+    assert [(one.name, one.protocols, one.tls) for one in config.listeners] == [("worker", ("h2",), None)]
+    assert config.listeners[0].addresses[0].startswith("unix:")
+    assert [(one.name, one.backend_refs[0].name, one.hostnames) for one in config.routes] == [("worker", "shop", ())]
+    assert config.routes[0].matches[0].path.value == "/"
+    (backend,) = config.backends.values()
+    original = parent().backends["shop"]
+    assert backend == dataclasses.replace(original, pool=None, queue=Queue())
+
+
+def test_a_worker_logs_as_its_parent_but_requests_only_once() -> None:
+    logging = worker_config(parent(), "shop").logging
+    assert (logging.level, logging.format, logging.access_log, logging.skip_paths) == ("debug", "json", "off", ())
+
+
+def test_what_concerns_clients_is_the_fronts() -> None:
+    config = worker_config(parent(), "shop")
+    assert (config.admin, config.processes, config.trusted_proxies, config.shutdown_delay) == (None, 1, (), 0.0)
+    assert (config.http2_engine, config.start_timeout, config.grace_period) == ("h2", 5.0, 7.0)
+
+
+@pytest.mark.parametrize(("processes", "streams"), [(1, 50), (2, 25), (3, 17), (50, 1), (64, 1)])
+def test_the_fronts_share_the_concurrency(processes: int, streams: int) -> None:
+    config = parent(processes=processes)
+    pool = config.backends["shop"].pool
+    assert pool is not None
+    assert streams_of_front(pool, processes) == streams
+    assert worker_config(config, "shop").limits.concurrent_streams == streams
+
+
+@pytest.mark.parametrize("largest", [False, True])
+def test_a_hop_refuses_nothing_that_a_front_let_pass(largest: bool) -> None:
+    bounds = {field.name: field.metadata.get("le") for field in fields(Limits).values()}
+    limits = Limits(**{name: bound for name, bound in bounds.items() if bound is not None and largest})
+    hop = hop_limits(limits, 10)
+    assert hop.header_block >= limits.header_block + FACTS_SIZE
+    assert hop.header_fields == limits.header_fields + FACTS_FIELDS
+    assert hop.continuation_frames * 16384 >= hop.header_block
+    unlimited = {"request_body", "exchanges", "connection_requests"}
+    kept = {"concurrent_streams", "tls_handshake", "queue_delay", "stream_window", "stream_reset_rate"}
+    kept |= {"control_frame_period", "keep_underscores"}
+    for name in bounds.keys() - unlimited - kept:
+        assert getattr(hop, name) >= getattr(limits, name)
+    assert {getattr(hop, name) for name in unlimited} == {0}
+    assert all(getattr(hop, name) == getattr(limits, name) for name in kept - {"concurrent_streams"})
+
+
+def test_it_comes_through_the_control_socket() -> None:
+    config = worker_config(parent(), "shop")
+    assert unpack(Config, json.loads(json.dumps(pack(config), allow_nan=False))) == config
+
+
+def test_a_backend_without_a_pool_has_no_workers() -> None:
+    with pytest.raises(ValueError, match="the backend 'hello' has no pool"):
+        worker_config(parent(), "hello")
