@@ -2,6 +2,7 @@
 
 from proxy.observe.observer cimport Observer
 from proxy.observe.record cimport Record
+from proxy.server.admission cimport Admission
 from proxy.server.peer cimport Peer
 from proxy.wire.events cimport Codec
 
@@ -12,7 +13,7 @@ cdef class Carrier:
     cdef public Peer peer
     cdef public Codec codec
     cdef public Observer observer
-    cdef public long exchange_limit
+    cdef public Admission admission
 
     cpdef schedule_flush(self)
     cpdef flush(self)

@@ -10,6 +10,7 @@ from typing import Any
 
 from proxy.observe.observer import Observer
 from proxy.observe.record import Record
+from proxy.server.admission import Admission
 from proxy.server.clock import Clock
 from proxy.server.files import OpenFile
 from proxy.server.peer import Peer
@@ -20,15 +21,14 @@ from proxy.wire.events import Codec
 class Carrier:
     """A connection, seen from one of its exchanges."""
 
-    __slots__ = ("clock", "codec", "exchange_limit", "observer", "peer", "service")
+    __slots__ = ("admission", "clock", "codec", "observer", "peer", "service")
 
     service: Service
     clock: Clock[Any]
     peer: Peer
     codec: Codec
     observer: Observer
-    exchange_limit: int
-    """``limits.exchanges`` of the front: compared with ``observer.in_flight``; 0 for none."""
+    admission: Admission
 
     def schedule_flush(self) -> None:
         """Write what the codec has at the end of this iteration of the loop."""

@@ -47,7 +47,7 @@ class Connection(Carrier):
     def __init__(self, service: Service) -> None:
         self.service, self.clock, self._loop = service, service.clock, service.loop
         self.observer, self._first_step = service.observer, service.first_step
-        self.exchange_limit = service.limits.exchanges
+        self.admission = service.admission
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
         self.exchanges: dict[int, Exchange] = {}

@@ -26,6 +26,9 @@ logger = logging.getLogger("sidegate.listener")
 EXHAUSTED_PAUSE = 1.0
 """Seconds without accepting after it failed, mostly for want of descriptors or memory; clients wait in the backlog."""
 
+SHORT_TURN = 0.001
+"""Seconds: in a turn of the loop that lasted n times as long, n connections are accepted instead of one."""
+
 # OpenSSL's words for the failures that operators ask about.
 _REASONS = {
     "HTTP_REQUEST": "cleartext",
@@ -74,7 +77,7 @@ class Listener:
         for sock in self._sockets:
             if self._accepting:
                 self._service.loop.remove_reader(sock.fileno())
-                while self._accept(sock):
+                while self._take(sock):
                     pass
             sock.close()
         self._accepting = False
@@ -92,12 +95,25 @@ class Listener:
         """Is a connection open or a handshake under way?"""
         return bool(self._service.connections or self._handshakes)
 
-    def _accept(self, listening: socket.socket) -> bool:
-        """Take one. True if there may be more.
+    def _accept(self, listening: socket.socket) -> None:
+        """Take one.
 
-        No more in one iteration of the loop: the other fronts accept from the same socket, and whoever took all that
-        wait would also have to serve them all (as nginx with ``multi_accept off``).
+        No more in one turn of the loop: the other fronts accept from the same socket, and whoever took all that
+        wait would also have to serve them all (as nginx with ``multi_accept off``). But a turn in which applications
+        compute is long, and what waits after it no other front was free to take.
         """
+        loop = self._service.loop
+        if self._take(listening):
+            loop.call_soon(self._catch_up, listening, loop.time())
+
+    def _catch_up(self, listening: socket.socket, since: float) -> None:
+        """Take what short turns would have since then (uvloop's time is that of the turn's beginning)."""
+        missed = int((self._service.loop.time() - since) / SHORT_TURN)
+        while missed > 0 and self._accepting and self._take(listening):
+            missed -= 1
+
+    def _take(self, listening: socket.socket) -> bool:
+        """Accept one connection. True if there may be more."""
         try:
             sock, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):

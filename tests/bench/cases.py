@@ -68,7 +68,8 @@ HALF_LOAD = tuple(
 )
 
 OVERLOAD_COLUMNS = (
-    P99,
+    Column("p99_ms", "p99 ms of what was answered", "{:.0f}"),
+    Column("cpu_us", "CPU µs/answered", "{:.0f}"),
     Column("capacity", "calm req/s", "{:.0f}"),
     Column("asked", "sent req/s", "{:.0f}"),
     Column("rps", "answered req/s", "{:.0f}"),

@@ -1,20 +1,31 @@
-"""``limits.exchanges``: what is too much is answered at once, what was taken goes on, and every connection is kept."""
+"""``limits.exchanges`` and ``queueDelay``: too much is answered at once, what was taken goes on, connections stay."""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import fcntl
+import socket
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+
 import pytest
+import uvloop
 
 from proxy.errors import Fault
 from proxy.observe import metrics
 from proxy.wire.http1 import DRAIN
-from tests.support.apps import Gate
+from tests.support.apps import Gate, Receive, Scope, Send, respond
 from tests.support.clients import Client, Fields, Http2Client, Response, request
 from tests.support.running import Running, running, wait_for
 
 
-def shed(server: Running) -> float:
+def shed(server: Running, reason: str = "overload") -> float:
     """How many requests were refused for want of room."""
-    return server.count(metrics.EXCHANGE_ERRORS, "", Fault.PROXY, "overload")
+    return server.count(metrics.EXCHANGE_ERRORS, "", Fault.PROXY, reason)
 
 
 def hold(server: Running, codec: str, gate: Gate, number: int) -> list[tuple[Client, int]]:
@@ -116,3 +127,108 @@ def test_a_client_that_asks_before_it_uploads_keeps_its_body(codec: str) -> None
         client = server.client(codec)
         assert_shed(client.finish(client.begin("POST", "/wait", expect, end=False)))
         gate.open()
+
+
+async def blocking(scope: Scope, receive: Receive, send: Send) -> None:
+    """Blocks the event loop for as many milliseconds as the path says."""
+    time.sleep(int(scope["path"][1:]) / 1000)  # noqa: ASYNC251
+    await respond(send, b"done")
+
+
+@contextlib.contextmanager
+def held_up(server: Running) -> Iterator[None]:
+    """The loop reads nothing meanwhile."""
+    stopped, free = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        stopped.set()
+        free.wait()
+
+    server.runtime._listeners[0].service.loop.call_soon_threadsafe(stop)
+    stopped.wait()
+    try:
+        yield
+    finally:
+        free.set()
+
+
+def unacknowledged(sock: socket.socket) -> int:
+    """Bytes that the kernel of the other side has not confirmed."""
+    return int.from_bytes(fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)), sys.byteorder)
+
+
+def at_once(server: Running, codec: str, *paths: str) -> list[Response]:
+    """The answers to these, each asked on a connection of its own, and read in one turn of the loop or two."""
+    sockets = [server.connect() for _ in paths]
+    for sock in sockets:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # else a request waits for an ACK
+    clients = [server.client(codec, sock=sock) for sock in sockets]
+    for client in clients:
+        assert request(client, "GET", "/10").status == 200  # so that none of them is in the shadow of the one before
+    with held_up(server):
+        streams = [client.begin("GET", path, [], end=True) for client, path in zip(clients, paths, strict=True)]
+        wait_for(lambda: not any(map(unacknowledged, sockets)))
+    return [client.finish(stream) for client, stream in zip(clients, streams, strict=True)]
+
+
+@pytest.mark.parametrize("loop_factory", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_requests_that_waited_in_their_sockets(
+    codec: str, loop_factory: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    with running(blocking, codec, loop_factory, limits={"queueDelay": "20ms"}) as server:
+        answers = at_once(server, codec, *["/30"] * 8)
+        late = [answer for answer in answers if answer.status == 503]
+        assert 1 <= len(late) <= 6  # two are served in each turn: one that is slow is no queue
+        for answer in late:
+            assert_shed(answer)
+        wait_for(lambda: shed(server, "queue_delay") == len(late))
+        assert shed(server) == 0
+        refused = [record for record in server.observer.records if record.reason]
+        assert {(record.status, record.fault) for record in refused} == {(503, Fault.PROXY)}
+        assert {record.reason for record in refused} == {"queue_delay"}
+        assert {answer.status for answer in at_once(server, codec, "/30")} == {200}
+        assert len(server.connections) == 9
+
+
+def test_streams_that_waited_for_each_other(engine: str) -> None:
+    with running(blocking, engine, limits={"queueDelay": "20ms"}) as server:
+        client = server.client(engine)
+        assert isinstance(client, Http2Client)
+        assert request(client, "GET", "/10").status == 200
+        head: Fields = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a"), (b":path", b"/30")]
+        for stream in (3, 5, 7, 9):
+            client.responses[stream] = Response()
+            client.state.send_headers(stream, head, end_stream=True)
+        client.flush()
+        assert [client.finish(stream).status for stream in (3, 5, 7, 9)] == [200, 200, 503, 503]
+
+
+def test_one_slow_request_makes_no_other_fail(codec: str) -> None:
+    with running(blocking, codec, limits={"queueDelay": "1s"}) as server:
+        answers = at_once(server, codec, "/600", "/0", "/0", "/0")
+        assert {answer.status for answer in answers} == {200}
+
+
+def test_connections_do_not_wait_for_as_many_long_turns() -> None:
+    """One is accepted in each turn of the loop, and what a long turn kept waiting with it."""
+    accepted: list[int] = []
+
+    async def block(scope: Scope, receive: Receive, send: Send) -> None:
+        def look() -> None:
+            listener = server.runtime._listeners[0]
+            accepted.append(len(listener._handshakes) + len(listener.service.connections))
+
+        loop = asyncio.get_running_loop()
+        loop.call_soon(lambda: loop.call_soon(look))
+        await blocking(scope, receive, send)
+
+    with running(block) as server:
+        client = server.client("http1")
+        assert request(client, "GET", "/0").status == 200
+        with held_up(server):
+            others = [server.connect() for _ in range(20)]
+            stream = client.begin("GET", "/50", [], end=True)
+        assert client.finish(stream).status == 200
+        wait_for(lambda: len(accepted) == 2)
+        assert accepted[1] >= 1 + len(others)  # one may be in both
+        wait_for(lambda: len(server.connections) == 1 + len(others))
