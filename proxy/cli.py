@@ -86,6 +86,26 @@ def _run(arguments: argparse.Namespace) -> int:
     return _start(loaded.config, replace(loaded, positions={}))
 
 
+def _worker(arguments: argparse.Namespace) -> int:
+    from proxy import standalone
+    from proxy.runtime import BuildError
+    from proxy.supervisor.apart import apart
+
+    for option, value in (("--tls-key", arguments.tls_key), ("--client-ca", arguments.client_ca)):
+        if arguments.tls_cert is None and value is not None:
+            arguments.parser.error(f"{option} needs --tls-cert")
+    loaded: Loaded = apart("proxy.config.load:loads_plain", standalone.document(arguments), COMMAND_LINE, {})
+    if loaded.config is None:
+        return _refuse(replace(problem, line=0) for problem in loaded.problems)
+    signal.signal(signal.SIGTERM, _leave)  # until the event loop takes it
+    try:
+        return standalone.serve(loaded.config)
+    except BuildError as error:
+        for _, message in error.problems:
+            _say(message, sys.stderr)
+        return BAD_CONFIGURATION
+
+
 def _check(arguments: argparse.Namespace) -> int:
     from proxy.config.load import load
     from proxy.supervisor.summary import describe_backend, route_lines
@@ -143,10 +163,13 @@ def _leave(number: int, _: object) -> NoReturn:
 def _every_problem(loaded: Loaded, import_apps: bool) -> list[Problem]:
     """What is wrong with the text, and with the files and applications named in those parts of it that are valid."""
     from proxy.runtime import check
+    from proxy.supervisor.pool_check import check_pools
     from proxy.wire.http2 import load_engine
 
     found = check(loaded.listeners, loaded.backends, import_apps)
     if loaded.config is not None:
+        if import_apps:
+            found += check_pools(loaded.config)
         try:
             load_engine(loaded.config.http2_engine)
         except StartError as error:
@@ -212,6 +235,8 @@ def _parser() -> argparse.ArgumentParser:
 
     _add_run(commands.add_parser("run", help="serve one application without a configuration file"))
 
+    _add_worker(commands.add_parser("worker", help="serve one application to fronts that run elsewhere, by HTTP/2"))
+
     check = commands.add_parser("check", help="report every problem of a configuration file, start nothing")
     check.add_argument("config", metavar="CONFIG", help="YAML file")
     check.add_argument("--no-import", action="store_true", help="do not import the applications")
@@ -245,6 +270,40 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--print-config", action="store_true", help="print the YAML that says the same, and exit")
     _add_engine(run)
     run.set_defaults(command=_run, parser=run)
+
+
+def _add_worker(worker: argparse.ArgumentParser) -> None:
+    worker.add_argument("app", metavar="module:attr", help="ASGI application; module:attr() calls a factory")
+    worker.add_argument("--bind", required=True, metavar="ADDRESS", help="unix:/path or tcp://host:port")
+    worker.add_argument("--mode", metavar="OCTAL", help="permissions of the unix socket, such as 0660")
+    worker.add_argument("--directory", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
+    worker.add_argument(
+        "--root-path",
+        default="",
+        metavar="PATH",
+        help="where the application is mounted (default: what the front says)",
+    )
+    worker.add_argument(
+        "--lifespan", default="auto", choices=("auto", "on", "off"), help="ASGI lifespan (default: auto)"
+    )
+    worker.add_argument(
+        "--concurrency", type=int, default=100, metavar="N", help="requests at once from each front (default: 100)"
+    )
+    worker.add_argument("--tls-cert", metavar="FILE", help="TLS with this certificate chain (PEM)")
+    worker.add_argument("--tls-key", metavar="FILE", help="its private key (default: in the certificate's file)")
+    worker.add_argument(
+        "--client-ca", metavar="FILE", help="only fronts with a certificate of these authorities may connect (PEM)"
+    )
+    worker.add_argument(
+        "--trust", action="append", default=[], metavar="CIDR",
+        help="address block of fronts whose word on their clients counts, beside unix sockets and loopback; repeatable",
+    )  # fmt: skip
+    worker.add_argument(
+        "--grace-period", default="25s", metavar="TIME",
+        help="from SIGTERM to the end of what is under way (default: 25s)",
+    )  # fmt: skip
+    _add_engine(worker)
+    worker.set_defaults(command=_worker, parser=worker)
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:

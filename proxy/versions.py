@@ -1,7 +1,7 @@
 """What this installation is made of: the engines that would be used, with their versions.
 
 Where it stands: above ``wire``, because only an engine can tell its library's version. Used by ``sidegate version``
-and by each front, whose answer the supervisor shows. It imports nothing that is not asked about.
+and by each child, whose answer the supervisor shows. It imports nothing that is not asked about.
 """
 
 from __future__ import annotations
@@ -18,15 +18,16 @@ from proxy.wire.http2 import load_engine
 ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
 
 
-def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str) -> dict[str, str]:
-    """The parts that a front with this setting and this event loop's package runs on, each as ``name version``.
+def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str, http1: bool = True) -> dict[str, str]:
+    """The parts that a child with this setting and this event loop's package runs on, each as ``name version``.
 
+    ``http1``: does it speak HTTP/1.1 too? A worker does not, and its Python may lack what that needs.
     :raises StartError: there is no such HTTP/2 engine here.
     """
     http2 = load_engine(http2_engine)
     return {
         "loop": f"{loop} {_imported(loop) or platform.python_version()}",
-        "http1": f"httptools {_imported('httptools')}",
+        **({"http1": f"httptools {_imported('httptools')}"} if http1 else {}),
         "http2": f"{http2.name} {http2.version}",
         "tls": ssl.OPENSSL_VERSION,
     }

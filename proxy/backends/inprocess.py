@@ -23,7 +23,8 @@ class InProcessBackend:
         self._lifespan = Lifespan(name, app, lifespan)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        scope["root_path"] = self._root_path
+        if self._root_path:  # else that of the front's backend counts, where this is a worker
+            scope["root_path"] = self._root_path
         scope["state"] = self._lifespan.state.copy()
         return self._app(scope, receive, send)
 

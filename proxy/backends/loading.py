@@ -26,14 +26,19 @@ class LoadError(SidegateError):
 
 def load_app(reference: str, directory: str | None) -> App:
     """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path."""
+    target = find_app(reference, directory)
+    if reference.endswith("()"):
+        target = _call_factory(target, reference)
+    return as_asgi3(target, reference)
+
+
+def find_app(reference: str, directory: str | None) -> Any:
+    """Import what ``load_app`` would, but call no factory: what one makes may belong to one process."""
     folder = str(Path(directory or ".").resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module_name, _, attribute = reference.partition(":")
-    target = _attribute(_import(module_name, folder), module_name, attribute.removesuffix("()"))
-    if attribute.endswith("()"):
-        target = _call_factory(target, reference)
-    return as_asgi3(target, reference)
+    return _attribute(_import(module_name, folder), module_name, attribute.removesuffix("()"))
 
 
 def _import(module_name: str, folder: str) -> Any:

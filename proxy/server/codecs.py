@@ -5,17 +5,29 @@ Where it stands: called once by each connection; the only place that knows which
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterable
+
 from proxy.server.service import Service
 from proxy.wire.events import Codec
-from proxy.wire.http1 import Http1Codec
 from proxy.wire.http2.codec import Http2Codec
 
 LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
+
+HTTP1 = "proxy.wire.http1"
+"""Imported only where a listener speaks HTTP/1.1: a worker does not, and its Python may lack httptools."""
+
+
+def import_codecs(protocols: Iterable[str]) -> None:
+    """Import what these protocols need, before the first connection has to wait for it."""
+    if "http/1.1" in protocols:
+        importlib.import_module(HTTP1)
 
 
 def make_codec(service: Service, protocol: str, trusted: bool, opened: float) -> Codec:
     """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
     policy = service.trusted_policy if trusted else service.policy
     if protocol == "h2":
-        return Http2Codec(service.engine, policy, service.limits, opened)
-    return Http1Codec(policy, service.limits, opened)
+        return Http2Codec(service.engine, policy, service.limits, opened, service.hop_policy if trusted else None)
+    codec: Codec = importlib.import_module(HTTP1).Http1Codec(policy, service.limits, opened)
+    return codec

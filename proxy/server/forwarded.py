@@ -15,12 +15,21 @@ Address = tuple[str, int]
 
 
 class TrustedProxies:
-    """The CIDR blocks of ``trustedProxies``. Unix-socket peers count as trusted if ``unix`` is listed."""
+    """The CIDR blocks of ``trustedProxies``. Unix-socket peers count as trusted if ``unix`` is listed.
 
-    def __init__(self, blocks: Iterable[str]) -> None:
+    ``any_peer``: whoever gets a connection is trusted, as with client certificates; the addresses that it names are
+    still judged by the blocks.
+    """
+
+    def __init__(self, blocks: Iterable[str], any_peer: bool = False) -> None:
         listed = set(blocks)
-        self.unix = "unix" in listed
+        self._any_peer = any_peer
+        self.unix = any_peer or "unix" in listed
         self._networks = [ipaddress.ip_network(block) for block in listed - {"unix"}]
+
+    def trusts(self, peer: Address | None) -> bool:
+        """Is the other end of a TCP connection trusted? None: it is gone already."""
+        return peer is not None and (self._any_peer or peer[0] in self)
 
     def __contains__(self, host: str) -> bool:
         if not self._networks:

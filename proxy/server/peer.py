@@ -66,7 +66,7 @@ def peer_of(transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: Tr
     server = transport.get_extra_info("sockname")
     # By the socket's family: a TCP peer that has reset its connection already has no address either.
     is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
-    is_trusted = trusted.unix if is_unix else client is not None and client[0] in trusted
+    is_trusted = trusted.unix if is_unix else trusted.trusts(client)
     peer = Peer(client, _address(server) or (_path(server), None), trusted if is_trusted else None)
     ssl_object = transport.get_extra_info("ssl_object")
     if ssl_object is not None:

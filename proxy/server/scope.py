@@ -1,7 +1,7 @@
 """The ASGI HTTP connection scope (spec version 2.5) of one request.
 
 Where it stands: called once at the start of an exchange. Errors: ``Refused`` for a request target that no
-application should have to judge (``wire/target.py``).
+application should have to judge (``wire/target.py``), or a front's facts that cannot be read (``hop.py``).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from proxy.asgi import ASGI_VERSIONS, RECORD_KEY, Scope
 from proxy.observe.record import Record
 from proxy.server.forwarded import forwarded_scheme
+from proxy.server.hop import take_facts
 from proxy.server.peer import Peer
 from proxy.wire.events import RequestHead
 from proxy.wire.target import split_target
@@ -17,7 +18,10 @@ _asgi = ASGI_VERSIONS  # a name that has a type when it is compiled
 
 
 def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
-    """A fresh scope. ``state`` is the backend's to add, and ``root_path`` to change."""
+    """A fresh scope. ``state`` is the backend's to add, and ``root_path`` to change.
+
+    A trusted peer's word on the client counts: a front's own, or else the forwarding fields of any proxy.
+    """
     path, raw_path, query = split_target(head.target)
     scope = peer.scope.copy()
     scope["asgi"] = _asgi.copy()
@@ -29,7 +33,7 @@ def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     scope["headers"] = head.headers
     scope["extensions"] = peer.extensions.copy()
     scope[RECORD_KEY] = record
-    if peer.trusted is not None:
+    if peer.trusted is not None and not take_facts(head.headers, scope, record):
         scope["client"] = client = peer.trusted.client(head.headers, peer.client)
         scope["scheme"] = record.scheme = forwarded_scheme(head.headers, peer.scheme)
         record.client = client[0] if client else "unix"

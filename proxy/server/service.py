@@ -14,6 +14,7 @@ from proxy.asgi import App
 from proxy.config.schema import Limits
 from proxy.observe.meter import ListenerMeter
 from proxy.observe.observer import Observer
+from proxy.server.admission import Admission
 from proxy.server.clock import Clock
 from proxy.server.first_step import FirstStep
 from proxy.server.forwarded import TrustedProxies
@@ -55,11 +56,14 @@ class Service:
     clock: Clock[Any]
     loop: asyncio.AbstractEventLoop
     first_step: FirstStep
+    admission: Admission
     policy: FieldPolicy
     tls: ServerTls | None
     trusted: TrustedProxies
     trusted_policy: FieldPolicy
     """The policy for peers in ``trusted``: their forwarding fields are kept."""
+    hop_policy: FieldPolicy | None = None
+    """In a worker, the policy for those of ``trusted`` that turn out to be fronts of ours; it keeps their facts."""
     connections: set[Carried] = field(default_factory=set)
     """Open ones, and closed ones whose applications are still running."""
     draining: bool = False

@@ -1,0 +1,211 @@
+"""``sidegate worker``: a worker that nobody supervises."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy.wire import hop
+from tests.support.certificates import Authority
+from tests.support.lifecycle import wait_until
+from tests.support.ports import reserve_port
+from tests.support.server import run_cli
+from tests.support.workers import FrontClient
+
+PATIENCE = 30.0
+
+APP = """
+import asyncio
+
+async def app(scope, receive, send):
+    if scope["type"] == "lifespan":
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        print("shut down", flush=True)
+        await send({"type": "lifespan.shutdown.complete"})
+        return
+    if scope["path"] == "/slow":
+        await asyncio.sleep(0.5)
+    if scope["path"] == "/hang":
+        await asyncio.sleep(3600)
+    text = f"{scope['client']} {scope['scheme']} {scope['root_path']} {scope['path']}"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": text.encode()})
+"""
+
+FACTS = [(hop.PEER, hop.encode_peer(("192.0.2.7", 1234), None, "https", "1.1", "/front"))]
+
+
+class Command:
+    """One running command."""
+
+    def __init__(self, folder: Path, *arguments: str) -> None:
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "proxy", "worker", "served:app", "--directory", str(folder), *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+
+    def ready(self) -> Command:
+        """Return once it serves."""
+        wait_until(lambda: " worker (" in self.log() or self.process.poll() is not None, "a worker that serves")
+        assert self.process.poll() is None, self.log()
+        return self
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def stop(self) -> int:
+        self.process.terminate()
+        return self.process.wait(PATIENCE)
+
+
+Start = Callable[..., Command]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """``start(…arguments)`` gives a worker that serves."""
+    (tmp_path / "served.py").write_text(APP)
+    with contextlib.ExitStack() as stack:
+
+        def begin(*arguments: str) -> Command:
+            command = Command(tmp_path, *arguments)
+            stack.callback(command.process.wait)
+            stack.callback(command.process.kill)
+            return command.ready()
+
+        yield begin
+
+
+@contextlib.contextmanager
+def connected(path: Path) -> Iterator[FrontClient]:
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.connect(str(path))
+        yield FrontClient(sock)
+
+
+@contextlib.contextmanager
+def connected_tcp(port: int, context: ssl.SSLContext | None = None) -> Iterator[FrontClient]:
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        if context is None:
+            yield FrontClient(sock)
+        else:
+            with context.wrap_socket(sock, server_hostname="localhost") as tls:
+                yield FrontClient(tls)
+
+
+def told(client: FrontClient) -> str:
+    """What the application answers to a request with a front's facts."""
+    return client.finish(client.begin("/x", FACTS)).body.decode()
+
+
+def test_on_a_unix_socket(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    command = start("--bind", f"unix:{path}", "--mode", "0600", "--concurrency", "7")
+    assert f"served:app at unix:{path}" in command.log()
+    assert path.stat().st_mode & 0o777 == 0o600
+    with connected(path) as client:
+        assert (client.codec.hop, client.codec.max_streams) == (True, 7)
+        assert told(client) == "('192.0.2.7', 1234) https /front /x"
+        assert client.get("/x") == "None http  /x"
+    assert command.stop() == 0
+    assert "shut down" in command.log()
+    assert not path.exists()
+
+
+def test_its_own_root_path_goes_before_the_fronts(start: Start, tmp_path: Path) -> None:
+    start("--bind", f"unix:{tmp_path / 'app.sock'}", "--root-path", "/own", "--lifespan", "off")
+    with connected(tmp_path / "app.sock") as client:
+        assert told(client) == "('192.0.2.7', 1234) https /own /x"
+
+
+def test_on_tcp_loopback_is_trusted(start: Start) -> None:
+    port = reserve_port()
+    start("--bind", f"tcp://127.0.0.1:{port}")
+    with connected_tcp(port) as client:
+        assert told(client).startswith("('192.0.2.7', 1234)")
+
+
+def test_with_tls_and_client_certificates(start: Start, authority: Authority) -> None:
+    port, pair, own = reserve_port(), authority.server("localhost"), authority.client("front")
+    tls = ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key), "--client-ca", str(authority.ca)]
+    start("--bind", f"tcp://127.0.0.1:{port}", *tls)
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    context.set_alpn_protocols(["h2"])
+    with pytest.raises((OSError, AssertionError)), connected_tcp(port, context) as client:
+        client.get("/x")
+    context.load_cert_chain(own.cert, own.key)
+    with connected_tcp(port, context) as client:
+        assert told(client).startswith("('192.0.2.7', 1234)")
+
+
+def test_sigterm_finishes_what_has_begun_and_a_successor_can_bind(start: Start, tmp_path: Path) -> None:
+    path = tmp_path / "app.sock"
+    command = start("--bind", f"unix:{path}")
+    with connected(path) as client:
+        stream = client.begin("/slow")
+        client.get("/x")
+        command.process.send_signal(signal.SIGTERM)
+        wait_until(lambda: not path.exists(), "the path is free")
+        successor = start("--bind", f"unix:{path}")
+        assert client.finish(stream).body.endswith(b"/slow")
+    assert command.process.wait(PATIENCE) == 0
+    assert path.exists()
+    assert successor.stop() == 0
+
+
+def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:
+    command = start("--bind", f"unix:{tmp_path / 'app.sock'}", "--grace-period", "1h")
+    with connected(tmp_path / "app.sock") as client:
+        client.begin("/hang")
+        client.get("/x")
+        command.process.send_signal(signal.SIGINT)
+        client.read_to_goaway()
+        command.process.send_signal(signal.SIGTERM)
+        assert command.process.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+def test_a_stop_during_the_start(tmp_path: Path) -> None:
+    waits = "    print('begun', flush=True)\n    await asyncio.sleep(3600)\n"
+    (tmp_path / "served.py").write_text(f"import asyncio\nasync def app(scope, receive, send):\n{waits}")
+    command = Command(tmp_path, "--bind", f"unix:{tmp_path / 'app.sock'}")
+    wait_until(lambda: "begun" in command.log(), "a startup that has begun")
+    assert command.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        ("nosuch:app --bind unix:{folder}/a.sock", 2, "there is no module 'nosuch'"),
+        ("broken:app --bind unix:{folder}/a.sock", 3, "LookupError: no database"),
+        ("served:app --bind nonsense", 2, "address"),
+        ("served:app --bind unix:{folder}/a.sock --trust nonsense", 2, "nonsense"),
+        ("served:app --bind unix:{folder}/taken.sock", 3, "cannot listen on unix:{folder}/taken.sock"),
+        ("served:app --bind unix:{folder}/a.sock --client-ca x", 2, "--client-ca needs --tls-cert"),
+        ("served:app --bind unix:{folder}/a.sock --tls-key x", 2, "--tls-key needs --tls-cert"),
+        ("served:app --bind unix:{folder}/a.sock --tls-cert {folder}/served.py", 2, "PEM"),
+    ],
+)
+def test_what_does_not_start_says_why(tmp_path: Path, arguments: str, code: int, words: str) -> None:
+    (tmp_path / "served.py").write_text(APP)
+    failing = "async def app(scope, receive, send):\n    await receive()\n    raise LookupError('no database')\n"
+    (tmp_path / "broken.py").write_text(failing)
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(tmp_path / "taken.sock"))
+        taken.listen()
+        result = run_cli("worker", *arguments.format(folder=tmp_path).split(), "--directory", str(tmp_path))
+    assert words.format(folder=tmp_path) in result.stderr
+    assert result.returncode == code
