@@ -15,7 +15,7 @@ VERSIONS := 3.11 3.12 3.13
 OWN_TESTS := tests/unit tests/contract tests/property tests/layout
 COMPILED_TESTS := tests/contract tests/property
 WHOLE_TESTS := tests/config tests/system
-WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py
+WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py,proxy/supervisor/pool_plan.py
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench bench-micro test-all clean

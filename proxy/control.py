@@ -6,18 +6,20 @@ numbers and no acknowledgements; and no versions but one in the first message, b
 installation that may have been upgraded meanwhile. The end of the stream is a message too: the other process is
 gone. No error of the socket leaves it.
 
-Supervisor to child:
+Supervisor to front:
 
 ==============  ==========================================================================================
 ``config``      first, once: ``config`` (the Config), ``sockets`` (listener name -> descriptors), ``cells``
                 (descriptor of the child's counters), ``supervisor`` (pid), ``version``
+``workers``     which workers of the pool ``backend`` may get requests: ``workers`` (pairs of serial and
+                socket path), always the whole list; after ``ready``, before ``serve`` and on every change
 ``serve``       accept connections
 ``drain``       finish what has begun within ``grace`` seconds, then exit
 ``abort``       cut everything, then exit
 ``reopen``      open the access log's file again
 ==============  ==========================================================================================
 
-Child to supervisor:
+Front to supervisor:
 
 ==============  ==========================================================================================
 ``ready``       could serve; ``engines`` that it runs on
@@ -25,16 +27,37 @@ Child to supervisor:
 ``draining``    somebody sent SIGTERM to the child itself
 ``drained``     nothing is left in flight; exits next
 ``statistics``  from time to time: ``statistics`` of its Runtime
+``pressure``    ``queued`` requests wait for a worker of ``backend``: when a queue appears, then at most every
+                100 ms, and 0 once when it is gone
+``stuck``       the worker ``serial`` of ``backend`` has not answered PING within the pool's liveness timeout
 ==============  ==========================================================================================
+
+Supervisor to worker: ``drain`` and ``abort`` as to a front, and first, once, ``config`` with ``version``, ``config``
+(``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells`` and
+``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained``, ``statistics``
+as a front, and ``retire`` with ``cause`` when it wants a successor; it goes on serving until it is told to drain.
+
+A preloader is started as a worker is, with the word ``preload`` behind the descriptor's number, and gets the same
+``config`` without ``socket`` and ``cells``. It says ``ready`` or ``failed``. SIGTERM ends it; its workers go on. A
+worker that it forked has its own control socket and gets no ``config``, because the preloader had it.
+
+=============  ===========================================================================================
+``fork``       to the preloader: fork the worker ``number``, with three descriptors beside the message: its
+               control socket, its listening socket, its cells
+``forked``     from it: the worker ``number`` is the process ``pid``
+``exited``     from it: the forked process ``pid`` ended with ``status``, negative for a signal
+=============  ===========================================================================================
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import json
+import os
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 Message = dict[str, Any]
@@ -110,6 +133,17 @@ class Channel:
         if self._open:
             self._unsent += encode(kind, **fields)
             self._flush()
+
+    def pass_on(self, descriptors: Sequence[int], kind: str, **fields: Any) -> None:
+        """Send one small message with descriptors beside it, now.
+
+        :raises OSError: the other side is gone, or reads so little that the socket has no room.
+        """
+        data = encode(kind, **fields)
+        if not self._open or self._unsent:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        # A stream socket takes a message that fits into its buffer whole or not at all.
+        socket.send_fds(self._socket, [data], descriptors)
 
     def read_available(self) -> None:
         """Take everything that has arrived."""

@@ -1,18 +1,20 @@
 """What the supervisor has to do next, as a pure function of what is wanted, what there is, and the time.
 
-Where it stands: the supervisor's brain. It owns every rule about starting, replacing and ending children: the
-first start, back-off, time limits, the order of a graceful stop. It never touches a process, a socket or a
-clock; the supervisor's loop carries the actions out, applies the events and asks again until only ``Wait`` is
-left. No error leaves it.
+Where it stands: the supervisor's brain. It owns every rule about starting, replacing and ending fronts: the
+first start, back-off, time limits, the order of a graceful stop (``pool_plan`` has the rules for workers). It never
+touches a process, a socket or a clock; the supervisor's loop carries the actions out, applies the events and asks
+again until only ``Wait`` is left. No error leaves it.
 
 Rules:
 
-* The sockets begin to listen when every front of the first generation is ready, so nothing connects to a
-  service that will not start. A front that leaves before that moment ends the whole start.
+* The sockets begin to listen when every front of the first generation is ready and every pool has a worker or has
+  failed to start one, so nothing connects to a service that will not start. A front that leaves before that moment
+  ends the whole start; a pool that cannot start leaves its backend without workers, and the rest serves.
 * After that moment nothing gives up: a front that leaves is replaced. One that served for ``Backoff.stable``
   seconds is replaced at once, a short life waits twice as long as the one before it, up to ``Backoff.cap``.
 * A stop lets the fronts work until ``drain_at`` (the readiness probe is already failing), then closes the
-  sockets and drains; at ``kill_at`` what is left is cut.
+  sockets and drains; at ``kill_at`` what is left is cut. Workers are stopped when the fronts that need them have
+  gone, so where there are pools the fronts leave them a last share of the time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from proxy.control import share_of_front
 from proxy.supervisor.process import Child, State
@@ -37,6 +40,15 @@ class Sockets(enum.Enum):
     BOUND = "bound"
     LISTENING = "listening"
     CLOSED = "closed"
+
+
+class Workers(enum.Enum):
+    """The workers of all pools together."""
+
+    STARTING = "starting"  # some pool has neither had a worker nor failed to start one
+    WORKING = "working"
+    STOPPING = "stopping"
+    NONE = "none"  # there are no pools, or their last process has ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +90,7 @@ class Wanted:
 
     processes: int
     sockets: Sockets = Sockets.BOUND
+    workers: Workers = Workers.NONE
     stop: Stop | None = None
     start_timeout: float = 60.0
     grace_period: float = 30.0
@@ -100,6 +113,13 @@ class Listen:
 @dataclass(frozen=True, slots=True)
 class Close:
     """Close the supervisor's copies of the listening sockets, so that the kernel completes no more handshakes."""
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorkers:
+    """The fronts are gone or out of time: stop the pools by ``kill_at``."""
+
+    kill_at: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +173,8 @@ class Wait:
     until: float | None
 
 
-Action = Spawn | Listen | Close | Serve | Drain | Abort | Kill | GiveUp | Exit | Wait
+AnyAction = TypeVar("AnyAction")
+Action = Spawn | Listen | Close | StopWorkers | Serve | Drain | Abort | Kill | GiveUp | Exit | Wait
 
 
 def plan(wanted: Wanted, children: Sequence[Child], now: float) -> list[Action]:
@@ -165,28 +186,36 @@ def plan(wanted: Wanted, children: Sequence[Child], now: float) -> list[Action]:
     stop = wanted.stop
     if stop is None and (lost := _failed_start(wanted, children)):
         return [GiveUp(Stop(now, now + FAILED_START_GRACE, lost.exit_code)), Wait(None)]
-    schedule = _Schedule(now)
+    schedule = Schedule[Action](now)
     if stop is not None and now >= stop.drain_at:
         _wind_down(schedule, wanted, alive, stop)
-        if not alive:
+        if not alive and wanted.workers is Workers.NONE:
             return [*schedule.actions, Exit(stop.exit_code)]
     else:
         if stop is not None:
             schedule.wake(stop.drain_at)
         _keep_up(schedule, wanted, children)
-    _enforce_time_limits(schedule, wanted, alive, stop)
+    end = None if stop is None else _end_of_fronts(wanted, stop)
+    limits = TimeLimits(wanted.start_timeout, wanted.grace_period, end)
+    for child in alive:
+        if (limit := time_limit(child, limits)) is not None:
+            schedule.add(*limit)
     return [*schedule.actions, Wait(schedule.until)]
 
 
-class _Schedule:
+class Schedule(Generic[AnyAction]):
     """Actions due at ``now``, and the earliest time at which another one will be."""
 
     def __init__(self, now: float) -> None:
         self.now = now
-        self.actions: list[Action] = []
+        self.actions: list[AnyAction] = []
         self.until: float | None = None
 
-    def add(self, action: Action, at: float) -> None:
+    def due(self, action: AnyAction) -> None:
+        """``action`` is due now."""
+        self.actions.append(action)
+
+    def add(self, action: AnyAction, at: float) -> None:
         """``action`` is due at ``at``: take it if that time has come."""
         if at <= self.now:
             self.actions.append(action)
@@ -204,48 +233,62 @@ def _failed_start(wanted: Wanted, children: Iterable[Child]) -> Child | None:
     return next((child for child in children if child.left is not None), None)
 
 
-def _wind_down(schedule: _Schedule, wanted: Wanted, alive: Iterable[Child], stop: Stop) -> None:
+def _end_of_fronts(wanted: Wanted, stop: Stop) -> float:
+    """When the fronts are cut: at the end, or a last share of the time earlier if workers are to stop after them."""
+    whole = stop.kill_at - stop.drain_at
+    return stop.kill_at if wanted.workers is Workers.NONE else stop.drain_at + share_of_front(max(0.0, whole))
+
+
+def _wind_down(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[Child], stop: Stop) -> None:
     """Close the sockets first: while the supervisor holds a copy, the kernel goes on completing handshakes."""
-    now = schedule.now
     if wanted.sockets is not Sockets.CLOSED:
-        schedule.add(Close(), now)
-    left = max(0.0, stop.kill_at - now)
-    seconds = share_of_front(left)
+        schedule.due(Close())
+    end = _end_of_fronts(wanted, stop)
+    seconds = share_of_front(max(0.0, end - schedule.now))
     for child in alive:
         if child.left is None:
-            schedule.add(Drain(child.serial, seconds), now)
+            schedule.due(Drain(child.serial, seconds))
+    if wanted.workers in (Workers.STARTING, Workers.WORKING):
+        schedule.add(StopWorkers(stop.kill_at), end if alive else schedule.now)
 
 
-def _keep_up(schedule: _Schedule, wanted: Wanted, children: Sequence[Child]) -> None:
+def _keep_up(schedule: Schedule[Action], wanted: Wanted, children: Sequence[Child]) -> None:
     """Fill vacant slots; begin to serve."""
     last = {child.slot: child for child in children}
     for slot in range(wanted.processes):
         child = last.get(slot)
         if child is None:
-            schedule.add(Spawn(slot, failures=0), schedule.now)
+            schedule.due(Spawn(slot, failures=0))
         elif child.left is not None:
             at, failures = wanted.backoff.after(child.served, child.left, child.failures)
             schedule.add(Spawn(slot, failures), at)
     ready = [child for child in children if child.state is State.READY]
     if wanted.sockets is Sockets.LISTENING:
         schedule.actions += [Serve(child.serial) for child in ready]
-    elif len(ready) == wanted.processes:
-        schedule.actions.append(Listen())
+    elif len(ready) == wanted.processes and wanted.workers is not Workers.STARTING:
+        schedule.due(Listen())
 
 
-def _enforce_time_limits(schedule: _Schedule, wanted: Wanted, alive: Iterable[Child], stop: Stop | None) -> None:
-    """The three states that a child may not stay in for ever: starting, draining, ending."""
-    for child in alive:
-        if child.state is State.STARTING:
-            reason = f"not ready within {wanted.start_timeout:g} s"
-            schedule.add(Kill(child.serial, reason), child.since + wanted.start_timeout)
-        elif child.left is not None:
-            late = child.left + wanted.grace_period
-            late = late if stop is None else min(late, stop.kill_at)
-            if child.state is State.DRAINING:
-                schedule.add(Abort(child.serial), late)
-            elif child.state is State.ENDING:
-                # Until it is late, applications may take their time at the interpreter's exit too.
-                schedule.add(
-                    Kill(child.serial, "it said its last word and does not end"), max(child.since + END_TIME, late)
-                )
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds to start and to drain, and the time (None: none) at which whatever has left is late in any case."""
+
+    start: float
+    drain: float
+    end: float | None = None
+
+
+def time_limit(child: Child, limits: TimeLimits) -> tuple[Abort | Kill, float] | None:
+    """What is to happen at which time to a child in one of the states that it may not stay in for ever."""
+    if child.state is State.STARTING:
+        return Kill(child.serial, f"not ready within {limits.start:g} s"), child.since + limits.start
+    if child.left is None:
+        return None
+    late = child.left + limits.drain
+    late = late if limits.end is None else min(late, limits.end)
+    if child.state is State.DRAINING:
+        return Abort(child.serial), late
+    if child.state is State.ENDING:
+        # Until it is late, applications may take their time at the interpreter's exit too.
+        return Kill(child.serial, "it said its last word and does not end"), max(child.since + END_TIME, late)
+    return None

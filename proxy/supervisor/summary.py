@@ -90,5 +90,13 @@ def _answers(route: Route, backends: Mapping[str, Backend]) -> str:
 
 
 def describe_backend(backend: Backend) -> str:
-    """The application's name, or the status of a fixed answer."""
-    return f"responds {backend.respond.status}" if backend.respond else str(backend.app)
+    """The application's name with the size of its pool, where other servers are, or the status of a fixed answer."""
+    if backend.respond:
+        return f"responds {backend.respond.status}"
+    if backend.app is None:
+        return ", ".join([*(f"h2c {address}" for address in backend.h2c), *(f"h2 {address}" for address in backend.h2)])
+    if backend.pool is None:
+        return backend.app
+    workers = backend.pool.workers
+    count = str(workers.max) if workers.min == workers.max else f"{workers.min} to {workers.max}"
+    return f"{backend.app}, {count} worker{'' if workers.max == 1 else 's'}"

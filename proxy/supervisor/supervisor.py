@@ -1,10 +1,10 @@
 """The supervisor's loop: it asks the plan what to do and does it.
 
 Where it stands: the parent process, on a plain asyncio loop. It owns the listening sockets, the fronts and what is
-wanted; the rules are in ``plan``, the states in ``process``. It never reads a byte of a client and never
-imports an application. Messages, deaths and signals are only noted when they come and taken in one place, so
-nothing changes between a plan and its actions. No error leaves ``run``; a failed start is reported and becomes an
-exit code.
+wanted; the rules are in ``plan``, the states in ``process``; workers are the business of ``pools``, which it asks in
+each round. It never reads a byte of a client and never imports an application. Messages, deaths and signals are only
+noted when they come and taken in one place, so nothing changes between a plan and its actions. No error leaves
+``run``; a failed start is reported and becomes an exit code.
 """
 
 from __future__ import annotations
@@ -26,8 +26,10 @@ from proxy.errors import StartError
 from proxy.observe.cells import Area
 from proxy.observe.metrics import Layout
 from proxy.supervisor import plan
-from proxy.supervisor.front import Front, cause_of_death, reap
-from proxy.supervisor.plan import Action, Sockets, Stop, Wanted
+from proxy.supervisor.child import cause_of_death, reap
+from proxy.supervisor.front import Front
+from proxy.supervisor.plan import Action, Sockets, Stop, Wanted, Workers
+from proxy.supervisor.pools import Loop, Pools
 from proxy.supervisor.process import Child, Event, ImpossibleEventError, State
 from proxy.supervisor.sockets import Locate, ServiceSockets
 
@@ -86,6 +88,7 @@ class Supervisor:
         self._news: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._reported: set[str] = set()
+        self.pools = Pools(config, operator.locate, Loop(self._now, self._note, self._told_fronts))
 
     async def run(self) -> int:
         """Serve until a signal ends it or the first start fails; the exit code.
@@ -106,6 +109,7 @@ class Supervisor:
             # Only after an error of ours is there anything left.
             for front in self.fronts.values():
                 front.signal(signal.SIGKILL)
+            self.pools.close()
 
     def state(self, front: Front) -> State:
         """What ``front`` is doing."""
@@ -126,14 +130,17 @@ class Supervisor:
             self._wake.clear()
             while self._news:
                 self._news.popleft()()
+            acted, due = self.pools.step()
+            self.wanted = replace(self.wanted, workers=self.pools.phase)
             *orders, last = plan.plan(self.wanted, list(self.children.values()), self._now())
             for order in orders:
                 self._carry_out(order)
             if isinstance(last, plan.Exit):
                 return last.code
-            if isinstance(last, plan.Wait) and not orders:
+            if isinstance(last, plan.Wait) and not orders and not acted:
+                times = [time for time in (last.until, due) if time is not None]
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout_at(last.until):
+                    async with asyncio.timeout_at(min(times, default=None)):
                         await self._wake.wait()
 
     def _note(self, news: Callable[[], None]) -> None:
@@ -142,6 +149,10 @@ class Supervisor:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
+
+    def _told_fronts(self) -> list[Front]:
+        """Those that read messages: nothing but the first may reach a front before it is ready."""
+        return [front for front in self.fronts.values() if front.engines]
 
     # ---- orders -------------------------------------------------------------------------------------------
 
@@ -154,6 +165,8 @@ class Supervisor:
             case plan.Close():
                 self._sockets.close_listeners()
                 self.wanted = replace(self.wanted, sockets=Sockets.CLOSED)
+            case plan.StopWorkers(kill_at):
+                self.pools.stop(kill_at)
             case plan.Serve(serial):
                 self.fronts[serial].send("serve")
                 self._happened(serial, Event.SERVE)
@@ -232,6 +245,7 @@ class Supervisor:
             match message["type"]:
                 case "ready":
                     front.engines = message["engines"]
+                    self.pools.introduce(front)
                     self._happened(front.serial, Event.READY)
                 case "failed":
                     self._heard_failed(front, message)
@@ -242,6 +256,8 @@ class Supervisor:
                     self._happened(front.serial, Event.DRAINED)
                 case "statistics":
                     front.statistics = message["statistics"]
+                case "pressure" | "stuck":
+                    self.pools.heard(front, message)
         except ImpossibleEventError as error:
             self._kill(front, f"it breaks the protocol ({error})")
 
@@ -268,6 +284,7 @@ class Supervisor:
     def _on_child_ended(self) -> None:
         """Reap. As PID 1, also processes that somebody else left behind."""
         for pid, status in reap():
+            self.pools.ended(pid, status)
             for front in self.fronts.values():
                 if front.pid == pid:
                     front.take_last_words()
@@ -278,6 +295,7 @@ class Supervisor:
         cause = front.cause or cause_of_death(status)
         self._happened(front.serial, Event.EXITED)
         del self.fronts[front.serial]
+        self.pools.front_ended(front)
         self.counts.retire(front.area)
         if self.wanted.stop is not None:
             logger.debug("front %d ended (%s)", front.pid, cause)
@@ -305,3 +323,5 @@ class Supervisor:
             logger.warning("%s again: ending at once", number.name)
             stop = Stop(now, now, self.wanted.stop.exit_code or 128 + number)
         self.wanted = replace(self.wanted, stop=stop)
+        if self.wanted.workers is Workers.STOPPING:
+            self.pools.stop(stop.kill_at)

@@ -9,20 +9,23 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from proxy import __version__
 from proxy.config.plain import dump
-from proxy.observe.collector import CellCollector, Facts, ProcessFact, make_registry
-from proxy.observe.resident import resident_bytes
+from proxy.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
+from proxy.supervisor.child import ChildProcess
 from proxy.supervisor.front import Front
+from proxy.supervisor.pool import Pool
+from proxy.supervisor.process import State
 from proxy.supervisor.summary import Addresses, describe_backend
 from proxy.supervisor.supervisor import Supervisor
 
-FRONT = "front"
+FRONT, WORKER, PRELOADER = "front", "worker", "preloader"
 
 
 class SupervisorView:
@@ -71,28 +74,92 @@ class SupervisorView:
             ],
             "routes": [dump(route) for route in config.routes],
             "backends": {name: describe_backend(backend) for name, backend in config.backends.items()},
-            "processes": [self._process(front) for front in supervisor.fronts.values()],
+            "processes": [self._front(front) for front in supervisor.fronts.values()],
             "restarts": dict(supervisor.restarts),
+            "pools": {name: _pool(pool) for name, pool in supervisor.pools.pools.items()},
         }
 
-    def _process(self, front: Front) -> dict[str, Any]:
+    def _front(self, front: Front) -> dict[str, Any]:
         return {
             "kind": FRONT,
             "slot": front.slot,
-            "pid": front.pid,
-            "state": self._supervisor.state(front).value,
-            "startTime": front.started,
-            "residentBytes": resident_bytes(front.pid),
+            **_process(front, self._supervisor.state(front)),
             "statistics": front.statistics,
         }
 
     def _facts(self) -> Facts:
         supervisor = self._supervisor
+        pools = supervisor.pools.pools
         return Facts(
             http2_engine=supervisor.engines.get("http2", "").partition(" ")[0],
             start_time=self._started,
             processes=[
-                ProcessFact(FRONT, supervisor.state(front).value, front.pid) for front in supervisor.fronts.values()
+                *(ProcessFact(FRONT, supervisor.state(front).value, front.pid) for front in supervisor.fronts.values()),
+                *(fact for pool in pools.values() for fact in _process_facts(pool)),
             ],
-            restarts={(FRONT, cause): count for cause, count in supervisor.restarts.items()},
+            restarts={
+                (kind, cause): count
+                for kind, counts in (
+                    (FRONT, supervisor.restarts),
+                    (WORKER, _together(pool.restarts for pool in pools.values())),
+                    (PRELOADER, _together(pool.preloader_restarts for pool in pools.values())),
+                )
+                for cause, count in counts.items()
+            },
+            pools=[_pool_fact(name, pool) for name, pool in pools.items()],
         )
+
+
+def _process(process: ChildProcess, state: State) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "state": state.value,
+        "startTime": process.started,
+        "residentBytes": process.resident,
+    }
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    wanted = pool.wanted
+    return {
+        "size": wanted.size,
+        "min": wanted.minimum,
+        "max": wanted.maximum,
+        "queued": sum(pool.pressure.values()),
+        "workers": [
+            {
+                "slot": worker.slot,
+                **_process(worker, pool.state(serial)),
+                "requests": worker.requests(),
+                "inFlight": worker.in_flight(),
+                "retired": pool.members[serial].retired,
+            }
+            for serial, worker in pool.workers.items()
+        ],
+        "preloaders": [_process(process, pool.state(serial)) for serial, process in pool.preloaders.items()],
+        "restarts": dict(pool.restarts),
+    }
+
+
+def _process_facts(pool: Pool) -> Iterator[ProcessFact]:
+    for serial, worker in pool.workers.items():
+        yield ProcessFact(WORKER, pool.state(serial).value, worker.pid)
+    for serial, preloader in pool.preloaders.items():
+        yield ProcessFact(PRELOADER, pool.state(serial).value, preloader.pid)
+
+
+def _pool_fact(name: str, pool: Pool) -> PoolFact:
+    """With a zero for every state, so that a pool without workers is a sample and not the want of one."""
+    processes: list[ChildProcess] = [*pool.workers.values(), *pool.preloaders.values()]
+    states = Counter(pool.state(serial) for serial in pool.workers)
+    return PoolFact(
+        name,
+        workers={state.value: states[state] for state in State if state is not State.DEAD},
+        restarts=pool.restarts,
+        resident=sum(process.resident for process in processes),
+        requests=pool.requests(),
+    )
+
+
+def _together(counts: Iterable[Counter[str]]) -> Counter[str]:
+    return sum(counts, Counter[str]())

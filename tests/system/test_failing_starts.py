@@ -87,10 +87,10 @@ def test_an_access_log_that_cannot_be_opened_ends_the_start(start: Start) -> Non
 INJECT = """\
 import os, sys
 from proxy.supervisor import front
-real = front._spawn
-def spawn(control, inherited):
+real = front.spawn
+def spawn(command, environment, inherited):
 {body}
-front._spawn = spawn
+front.spawn = spawn
 from proxy.cli import main
 sys.exit(main(sys.argv[4:]))
 """
@@ -103,7 +103,7 @@ def injected(body: str) -> list[str]:
 NO_ROOM = """
     if os.path.exists(os.environ["LIFECYCLE_FOLDER"] + "/full"):
         raise BlockingIOError(11, "Resource temporarily unavailable")
-    return real(control, inherited)
+    return real(command, environment, inherited)
 """
 
 
@@ -124,9 +124,9 @@ def test_a_system_without_room_for_a_replacement(start: Start, switches: Path) -
 
 
 LIAR = """
-    command = [sys.executable, "-m", "tests.support.liar", str(control)]
+    command = [sys.executable, "-m", "tests.support.liar", command[-1]]
     actions = [(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited]
-    return os.posix_spawn(sys.executable, command, os.environ, file_actions=actions)
+    return os.posix_spawn(sys.executable, command, environment, file_actions=actions)
 """
 
 

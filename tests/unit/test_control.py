@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 import socket
 import threading
 from collections.abc import Callable, Coroutine, Iterator
@@ -142,3 +143,20 @@ async def test_a_broken_socket_is_an_end() -> None:
         left.shutdown(socket.SHUT_RDWR)
         side.channel.read_available()
         assert side.gone.is_set()
+
+
+@in_a_loop
+async def test_descriptors_go_beside_a_message(pair: Pair) -> None:
+    ours = Side(pair[0])
+    reading, writing = os.pipe()
+    ours.channel.pass_on([writing], "fork", number=7)
+    os.close(writing)
+    data, descriptors, _, _ = socket.recv_fds(pair[1], 65536, 3)
+    assert Decoder().feed(data) == [{"type": "fork", "number": 7}]
+    os.write(descriptors[0], b"the same pipe")
+    assert os.read(reading, 100) == b"the same pipe"
+    for fd in (reading, *descriptors):
+        os.close(fd)
+    ours.channel.close()
+    with pytest.raises(BrokenPipeError):
+        ours.channel.pass_on([], "fork", number=8)

@@ -25,8 +25,10 @@ from proxy.supervisor.plan import (
     Sockets,
     Spawn,
     Stop,
+    StopWorkers,
     Wait,
     Wanted,
+    Workers,
     plan,
 )
 from proxy.supervisor.process import TRANSITIONS, Child, Event, ImpossibleEventError, State
@@ -208,6 +210,40 @@ def test_nothing_is_spawned_after_the_drain_and_the_last_death_is_the_exit() -> 
     wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=Stop(drain_at=0.0, kill_at=7.0, exit_code=130))
     assert plan(wanted, [a_child(1, *DEAD), a_child(2, *ENDING, slot=1)], 1.0) == [Wait(7.0)]
     assert plan(wanted, [a_child(1, *DEAD)], 1.0) == [Exit(130)]
+
+
+# ---- pools ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("workers", "actions"),
+    [(Workers.NONE, [Listen()]), (Workers.STARTING, []), (Workers.WORKING, [Listen()])],
+)
+def test_nobody_may_connect_until_every_pool_has_a_worker_or_failed_to(workers: Workers, actions: list[Action]) -> None:
+    assert plan(Wanted(processes=1, workers=workers), [a_child(1, *READY)], 0.0) == [*actions, Wait(None)]
+
+
+def test_workers_stop_after_the_fronts_that_need_them() -> None:
+    stop = Stop(drain_at=0.0, kill_at=30.0, exit_code=0)
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=Workers.WORKING)
+    assert plan(wanted, [a_child(1, *SERVING)], 0.0) == [Drain(1, 26.0), Wait(28.0)]
+    assert plan(wanted, [a_child(1, *DRAINING)], 5.0) == [Wait(28.0)]
+    assert plan(wanted, [a_child(1, *DEAD)], 5.0) == [StopWorkers(30.0), Wait(None)]
+
+
+def test_workers_do_not_wait_longer_for_fronts_than_their_share() -> None:
+    stop = Stop(drain_at=0.0, kill_at=30.0, exit_code=0)
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=Workers.WORKING)
+    assert plan(wanted, [a_child(1, *DRAINING)], 28.0) == [StopWorkers(30.0), Abort(1), Wait(None)]
+    stopping = replace(wanted, workers=Workers.STOPPING)
+    assert plan(stopping, [a_child(1, *ENDING, since=28.0)], 28.0) == [Wait(30.0)]
+
+
+def test_the_service_ends_when_its_last_worker_has_ended() -> None:
+    stop = Stop(drain_at=0.0, kill_at=30.0, exit_code=0)
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=Workers.STOPPING)
+    assert plan(wanted, [a_child(1, *DEAD)], 5.0) == [Wait(None)]
+    assert plan(replace(wanted, workers=Workers.NONE), [a_child(1, *DEAD)], 5.0) == [Exit(0)]
 
 
 # ---- random histories -------------------------------------------------------------------------------------

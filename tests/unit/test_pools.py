@@ -1,0 +1,172 @@
+"""What the supervisor's side of pools does before and beside real workers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.config.schema import Config
+from proxy.config.validation import validate
+from proxy.errors import StartError
+from proxy.supervisor.child import ChildProcess, spawn
+from proxy.supervisor.plan import Workers
+from proxy.supervisor.pools import Loop, Pools
+from proxy.supervisor.watch import Watch
+
+
+def a_config(**pool: Any) -> Config:
+    return validate(
+        Config,
+        {
+            "listeners": [{"name": "http", "address": "127.0.0.1:0"}],
+            "backends": {"shop": {"app": "shop:app", "pool": {"workers": 2, **pool}}},
+            "routes": [{"path": "/", "backend": "shop"}],
+        },
+    )
+
+
+def make(config: Config) -> Pools:
+    return Pools(
+        config, lambda path, message: f"{path}: {message}", Loop(lambda: 0.0, lambda news: news(), fronts=list)
+    )
+
+
+# ---- the place of sockets, the user -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def short() -> Any:
+    """A folder whose name is short enough for sockets."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def test_sockets_stand_in_the_runtime_folder(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(short))
+    pools = make(a_config())
+    assert [path.name.partition("-")[0] for path in short.iterdir()] == ["sidegate"]
+    pools.close()
+    assert not list(short.iterdir())
+
+
+@pytest.mark.parametrize("name", ["no/such/folder", "x" * 100])
+def test_a_runtime_folder_that_does_not_fit_is_passed_over(
+    short: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    unfit, other = short / name, short / "other"
+    other.mkdir()
+    if "/" not in name:
+        unfit.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(unfit))
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(other))
+    pools = make(a_config())
+    assert len(list(other.iterdir())) == 1
+    pools.close()
+
+
+def test_no_place_for_sockets_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(**_: object) -> str:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", full)
+    with pytest.raises(StartError, match=r"no folder for the sockets of workers: .*No space left"):
+        make(a_config())
+
+
+@pytest.mark.parametrize("key", ["user", "group"])
+def test_another_user_can_only_be_chosen_by_root(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(StartError, match=rf"'backends', 'shop', 'pool', '{key}'.*: only root may choose it"):
+        make(a_config(**{key: "nobody"}))
+
+
+def test_without_pools_there_is_nothing() -> None:
+    config = a_config()
+    backend = {"respond": {"status": 200}}
+    plain = validate(
+        Config,
+        {
+            "listeners": [{"name": "http", "address": "127.0.0.1:0"}],
+            "backends": {"shop": backend},
+            "routes": [{"path": "/", "backend": "shop"}],
+        },
+    )
+    pools = make(plain)
+    assert pools.phase is Workers.NONE
+    assert pools.step() == (False, None)
+    pools.close()
+    some = make(config)
+    assert some.phase is Workers.STARTING
+    some.close()
+
+
+# ---- signals to a process whose pid is told later ---------------------------------------------------------
+
+
+def test_a_signal_waits_for_the_pid() -> None:
+    process = ChildProcess(1, 0, lambda theirs: None)
+    assert process.resident == 0
+    process.signal(signal.SIGKILL)
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
+        process.found(other.pid)
+        assert other.wait() == -signal.SIGKILL
+    process.signal(signal.SIGTERM)  # reaped: nothing happens
+
+    async def end() -> None:
+        process.listen(lambda message: None, lambda: None)
+        process.take_last_words()
+
+    asyncio.run(end())
+
+
+def test_a_program_that_is_gone_leaves_no_socket(tmp_path: Path) -> None:
+    def start(theirs: socket.socket) -> int:
+        return spawn([str(tmp_path / "python")], os.environ, [theirs.fileno()])
+
+    with pytest.raises(FileNotFoundError):
+        ChildProcess(1, 0, start)
+
+
+# ---- watched files ----------------------------------------------------------------------------------------
+
+
+def test_python_files_in_a_folder_and_named_files_count(tmp_path: Path) -> None:
+    package = tmp_path / "shop"
+    package.mkdir()
+    (package / "app.py").write_text("a = 1")
+    settings = tmp_path / "settings.toml"
+    watch = Watch([str(package), str(settings)])
+    assert watch.changed() == []
+    (package / "app.py").write_text("a = 12")
+    (package / "new.py").write_text("")
+    settings.write_text("debug = true")
+    assert watch.changed() == [str(settings), str(package / "app.py"), str(package / "new.py")]
+    assert watch.changed() == []
+    (package / "app.py").unlink()
+    assert watch.changed() == [str(package / "app.py")]
+
+
+def test_what_a_service_writes_itself_does_not_count(tmp_path: Path) -> None:
+    watch = Watch([str(tmp_path)])
+    (tmp_path / "db.sqlite3").write_text("x")
+    for name in (".git", "__pycache__", "node_modules", "site-packages"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "module.py").write_text("x")
+    assert watch.changed() == []
+
+
+def test_a_change_of_time_alone_counts(tmp_path: Path) -> None:
+    file = tmp_path / "app.py"
+    file.write_text("a = 1")
+    watch = Watch([str(tmp_path)])
+    os.utime(file, ns=(1, 1))
+    assert watch.changed() == [str(file)]
