@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import enum
 
+ConfigPath = tuple[str | int, ...]
+Problems = list[tuple[ConfigPath, str]]
+"""Problems by their path in the configuration, for example ``("listeners", 0, "tls", "certificates", 0, "cert")``."""
+
 
 class Fault(enum.StrEnum):
     """Who has to change something for the error to go away."""

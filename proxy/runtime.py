@@ -12,19 +12,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from proxy.backends.inprocess import InProcessBackend
-from proxy.backends.loading import LoadError, load_app
-from proxy.backends.respond import RespondBackend
+from proxy.backends.build import AnyBackend, build_backends, check_applications
+from proxy.backends.pool import PoolBackend, Report
 from proxy.config.schema import Backend, Certificate, Config, Tls
 from proxy.config.schema import Listener as ListenerConfig
-from proxy.errors import SidegateError
+from proxy.errors import Problems, SidegateError
 from proxy.observe.observer import Observer
 from proxy.routing import Router
 from proxy.server import timeouts
+from proxy.server.admission import Admission
 from proxy.server.clock import Clock
+from proxy.server.codecs import import_codecs
 from proxy.server.first_step import FirstStep, first_step
 from proxy.server.forwarded import TrustedProxies
 from proxy.server.listener import Listener
@@ -34,12 +35,6 @@ from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import load_engine
 
 logger = logging.getLogger("sidegate.runtime")
-
-ConfigPath = tuple[str | int, ...]
-Problems = list[tuple[ConfigPath, str]]
-"""Problems by their path in the configuration, for example ``("listeners", 0, "tls", "certificates", 0, "cert")``."""
-
-AnyBackend = InProcessBackend | RespondBackend
 
 DRAIN_POLL = 0.02
 """Seconds between two looks whether the last connection has ended."""
@@ -54,6 +49,10 @@ class BuildError(SidegateError):
     def __init__(self, problems: Problems) -> None:
         super().__init__("; ".join(message for _, message in problems))
         self.problems = problems
+
+
+def _no_report(kind: str, **fields: Any) -> None:
+    """For whoever has no supervisor to tell."""
 
 
 class Runtime:
@@ -73,21 +72,35 @@ class Runtime:
         self._started: list[AnyBackend] = []
 
     @classmethod
-    def build(cls, config: Config, sockets: Mapping[str, list[socket.socket]], observer: Observer) -> Runtime:
-        """Import applications, load certificates, compile routes. To be called within a running event loop."""
+    def build(
+        cls,
+        config: Config,
+        sockets: Mapping[str, list[socket.socket]],
+        observer: Observer,
+        fronts: TrustedProxies | None = None,
+        report: Report = _no_report,
+    ) -> Runtime:
+        """Import applications, load certificates, compile routes. To be called within a running event loop.
+
+        ``fronts``: this is a worker, and who they are from whom it takes the facts of a scope. ``report``: sends the
+        supervisor a message about a pool.
+        """
         problems: Problems = []
-        backends = build_backends(config.backends, problems)
+        backends = build_backends(config, observer, report, problems)
         contexts = build_tls(dict(enumerate(config.listeners)), problems)
         if problems:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
         clock = Clock(loop, timeouts.check)
         steps = first_step(loop)
+        admission = Admission(loop, config.limits)
         router = Router(config.routes, backends)
         engine = load_engine(config.http2_engine)
-        trusted = TrustedProxies(config.trusted_proxies)
+        trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
+        hop_policy = None if fronts is None else _policy(config, keep_forwarding=True, keep_own=True)
         listeners = []
         for index, listener in enumerate(config.listeners):
+            import_codecs(listener.protocols)
             service = Service(
                 app=router,
                 limits=config.limits,
@@ -98,10 +111,12 @@ class Runtime:
                 clock=clock,
                 loop=loop,
                 first_step=steps,
+                admission=admission,
                 policy=_policy(config, keep_forwarding=False),
                 tls=contexts.get(index),
                 trusted=trusted,
                 trusted_policy=_policy(config, keep_forwarding=True),
+                hop_policy=hop_policy,
             )
             listeners.append(Listener(service, sockets[listener.name]))
         return cls(listeners, backends, clock, steps)
@@ -121,6 +136,12 @@ class Runtime:
         self._clock.start()
         for listener in self._listeners:
             listener.start()
+
+    def set_workers(self, backend: str, workers: Iterable[tuple[int, str]]) -> None:
+        """Serial and socket path of every worker of a pool that may get requests."""
+        pool = self._backends[backend]
+        if isinstance(pool, PoolBackend):
+            pool.set_workers(workers)
 
     async def drain(self, delay: float, grace: float) -> None:
         """Stop without losing a request.
@@ -156,8 +177,11 @@ class Runtime:
             listener.abort()
 
     def statistics(self) -> dict[str, Any]:
-        """Open connections by listener index, for ``/status``."""
-        return {"connections": [len(listener.service.connections) for listener in self._listeners]}
+        """Open connections by listener index and the links of every backend that has some, for ``/status``."""
+        links = {
+            name: backend.statistics() for name, backend in self._backends.items() if hasattr(backend, "statistics")
+        }
+        return {"connections": [len(listener.service.connections) for listener in self._listeners], "backends": links}
 
     @property
     def _busy(self) -> bool:
@@ -179,24 +203,8 @@ def check(listeners: Mapping[int, ListenerConfig], backends: Mapping[str, Backen
     problems: Problems = []
     build_tls(listeners, problems, self_signed=False)
     if import_apps:
-        build_backends(backends, problems)
+        check_applications(backends, problems)
     return problems
-
-
-def build_backends(configs: Mapping[str, Backend], problems: Problems) -> dict[str, AnyBackend]:
-    """The backends by name; what cannot be built is added to ``problems``."""
-    backends: dict[str, AnyBackend] = {}
-    for name, config in configs.items():
-        if config.respond is not None:
-            backends[name] = RespondBackend(name, config.respond)
-        elif config.app is not None:  # the schema: exactly one of the two
-            try:
-                app = load_app(config.app, config.directory)
-            except LoadError as error:
-                problems.append((("backends", name, "app"), str(error)))
-            else:
-                backends[name] = InProcessBackend(name, app, config.root_path, config.lifespan)
-    return backends
 
 
 def build_tls(
@@ -222,10 +230,11 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
     return (Certificate(cert=path, key=path),)
 
 
-def _policy(config: Config, keep_forwarding: bool) -> FieldPolicy:
+def _policy(config: Config, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:
     return FieldPolicy(
         max_fields=config.limits.header_fields,
         max_block=config.limits.header_block,
         keep_forwarding=keep_forwarding,
+        keep_own=keep_own,
         keep_underscores=frozenset(name.encode("ascii") for name in config.limits.keep_underscores),
     )

@@ -34,11 +34,22 @@ Totals: TypeAlias = defaultdict[str, defaultdict[Labels, float]]
 
 @dataclass(frozen=True, slots=True)
 class ProcessFact:
-    """One child as the supervisor sees it: kind (``front``), state, and pid while it has one."""
+    """One child as the supervisor sees it: kind (``front``, ``worker``), state, and pid while it has one."""
 
     kind: str
     state: str
     pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFact:
+    """One pool: workers by state, replaced workers by cause, resident bytes, requests by slot."""
+
+    backend: str
+    workers: Mapping[str, int]
+    restarts: Mapping[str, int]
+    resident: int
+    requests: Mapping[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +61,7 @@ class Facts:
     last_reload_successful: bool = True
     processes: Sequence[ProcessFact] = ()
     restarts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    pools: Sequence[PoolFact] = ()
 
 
 class CellCollector(Collector):
@@ -144,5 +156,13 @@ def _supervisor_values(facts: Facts) -> Iterator[tuple[Metric, Mapping[Labels, f
     yield metrics.PROCESSES, processes
     yield metrics.RESTARTS, {labels: float(count) for labels, count in facts.restarts.items()}
     yield metrics.RESIDENT_MEMORY, memory
+    yield from _pool_values(facts.pools)
     yield metrics.LAST_RELOAD, {(): float(facts.last_reload_successful)}
     yield metrics.START_TIME, {(): facts.start_time}
+
+
+def _pool_values(pools: Sequence[PoolFact]) -> Iterator[tuple[Metric, Mapping[Labels, float]]]:
+    yield metrics.POOL_WORKERS, {(p.backend, state): float(n) for p in pools for state, n in p.workers.items()}
+    yield metrics.POOL_RESTARTS, {(p.backend, cause): float(n) for p in pools for cause, n in p.restarts.items()}
+    yield metrics.POOL_MEMORY, {(pool.backend,): float(pool.resident) for pool in pools}
+    yield metrics.POOL_REQUESTS, {(p.backend, str(slot)): float(n) for p in pools for slot, n in p.requests.items()}

@@ -92,6 +92,10 @@ def _route_backends(config: Config) -> list[tuple[str, ...]]:
     return [*pairs, ("", "")]
 
 
+def _relayed(config: Config) -> list[tuple[str, ...]]:
+    return [(name,) for name, backend in config.backends.items() if backend.pool or backend.h2c or backend.h2]
+
+
 LISTENER = Axis(("listener",), "the listener's name in the config", _listeners)
 ROUTE = Axis(("route",), "the route's name in the config; empty: no route matched", _routes)
 ROUTE_BACKEND = Axis(
@@ -118,6 +122,8 @@ VIOLATION = _reason({**reasons.REFUSALS, **reasons.VIOLATIONS})
 HANDSHAKE_FAILURE = _reason(reasons.HANDSHAKE_FAILURES)
 EXCHANGE_ERROR = _reason({**reasons.REFUSALS, **reasons.EXCHANGE_ERRORS})
 DROP = _reason(reasons.DROPS)
+RETRY = _reason(reasons.RETRIES)
+RELAYED = Axis(("backend",), "the name of a backend with pool, h2c or h2", _relayed)
 
 REQUESTS = Metric(
     "sidegate_requests_total", "counter", "Exchanges that ended.",
@@ -158,10 +164,24 @@ EXCHANGE_ERRORS = Metric(
     (ROUTE, FAULT, EXCHANGE_ERROR), zeros=False,
 )  # fmt: skip
 LOG_DROPPED = Metric("sidegate_access_log_dropped_total", "counter", "Access-log lines lost.", (DROP,))
+POOL_IN_FLIGHT = Metric(
+    "sidegate_pool_requests_in_flight", "gauge", "Requests at the backend's workers or in its queue.", (RELAYED,)
+)
+POOL_QUEUE = Metric("sidegate_pool_queue_length", "gauge", "Requests that wait until a worker has room.", (RELAYED,))
+POOL_QUEUE_WAIT = Metric(
+    "sidegate_pool_queue_wait_seconds", "histogram",
+    "Time that requests waited until a worker had room; those that did not wait are in the first bucket.",
+    (RELAYED, BUCKET),
+)  # fmt: skip
+POOL_RETRIES = Metric(
+    "sidegate_pool_retries_total", "counter", "Requests sent once more, to another worker if there was one.",
+    (RELAYED, RETRY),
+)  # fmt: skip
 
 FRONT_METRICS = (
     REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
-    HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED,
+    HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, POOL_IN_FLIGHT, POOL_QUEUE,
+    POOL_QUEUE_WAIT, POOL_RETRIES,
 )  # fmt: skip
 """Counted by the fronts in their cells."""
 
@@ -170,9 +190,16 @@ def _facts(label: str, source: str) -> Axis:
     return Axis((label,), source, _fixed())
 
 
-PROCESS_KIND = _facts("kind", "front")
+PROCESS_KIND = _facts("kind", "front, worker, preloader")
 PROCESS_STATE = _facts("state", "starting, ready, serving, draining, ending, killed, dead")
-RESTART_CAUSE = _facts("cause", "how it ended: exit_N, a signal's name, failed_start, start_timeout, drained")
+RESTART_CAUSE = _facts(
+    "cause",
+    "how it ended: exit_N, a signal's name, failed_start, start_timeout, drained (by its own SIGTERM); a worker also: "
+    "max_requests, max_age, max_memory, reload, stuck, not_forked",
+)
+POOL = _facts("backend", "the name of a backend with a pool")
+WORKER_STATE = _facts("state", "starting, ready, serving, draining, ending, killed")
+SLOT = _facts("slot", "the worker's place in its pool, from 0; its successor has the same")
 
 BUILD_INFO = Metric(
     "sidegate_build_info", "gauge", "Always 1; what is running is in the labels.",
@@ -187,12 +214,27 @@ RESIDENT_MEMORY = Metric(
     "sidegate_process_resident_memory_bytes", "gauge",
     "Resident memory of the child processes together; what they share is counted in each.", (PROCESS_KIND,),
 )  # fmt: skip
+POOL_WORKERS = Metric("sidegate_pool_workers", "gauge", "Workers by state.", (POOL, WORKER_STATE))
+POOL_RESTARTS = Metric(
+    "sidegate_pool_worker_restarts_total", "counter", "Workers that were replaced, or ended unasked.",
+    (POOL, RESTART_CAUSE),
+)  # fmt: skip
+POOL_MEMORY = Metric(
+    "sidegate_pool_resident_memory_bytes", "gauge",
+    "Resident memory of a pool's processes together; what they share is counted in each.", (POOL,),
+)  # fmt: skip
+POOL_REQUESTS = Metric(
+    "sidegate_pool_worker_requests_total", "counter", "Exchanges that ended in a worker.", (POOL, SLOT)
+)
 LAST_RELOAD = Metric(
     "sidegate_config_last_reload_successful", "gauge", "1: the config last loaded serves; 0: it was rejected.", ()
 )
 START_TIME = Metric("sidegate_start_time_seconds", "gauge", "When the supervisor started, in Unix time.", ())
 
-SUPERVISOR_METRICS = (BUILD_INFO, PROCESSES, RESTARTS, RESIDENT_MEMORY, LAST_RELOAD, START_TIME)
+SUPERVISOR_METRICS = (
+    BUILD_INFO, PROCESSES, RESTARTS, RESIDENT_MEMORY, POOL_WORKERS, POOL_RESTARTS, POOL_MEMORY, POOL_REQUESTS,
+    LAST_RELOAD, START_TIME,
+)  # fmt: skip
 """Known to the supervisor itself."""
 
 

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from proxy.observe.access_log cimport AccessLog
 from proxy.observe.meter cimport ListenerMeter
 from proxy.observe.record cimport Record
 
@@ -19,8 +20,9 @@ cdef class Observer:
     cdef public long in_flight
     cdef double[::1] _cells
     cdef object _clock
-    cdef object _access_log
+    cdef AccessLog _access_log
     cdef dict _listeners
+    cdef dict _pools
     cdef list _routes
     cdef dict _protocols
     cdef dict _reasons

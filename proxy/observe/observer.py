@@ -22,6 +22,7 @@ from proxy.observe.access_log import AccessLog
 from proxy.observe.cells import Cells
 from proxy.observe.meter import ListenerMeter
 from proxy.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, Layout
+from proxy.observe.pool_meter import PoolMeter
 from proxy.observe.record import Record, final_status
 
 _FIRST_BUCKET = BUCKETS[0]
@@ -62,6 +63,7 @@ class Observer:
         if access_log is not None:
             access_log.count_drops_in(cells, layout.offsets(metrics.LOG_DROPPED))
         self._listeners = {listener.name: ListenerMeter(listener.name, layout, cells) for listener in config.listeners}
+        self._pools = {name: PoolMeter(name, layout, cells) for (name,) in metrics.RELAYED.values(config)}
         self._routes = _route_cells(config, layout)
         self._protocols = {version: index * len(metrics.CODES) for index, version in enumerate(PROTOCOLS)}
         self._reasons = {values[0]: index for index, values in enumerate(metrics.EXCHANGE_ERROR.values(config))}
@@ -73,6 +75,10 @@ class Observer:
     def listener(self, name: str) -> ListenerMeter:
         """The meter of one listener of the config. Raises ``KeyError`` for any other name."""
         return self._listeners[name]
+
+    def pool(self, name: str) -> PoolMeter:
+        """The meter of one backend with pool, h2c or h2. Raises ``KeyError`` for any other name."""
+        return self._pools[name]
 
     def started(self, record: Record) -> None:
         """A request's head is known."""

@@ -18,6 +18,11 @@ cdef class Record:
     cdef public long long bytes_out
     cdef public list headers
     cdef public str tls
+    cdef public bint has_body
+    cdef public bint relayed
     cdef public object fault
     cdef public str reason
     cdef str _request_id
+
+
+cdef str _numbered(unsigned long long number)

@@ -24,12 +24,14 @@ class Record:
     ``client``: the peer's address, or ``unix``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if
     none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``tls``: the
-    protocol version (``TLSv1.3``), empty in cleartext. ``fault`` and ``reason``: whose error ended it, and one word.
+    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: of the request, as its head says. ``relayed``: its
+    application runs elsewhere, and the task here only passes it on. ``fault`` and ``reason``: whose error ended it, and
+    one word.
     """
 
     __slots__ = (
-        "_request_id", "backend", "bytes_in", "bytes_out", "client", "fault", "headers", "http_version", "listener",
-        "method", "reason", "route", "scheme", "started", "status", "target", "tls",
+        "_request_id", "backend", "bytes_in", "bytes_out", "client", "fault", "has_body", "headers", "http_version",
+        "listener", "method", "reason", "relayed", "route", "scheme", "started", "status", "target", "tls",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
@@ -38,6 +40,7 @@ class Record:
         self.method = head.method
         self.target = head.target
         self.http_version = head.http_version
+        self.has_body = isinstance(head, RequestHead) and not head.end_stream
         self.scheme = "http"
         self.started = started
         self.route = -1
@@ -49,6 +52,7 @@ class Record:
         self.tls = ""
         self.fault: Fault | None = None
         self.reason = ""
+        self.relayed = False
         self._request_id = ""
 
     @property
@@ -58,8 +62,16 @@ class Record:
         Unique, and cheap, but not secret: who knows one can guess the next.
         """
         if not self._request_id:
-            self._request_id = f"{_request_prefix}{next(_request_numbers):016x}"
+            self._request_id = _numbered(next(_request_numbers))
         return self._request_id
+
+    @request_id.setter
+    def request_id(self, value: str) -> None:
+        self._request_id = value
+
+
+def _numbered(number: int) -> str:
+    return f"{_request_prefix}{number:016x}"
 
 
 CLIENT_GONE = 499

@@ -39,6 +39,7 @@ _REASONS = (
         "`reason` of `sidegate_exchange_errors_total`, besides every refusal",
         reasons.EXCHANGE_ERRORS,
     ),
+    ("Retries", "`reason` of `sidegate_pool_retries_total`", reasons.RETRIES),
     ("Lost access-log lines", "`reason` of `sidegate_access_log_dropped_total`", reasons.DROPS),
 )
 

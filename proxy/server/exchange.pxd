@@ -19,7 +19,7 @@ cdef class Exchange:
     cdef public object receiving
     cdef public object sending
     cdef public double waiting_since
-    cdef bint _overloaded
+    cdef str _refusal
     cdef bint _continue
     cdef list _chunks
     cdef Py_ssize_t _held

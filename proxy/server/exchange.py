@@ -26,6 +26,7 @@ from proxy.observe.record import Record
 from proxy.server.carrier import Carrier
 from proxy.server.done import DONE
 from proxy.server.files import OpenFile
+from proxy.server.first_step import Stepped
 from proxy.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
 from proxy.server.scope import request_scope
 from proxy.server.service import HIGH_WATER
@@ -45,8 +46,8 @@ class Exchange:
     """Made by a connection for one request head; ``run`` is its life."""
 
     __slots__ = (
-        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_overloaded", "_readers",
-        "_received", "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task",
+        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_readers", "_received",
+        "_refusal", "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task",
         "waiting_since",
     )  # fmt: skip
 
@@ -54,9 +55,9 @@ class Exchange:
         self._connection, self._head, self.record = connection, head, record
         self._codec = self._connection.codec  # by the attribute: compiled, it has a type
         # Judged now: by the time a task runs, a whole burst may have been counted, and none of it would be served.
-        self._overloaded = 0 < self._connection.exchange_limit < self._connection.observer.in_flight
+        self._refusal = self._connection.admission.refusal(self.record.started, self._connection.observer.in_flight)
         self.stream_id = self._head.stream_id
-        self.task: asyncio.Task[None] | None = None
+        self.task: asyncio.Task[None] | Stepped | None = None
         self.receiving = ENDED if self._head.end_stream else OPEN
         self._continue = self._head.expect_continue
         self._chunks: list[bytes] = []
@@ -72,8 +73,8 @@ class Exchange:
     async def run(self, app: App) -> None:
         """Live: scope, application, end. Every way out passes here, and nothing is raised."""
         try:
-            if self._overloaded:
-                raise ExchangeError(Fault.PROXY, 503, "overload")
+            if self._refusal:
+                raise ExchangeError(Fault.PROXY, 503, self._refusal)
             scope = request_scope(self._connection.peer, self._head, self.record)
             if self._head.content_length is not None:
                 self._check_declared_length(self._head.content_length)
@@ -131,11 +132,13 @@ class Exchange:
             self._wake()
 
     def disconnect(self, reason: str = "client_disconnected") -> None:
-        """The client went away: the application is told, never cancelled."""
+        """The client went away: an application is told, never cancelled; what only relays is cancelled."""
         delivered = self.sending is COMPLETE and not self._codec.pending(self.stream_id)
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
+        if self.record.relayed and self.task is not None:
+            self.task.cancel()
 
     @property
     def waits_for_body(self) -> bool:
@@ -359,13 +362,9 @@ class Exchange:
         else:
             failure = ExchangeError(Fault.APPLICATION, 500, "exception")
         if failure.fault is Fault.APPLICATION:
-            record = self.record
+            record, target = self.record, ascii(self.record.target.decode("latin-1"))[1:-1]
             logger.error(
-                "application failed: %s %s (request id %s)",
-                record.method,
-                ascii(record.target.decode("latin-1"))[1:-1],
-                record.request_id,
-                exc_info=error,
+                "application failed: %s %s (request id %s)", record.method, target, record.request_id, exc_info=error
             )
         if self.sending is not COMPLETE:
             self.give_up(failure)

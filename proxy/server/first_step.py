@@ -11,8 +11,10 @@ it. Then there are three cases:
 * the coroutine has ended, and nothing holds on to the spare: it serves the next one;
 * the coroutine has ended, but left something behind (a reference, a callback, a name, a cancellation, a context
   variable): the spare ends, too;
-* the coroutine waits: the spare adopts it, passes the gate, and goes on as the coroutine's task, which it has been
-  from the first step on.
+* the coroutine waits for an ``Arrival`` (``backends/arrival.py``) and left nothing behind: the spare serves the next
+  one, and whichever spare there is then makes this coroutine's next step. A relayed request so needs no task at all;
+* the coroutine waits for anything else: the spare adopts it, passes the gate, and goes on as the coroutine's task,
+  which it has been from the first step on.
 
 So an application always sees a task and a context that nobody had before it. A coroutine started while there is no
 spare, because one is just being used or is still on its way to the gate, gets an ordinary task.
@@ -28,7 +30,9 @@ import sys
 import weakref
 from asyncio.tasks import _enter_task, _leave_task  # documented for whoever runs tasks ("Extending asyncio")
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, cast
+
+from proxy.backends.arrival import STEPPING, Arrival
 
 NAME = "exchange"
 
@@ -52,8 +56,8 @@ class Adopting(Coroutine[Any, Any, None]):
 
     __slots__ = ("_awaited", "_gate", "_handed_over", "coroutine")
 
-    def __init__(self, gate: asyncio.Future[None]) -> None:
-        self._gate: Generator[Any, None, None] | None = gate.__await__()
+    def __init__(self, gate: asyncio.Future[None] | None) -> None:
+        self._gate: Generator[Any, None, None] | None = gate.__await__() if gate is not None else None
         self._awaited: Any = None
         self._handed_over = True
         self.coroutine: Started | None = None
@@ -101,13 +105,47 @@ class Adopting(Coroutine[Any, Any, None]):
         raise TypeError("only a spare task runs it")
 
 
+class Stepped:
+    """A coroutine that is stepped without a task. It is cancelled like one."""
+
+    __slots__ = ("_cancelled", "_spare", "_task", "coroutine")
+
+    def __init__(self, spare: SpareTask, coroutine: Started) -> None:
+        self._spare = spare
+        self._task: asyncio.Task[None] | None = None
+        self._cancelled = False
+        self.coroutine: Started | None = coroutine
+        """None while a step runs, and when it has ended or has a task."""
+
+    def step(self) -> None:
+        """See ``Stepper``."""
+        if self.coroutine is not None:
+            self._spare.step(self)
+
+    def went_on(self, coroutine: Started | None, task: asyncio.Task[None] | None) -> None:
+        """A step has run: it waits again, has a task from now on, or, with neither, has ended."""
+        self.coroutine = coroutine
+        self._task = task
+        if self._cancelled:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """As of a task: what runs is cancelled where it next waits, what has ended is not."""
+        self._cancelled = True
+        if self.coroutine is not None:
+            self._task = self._spare.task_for(self.coroutine)
+            self.coroutine = None
+        if self._task is not None:
+            self._task.cancel()
+
+
 class FirstStep:
     """One for each event loop; it only says what there is."""
 
     __slots__ = ()
 
-    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
-        """Run ``coroutine`` up to where it waits. The task that goes on from there; None if it has ended.
+    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | Stepped | None:
+        """Run ``coroutine`` up to where it waits. What goes on from there and can be cancelled; None if it has ended.
 
         ``at_once=False``, from within a task: all of it runs later, in an ordinary task.
         """
@@ -129,28 +167,62 @@ class SpareTask(FirstStep):
         self._gate: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None  # the spare, while it waits at the gate
 
-    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
+    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | Stepped | None:
         """See ``FirstStep``."""
-        task = self._task
-        if task is not None and self._gate is not None and self._gate.done():
-            self._task = task = None  # an application has cancelled whatever tasks there were
-            self._gate = None
-        if task is None or not at_once:
+        if not self._is_there() or not at_once:
             if self._gate is None:
                 self._provide()
             return self._loop.create_task(coroutine, context=contextvars.Context())
+        return self._step(coroutine, None)
+
+    def step(self, stepped: Stepped) -> None:
+        """The next step of a coroutine that has no task."""
+        coroutine = cast(Started, stepped.coroutine)
+        if not self._is_there():
+            stepped.went_on(None, self.task_for(coroutine))
+            return
+        stepped.coroutine = None
+        going_on = self._step(coroutine, stepped)
+        if going_on is stepped:
+            stepped.went_on(coroutine, None)
+        else:
+            stepped.went_on(None, cast("asyncio.Task[None] | None", going_on))
+
+    def task_for(self, coroutine: Started) -> asyncio.Task[None]:
+        """Let a coroutine that had none go on in a task."""
+        adopting = Adopting(None)
+        adopting.coroutine = coroutine
+        return self._loop.create_task(adopting, name=NAME, context=contextvars.Context())
+
+    def _is_there(self) -> bool:
+        if self._task is not None and self._gate is not None and self._gate.done():
+            self._task = None  # an application has cancelled whatever tasks there were
+            self._gate = None
+        return self._task is not None
+
+    def _step(self, coroutine: Started, stepped: Stepped | None) -> asyncio.Task[None] | Stepped | None:
+        """One step as the spare."""
+        task = cast("asyncio.Task[None]", self._task)
         self._task = None
         references = sys.getrefcount(task)
         _enter_task(self._loop, task)
+        STEPPING.now = True
         try:
             awaited = step(self._context, coroutine)
         finally:
+            STEPPING.now = False
             _leave_task(self._loop, task)
-        if awaited is not ENDED:
-            self._adopting.adopt(coroutine, awaited)
-        elif sys.getrefcount(task) == references and self._is_untouched(task):
+        if (awaited is ENDED or isinstance(awaited, Arrival)) and (
+            sys.getrefcount(task) == references and self._is_untouched(task)
+        ):
             self._task = task
-            return None
+            if awaited is ENDED:
+                return None
+            stepped = Stepped(self, coroutine) if stepped is None else stepped
+            awaited.hand_to(stepped)
+            return stepped
+        if awaited is not ENDED:
+            self._adopting.adopt(coroutine, awaited.hand_to_task() if isinstance(awaited, Arrival) else awaited)
         self._replace()
         return None if awaited is ENDED else task
 
@@ -160,7 +232,7 @@ class SpareTask(FirstStep):
         self._task = None
         self._open_gate()
 
-    def _is_untouched(self, task: asyncio.Task[None]) -> bool:
+    def _is_untouched(self, task: Any) -> bool:
         """Holds if nobody can tell that a coroutine ran as this task."""
         return (
             not self._context

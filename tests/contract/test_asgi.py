@@ -342,13 +342,11 @@ def test_a_client_that_does_not_read_makes_send_wait(codec: str) -> None:
 
 
 def test_an_application_is_told_that_its_client_left(codec: str) -> None:
-    began = threading.Event()
     outcome: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"x", "more_body": True})
-        began.set()
+        await send({"type": "http.response.body", "body": b"it began", "more_body": True})
         await wait_for_disconnect(receive)
         try:
             await send({"type": "http.response.body", "body": b"y", "more_body": True})
@@ -359,9 +357,12 @@ def test_an_application_is_told_that_its_client_left(codec: str) -> None:
     with running(app, codec) as server:
         client = server.client(codec)
         client.begin("GET", "/", [], end=True)
-        assert began.wait(10)
+        received = b""
+        while b"it began" not in received:  # it has passed all that stands between the two
+            received += client.sock.recv(65536)
         client.close()
         record = only_record(server)
+        wait_for(lambda: outcome)
         assert outcome == ["ClientDisconnected"]
         assert (record.fault, record.reason, record.status) == (Fault.CLIENT, "client_disconnected", 200)
 
@@ -384,6 +385,7 @@ def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None
         threading.Event().wait(0.2)
         client.close()
         assert only_record(server).reason == "client_disconnected"
+        wait_for(lambda: outcome)
         assert outcome == ["ClientDisconnected"]
 
 

@@ -205,7 +205,7 @@ def test_a_runtime_that_never_served_ends_too() -> None:
         runtime = make()
         await runtime.start()
         await runtime.drain(0.0, 1.0)
-        assert runtime.statistics() == {"connections": [0]}
+        assert runtime.statistics() == {"connections": [0], "backends": {}}
 
     with built(config()) as make:
         asyncio.run(live())
@@ -259,10 +259,10 @@ def test_fixed_answers() -> None:
 
 def test_statistics() -> None:
     with running(hello) as server:
-        assert server.runtime.statistics() == {"connections": [0]}
+        assert server.runtime.statistics() == {"connections": [0], "backends": {}}
         client = server.client("http1")
         request(client, "GET", "/")
-        assert server.runtime.statistics() == {"connections": [1]}
+        assert server.runtime.statistics() == {"connections": [1], "backends": {}}
 
 
 # Drain.

@@ -19,14 +19,18 @@ from tests.layout.modules import ROOT, Function, Module, modules, own_imports
 ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
+    ("standalone",),
     ("supervisor",),
-    ("front",),
-    ("runtime", "worker", "admin", "versions"),
+    ("worker_boot",),
+    ("preload",),
+    ("front", "worker"),
+    ("child", "settle"),
+    ("runtime", "admin", "versions"),
     ("server", "routing", "filters"),
     ("backends",),
     ("observe",),
     ("wire",),
-    ("config", "control"),
+    ("config", "control", "lending"),
     ("asgi", "errors"),
     ("",),  # proxy/__init__.py: the version
 )

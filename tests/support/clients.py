@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -127,24 +129,34 @@ class Http1Client:
 
 
 class Http2Client:
-    """HTTP/2 on h2; any number of streams. ``credit=False`` gives no flow-control credit back."""
+    """HTTP/2 on h2; any number of streams. ``credit=False`` gives no flow-control credit back.
 
-    def __init__(self, sock: socket.socket, credit: bool = True) -> None:
+    ``settings`` are announced beside h2's own, by identifier.
+    """
+
+    def __init__(self, sock: socket.socket, credit: bool = True, settings: Mapping[int, int] | None = None) -> None:
         self.sock = sock
         self.credit = credit
         sock.settimeout(TIMEOUT)
         self.state = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
         self.state.initiate_connection()
         self.flush()
+        if settings:  # hyperframe cuts identifiers to eight bits
+            payload = b"".join(struct.pack(">HL", *pair) for pair in settings.items())
+            sock.sendall(struct.pack(">HBBBL", 0, len(payload), 4, 0, 0) + payload)
         self.responses: dict[int, Response] = {}
         self.ended: set[int] = set()
         self.goaways: list[int] = []
 
     def begin(self, method: str, path: str, headers: Fields, end: bool) -> int:
+        pseudo = [(b":method", method.encode()), (b":scheme", b"https"), (b":authority", b"localhost")]
+        return self.open([*pseudo, (b":path", path.encode()), *headers], end)
+
+    def open(self, head: Fields, end: bool) -> int:
+        """Send a request head with pseudo-header fields; the stream's number."""
         stream = self.state.get_next_available_stream_id()
         self.responses[stream] = Response()
-        pseudo = [(b":method", method.encode()), (b":scheme", b"https"), (b":authority", b"localhost")]
-        self.state.send_headers(stream, [*pseudo, (b":path", path.encode()), *headers], end_stream=end)
+        self.state.send_headers(stream, head, end_stream=end)
         self.flush()
         return stream
 

@@ -26,3 +26,10 @@ def output_of(*command: str, patience: float = 60.0) -> str:
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)
     assert result.returncode == 0, f"{command[0]} ended with {result.returncode}: {result.stderr.decode()}"
     return result.stdout.decode()
+
+
+def works(prefix: list[str], *command: str) -> bool:
+    """Whether ``command`` can be run by ``prefix`` here."""
+    if shutil.which(prefix[0]) is None:
+        return False
+    return subprocess.run([*prefix, *command], capture_output=True, check=False).returncode == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import stat
@@ -19,16 +18,10 @@ import pytest
 
 from tests.support.lifecycle import PATIENCE, Start, status, wait_until
 from tests.support.ports import reserve_port
+from tests.support.programs import works
 from tests.support.server import Sidegate, app_config, http_get, listener, run_cli
 
 IN_A_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
-
-
-def works(prefix: list[str], *command: str) -> bool:
-    """Whether ``command`` can be run by ``prefix`` here."""
-    if shutil.which(prefix[0]) is None:
-        return False
-    return subprocess.run([*prefix, *command], capture_output=True, check=False).returncode == 0
 
 
 @pytest.mark.skipif(

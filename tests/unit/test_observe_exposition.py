@@ -13,7 +13,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from proxy import __version__
 from proxy.errors import Fault
 from proxy.observe.cells import Area
-from proxy.observe.collector import CellCollector, Facts, ProcessFact, make_registry
+from proxy.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
 from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
 from proxy.observe.observer import Observer
 from proxy.observe.resident import resident_bytes
@@ -29,6 +29,7 @@ FACTS = Facts(
         ProcessFact("front", "dead"),
     ),
     restarts={("front", "crash"): 3},
+    pools=(PoolFact("shop", {"serving": 2, "starting": 0}, {"max_requests": 5}, 1 << 20, {0: 7, 1: 8}),),
 )
 
 
@@ -81,6 +82,15 @@ def test_what_the_supervisor_knows(registry: CollectorRegistry) -> None:
     assert value("sidegate_start_time_seconds") == 1_700_000_000.5
     assert (value("sidegate_process_resident_memory_bytes", {"kind": "front"}) or 0) > 1 << 20
     assert (value("process_resident_memory_bytes") or 0) > 1 << 20
+
+
+def test_what_the_supervisor_knows_of_pools(registry: CollectorRegistry) -> None:
+    value = registry.get_sample_value
+    assert value("sidegate_pool_workers", {"backend": "shop", "state": "serving"}) == 2
+    assert value("sidegate_pool_workers", {"backend": "shop", "state": "starting"}) == 0
+    assert value("sidegate_pool_worker_restarts_total", {"backend": "shop", "cause": "max_requests"}) == 5
+    assert value("sidegate_pool_resident_memory_bytes", {"backend": "shop"}) == 1 << 20
+    assert value("sidegate_pool_worker_requests_total", {"backend": "shop", "slot": "1"}) == 8
 
 
 def test_resident_memory_of_a_process_that_is_gone_is_zero() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -16,11 +16,16 @@ from tests.support.ports import reserve_port
 
 @dataclass(frozen=True)
 class Sidegate:
-    """A configuration. ``access_log`` is the format of a log file, or off."""
+    """A configuration. ``access_log`` is the format of a log file, or off. ``pool``: the application in a worker.
+
+    ``limits`` are set beside those that a load generator needs.
+    """
 
     engine: str
     processes: int = 1
     access_log: str = "off"
+    pool: bool = False
+    limits: Mapping[str, str] = field(default_factory=dict)
 
     def launch(self, site: Site) -> Sequence[Command]:
         path = site.folder / "sidegate.yaml"
@@ -34,18 +39,21 @@ class Sidegate:
         listener: dict[str, Any] = {"name": "only", "address": f"{HOST}:{site.port}"}
         if site.tls:
             listener["tls"] = {"certificates": [site.pair.as_yaml()]}
+        backend: dict[str, Any] = {"app": f"{site.app}:app", "directory": str(APPLICATIONS)}
+        if self.pool:
+            backend["pool"] = {"workers": 1, "concurrency": 2048}
         log = {"accessLog": self.access_log}
         if self.access_log != "off":
             log["accessLogFile"] = str(site.folder / "access.log")
         return {
             "processes": self.processes,
             "listeners": [listener],
-            "backends": {"app": {"app": f"{site.app}:app", "directory": str(APPLICATIONS)}},
+            "backends": {"app": backend},
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
             "admin": {"address": f"{HOST}:{reserve_port()}"},
             "logging": log,
             # A load generator keeps its connections for the whole run; a GOAWAY in the middle would count as a failure.
-            "limits": {"connectionRequests": 1_000_000_000, "keepAlive": f"{KEEP_ALIVE_SECONDS}s"},
+            "limits": {"connectionRequests": 1_000_000_000, "keepAlive": f"{KEEP_ALIVE_SECONDS}s", **self.limits},
         }
 
 
@@ -68,5 +76,6 @@ def kind(name: str, title: str, settings: Sidegate) -> Kind:
 
 KINDS = (
     kind("sidegate", "sidegate", Sidegate("nghttp2")),
+    kind("sidegate-pool", "sidegate (front, worker)", Sidegate("nghttp2", pool=True)),
     kind("sidegate-h2", "sidegate (engine h2)", Sidegate("h2")),
 )

@@ -1,0 +1,16 @@
+"""C types of the head that goes over the hop."""
+
+cimport cython
+
+from proxy.observe.record cimport Record
+
+
+cdef class HopFields:
+    cdef str _root_path
+    cdef dict _peers
+    cdef dict _tls
+
+    @cython.locals(fields=list, head=list, path=bytes, query=bytes)
+    cpdef list build(self, scope, Record record, bint to_worker)
+    cdef tuple _peer(self, scope)
+    cdef tuple _tls_facts(self, tls)

@@ -1,0 +1,131 @@
+"""A front's runtime before workers' runtimes, all on threads of the test process, and raw servers in their place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import sys
+import types
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from proxy.config.hop import worker_config
+from proxy.config.schema import Config
+from proxy.config.validation import validate
+from proxy.runtime import Runtime
+from proxy.server.forwarded import TrustedProxies
+from tests.support.running import Running
+
+_numbers = itertools.count()
+
+
+class RunningWorker(Running):
+    """A worker's runtime."""
+
+    async def _start(self) -> Runtime:
+        runtime = Runtime.build(self.config, self._sockets, self.observer, TrustedProxies(["unix"]))
+        await runtime.start()
+        runtime.serve()
+        return runtime
+
+
+class RunningFront(Running):
+    """A front's runtime. ``reports`` are its messages to the supervisor."""
+
+    def __init__(self, config: Config, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        self.reports: list[dict[str, Any]] = []
+        super().__init__(config, loop_factory)
+
+    async def _start(self) -> Runtime:
+        runtime = Runtime.build(self.config, self._sockets, self.observer, report=self._report)
+        await runtime.start()
+        runtime.serve()
+        return runtime
+
+    def _report(self, kind: str, **fields: Any) -> None:
+        self.reports.append({"type": kind, **fields})
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """Messages of one kind."""
+        return [report for report in self.reports if report["type"] == kind]
+
+    def set_workers(self, *workers: tuple[int, str]) -> None:
+        """As the supervisor does by its message."""
+
+        async def tell() -> None:
+            self.runtime.set_workers("app", workers)
+
+        self.run(tell())
+
+    def links(self) -> list[dict[str, Any]]:
+        """The statistics of the backend's links."""
+        found: list[dict[str, Any]] = self.runtime.statistics()["backends"]["app"]["links"]
+        return found
+
+
+def pooled_config(app: str, codec: str, pool: dict[str, Any] | None = None, **top_level: Any) -> Config:
+    """``app`` in a pool behind a cleartext listener; ``backend=…`` adds to the backend."""
+    backend = top_level.pop("backend", {})
+    return validate(
+        Config,
+        {
+            "listeners": [{"name": "test", "address": "127.0.0.1:0", **top_level.pop("listener", {})}],
+            "backends": {"app": {"app": app, "lifespan": "off", "pool": {"workers": 1, **(pool or {})}, **backend}},
+            "routes": [{"name": "all", "path": "/", "backend": "app"}],
+            "http2Engine": "h2" if codec == "http2-h2" else "auto" if codec == "http1" else "nghttp2",
+            **top_level,
+        },
+    )
+
+
+@contextlib.contextmanager
+def running_front(codec: str = "http1", pool: dict[str, Any] | None = None, **settings: Any) -> Iterator[RunningFront]:
+    """A front with the pool ``app`` and no worker yet."""
+    front = RunningFront(pooled_config("nobody:app", codec, pool, **settings), uvloop.new_event_loop)
+    try:
+        yield front
+    finally:
+        front.close()
+
+
+@contextlib.contextmanager
+def running_worker(
+    app: Callable[..., Any], folder: Path, codec: str = "http1", pool: dict[str, Any] | None = None, **settings: Any
+) -> Iterator[RunningWorker]:
+    """A worker that serves ``app``; its ``address`` is the socket's path."""
+    number = next(_numbers)
+    module = types.ModuleType(f"worker_under_test_{number}")
+    module.app = app  # type: ignore[attr-defined]
+    sys.modules[module.__name__] = module
+    config = worker_config(pooled_config(f"{module.__name__}:app", codec, pool, **settings), "app")
+    listener = config.listeners[0]
+    object.__setattr__(listener, "addresses", (f"unix:{folder / f'{number}.sock'}",))
+    try:
+        worker = RunningWorker(config, uvloop.new_event_loop)
+        try:
+            yield worker
+        finally:
+            worker.close()
+    finally:
+        del sys.modules[module.__name__]
+
+
+@contextlib.contextmanager
+def pooled(
+    app: Callable[..., Any],
+    folder: Path,
+    codec: str = "http1",
+    pool: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Iterator[tuple[RunningFront, RunningWorker]]:
+    """A front with one worker that serves ``app``."""
+    with (
+        running_worker(app, folder, codec, pool, **settings) as worker,
+        running_front(codec, pool, **settings) as front,
+    ):
+        front.set_workers((1, worker.address))
+        yield front, worker

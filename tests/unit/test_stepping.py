@@ -1,0 +1,193 @@
+"""Coroutines that wait for an arrival: stepped without a task as long as nobody can tell the difference."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import uvloop
+
+from proxy.backends.arrival import STEPPING, Arrival
+from proxy.server.first_step import SpareTask, Stepped
+
+
+def run(test: Callable[[SpareTask, Arrival], Awaitable[None]]) -> None:
+    """Run ``test`` with a spare task that is ready."""
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        steps = SpareTask(loop)
+        steps.start(nothing(), at_once=False)  # which provides the spare
+        await turns()
+        await test(steps, Arrival(loop))
+        steps.stop()
+        await turns()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(main())
+
+
+async def nothing() -> None:
+    pass
+
+
+async def turns(count: int = 4) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def begin(steps: SpareTask, work: Any) -> Any:
+    """Start ``work`` as a connection does: from a callback of the loop, not from within a task."""
+    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    asyncio.get_running_loop().call_soon(lambda: done.set_result(steps.start(work, at_once=True)))
+    return await done
+
+
+def test_many_wait_at_once_and_none_has_a_task() -> None:
+    async def test(steps: SpareTask, _: Arrival) -> None:
+        loop = asyncio.get_running_loop()
+        arrivals = [Arrival(loop) for _ in range(3)]
+        ended: list[int] = []
+
+        async def work(number: int) -> None:
+            for _ in range(2):
+                await arrivals[number].arrival()
+            ended.append(number)
+
+        before = asyncio.all_tasks()
+        for number in range(3):
+            assert isinstance(await begin(steps, work(number)), Stepped)
+        assert asyncio.all_tasks() == before
+        for _ in range(2):
+            for arrival in reversed(arrivals):
+                arrival.wake()
+            await turns()
+        assert ended == [2, 1, 0]
+        assert not STEPPING.now
+
+    run(test)
+
+
+def test_a_future_after_an_arrival_gives_it_a_task() -> None:
+    async def test(steps: SpareTask, arrival: Arrival) -> None:
+        seen: list[object] = []
+
+        async def work() -> None:
+            await arrival.arrival()
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task())
+            await arrival.arrival()  # a future, within a task
+            seen.append(asyncio.current_task())
+
+        await begin(steps, work())
+        arrival.wake()
+        await turns()
+        arrival.wake()
+        await turns()
+        assert seen[0] is seen[1] is not None
+
+    run(test)
+
+
+def test_who_keeps_the_task_has_it_for_good() -> None:
+    async def test(steps: SpareTask, arrival: Arrival) -> None:
+        kept: list[object] = []
+
+        async def work() -> None:
+            kept.append(asyncio.current_task())
+            await arrival.arrival()
+            kept.append(asyncio.current_task())
+
+        task = await begin(steps, work())
+        assert task is kept[0]
+        await turns()
+        arrival.wake()
+        await turns()
+        assert kept == [task, task]
+
+    run(test)
+
+
+def test_without_a_spare_the_next_step_is_a_tasks() -> None:
+    async def test(steps: SpareTask, arrival: Arrival) -> None:
+        seen: list[object] = []
+
+        async def work() -> None:
+            await arrival.arrival()
+            seen.append(asyncio.current_task())
+
+        await begin(steps, work())
+        arrival.wake()
+        steps.stop()
+        await turns()
+        assert isinstance(seen[0], asyncio.Task)
+
+    run(test)
+
+
+def test_it_is_cancelled_where_it_waits() -> None:
+    async def test(steps: SpareTask, arrival: Arrival) -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            try:
+                await arrival.arrival()
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+        stepped = await begin(steps, work())
+        stepped.cancel()
+        arrival.wake()
+        await turns()
+        stepped.cancel()
+        await turns()
+        assert seen == ["cancelled"]
+
+    run(test)
+
+
+def test_cancelled_while_it_runs_it_ends_or_is_cancelled_at_its_next_wait() -> None:
+    async def test(steps: SpareTask, arrival: Arrival) -> None:
+        seen: list[str] = []
+        stepped: list[Stepped] = []
+
+        async def work(waits: bool) -> None:
+            await arrival.arrival()
+            stepped[-1].cancel()
+            try:
+                if waits:
+                    await arrival.arrival()
+                seen.append("ended")
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+        for waits in (False, True):
+            stepped.append(await begin(steps, work(waits)))
+            arrival.wake()
+            await turns()
+        assert seen == ["ended", "cancelled"]
+
+    run(test)
+
+
+def test_cancelled_while_it_runs_before_it_waits_for_a_future() -> None:
+    async def test(steps: SpareTask, arrival: Arrival) -> None:
+        seen: list[str] = []
+        stepped: list[Stepped] = []
+
+        async def work() -> None:
+            await arrival.arrival()
+            stepped[0].cancel()
+            try:
+                await asyncio.sleep(10)
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+        stepped.append(await begin(steps, work()))
+        arrival.wake()
+        await turns()
+        assert seen == ["cancelled"]
+
+    run(test)
