@@ -33,7 +33,7 @@ test: lint ## lint, then every test, then the coverage gates
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='$(WHOLLY_COVERED)' --fail-under=100
 	$(BIN)/python -m pytest -n 2 $(COMPILED_TESTS) $(ARGS)
-	$(BIN)/coverage run -m pytest $(WHOLE_TESTS) $(ARGS)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WHOLE_TESTS) $(ARGS)
 	@$(BIN)/coverage combine -q --append
 	$(BIN)/coverage report --omit='$(WHOLLY_COVERED)' --fail-under=95
 

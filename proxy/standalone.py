@@ -17,8 +17,9 @@ from dataclasses import replace
 from typing import Any
 
 from proxy import __version__, child
+from proxy.config.address import parse_address
 from proxy.config.hop import hop_limits
-from proxy.config.schema import Config
+from proxy.config.schema import Config, Listener
 from proxy.observe import process_log
 from proxy.observe.cells import Area
 from proxy.observe.metrics import Layout
@@ -33,6 +34,8 @@ logger = logging.getLogger("sidegate.worker")
 
 TRUSTED = ("unix", "127.0.0.0/8", "::1/128")
 """Who connects from the same machine, as long as nothing else is said."""
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = "worker"
 
@@ -72,7 +75,8 @@ def serve(config: Config) -> int:
     :raises BuildError: the application cannot be imported, or a certificate cannot be used.
     """
     process_log.set_up(config.logging)
-    config = replace(config, limits=hop_limits(config.limits, config.limits.concurrent_streams))
+    if _is_guarded(config.listeners[0]):
+        config = replace(config, limits=hop_limits(config.limits, config.limits.concurrent_streams))
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
     try:
         with asyncio.Runner(loop_factory=child.new_event_loop) as runner:
@@ -80,6 +84,14 @@ def serve(config: Config) -> int:
     finally:
         sockets.close()
     return 0
+
+
+def _is_guarded(listener: Listener) -> bool:
+    """Whether only fronts and this machine can connect; where anybody can, the limits are those towards clients."""
+    if listener.tls is not None and listener.tls.client_certificates is not None:
+        return True
+    addresses = [parse_address(address) for address in listener.addresses]
+    return all(address.kind == "unix" or address.host in LOOPBACK for address in addresses)
 
 
 async def _serve(config: Config, sockets: ServiceSockets) -> None:
