@@ -18,7 +18,7 @@ WHOLE_TESTS := tests/config tests/system
 WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py,proxy/supervisor/pool_plan.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench bench-micro test-all clean
+.PHONY: help run test lint format bench bench-micro soak test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +56,10 @@ bench: ## CPU per request beside eight peers (half an hour; ARGS=--quick: 4 minu
 bench-micro: ## where the time of one request goes, layer by layer, without sockets
 	@.ci/setup test
 	$(BIN)/python -m tests.bench.micro $(ARGS)
+
+soak: ## pools under load for minutes: workers killed, recycled and restarted, 1 GiB bodies (5 minutes; ARGS=--help)
+	@.ci/setup test
+	$(BIN)/python -m tests.soak.pools $(ARGS)
 
 test-all: ## make test on every Python of $(VERSIONS) that this machine has
 	@found=; missing=; \

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -29,6 +30,20 @@ def pool_config(pool: Mapping[str, Any] | None = None, app: str = "pooled:app", 
         ],
         **top_level,
     }
+
+
+def remote_config(addresses: Any, kind: str = "h2c", **fields: Any) -> dict[str, Any]:
+    """Everything goes to servers that are not ours to start."""
+    return {
+        "listeners": [listener(), listener(name="https", tls={"selfSigned": True})],
+        "backends": {"remote": {kind: addresses, **fields}},
+        "routes": [{"name": "all", "path": "/", "backend": "remote"}],
+    }
+
+
+def worker_command(bind: str, *options: str) -> list[str]:
+    """``sidegate worker`` for the application of the tests."""
+    return [sys.executable, "-m", "proxy", "worker", "pooled:app", "--directory", str(APPS), "--bind", bind, *options]
 
 
 def workers(server: Sidegate, backend: str = "pooled") -> list[dict[str, Any]]:
@@ -65,7 +80,6 @@ class Load:
     """h2load in the background: ``16 x 16`` streams over TLS. ``options`` say how long or how many."""
 
     def __init__(self, server: Sidegate, path: str, *options: str) -> None:
-        # What is left when the time is up counts as neither; h2load's default would cut it as failed.
         command = [program("h2load"), "-c", "16", "-m", "16", *options, server.url(path, "https")]
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
@@ -73,9 +87,9 @@ class Load:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def counts(self) -> dict[str, int]:
+    def counts(self, patience: float = LOAD_PATIENCE) -> dict[str, int]:
         """Total, started, done, succeeded, failed, errored, timeout; and answers by class (``2xx``)."""
-        output = self._process.communicate(timeout=LOAD_PATIENCE)[0]
+        output = self._process.communicate(timeout=patience)[0]
         lines = re.findall(r"^(?:requests|status codes): (.*)$", output, re.MULTILINE)
         assert len(lines) == 2, output
         return {word: int(number) for line in lines for number, word in re.findall(r"(\d+) (\w+)", line)}

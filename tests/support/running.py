@@ -71,7 +71,14 @@ class Running:
         self._loop.set_exception_handler(lambda _, context: self._unhandled.append(context))
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
-        self.runtime = self.run(self._start())
+        try:
+            self.runtime = self.run(self._start())
+        except BaseException:
+            self._end_loop()
+            self._area.close()
+            for sock in itertools.chain(*self._sockets.values()):
+                sock.close()
+            raise
 
     async def _start(self) -> Runtime:
         runtime = Runtime.build(self.config, self._sockets, self.observer)
@@ -127,14 +134,17 @@ class Running:
         for sock in self._clients:
             sock.close()
         left = self.run(_other_tasks())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(30)
-        gc.collect()  # asyncio tells of an exception that nobody saw when its task is collected
-        self._loop.close()
+        self._end_loop()
         try:
             self._check_nothing_left(left)
         finally:
             self._area.close()
+
+    def _end_loop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(30)
+        gc.collect()  # asyncio tells of an exception that nobody saw when its task is collected
+        self._loop.close()
 
     def _check_nothing_left(self, tasks: list[str]) -> None:
         assert not self._unhandled, self._unhandled

@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -19,10 +18,10 @@ import pytest
 from tests.conftest import Serve
 from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
-from tests.support.pools import Load, all_succeeded, wait_workers
+from tests.support.pools import Load, all_succeeded, remote_config, wait_workers, worker_command
 from tests.support.ports import reserve_port
 from tests.support.programs import program
-from tests.support.server import APPS, Sidegate, http_get, listener
+from tests.support.server import APPS, Sidegate, http_get
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
 
@@ -50,20 +49,6 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def worker(bind: str, *options: str) -> list[str]:
-    """``sidegate worker`` for the application of the tests."""
-    return [sys.executable, "-m", "proxy", "worker", "pooled:app", "--directory", str(APPS), "--bind", bind, *options]
-
-
-def remote(addresses: Any, kind: str = "h2c", **fields: Any) -> dict[str, Any]:
-    """Everything goes to servers that are not ours to start."""
-    return {
-        "listeners": [listener(), listener(name="https", tls={"selfSigned": True})],
-        "backends": {"remote": {kind: addresses, **fields}},
-        "routes": [{"name": "all", "path": "/", "backend": "remote"}],
-    }
-
-
 def wait_answer(server: Sidegate, path: str = "/pid") -> str:
     def answer() -> str | None:
         code, body = http_get(server.url(path))
@@ -82,12 +67,12 @@ def test_a_worker_of_someone_else_behind_a_shared_socket(
 ) -> None:
     path = f"unix:{tmp_path}/app.sock"
     if first == "worker":
-        process = spawn(*worker(path))
-        server = serve(remote(path))
+        process = spawn(*worker_command(path))
+        server = serve(remote_config(path))
     else:
-        server = serve(remote(path, queue={"timeout": "1s"}))
+        server = serve(remote_config(path, queue={"timeout": "1s"}))
         assert http_get(server.url("/pid"))[0] in (502, 503)
-        process = spawn(*worker(path))
+        process = spawn(*worker_command(path))
     assert wait_answer(server) == str(process.pid)
     scope = json.loads(http_get(server.url("/a?b"))[1])
     assert (scope["client"][0], scope["http_version"], scope["scheme"]) == ("127.0.0.1", "1.1", "http")
@@ -96,15 +81,15 @@ def test_a_worker_of_someone_else_behind_a_shared_socket(
 
 def test_a_shared_socket_is_taken_over_under_load(serve: Serve, spawn: Spawn, tmp_path: Path) -> None:
     path = f"unix:{tmp_path}/app.sock"
-    processes = [spawn(*worker(path))]
-    server = serve(remote(path, queue={"timeout": "20s"}))
+    processes = [spawn(*worker_command(path))]
+    server = serve(remote_config(path, queue={"timeout": "20s"}))
     wait_answer(server)
     with Load(server, "/pid", "-D", "8") as load:
         for _ in range(2):
             wait_until(lambda: http_get(server.url("/pid")) == (200, str(processes[-1].pid)), "the newest answers")
             processes[-1].send_signal(signal.SIGTERM)
             assert processes[-1].wait(20) == 0
-            processes.append(spawn(*worker(path)))
+            processes.append(spawn(*worker_command(path)))
         counts = load.counts()
     all_succeeded(counts)
     assert wait_answer(server) == str(processes[-1].pid)
@@ -112,8 +97,8 @@ def test_a_shared_socket_is_taken_over_under_load(serve: Serve, spawn: Spawn, tm
 
 def test_workers_on_tcp_and_one_of_them_dies(serve: Serve, spawn: Spawn) -> None:
     addresses = [f"tcp://127.0.0.1:{reserve_port()}" for _ in range(2)]
-    processes = [spawn(*worker(address)) for address in addresses]
-    server = serve(remote(addresses))
+    processes = [spawn(*worker_command(address)) for address in addresses]
+    server = serve(remote_config(addresses))
     seen: set[str] = set()
     wait_until(lambda: seen.add(wait_answer(server)) or len(seen) == 2, "both answer")
     processes[0].kill()
@@ -126,13 +111,13 @@ def test_a_name_is_resolved_and_the_hop_may_be_tls(serve: Serve, spawn: Spawn, a
     ours, theirs = authority.server("localhost"), authority.client("front")
     port = reserve_port()
     spawn(
-        *worker(f"tcp://127.0.0.1:{port}", "--tls-cert", str(ours.cert), "--tls-key", str(ours.key)),
+        *worker_command(f"tcp://127.0.0.1:{port}", "--tls-cert", str(ours.cert), "--tls-key", str(ours.key)),
         *("--client-ca", str(authority.ca)),
     )
     tls = {"ca": str(authority.ca), "cert": str(theirs.cert), "key": str(theirs.key)}
-    server = serve(remote(f"tcp://localhost:{port}", "h2", tls=tls))
+    server = serve(remote_config(f"tcp://localhost:{port}", "h2", tls=tls))
     wait_answer(server)
-    unknown = serve(remote(f"tcp://localhost:{port}", "h2", queue={"timeout": "1s"}))
+    unknown = serve(remote_config(f"tcp://localhost:{port}", "h2", queue={"timeout": "1s"}))
     assert http_get(unknown.url("/pid"))[0] in (502, 503), "a certificate of an unknown authority is not accepted"
 
 
@@ -152,7 +137,7 @@ def granian(port: int) -> list[str]:
 def test_another_http2_server_stands_behind_it(serve: Serve, spawn: Spawn, peer: Callable[[int], list[str]]) -> None:
     port = reserve_port()
     spawn(*peer(port))
-    server = serve(remote(f"tcp://127.0.0.1:{port}"))
+    server = serve(remote_config(f"tcp://127.0.0.1:{port}"))
     wait_answer(server, "/echo")
     with httpx.Client(verify=False, http2=True, trust_env=False) as client:
         scope = client.post(server.url("/echo?x=1", "https"), content=b"some body").json()
@@ -182,7 +167,7 @@ def environment(name: str) -> Path:
 
 def test_two_versions_of_django_behind_one_listener(serve: Serve) -> None:
     places = {"old": environment("django-4.2"), "new": environment("django-5.2")}
-    config = remote([])
+    config = remote_config([])
     config["backends"] = {
         name: {
             "app": "django_version:app",

@@ -609,5 +609,8 @@ def test_field_lines_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatc
 
 def test_a_request_head_shows_itself() -> None:
     head = head_of(GET)
-    assert repr(head) == "RequestHead(None, True, False, [(b'host', b'a')], '1.1', 'GET', 1, b'/')"
+    assert repr(head) == (
+        "RequestHead(content_length=None, end_stream=True, expect_continue=False, headers=[(b'host', b'a')],"
+        " http_version='1.1', method='GET', stream_id=1, target=b'/')"
+    )
     assert head != "GET"

@@ -318,7 +318,7 @@ def test_the_same_response_is_judged_once_and_told_twice(engine: str) -> None:
     assert heard == [ResponseHead(stream, 200, [(b"server", b"x")], True) for stream in (1, 3, 5)]
     assert heard[0].headers is not heard[1].headers
     assert heard[0] != heard[1]
-    assert repr(heard[0]) == "ResponseHead(1, 200, [(b'server', b'x')], True)"
+    assert repr(heard[0]) == "ResponseHead(end_stream=True, headers=[(b'server', b'x')], status=200, stream_id=1)"
 
 
 def test_a_dead_engine_opens_nothing(engine: str) -> None:

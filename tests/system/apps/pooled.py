@@ -10,9 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from plain import PATHS, Receive, Scope, Send, answer, answer_json, chunk, echo, lifespan, pieces, query, start
+from plain import PATHS, Receive, Scope, Send, answer, answer_json, chunk, echo, lifespan, met, pieces, query, start
 
 _kept: list[bytearray] = []
+_crowd: list[int] = []
 
 LOADED_IN = os.getpid()
 """Another process than the one that answers, if this one was forked from a preloader."""
@@ -78,4 +79,21 @@ async def digest(scope: Scope, receive: Receive, send: Send) -> None:
     await answer_json(send, {"size": size, "sha256": known.hexdigest(), "pid": os.getpid()})
 
 
-WAYS = {f"/{function.__name__}": function for function in (pid, about, crash, stuck, grow, digest)}
+async def crowd(scope: Scope, receive: Receive, send: Send) -> None:
+    """How many requests of this path were under way when this one had begun, itself included."""
+    _crowd.append(1)
+    number = len(_crowd)
+    await asyncio.sleep(0.1)
+    _crowd.pop()
+    await answer(send, b"%d" % number)
+
+
+async def abandoned(scope: Scope, receive: Receive, send: Send) -> None:
+    """Waits for the client to leave."""
+    met["begun"] += 1
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    met["abandoned"] += 1
+
+
+WAYS = {f"/{function.__name__}": function for function in (pid, about, crash, stuck, grow, digest, crowd, abandoned)}
