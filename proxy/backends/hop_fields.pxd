@@ -4,6 +4,9 @@ cimport cython
 
 from proxy.observe.record cimport Record
 
+cdef dict _SCHEMES
+cdef dict _METHODS
+
 
 cdef class HopFields:
     cdef str _root_path

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from proxy.asgi import Headers
 from proxy.backends.call import Call, Carrier
-from proxy.wire.events import PIECE, Event, GoAway, Pong, Violation
+from proxy.wire.events import PIECE, GoAway, Pong, Violation
 from proxy.wire.http2.client import Http2ClientCodec
 from proxy.wire.http2.engine import NO_ERROR
 
@@ -113,18 +113,18 @@ class Link(Carrier):
         self._write_paused = False
         self.flush()
 
-    def _handle(self, events: list[Event]) -> None:
+    def _handle(self, events: list[Any]) -> None:
         calls = self.calls
         for event in events:
             kind = type(event)
             if kind is GoAway:
-                self.parted = self.parted or cast(GoAway, event).code == NO_ERROR
+                self.parted = self.parted or event.code == NO_ERROR
                 self._be_over()
             elif kind is Violation:
-                logger.warning("%s breaks HTTP/2: %s", self.name, cast(Violation, event).detail)
+                logger.warning("%s breaks HTTP/2: %s", self.name, event.detail)
                 self.close()
             elif kind is not Pong:
-                call = calls.get(cast(Any, event).stream_id)
+                call = calls.get(event.stream_id)
                 if call is not None:
                     call.put(event)
 

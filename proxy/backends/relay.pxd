@@ -1,9 +1,13 @@
 """C types of a relay."""
 
+cimport cython
+
 from proxy.backends.balancer cimport Balancer
+from proxy.backends.call cimport Call
 from proxy.backends.hop_fields cimport HopFields
+from proxy.backends.link cimport Link
 from proxy.observe.record cimport Record
-from proxy.wire.events cimport ResponseHead
+from proxy.wire.events cimport End, ResponseHead
 
 
 cdef class Relay:
@@ -18,3 +22,8 @@ cdef class Relay:
     cdef ResponseHead _head
     cdef bint _started
     cdef bint _trailers
+
+    cdef Call _open(self, Link link, bint whole)
+    cdef _give_back(self, Link link, Call call)
+    @cython.locals(head=ResponseHead)
+    cdef dict _start(self, bint trailers)

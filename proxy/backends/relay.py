@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from proxy.asgi import RECORD_KEY, Receive, Scope, Send
+from proxy.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from proxy.backends import retry
 from proxy.backends.balancer import Balancer
 from proxy.backends.call import Call
@@ -60,14 +60,14 @@ class Relay:
         balancer = self._balancer
         if self._record.has_body:
             await self._prepare_upload()
-        balancer.meter.begun()
+        self._balancer.meter.begun()  # by the attributes: compiled, they have types
         since = 0.0
         lost = again = False
         try:
             while True:
-                link = None if again else balancer.take()
+                link = None if again else self._balancer.take()
                 if link is not None:
-                    balancer.meter.placed_at_once()
+                    self._balancer.meter.placed_at_once()
                 else:
                     since = since or balancer.loop.time()
                     link = await balancer.wait(since, again)
@@ -79,7 +79,7 @@ class Relay:
                 again = True
                 lost = lost or reason is retry.LOST
         finally:
-            balancer.meter.ended()
+            self._balancer.meter.ended()
 
     # The request.
 
@@ -102,7 +102,7 @@ class Relay:
             upload = None
         call: Call | None = None
         try:
-            call = link.open(self._fields.build(self._scope, self._record, link.hop), upload is None)
+            call = self._open(link, upload is None)
             if call is None:  # the link has ended since the place was given
                 self._balancer.rest(link)
                 return Reset(0, REFUSED_STREAM), False
@@ -115,9 +115,15 @@ class Relay:
         finally:
             if upload is not None:
                 upload.stop()
-            if call is not None:
-                call.close()
-            self._balancer.give_back(link)
+            self._give_back(link, call)
+
+    def _open(self, link: Link, whole: bool) -> Call | None:
+        return link.open(self._fields.build(self._scope, self._record, link.hop), whole)
+
+    def _give_back(self, link: Link, call: Call | None) -> None:
+        if call is not None:
+            call.close()
+        self._balancer.give_back(link)
 
     async def _prepare_retry(self, reason: str) -> None:
         upload = self._upload
@@ -137,7 +143,10 @@ class Relay:
         events = call.events
         while True:
             if not events:
-                await self._wait(call)
+                if self._head is None or self._started:
+                    await call.arrival()
+                else:
+                    await self._hold(call)
                 continue
             event = events.popleft()
             kind = type(event)
@@ -147,9 +156,13 @@ class Relay:
                     await self._finish(b"", [])
                     return None
             elif kind is Body:
-                end = events.popleft() if events and type(events[0]) is End else None
-                await self._pass_body(call, event.data, end)
-                if end is not None:
+                last = bool(events) and type(events[0]) is End
+                if last:
+                    await self._finish(event.data, events.popleft().trailers)
+                else:
+                    await self._pass_piece(event.data)
+                call.acknowledge(len(event.data), last)
+                if last:
                     return None
             elif kind is End:
                 await self._finish(b"", event.trailers)
@@ -163,51 +176,43 @@ class Relay:
             else:
                 raise ClientDisconnected("the client is gone")
 
-    async def _wait(self, call: Call) -> None:
-        if self._head is None or self._started:
-            await call.arrival()
-            return
+    async def _hold(self, call: Call) -> None:
+        """Wait for what comes behind the head, but not for long."""
         timer = self._balancer.loop.call_later(HOLD, call.wake)
         try:
             await call.arrival()
         finally:
             timer.cancel()
         if not call.events:
-            await self._start(True)
-            await self._send({"type": "http.response.body", "body": b"", "more_body": True})
+            await self._pass_piece(b"")
 
-    async def _pass_body(self, call: Call, data: bytes, end: End | None) -> None:
-        if end is not None:
-            await self._finish(data, end.trailers)
-        else:
-            if not self._started:
-                await self._start(True)
-            await self._send({"type": "http.response.body", "body": data, "more_body": True})
-        call.acknowledge(len(data), end is not None)
+    async def _pass_piece(self, data: bytes) -> None:
+        """Not the last one."""
+        if not self._started:
+            await self._send(self._start(True))
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _finish(self, data: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
         """The last piece of body, and the trailers if they were promised in time."""
         if not self._started:
-            await self._start(bool(trailers))
+            await self._send(self._start(bool(trailers)))
         await self._send({"type": "http.response.body", "body": data})
         if self._trailers:
             await self._send({"type": "http.response.trailers", "headers": trailers})
 
-    async def _start(self, trailers: bool) -> None:
-        """``trailers``: some may come."""
+    def _start(self, trailers: bool) -> Message:
+        """The message that begins the response. ``trailers``: some may come."""
         head = self._head
         if head is None:  # the codec lets no body pass before a head
             raise ExchangeError(Fault.PROXY, 502, "upstream_reset")
         self._started = True
-        self._trailers = trailers and all(name != b"content-length" for name, _ in head.headers)
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": head.status,
-                "headers": head.headers,
-                "trailers": self._trailers,
-            }
-        )
+        self._trailers = trailers and announced_length(head.headers) is None
+        return {
+            "type": "http.response.start",
+            "status": head.status,
+            "headers": head.headers,
+            "trailers": self._trailers,
+        }
 
     async def _pass_informational(self, call: Call, event: Informational) -> None:
         if event.status == 100 and self._expects and self._upload is not None:

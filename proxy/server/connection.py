@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 from proxy.errors import ClientDisconnected, Fault
 from proxy.observe.record import Record
@@ -159,16 +159,16 @@ class Connection(Carrier):
         service.meter.connection_opened(LABELS[protocol])
         self.schedule_flush()
 
-    def _handle(self, events: list[Event], at_once: bool = False) -> None:
+    def _handle(self, events: list[Any], at_once: bool = False) -> None:
         # at_once: this is not called from within a task, so applications may begin here and now.
         for event in events:
             kind = type(event)
             if kind is RequestHead:
-                self._begin(cast(RequestHead, event), at_once)
+                self._begin(event, at_once)
             elif kind is Body:
-                self._feed(cast(Body, event))
+                self._feed(event)
             elif kind is End:
-                self._end(cast(End, event))
+                self._end(event)
             else:
                 self._handle_rare(event)
 

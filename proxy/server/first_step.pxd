@@ -1,5 +1,9 @@
 """C types of what starts exchanges."""
 
+from proxy.backends.arrival cimport Arrival, Stepping
+
+cdef Stepping _stepping
+
 
 cdef class SpareTask
 

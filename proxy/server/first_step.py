@@ -27,14 +27,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-import weakref
 from asyncio.tasks import _enter_task, _leave_task  # documented for whoever runs tasks ("Extending asyncio")
 from collections.abc import Coroutine, Generator
-from typing import Any, cast
+from sys import getrefcount
+from typing import Any
+from weakref import getweakrefcount
 
 from proxy.backends.arrival import STEPPING, Arrival
 
 NAME = "exchange"
+
+_stepping = STEPPING  # a name that has a type when it is compiled
 
 Started = Coroutine[Any, Any, None]
 
@@ -177,16 +180,16 @@ class SpareTask(FirstStep):
 
     def step(self, stepped: Stepped) -> None:
         """The next step of a coroutine that has no task."""
-        coroutine = cast(Started, stepped.coroutine)
+        coroutine: Any = stepped.coroutine
         if not self._is_there():
             stepped.went_on(None, self.task_for(coroutine))
             return
         stepped.coroutine = None
-        going_on = self._step(coroutine, stepped)
+        going_on: Any = self._step(coroutine, stepped)
         if going_on is stepped:
             stepped.went_on(coroutine, None)
         else:
-            stepped.went_on(None, cast("asyncio.Task[None] | None", going_on))
+            stepped.went_on(None, going_on)
 
     def task_for(self, coroutine: Started) -> asyncio.Task[None]:
         """Let a coroutine that had none go on in a task."""
@@ -202,18 +205,18 @@ class SpareTask(FirstStep):
 
     def _step(self, coroutine: Started, stepped: Stepped | None) -> asyncio.Task[None] | Stepped | None:
         """One step as the spare."""
-        task = cast("asyncio.Task[None]", self._task)
+        task: Any = self._task
         self._task = None
-        references = sys.getrefcount(task)
+        references = getrefcount(task)
         _enter_task(self._loop, task)
-        STEPPING.now = True
+        _stepping.now = True
         try:
             awaited = step(self._context, coroutine)
         finally:
-            STEPPING.now = False
+            _stepping.now = False
             _leave_task(self._loop, task)
         if (awaited is ENDED or isinstance(awaited, Arrival)) and (
-            sys.getrefcount(task) == references and self._is_untouched(task)
+            getrefcount(task) == references and self._is_untouched(task)
         ):
             self._task = task
             if awaited is ENDED:
@@ -236,7 +239,7 @@ class SpareTask(FirstStep):
         """Holds if nobody can tell that a coroutine ran as this task."""
         return (
             not self._context
-            and weakref.getweakrefcount(task) == 1  # asyncio's own, for `all_tasks`
+            and getweakrefcount(task) == 1  # asyncio's own, for `all_tasks`
             and self._gate is not None
             and not self._gate.done()  # else it was cancelled
             and not task.cancelling()

@@ -1,7 +1,11 @@
-"""C types of the codec seam, and of the events that messages begin with; the other events are dataclasses."""
+"""C types of the codec seam, and of the events that most messages are made of; the others are dataclasses."""
 
 
-cdef class RequestHead:
+cdef class Values:
+    pass
+
+
+cdef class RequestHead(Values):
     cdef public int stream_id
     cdef public str method
     cdef public bytes target
@@ -12,11 +16,21 @@ cdef class RequestHead:
     cdef public bint end_stream
 
 
-cdef class ResponseHead:
+cdef class ResponseHead(Values):
     cdef public int stream_id
     cdef public int status
     cdef public list headers
     cdef public bint end_stream
+
+
+cdef class Body(Values):
+    cdef public int stream_id
+    cdef public bytes data
+
+
+cdef class End(Values):
+    cdef public int stream_id
+    cdef public list trailers
 
 
 cdef class Codec:

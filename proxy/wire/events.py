@@ -15,7 +15,25 @@ from dataclasses import dataclass
 from proxy.asgi import Headers
 
 
-class RequestHead:
+class Values:
+    """An event that is compiled: compared and shown by its attributes, as a dataclass is, which cannot be compiled."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self._values() == other._values()
+
+    __hash__ = None  # type: ignore[assignment]  # it can change
+
+    def __repr__(self) -> str:
+        values = zip(self.__slots__, self._values(), strict=True)
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in values)})"
+
+    def _values(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.__slots__)
+
+
+class RequestHead(Values):
     """A request whose head passed the header policy (``wire/fields.py``).
 
     ``target`` is the request target as sent (path and query, or ``*``); an absolute-form target arrives here
@@ -38,19 +56,8 @@ class RequestHead:
         self.expect_continue = False
         self.end_stream = True
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, RequestHead) and self._values() == other._values()
 
-    __hash__ = None  # type: ignore[assignment]  # it can change
-
-    def __repr__(self) -> str:
-        return f"RequestHead{self._values()}"
-
-    def _values(self) -> tuple[object, ...]:
-        return tuple(getattr(self, name) for name in self.__slots__)
-
-
-class ResponseHead:
+class ResponseHead(Values):
     """A final response head that passed the client codec's rules. ``end_stream``: no body follows, and no ``End``."""
 
     __slots__ = ("end_stream", "headers", "status", "stream_id")
@@ -60,17 +67,6 @@ class ResponseHead:
         self.status = status
         self.headers = headers
         self.end_stream = end_stream
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ResponseHead) and self._values() == other._values()
-
-    __hash__ = None  # type: ignore[assignment]  # it can change
-
-    def __repr__(self) -> str:
-        return f"ResponseHead{self._values()}"
-
-    def _values(self) -> tuple[object, ...]:
-        return (self.stream_id, self.status, self.headers, self.end_stream)
 
 
 @dataclass(slots=True)
@@ -82,20 +78,24 @@ class Informational:
     headers: Headers
 
 
-@dataclass(slots=True)
-class Body:
+class Body(Values):
     """A piece of a message's body; ``len(data)`` counts against flow control until acknowledged."""
 
-    stream_id: int
-    data: bytes
+    __slots__ = ("data", "stream_id")
+
+    def __init__(self, stream_id: int, data: bytes) -> None:
+        self.stream_id = stream_id
+        self.data = data
 
 
-@dataclass(slots=True)
-class End:
+class End(Values):
     """The message is complete; ``trailers`` passed the header policy."""
 
-    stream_id: int
-    trailers: Headers
+    __slots__ = ("stream_id", "trailers")
+
+    def __init__(self, stream_id: int, trailers: Headers) -> None:
+        self.stream_id = stream_id
+        self.trailers = trailers
 
 
 @dataclass(slots=True)

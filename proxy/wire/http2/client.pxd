@@ -2,7 +2,7 @@
 
 cimport cython
 
-from proxy.wire.events cimport ResponseHead
+from proxy.wire.events cimport Body, End, ResponseHead
 from proxy.wire.http2.response cimport ResponseJudge
 
 cdef int _HEAD
@@ -65,3 +65,7 @@ cdef class Http2ClientCodec:
     cpdef bytes take_output(self)
     cpdef ping(self, bytes data)
     cpdef goaway(self)
+
+
+@cython.locals(name=bytes, value=bytes)
+cdef bint _is_head(list headers)

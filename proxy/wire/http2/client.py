@@ -25,7 +25,7 @@ from typing import Final
 
 from proxy.asgi import Headers
 from proxy.wire import events as e
-from proxy.wire.events import ResponseHead
+from proxy.wire.events import Body, End, ResponseHead
 from proxy.wire.hop import HOP_SETTING
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame, ping_frame
@@ -181,7 +181,7 @@ class Http2ClientCodec:
         if not stream.begun or (stream.missing is not None and stream.missing < 0):
             self._break(stream_id, wire.PROTOCOL_ERROR, found)
             return
-        found.append(e.Body(stream_id, data))
+        found.append(Body(stream_id, data))
 
     def _on_end(self, stream_id: int, trailers: Headers, found: list[e.Event]) -> None:
         stream = self._streams.get(stream_id)
@@ -191,7 +191,7 @@ class Http2ClientCodec:
             self._break(stream_id, wire.PROTOCOL_ERROR, found)
             return
         stream.ended = True
-        found.append(e.End(stream_id, trailers))
+        found.append(End(stream_id, trailers))
 
     def _on_closed(self, stream_id: int) -> None:
         """Both sides have ended; what is unread still counts against the connection's window."""
@@ -266,12 +266,12 @@ class Http2ClientCodec:
 
         The stream's number; 0 if there is no ``room``: then nothing was sent.
         """
-        if not self.room:
+        if self._dead or self._draining or len(self._open) >= self.max_streams:
             return 0
         stream_id = self._engine.send_request(headers, end_stream)
         if stream_id:
             self._open.add(stream_id)
-            self._streams[stream_id] = Download((b":method", b"HEAD") in headers)
+            self._streams[stream_id] = Download(_is_head(headers))
         else:
             self._draining = True  # the numbers of streams are used up
         return stream_id
@@ -335,6 +335,13 @@ class Http2ClientCodec:
         if not self._dead and not self._parted:
             self._parted = self._draining = True
             self._engine.write(goaway_frame(0, wire.NO_ERROR))
+
+
+def _is_head(headers: Headers) -> bool:
+    for name, value in headers:
+        if name == b":method":
+            return value == b"HEAD"
+    return False
 
 
 _RARE = {

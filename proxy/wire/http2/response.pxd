@@ -2,6 +2,8 @@
 
 cimport cython
 
+cdef dict _STATUSES
+
 
 cdef class ResponseJudge:
     cdef Py_ssize_t _largest_block
@@ -9,7 +11,7 @@ cdef class ResponseJudge:
     cdef tuple _fields
     cdef object _length
 
-    @cython.locals(pair=tuple)
+    @cython.locals(name=bytes, value=bytes)
     cpdef int status(self, tuple pseudo) except -1
     cpdef object content_length(self, tuple fields, Py_ssize_t size)
 

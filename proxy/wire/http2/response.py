@@ -36,10 +36,12 @@ class ResponseJudge:
 
     def status(self, pseudo: Fields) -> int:
         """The status code (RFC 9113 8.3.2). Raises ``Breach``."""
-        status = _STATUSES.get(pseudo[0][1]) if len(pseudo) == 1 and pseudo[0][0] == b":status" else None
-        if status is None:
-            raise Breach(PROTOCOL_ERROR)
-        return status
+        if len(pseudo) == 1:
+            name, value = pseudo[0]
+            status = _STATUSES.get(value)
+            if name == b":status" and status is not None:
+                return status
+        raise Breach(PROTOCOL_ERROR)
 
     def content_length(self, fields: Fields, size: int) -> int | None:
         """Judge header or trailer fields, and tell their content-length. Raises ``Breach``.
