@@ -9,13 +9,13 @@ import pytest
 from hpack import Decoder, Encoder
 
 from proxy.asgi import Headers
-from proxy.wire.events import Body, End, Event, GoAway, Informational, Pong, Reset, ResponseHead, Violation
+from proxy.wire.events import Body, End, Event, GoAway, Informational, Pong, Rejected, Reset, ResponseHead, Violation
 from proxy.wire.hop import HEADER_TABLE, REQUEST_ID
 from proxy.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.client import MOST_CONTROLS, MOST_INFORMATIONAL
 from tests.support import http2 as c
-from tests.support.http2_client import OK, SETTINGS, START, client, heads, started
+from tests.support.http2_client import OK, SETTINGS, START, client, heads, pair, started
 
 pytestmark = pytest.mark.parametrize("engine", c.ENGINES)
 
@@ -326,3 +326,12 @@ def test_a_dead_engine_opens_nothing(engine: str) -> None:
     made.receive(START)
     made.terminate(wire.NO_ERROR)
     assert made.send_request(list(c.GET), True) == 0
+
+
+def test_a_fact_with_a_control_character_is_malformed(engine: str) -> None:
+    hop = pair(engine, engine, hop=True, front=True)
+    hop.client.request([*c.GET, (REQUEST_ID, b"a\x01")], True)
+    (refused,) = hop.asked()
+    assert isinstance(refused, Rejected)
+    assert refused.reason == "bad_field_value"
+    assert hop.heard() == [Reset(1, wire.PROTOCOL_ERROR)]

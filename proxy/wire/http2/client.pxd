@@ -65,7 +65,3 @@ cdef class Http2ClientCodec:
     cpdef bytes take_output(self)
     cpdef ping(self, bytes data)
     cpdef goaway(self)
-
-
-@cython.locals(name=bytes, value=bytes)
-cdef bint _is_head(list headers)

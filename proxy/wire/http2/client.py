@@ -262,7 +262,7 @@ class Http2ClientCodec:
     # Sending
 
     def request(self, headers: Headers, end_stream: bool) -> int:
-        """Open a stream. ``headers`` are sent as they are, pseudo-header fields first, names in lower case.
+        """Open a stream. ``headers`` are sent as they are: ``:method``, the other pseudo-header fields, the rest.
 
         The stream's number; 0 if there is no ``room``: then nothing was sent.
         """
@@ -271,7 +271,7 @@ class Http2ClientCodec:
         stream_id = self._engine.send_request(headers, end_stream)
         if stream_id:
             self._open.add(stream_id)
-            self._streams[stream_id] = Download(_is_head(headers))
+            self._streams[stream_id] = Download(headers[0][1] == b"HEAD")
         else:
             self._draining = True  # the numbers of streams are used up
         return stream_id
@@ -335,13 +335,6 @@ class Http2ClientCodec:
         if not self._dead and not self._parted:
             self._parted = self._draining = True
             self._engine.write(goaway_frame(0, wire.NO_ERROR))
-
-
-def _is_head(headers: Headers) -> bool:
-    for name, value in headers:
-        if name == b":method":
-            return value == b"HEAD"
-    return False
 
 
 _RARE = {
