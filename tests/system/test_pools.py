@@ -207,6 +207,7 @@ def test_a_preloaded_application_is_imported_once(serve: Serve) -> None:
 def test_a_worker_that_cannot_start_leaves_the_rest_serving(serve: Serve) -> None:
     config = pool_config()
     config["backends"]["broken"] = {"app": "no_such_module:app", "directory": str(APPS), "pool": {}}
+    config["backends"]["broken"]["queue"] = {"timeout": "1s"}
     config["routes"].append({"name": "broken", "path": "/broken", "backend": "broken"})
     server = serve(config)
     server.wait_log("no module 'no_such_module'")
@@ -293,7 +294,7 @@ def test_no_request_fails_while_workers_are_recycled_by_count(serve: Serve) -> N
     wait_workers(server, 2)
     with Load(server, "/pid", "-n", "15000") as load:
         all_succeeded(load.counts())
-    assert restarts(server, "max_requests") >= 2
+    wait_until(lambda: restarts(server, "max_requests") >= 2, "both workers that began are replaced")
 
 
 def test_no_request_fails_while_workers_are_recycled_by_memory(serve: Serve) -> None:
