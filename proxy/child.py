@@ -39,7 +39,7 @@ PR_SET_PDEATHSIG = 1
 
 COLLECT_AFTER = 10_000
 """New containers that the collector waits for, Python's own being 700: hundreds of requests under way are as many
-thousand, all alive, and to walk them again and again took a quarter of a front's time."""
+thousand, all alive, and to walk them again and again took a sixth of a relaying front's time."""
 
 BAD_CONFIGURATION = 2
 FAILED_START = 3

@@ -34,8 +34,8 @@ Front to supervisor:
 
 Supervisor to worker: ``drain`` and ``abort`` as to a front, and first, once, ``config`` with ``version``, ``config``
 (``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells`` and
-``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained``, ``statistics``
-as a front, and ``retire`` with ``cause`` when it wants a successor; it goes on serving until it is told to drain.
+``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining`` and ``drained`` as a front, and
+``retire`` with ``cause`` when it wants a successor; it goes on serving until it is told to drain.
 
 A preloader is started as a worker is, with the word ``preload`` behind the descriptor's number, and gets the same
 ``config`` without ``socket`` and ``cells``. It says ``ready`` or ``failed``. SIGTERM ends it; its workers go on. A

@@ -17,6 +17,7 @@ from typing import Any
 
 from proxy.backends.build import AnyBackend, build_backends, check_applications
 from proxy.backends.pool import PoolBackend, Report
+from proxy.backends.relaying import RelayingBackend
 from proxy.config.schema import Backend, Certificate, Config, Tls
 from proxy.config.schema import Listener as ListenerConfig
 from proxy.errors import Problems, SidegateError
@@ -179,7 +180,9 @@ class Runtime:
     def statistics(self) -> dict[str, Any]:
         """Open connections by listener index and the links of every backend that has some, for ``/status``."""
         links = {
-            name: backend.statistics() for name, backend in self._backends.items() if hasattr(backend, "statistics")
+            name: backend.statistics()
+            for name, backend in self._backends.items()
+            if isinstance(backend, RelayingBackend)
         }
         return {"connections": [len(listener.service.connections) for listener in self._listeners], "backends": links}
 

@@ -2,8 +2,8 @@
 
 Where it stands: the child that runs a pool's application; ``worker_boot.py`` or a preloader start it. The life of a
 child is ``child.py``'s, what is served the runtime's: the same server as a front's, with the limits of a trusted hop
-and the scope's facts from the front (``server/hop.py``). Here is what only a worker has: settling in, statistics, the
-wish to retire. No error leaves it.
+and the scope's facts from the front (``server/hop.py``). Here is what only a worker has: settling in, the wish to
+retire. No error leaves it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import math
 import os
 import random
 import socket
-from typing import Any
 
 from proxy import child, lending
 from proxy.child import Child, Failure
@@ -21,18 +20,14 @@ from proxy.config.plain import unpack
 from proxy.config.schema import Config, Pool
 from proxy.control import Message, send_last
 from proxy.errors import StartError
-from proxy.observe import metrics, process_log
+from proxy.observe import process_log
 from proxy.observe.cells import Area
-from proxy.observe.metrics import BUCKETS, Layout
+from proxy.observe.metrics import Layout
 from proxy.observe.observer import Observer
-from proxy.observe.resident import resident_bytes
 from proxy.runtime import Runtime
 from proxy.server.forwarded import TrustedProxies
 from proxy.settle import settle_in
 from proxy.versions import engines
-
-STATISTICS_PERIOD = 1.0
-"""Seconds between two messages of statistics: by its memory a worker may be replaced."""
 
 COUNT_PERIOD = 0.1
 """Seconds between two looks at the number of requests, where ``maxRequests`` is set."""
@@ -85,8 +80,7 @@ class Worker(Child):
         super().__init__(config, control)
         self._listening = listening
         self._area = area
-        layout = Layout(config)
-        self._ended = layout.start(metrics.DURATION, config.routes[0].name)
+        self._layout = Layout(config)
         self._most_requests = pool.max_requests - math.floor(pool.max_requests * _share(pool.recycle_jitter))
 
     async def run(self) -> Failure | None:
@@ -97,36 +91,21 @@ class Worker(Child):
         return failure
 
     def build(self) -> Runtime:
-        self._observer = Observer(self._config, self._area.cells)
+        observer = Observer(self._config, self._area.cells)
         sockets = {self._config.listeners[0].name: [self._listening]}
-        runtime = Runtime.build(self._config, sockets, self._observer, fronts=FRONTS)
+        runtime = Runtime.build(self._config, sockets, observer, fronts=FRONTS)
         process_log.set_up(self._config.logging)  # an application's logging configuration may have disabled it
         return runtime
 
     def started(self) -> None:
         self._runtime.serve()
         self._tell("ready", engines=engines(self._config.http2_engine, child.loop_package(), http1=False))
-        self._tell_statistics()
         if self._most_requests:
             self._watch_requests()
 
-    @property
-    def _requests(self) -> int:
-        """How many have ended: each is in one bucket of the histogram."""
-        return int(sum(self._area.cells[self._ended : self._ended + len(BUCKETS) + 1]))
-
-    def _tell_statistics(self) -> None:
-        facts: dict[str, Any] = {
-            "requests": self._requests,
-            "in_flight": self._observer.in_flight,
-            "rss": resident_bytes(os.getpid()),
-        }
-        self._tell("statistics", statistics=facts)
-        asyncio.get_running_loop().call_later(STATISTICS_PERIOD, self._tell_statistics)
-
     def _watch_requests(self) -> None:
         """Ask once for a successor; until it is there and drains this one, requests are served as before."""
-        if self._requests >= self._most_requests:
+        if self._layout.ended(self._area.cells, self._config.routes[0].name) >= self._most_requests:
             self._tell("retire", cause="max_requests")
         else:
             asyncio.get_running_loop().call_later(COUNT_PERIOD, self._watch_requests)

@@ -7,15 +7,13 @@ leaves it but those of a relay.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterable
+from collections.abc import Iterable
 from typing import Any, Protocol
 
-from proxy.asgi import Receive, Scope, Send
 from proxy.backends.balancer import Balancer
 from proxy.backends.endpoint import UnixEndpoint
-from proxy.backends.hop_fields import HopFields
 from proxy.backends.keeper import Keeper
-from proxy.backends.relay import Relay
+from proxy.backends.relaying import RelayingBackend
 
 
 class Report(Protocol):
@@ -24,35 +22,18 @@ class Report(Protocol):
     def __call__(self, kind: str, **fields: Any) -> None: ...
 
 
-class PoolBackend:
+class PoolBackend(RelayingBackend):
     """An App before the workers of one pool."""
 
     def __init__(self, balancer: Balancer, root_path: str, report: Report) -> None:
-        self.name = balancer.name
-        self._balancer = balancer
-        self._fields = HopFields(root_path)
+        super().__init__(balancer, root_path)
         self._report = report
         balancer.on_pressure = self._on_pressure
         balancer.on_silence = self._on_silence
 
-    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return Relay(self._balancer, self._fields, scope, receive, send).run()
-
-    async def start(self) -> None:
-        """Begin to look after links; there is nothing to wait for, workers come and go."""
-        self._balancer.start()
-
-    async def stop(self) -> None:
-        """Close every link."""
-        await self._balancer.stop()
-
     def set_workers(self, workers: Iterable[tuple[int, str]]) -> None:
         """Serial and socket path of every worker that may get requests."""
         self._balancer.set_endpoints(UnixEndpoint(path, serial) for serial, path in workers)
-
-    def statistics(self) -> dict[str, Any]:
-        """See ``Balancer``."""
-        return self._balancer.statistics()
 
     def _on_pressure(self, queued: int) -> None:
         self._report("pressure", backend=self.name, queued=queued)

@@ -18,6 +18,7 @@ from typing import Literal
 from proxy.config.schema import Config
 from proxy.errors import Fault
 from proxy.observe import reasons
+from proxy.observe.cells import Cells
 
 PROTOCOLS = ("1.0", "1.1", "2")
 CONNECTION_PROTOCOLS = ("1.1", "2")
@@ -264,6 +265,11 @@ class Layout:
         """The cell of one sample. Raises ``KeyError`` or ``ValueError`` for unknown labels."""
         block = self._blocks[metric.name, labels[:-1]]
         return block.start + block.run.index(labels[-1])
+
+    def ended(self, cells: Cells, route: str) -> int:
+        """How many exchanges of a route have ended: each is in one bucket of the histogram."""
+        start = self.start(DURATION, route)
+        return int(sum(cells[start : start + len(BUCKETS) + 1]))
 
     def offsets(self, metric: Metric, *labels: str) -> dict[str, int]:
         """The cells of the block whose leading labels these are, by the value of the last label."""

@@ -25,8 +25,8 @@ Spawn: TypeAlias = Callable[[socket.socket], int | None]
 class ChildProcess:
     """A child that was started and is not reaped yet.
 
-    ``engines`` and ``statistics`` are what it said about itself. ``cause`` says in one word why it ends, if that
-    is known better than its exit status will tell. ``started`` is in Unix seconds.
+    ``engines`` is what it said that it runs on. ``cause`` says in one word why it ends, if that is known better than
+    its exit status will tell. ``started`` is in Unix seconds.
     """
 
     def __init__(self, serial: int, slot: int, spawn: Spawn) -> None:
@@ -38,7 +38,6 @@ class ChildProcess:
         self.slot = slot
         self.started = time.time()
         self.engines: Mapping[str, str] = {}
-        self.statistics: Mapping[str, Any] = {}
         self.cause = ""
         self._owed: signal.Signals | None = None
         self._socket, theirs = socket.socketpair()

@@ -10,6 +10,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from proxy import __version__
 from proxy.config.plain import pack
@@ -22,7 +23,7 @@ from proxy.supervisor.process import Child
 
 
 class Front(ChildProcess):
-    """A front that was spawned and is not reaped yet."""
+    """A front that was spawned and is not reaped yet. ``statistics`` is what it said last of its Runtime."""
 
     def __init__(self, child: Child, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
         """Start the process; ``area`` is for its counters.
@@ -30,6 +31,7 @@ class Front(ChildProcess):
         :raises OSError: the system has no room for another process.
         """
         self.area = area
+        self.statistics: Mapping[str, Any] = {}
         self._descriptors = {name: [sock.fileno() for sock in group] for name, group in sockets.items()}
         super().__init__(child.serial, child.slot, self._spawn)
 

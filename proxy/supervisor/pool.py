@@ -300,8 +300,6 @@ class Pool:
                 self._happened(process.serial, Event.DRAIN)
             case "drained":
                 self._happened(process.serial, Event.DRAINED)
-            case "statistics":
-                process.statistics = message["statistics"]
             case "retire":
                 self._retire(process.serial, message["cause"])
             case "forked":

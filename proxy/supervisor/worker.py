@@ -113,9 +113,8 @@ class Worker(ChildProcess):
         return int(self._area.cells[self._launch.layout.cell(metrics.IN_FLIGHT, hop.NAME)])
 
     def requests(self) -> int:
-        """Exchanges that have ended since it started: each is in one bucket of the histogram."""
-        start = self._launch.layout.start(metrics.DURATION, hop.NAME)
-        return int(sum(self._area.cells[start : start + len(metrics.BUCKETS) + 1]))
+        """Exchanges that have ended since it started."""
+        return self._launch.layout.ended(self._area.cells, hop.NAME)
 
     def close(self) -> None:
         """The process is gone: remove the socket's file, let go of the counters."""

@@ -15,7 +15,7 @@ import pytest
 from proxy.errors import Fault
 from proxy.observe import metrics
 from tests.support import http2
-from tests.support.clients import Client, Response
+from tests.support.clients import Client, Fields, Response
 from tests.support.raw_server import OK, RawPeer, RawServer
 from tests.support.relaying import RunningFront, running_front
 from tests.support.running import wait_for
@@ -66,6 +66,12 @@ def get(front: RunningFront, codec: str, path: str = "/", method: str = "GET") -
     """A client that has sent a request without a body."""
     client = front.client(codec)
     return client, client.begin(method, path, [], end=True)
+
+
+def post(front: RunningFront, codec: str, headers: Fields | None = None) -> tuple[Client, int]:
+    """A client that has sent the head of a request with a body."""
+    client = front.client(codec)
+    return client, client.begin("POST", "/", headers or [], end=False)
 
 
 def reason(front: RunningFront, count: int = 1) -> tuple[Fault | None, str]:
@@ -119,8 +125,7 @@ def test_a_server_that_is_no_worker_gets_forwarding_fields(codec: str, tmp_path:
 
 def test_a_small_body_is_read_before_a_worker_is_taken(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [(b"content-length", b"6")], end=False)
+        client, stream = post(front, codec, [(b"content-length", b"6")])
         client.body(stream, b"abc", end=False)
         wait_for(lambda: front.observer.open)
         assert front.count(metrics.POOL_IN_FLIGHT, "app") == 0
@@ -133,8 +138,7 @@ def test_a_small_body_is_read_before_a_worker_is_taken(codec: str, tmp_path: Pat
 
 def test_a_large_body_streams(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, codec)
         client.body(stream, b"first", end=False)
         number, _ = peer.request()
         assert peer.body(5) == b"first"
@@ -146,8 +150,7 @@ def test_a_large_body_streams(codec: str, tmp_path: Path) -> None:
 
 def test_an_empty_body_without_a_length(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, codec)
         client.body(stream, b"", end=True)
         number, _ = peer.request()
         assert "END_STREAM" in peer.read_until(http2.DATA).flags
@@ -158,8 +161,7 @@ def test_an_empty_body_without_a_length(codec: str, tmp_path: Path) -> None:
 def test_an_upload_goes_only_as_fast_as_the_worker_takes_it(engine: str, tmp_path: Path) -> None:
     limits = {"streamWindow": "64Ki"}
     with front_and_peer(tmp_path, engine, (INITIAL_WINDOW, 1000), limits=limits) as (front, _, peer):
-        client = front.client(engine)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, engine)
         client.body(stream, bytes(60000), end=False)
         number, _ = peer.request()
         assert len(peer.body(1000)) == 1000
@@ -173,8 +175,7 @@ def test_an_upload_goes_only_as_fast_as_the_worker_takes_it(engine: str, tmp_pat
 
 def test_a_response_may_end_before_the_request(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, codec)
         client.body(stream, b"some", end=False)
         number, _ = peer.request()
         peer.answer(number, b"enough")
@@ -238,8 +239,7 @@ def test_a_head_does_not_wait_for_a_body_for_ever(engine: str, tmp_path: Path) -
 
 def test_expect_continue_is_the_servers_of_a_foreign_kind_never_asked(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [(b"expect", b"100-continue"), (b"content-length", b"2")], end=False)
+        client, stream = post(front, codec, [(b"expect", b"100-continue"), (b"content-length", b"2")])
         number, head = peer.request()
         assert b"expect" not in head
         # A client that sends before it was asked needs no 100.
@@ -285,8 +285,7 @@ def test_a_client_that_leaves_cancels_the_stream(codec: str, tmp_path: Path) -> 
 
 def test_a_client_that_leaves_while_it_sends(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, codec)
         client.body(stream, b"part", end=False)
         number, _ = peer.request()
         assert peer.body(4) == b"part"
@@ -320,8 +319,7 @@ def test_what_a_worker_refuses_goes_to_another(codec: str, tmp_path: Path, metho
 
 def test_a_streamed_body_is_sent_again(codec: str, tmp_path: Path) -> None:
     with front_and_two(tmp_path, codec) as (front, peers):
-        client = front.client(codec)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, codec)
         client.body(stream, b"one", end=False)
         first = either(peers)
         number, _ = first.chosen  # type: ignore[attr-defined]
@@ -338,8 +336,7 @@ def test_a_streamed_body_is_sent_again(codec: str, tmp_path: Path) -> None:
 
 def test_a_body_that_is_gone_cannot_be_sent_again(engine: str, tmp_path: Path) -> None:
     with front_and_two(tmp_path, engine) as (front, peers):
-        client = front.client(engine)
-        stream = client.begin("POST", "/", [], end=False)
+        client, stream = post(front, engine)
         client.body(stream, bytes(40_000), end=False)
         first = either(peers)
         number, _ = first.chosen  # type: ignore[attr-defined]

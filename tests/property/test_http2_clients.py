@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from proxy.wire import events as e
 from tests.support import http2 as c
 from tests.support.http2_client import client
+from tests.support.http2_strategies import data_frame, headers_frame
 
 pytest.importorskip("proxy.wire.http2.nghttp2")
 
@@ -39,29 +40,9 @@ GOOD = st.sampled_from(
 )
 
 
-@st.composite
-def headers_frame(draw: st.DrawFn) -> bytes:
-    fields = draw(st.one_of(GOOD, GOOD, st.builds(lambda s, t: [(b":status", s), *t], STATUSES, TRICKS), TRICKS))
-    stream_id = draw(STREAMS)
-    block = c.Speaker().block(fields)
-    end = c.END_STREAM if draw(st.booleans()) else 0
-    pieces = draw(st.integers(1, 3))
-    cut = [block[i * len(block) // pieces : (i + 1) * len(block) // pieces] for i in range(pieces)]
-    if pieces == 1:
-        return c.frame(c.HEADERS, end | c.END_HEADERS, stream_id, cut[0])
-    first = c.frame(c.HEADERS, end, stream_id, cut[0])
-    rest = [c.frame(c.CONTINUATION, 0, stream_id, piece) for piece in cut[1:-1]]
-    return first + b"".join(rest) + c.frame(c.CONTINUATION, c.END_HEADERS, stream_id, cut[-1])
-
-
-@st.composite
-def data_frame(draw: st.DrawFn) -> bytes:
-    payload = draw(st.sampled_from([b"", b"abc", b"ab", b"x" * 5000]))
-    flags = c.END_STREAM if draw(st.booleans()) else 0
-    if draw(st.booleans()):
-        flags |= c.PADDED
-        payload = b"\x05" + payload + bytes(5)
-    return c.frame(c.DATA, flags, draw(STREAMS), payload)
+FIELDS = st.one_of(GOOD, GOOD, st.builds(lambda s, t: [(b":status", s), *t], STATUSES, TRICKS), TRICKS)
+HEADERS_FRAME = headers_frame(FIELDS, STREAMS)
+DATA_FRAME = data_frame(STREAMS)
 
 
 CONTROL_FRAME = st.one_of(
@@ -85,8 +66,8 @@ ANY_FRAME = st.builds(
     st.binary(max_size=24),
 )
 
-SANE = st.lists(st.one_of(headers_frame(), headers_frame(), data_frame(), CONTROL_FRAME), max_size=12)
-WILD = st.lists(st.one_of(headers_frame(), data_frame(), CONTROL_FRAME, ANY_FRAME), max_size=12)
+SANE = st.lists(st.one_of(HEADERS_FRAME, HEADERS_FRAME, DATA_FRAME, CONTROL_FRAME), max_size=12)
+WILD = st.lists(st.one_of(HEADERS_FRAME, DATA_FRAME, CONTROL_FRAME, ANY_FRAME), max_size=12)
 
 REQUESTS: tuple[tuple[c.Pairs, bool], ...] = (
     (c.GET, True),

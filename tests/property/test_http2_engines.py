@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from proxy.wire import events as e
 from tests.support import http2 as c
+from tests.support.http2_strategies import data_frame, headers_frame
 
 pytest.importorskip("proxy.wire.http2.nghttp2")
 
@@ -63,29 +64,9 @@ def head(draw: st.DrawFn) -> c.Pairs:
 GOOD_HEAD = st.one_of(st.just(c.GET), st.just(c.POST), st.just([*c.POST, (b"content-length", b"3")]))
 
 
-@st.composite
-def headers_frame(draw: st.DrawFn) -> bytes:
-    fields = draw(st.one_of(GOOD_HEAD, GOOD_HEAD, head(), TRICKS))
-    stream_id = draw(STREAMS)
-    block = c.Speaker().block(fields)
-    end = c.END_STREAM if draw(st.booleans()) else 0
-    pieces = draw(st.integers(1, 3))
-    cut = [block[i * len(block) // pieces : (i + 1) * len(block) // pieces] for i in range(pieces)]
-    if pieces == 1:
-        return c.frame(c.HEADERS, end | c.END_HEADERS, stream_id, cut[0])
-    first = c.frame(c.HEADERS, end, stream_id, cut[0])
-    rest = [c.frame(c.CONTINUATION, 0, stream_id, piece) for piece in cut[1:-1]]
-    return first + b"".join(rest) + c.frame(c.CONTINUATION, c.END_HEADERS, stream_id, cut[-1])
-
-
-@st.composite
-def data_frame(draw: st.DrawFn) -> bytes:
-    payload = draw(st.sampled_from([b"", b"abc", b"ab", b"x" * 5000]))
-    flags = c.END_STREAM if draw(st.booleans()) else 0
-    if draw(st.booleans()):
-        flags |= c.PADDED
-        payload = b"\x05" + payload + bytes(5)
-    return c.frame(c.DATA, flags, draw(STREAMS), payload)
+FIELDS = st.one_of(GOOD_HEAD, GOOD_HEAD, head(), TRICKS)
+HEADERS_FRAME = headers_frame(FIELDS, STREAMS)
+DATA_FRAME = data_frame(STREAMS)
 
 
 @st.composite
@@ -98,7 +79,7 @@ def any_frame(draw: st.DrawFn) -> bytes:
 @st.composite
 def bent_frame(draw: st.DrawFn) -> bytes:
     """A frame with a real header block, one byte of it changed."""
-    made = bytearray(draw(headers_frame()))
+    made = bytearray(draw(HEADERS_FRAME))
     if len(made) > 9 + (made[0] << 16 | made[1] << 8 | made[2]) or len(made) == 9:
         return bytes(made)
     made[draw(st.integers(9, len(made) - 1))] = draw(st.integers(0, 255))
@@ -118,8 +99,8 @@ CONTROL_FRAME = st.one_of(
     st.builds(lambda s, d: c.frame(c.PRIORITY, 0, s, struct.pack(">LB", d, 9)), STREAMS, st.sampled_from([0, 1, 3, 5])),
 )
 
-SANE = st.lists(st.one_of(headers_frame(), headers_frame(), data_frame(), CONTROL_FRAME), max_size=12)
-WILD = st.lists(st.one_of(headers_frame(), bent_frame(), data_frame(), CONTROL_FRAME, any_frame()), max_size=12)
+SANE = st.lists(st.one_of(HEADERS_FRAME, HEADERS_FRAME, DATA_FRAME, CONTROL_FRAME), max_size=12)
+WILD = st.lists(st.one_of(HEADERS_FRAME, bent_frame(), DATA_FRAME, CONTROL_FRAME, any_frame()), max_size=12)
 
 
 def play(engine: str, frames: list[bytes], answering: bool) -> tuple[list[object], c.Heard]:

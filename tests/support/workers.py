@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from proxy import __version__, lending
-from proxy.config.hop import worker_config
+from proxy.config.hop import NAME, worker_config
 from proxy.config.plain import pack
 from proxy.config.schema import Config
 from proxy.config.validation import validate
 from proxy.control import Decoder, Message, encode
+from proxy.observe import metrics
 from proxy.observe.cells import Area
 from proxy.observe.metrics import Layout
+from proxy.observe.resident import resident_bytes
 from proxy.wire import events as e
 from proxy.wire.hop import HEADER_TABLE, HOP_SETTING
 from proxy.wire.http2 import EngineSettings, load_engine
@@ -169,13 +171,17 @@ class Process:
 
     def hear(self, kind: str) -> Message:
         """The next message of that kind; others are dropped, but ``failed`` fails."""
+        return self.hear_until(kind)[-1]
+
+    def hear_until(self, kind: str) -> list[Message]:
+        """All messages up to the next one of that kind; ``failed`` fails."""
+        heard: list[Message] = []
         while True:
-            for index, message in enumerate(self._messages):
-                if message["type"] == kind:
-                    del self._messages[: index + 1]
-                    return message
-                assert message["type"] != "failed", message
-            self._messages.clear()
+            while self._messages:
+                heard.append(self._messages.pop(0))
+                if heard[-1]["type"] == kind:
+                    return heard
+                assert heard[-1]["type"] != "failed", heard[-1]
             data = self.control.recv(65536)
             assert data, f"it ended without saying {kind!r}:\n{self.log()}"
             self._messages += self._decoder.feed(data)
@@ -206,7 +212,8 @@ class Place:
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(str(path))
         self.listening.listen()
-        self.area = Area.create(Layout(worker_config(config, "app")).size)
+        self._layout = Layout(worker_config(config, "app"))
+        self.area = Area.create(self._layout.size)
         self._clients: list[FrontClient] = []
 
     def connect(self) -> socket.socket:
@@ -215,6 +222,11 @@ class Place:
         sock.settimeout(PATIENCE)
         sock.connect(str(self.path))
         return sock
+
+    def facts(self) -> dict[str, int]:
+        """What the worker has counted, as the supervisor reads it."""
+        in_flight = self.area.cells[self._layout.cell(metrics.IN_FLIGHT, NAME)]
+        return {"requests": self._layout.ended(self.area.cells, NAME), "in_flight": int(in_flight)}
 
     def client(self) -> FrontClient:
         """A front's connection to the worker, closed at the end."""
@@ -245,6 +257,10 @@ class WorkerProcess(Process):
         ready = self.hear("ready")
         self.place.listening.close()  # as the supervisor does: the socket is the worker's alone
         return ready
+
+    def facts(self) -> dict[str, int]:
+        """See ``Place``, with its resident memory."""
+        return {**self.place.facts(), "rss": resident_bytes(self.pid)}
 
     def client(self) -> FrontClient:
         """See ``Place``."""

@@ -120,7 +120,7 @@ def test_it_says_what_it_runs_on_and_how_it_is(worker: Start) -> None:
     ready = process.start()
     assert set(ready["engines"]) == {"loop", "http2", "tls"}
     process.client().get("/quick")
-    facts = wait_until(lambda: (f := process.hear("statistics")["statistics"])["requests"] and f, "a request counted")
+    facts = wait_until(lambda: (f := process.facts())["requests"] and f, "a request counted")
     assert (facts["requests"], facts["in_flight"]) == (1, 0)
     assert facts["rss"] > 1 << 20
 
@@ -288,9 +288,10 @@ def test_it_asks_for_a_successor_once_and_goes_on(worker: Start) -> None:
     assert process.hear("retire")["cause"] == "max_requests"
     for _ in range(20):
         client.get("/quick")
-    facts = wait_until(lambda: (f := process.hear("statistics")["statistics"])["requests"] >= 40 and f, "40 requests")
+    facts = wait_until(lambda: (f := process.facts())["requests"] >= 40 and f, "40 requests")
     assert facts["requests"] == 40
-    assert not any(message["type"] == "retire" for message in process._messages)
+    process.say("drain", grace=5.0)
+    assert not any(message["type"] == "retire" for message in process.hear_until("drained"))
 
 
 # ---- another Python ---------------------------------------------------------------------------------------

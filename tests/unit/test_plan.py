@@ -32,6 +32,7 @@ from proxy.supervisor.plan import (
     plan,
 )
 from proxy.supervisor.process import TRANSITIONS, Child, Event, ImpossibleEventError, State
+from tests.support.plans import carry_out
 
 
 def a_child(serial: int, *events: Event, slot: int = 0, failures: int = 0, since: float = 0.0) -> Child:
@@ -272,22 +273,12 @@ class Supervised(RuleBasedStateMachine):
         self.carry_out()
 
     def carry_out(self) -> None:
-        """Ask and act until only a wait is left: what the supervisor's loop does."""
-        for _ in range(50):
-            actions = plan(self.wanted, list(self.children.values()), self.now)
-            *orders, last = actions
-            for order in orders:
-                self.act(order)
-            if isinstance(last, Exit):
-                self.exit_code = last.code
-                assert not self.alive()
-                return
-            assert isinstance(last, Wait)
+        last = carry_out(lambda: plan(self.wanted, list(self.children.values()), self.now), self.act, self.now)
+        if isinstance(last, Exit):
+            self.exit_code = last.code
+            assert not self.alive()
+        else:
             self.due = last.until
-            if not orders:
-                assert last.until is None or last.until > self.now, "a wait for the past is a tight loop"
-                return
-        raise AssertionError("the plan does not come to rest")
 
     def act(self, order: Action) -> None:
         match order:
