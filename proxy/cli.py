@@ -35,6 +35,7 @@ exit codes:
 """
 
 HTTP2_ENGINES = ("auto", "nghttp2", "h2")
+INTERFACES = ("auto", "asgi", "wsgi")
 
 COMMAND_LINE = "<command line>"
 """Stands for the file name in problems of ``sidegate run``; its folder is the working directory."""
@@ -64,7 +65,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     loaded: Loaded = apart("proxy.config.load:load", arguments.config, dict(os.environ))
     if loaded.config is None:
-        return _refuse(_every_problem(loaded, import_apps=True))
+        problems, _ = _every_problem(loaded, import_apps=True)
+        return _refuse(problems)
     return _start(_with_engine(loaded.config, arguments.http2_engine), loaded)
 
 
@@ -108,10 +110,10 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from proxy.config.load import load
-    from proxy.supervisor.summary import describe_backend, route_lines
+    from proxy.supervisor.summary import describe_found, route_lines
 
     loaded = load(arguments.config, os.environ)
-    problems = _every_problem(loaded, import_apps=not arguments.no_import)
+    problems, kinds = _every_problem(loaded, import_apps=not arguments.no_import)
     if loaded.config is None or problems:
         return _refuse(problems)
     config = loaded.config
@@ -120,7 +122,7 @@ def _check(arguments: argparse.Namespace) -> int:
         tls = "TLS" if listener.tls else "cleartext"
         _say(f"  listener {listener.name}: {', '.join(listener.addresses)} ({tls}, {', '.join(listener.protocols)})")
     for name, backend in config.backends.items():
-        _say(f"  backend {name}: {describe_backend(backend)}")
+        _say(f"  backend {name}: {describe_found(backend, kinds.get(name))}")
     for line in route_lines(config):
         _say(f"  route {line}")
     return OK
@@ -160,21 +162,26 @@ def _leave(number: int, _: object) -> NoReturn:
     sys.exit(128 + number)
 
 
-def _every_problem(loaded: Loaded, import_apps: bool) -> list[Problem]:
-    """What is wrong with the text, and with the files and applications named in those parts of it that are valid."""
+def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], dict[str, str]]:
+    """What is wrong with the text, and with the files and applications named in those parts of it that are valid.
+
+    And what the applications are, in words, by the backend's name.
+    """
     from proxy.runtime import check
     from proxy.supervisor.pool_check import check_pools
     from proxy.wire.http2 import load_engine
 
-    found = check(loaded.listeners, loaded.backends, import_apps)
+    found, kinds = check(loaded.listeners, loaded.backends, import_apps)
     if loaded.config is not None:
         if import_apps:
-            found += check_pools(loaded.config)
+            of_pools, kinds_of_pools = check_pools(loaded.config)
+            found += of_pools
+            kinds |= kinds_of_pools
         try:
             load_engine(loaded.config.http2_engine)
         except StartError as error:
             found.append((("http2Engine",), str(error)))
-    return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)]
+    return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)], kinds
 
 
 def _refuse(problems: Iterable[Problem]) -> int:
@@ -198,7 +205,13 @@ def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:
     port = arguments.port if arguments.port is not None else (8443 if "tls" in listener else 8080)
     host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
     listener["address"] = f"unix:{arguments.unix}" if arguments.unix else f"{host}:{port}"
-    backend = {"app": arguments.app, "directory": arguments.app_dir, "rootPath": arguments.root_path}
+    backend = {
+        "app": arguments.app,
+        "interface": arguments.interface,
+        "threads": arguments.threads,
+        "directory": arguments.app_dir,
+        "rootPath": arguments.root_path,
+    }
     return {
         "listeners": [listener],
         "backends": {"app": backend},
@@ -252,7 +265,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
-    run.add_argument("app", metavar="module:attr", help="ASGI application; module:attr() calls a factory")
+    _add_app(run)
     run.add_argument("--host", default="localhost", help="address or name to listen on (default: localhost)")
     run.add_argument("--port", type=int, help="default: 8080, with TLS 8443; 0: any free port")
     run.add_argument("--unix", metavar="PATH", help="listen on a unix socket instead")
@@ -273,7 +286,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 
 
 def _add_worker(worker: argparse.ArgumentParser) -> None:
-    worker.add_argument("app", metavar="module:attr", help="ASGI application; module:attr() calls a factory")
+    _add_app(worker)
     worker.add_argument("--bind", required=True, metavar="ADDRESS", help="unix:/path or tcp://host:port")
     worker.add_argument("--mode", metavar="OCTAL", help="permissions of the unix socket, such as 0660")
     worker.add_argument("--directory", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
@@ -287,7 +300,11 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
         "--lifespan", default="auto", choices=("auto", "on", "off"), help="ASGI lifespan (default: auto)"
     )
     worker.add_argument(
-        "--concurrency", type=int, default=100, metavar="N", help="requests at once from each front (default: 100)"
+        "--concurrency",
+        type=int,
+        default=100,
+        metavar="N",
+        help="requests at once from each front (default: 100; a WSGI application: its threads)",
     )
     worker.add_argument("--tls-cert", metavar="FILE", help="TLS with this certificate chain (PEM)")
     worker.add_argument("--tls-key", metavar="FILE", help="its private key (default: in the certificate's file)")
@@ -304,6 +321,16 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     _add_engine(worker)
     worker.set_defaults(command=_worker, parser=worker)
+
+
+def _add_app(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("app", metavar="module:attr", help="ASGI or WSGI application; module:attr() calls a factory")
+    parser.add_argument(
+        "--interface", default="auto", choices=INTERFACES, help="how it is called (default: auto, told by itself)"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads of each process for a WSGI application (default: 4)"
+    )
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:

@@ -22,24 +22,27 @@ Supervisor to front:
 Front to supervisor:
 
 ==============  ==========================================================================================
-``ready``       could serve; ``engines`` that it runs on
+``ready``       could serve; ``engines`` that it runs on, ``interfaces`` (backend -> what its application is)
 ``failed``      cannot start: ``problems`` (pairs of path and message in the configuration) or ``message``
 ``draining``    somebody sent SIGTERM to the child itself
 ``drained``     nothing is left in flight; exits next
 ``statistics``  from time to time: ``statistics`` of its Runtime
 ``pressure``    ``queued`` requests wait for a worker of ``backend``: when a queue appears, then at most every
                 100 ms, and 0 once when it is gone
+``exhausted``   all threads of the WSGI application ``backend`` in this front are stuck; said again if it recovers and
+                they get stuck again
 ``stuck``       the worker ``serial`` of ``backend`` has not answered PING within the pool's liveness timeout
 ==============  ==========================================================================================
 
 Supervisor to worker: ``drain`` and ``abort`` as to a front, and first, once, ``config`` with ``version``, ``config``
 (``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells`` and
-``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining`` and ``drained`` as a front, and
-``retire`` with ``cause`` when it wants a successor; it goes on serving until it is told to drain.
+``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained`` and ``exhausted``
+as a front, and ``retire`` with ``cause`` when it wants a successor; it goes on serving until it is told to drain.
 
 A preloader is started as a worker is, with the word ``preload`` behind the descriptor's number, and gets the same
-``config`` without ``socket`` and ``cells``. It says ``ready`` or ``failed``. SIGTERM ends it; its workers go on. A
-worker that it forked has its own control socket and gets no ``config``, because the preloader had it.
+``config`` without ``socket`` and ``cells``. It says ``ready`` with ``found`` (the words for the kind of application
+that it imported) or ``failed``. SIGTERM ends it; its workers go on. A worker that it forked has its own control socket
+and gets no ``config``, because the preloader had it.
 
 =============  ===========================================================================================
 ``fork``       to the preloader: fork the worker ``number``, with three descriptors beside the message: its

@@ -73,7 +73,8 @@ class Front(Child):
             raise BuildError([(("logging", "accessLogFile"), str(error))]) from error
 
     def started(self) -> None:
-        self._tell("ready", engines=engines(self._config.http2_engine, child.loop_package()))
+        parts = engines(self._config.http2_engine, child.loop_package())
+        self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
 
     def on_message(self, message: Message) -> None:
         match message["type"]:

@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass
 
 from proxy import child, worker
-from proxy.backends.loading import LoadError, find_app
+from proxy.backends.loading import LoadError, find_kind
 from proxy.config.schema import Backend, Config, Pool
 from proxy.control import READ_SIZE, Decoder, encode, send_last
 
@@ -44,24 +44,26 @@ def main(control_fd: int) -> int:
     if first is None:
         return child.FAILED_START
     config, pool = worker.settled(first, control)
-    if pool is None or not _import(config.backends[first["backend"]], control):
+    kind = None if pool is None else _import(config.backends[first["backend"]], control)
+    if pool is None or kind is None:
         return child.FAILED_START
-    born = Preloader(control).run()
+    born = Preloader(control, kind).run()
     return 0 if born is None else _become_worker(config, pool, born)
 
 
-def _import(backend: Backend, control: socket.socket) -> bool:
+def _import(backend: Backend, control: socket.socket) -> str | None:
+    """The words for the application's kind; None, and the supervisor told, if it cannot be run."""
     # What a collection frees before the fork leaves holes, and whatever is put there later unshares a page.
     gc.disable()
     try:
-        find_app(str(backend.app), backend.directory)
+        kind = find_kind(str(backend.app), backend.directory, backend.interface)
     except LoadError as error:
         send_last(control, "failed", message=str(error))
-        return False
+        return None
     gc.freeze()
     if threading.active_count() > 1:
         logger.warning("the application has started threads while it was imported; the workers will not have them")
-    return True
+    return kind
 
 
 def _become_worker(config: Config, pool: Pool, born: Born) -> int:
@@ -87,8 +89,9 @@ def _die_with_supervisor(control: int) -> None:
 class Preloader:
     """The process's two tasks: to fork, and to reap."""
 
-    def __init__(self, control: socket.socket) -> None:
+    def __init__(self, control: socket.socket, kind: str) -> None:
         self._control = control
+        self._kind = kind
         self._decoder = Decoder()
         # The loop below sleeps in poll(); the death of a worker has to wake it.
         self._wake, self._woken = socket.socketpair()
@@ -102,7 +105,7 @@ class Preloader:
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
         poll.register(self._wake, select.POLLIN)
-        self._tell("ready")
+        self._tell("ready", found=self._kind)
         while True:
             for fd, _ in poll.poll():
                 if fd == self._wake.fileno():

@@ -13,12 +13,15 @@ import asyncio
 import logging
 import socket
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from proxy.backends.build import AnyBackend, build_backends, check_applications
+from proxy.backends.inprocess import InProcessBackend
 from proxy.backends.pool import PoolBackend, Report
 from proxy.backends.relaying import RelayingBackend
-from proxy.config.schema import Backend, Certificate, Config, Tls
+from proxy.backends.wsgi.backend import WsgiBackend
+from proxy.config.schema import Backend, Certificate, Config, Limits, Tls
 from proxy.config.schema import Listener as ListenerConfig
 from proxy.errors import Problems, SidegateError
 from proxy.observe.observer import Observer
@@ -92,6 +95,7 @@ class Runtime:
         if problems:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
+        limits = config.limits if fronts is None else _limits_of_worker(config.limits, backends)
         clock = Clock(loop, timeouts.check)
         steps = first_step(loop)
         admission = Admission(loop, config.limits)
@@ -104,7 +108,7 @@ class Runtime:
             import_codecs(listener.protocols)
             service = Service(
                 app=router,
-                limits=config.limits,
+                limits=limits,
                 observer=observer,
                 meter=observer.listener(listener.name),
                 engine=engine,
@@ -117,6 +121,7 @@ class Runtime:
                 tls=contexts.get(index),
                 trusted=trusted,
                 trusted_policy=_policy(config, keep_forwarding=True),
+                request_timeouts=tuple(route.timeouts.request for route in config.routes) if fronts is None else (),
                 hop_policy=hop_policy,
             )
             listeners.append(Listener(service, sockets[listener.name]))
@@ -177,14 +182,20 @@ class Runtime:
             listener.close()
             listener.abort()
 
+    @property
+    def interfaces(self) -> dict[str, str]:
+        """What each application in this process is, in words, by its backend."""
+        own = (InProcessBackend, WsgiBackend)
+        return {name: backend.interface for name, backend in self._backends.items() if isinstance(backend, own)}
+
     def statistics(self) -> dict[str, Any]:
-        """Open connections by listener index and the links of every backend that has some, for ``/status``."""
-        links = {
-            name: backend.statistics()
-            for name, backend in self._backends.items()
-            if isinstance(backend, RelayingBackend)
+        """Open connections by listener index; links or threads of every backend that has some. For ``/status``."""
+        some = (RelayingBackend, WsgiBackend)
+        backends = {name: backend.statistics() for name, backend in self._backends.items() if isinstance(backend, some)}
+        return {
+            "connections": [len(listener.service.connections) for listener in self._listeners],
+            "backends": backends,
         }
-        return {"connections": [len(listener.service.connections) for listener in self._listeners], "backends": links}
 
     @property
     def _busy(self) -> bool:
@@ -201,13 +212,17 @@ class Runtime:
             await self._started.pop().stop()
 
 
-def check(listeners: Mapping[int, ListenerConfig], backends: Mapping[str, Backend], import_apps: bool) -> Problems:
-    """The problems that only building finds, without starting anything. Applications are imported into this process."""
+def check(
+    listeners: Mapping[int, ListenerConfig], backends: Mapping[str, Backend], import_apps: bool
+) -> tuple[Problems, dict[str, str]]:
+    """The problems that only building finds, without starting anything; what each application is, in words.
+
+    Applications are imported into this process.
+    """
     problems: Problems = []
     build_tls(listeners, problems, self_signed=False)
-    if import_apps:
-        check_applications(backends, problems)
-    return problems
+    kinds = check_applications(backends, problems) if import_apps else {}
+    return problems, kinds
 
 
 def build_tls(
@@ -231,6 +246,14 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
         return tls.certificates
     path = str(self_signed_path())  # the supervisor has made it
     return (Certificate(cert=path, key=path),)
+
+
+def _limits_of_worker(limits: Limits, backends: Mapping[str, AnyBackend]) -> Limits:
+    """A worker takes as many requests at a time as its application has threads."""
+    for backend in backends.values():
+        if isinstance(backend, WsgiBackend):
+            return replace(limits, concurrent_streams=backend.threads.places)
+    return limits
 
 
 def _policy(config: Config, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:

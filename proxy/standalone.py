@@ -52,6 +52,8 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
             listener["tls"]["clientCertificates"] = {"ca": arguments.client_ca}
     backend = {
         "app": arguments.app,
+        "interface": arguments.interface,
+        "threads": arguments.threads,
         "directory": arguments.directory,
         "rootPath": arguments.root_path,
         "lifespan": arguments.lifespan,

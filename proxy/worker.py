@@ -93,13 +93,14 @@ class Worker(Child):
     def build(self) -> Runtime:
         observer = Observer(self._config, self._area.cells)
         sockets = {self._config.listeners[0].name: [self._listening]}
-        runtime = Runtime.build(self._config, sockets, observer, fronts=FRONTS)
+        runtime = Runtime.build(self._config, sockets, observer, fronts=FRONTS, report=self._tell)
         process_log.set_up(self._config.logging)  # an application's logging configuration may have disabled it
         return runtime
 
     def started(self) -> None:
         self._runtime.serve()
-        self._tell("ready", engines=engines(self._config.http2_engine, child.loop_package(), http1=False))
+        parts = engines(self._config.http2_engine, child.loop_package(), http1=False)
+        self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
         if self._most_requests:
             self._watch_requests()
 

@@ -51,6 +51,7 @@ class Arrival:
         if STEPPING.now:
             self._yielded = False
             return self
+        self._stepper = None  # of a step that was cancelled: who waits now is somebody else
         self._waiter = waiter = self.loop.create_future()
         return waiter
 

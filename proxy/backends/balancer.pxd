@@ -1,6 +1,7 @@
 """C types of the balancer, as relays use it."""
 
 from proxy.backends.choice cimport Choice
+from proxy.backends.line cimport Line
 from proxy.backends.link cimport Link, Owner
 from proxy.observe.pool_meter cimport PoolMeter
 
@@ -8,22 +9,19 @@ from proxy.observe.pool_meter cimport PoolMeter
 cdef class Balancer(Owner):
     cdef public str name
     cdef public PoolMeter meter
-    cdef public object queue
+    cdef public Line line
     cdef public object loop
-    cdef public Choice choice
-    cdef public object on_pressure
+    cdef Choice _choice
     cdef public object on_silence
     cdef public object on_failure
     cdef double _liveness
+    cdef long _share
     cdef object _new_codec
     cdef object _pauses
     cdef dict _keepers
     cdef set _links
     cdef dict _owners
-    cdef dict _waiting
-    cdef object _queue_timer
     cdef object _silence_timer
-    cdef bint _pressure_told
     cdef double _checked
 
     cpdef Link take(self)

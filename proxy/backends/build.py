@@ -11,20 +11,25 @@ from functools import partial
 
 from proxy.backends.balancer import Balancer
 from proxy.backends.inprocess import InProcessBackend
-from proxy.backends.loading import LoadError, load_app
+from proxy.backends.line import Line
+from proxy.backends.loading import LoadedApp, LoadError, load_app
 from proxy.backends.pauses import Pauses
 from proxy.backends.pool import PoolBackend, Report
 from proxy.backends.remote import RemoteBackend
 from proxy.backends.respond import RespondBackend
 from proxy.backends.upstream_tls import client_context
-from proxy.config.hop import streams_of_front
+from proxy.backends.wsgi.backend import WsgiBackend
+from proxy.backends.wsgi.environ import base_environ
+from proxy.backends.wsgi.threads import Threads
+from proxy.config.backends import THREADS
+from proxy.config.hop import longest_request, streams_of_front
 from proxy.config.schema import Backend, Config
 from proxy.errors import Problems
 from proxy.observe.observer import Observer
 from proxy.wire.hop import HEADER_TABLE
 from proxy.wire.http2 import EngineSettings, Http2ClientCodec, load_engine
 
-AnyBackend = InProcessBackend | PoolBackend | RemoteBackend | RespondBackend
+AnyBackend = InProcessBackend | PoolBackend | RemoteBackend | RespondBackend | WsgiBackend
 
 RESPONSE_FIELDS = 1000
 RESPONSE_BLOCK = 256 * 1024
@@ -51,27 +56,48 @@ def build_backends(config: Config, observer: Observer, report: Report, problems:
             backends[name] = PoolBackend(balancer, backend.root_path, report)
         elif backend.h2c or backend.h2:
             _add_remote(config, name, observer, backends, problems)
-        elif (built := _in_process(name, backend, problems)) is not None:
-            backends[name] = built
+        elif (loaded := _load(name, backend, problems)) is not None:
+            backends[name] = _with_application(config, name, loaded, observer, report)
     return backends
 
 
-def check_applications(configs: Mapping[str, Backend], problems: Problems) -> None:
-    """Import every application that fronts run; what cannot be is added to ``problems``."""
-    for name, backend in configs.items():
-        if backend.pool is None:
-            _in_process(name, backend, problems)
+def check_applications(configs: Mapping[str, Backend], problems: Problems) -> dict[str, str]:
+    """Import every application that fronts run; what each is, in words. What cannot be is added to ``problems``."""
+    loaded = {name: _load(name, backend, problems) for name, backend in configs.items() if backend.pool is None}
+    return {name: app.kind for name, app in loaded.items() if app is not None}
 
 
-def _in_process(name: str, backend: Backend, problems: Problems) -> InProcessBackend | None:
+def _load(name: str, backend: Backend, problems: Problems) -> LoadedApp | None:
     if backend.app is None:
         return None
     try:
-        app = load_app(backend.app, backend.directory)
+        loaded = load_app(backend.app, backend.directory, backend.interface)
     except LoadError as error:
         problems.append((("backends", name, "app"), str(error)))
         return None
-    return InProcessBackend(name, app, backend.root_path, backend.lifespan)
+    if loaded.interface == "wsgi" and backend.lifespan == "on":
+        problems.append((("backends", name, "lifespan"), f"{backend.app} is a WSGI application, which has no lifespan"))
+    return loaded
+
+
+def _with_application(
+    config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report
+) -> InProcessBackend | WsgiBackend:
+    backend = config.backends[name]
+    if loaded.interface == "asgi":
+        return InProcessBackend(name, loaded, backend.root_path, backend.lifespan)
+    return _on_threads(config, name, loaded, observer, report)
+
+
+def _on_threads(config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report) -> WsgiBackend:
+    backend = config.backends[name]
+    threads = Threads(name, THREADS if backend.threads is None else backend.threads)
+    base = base_environ(multithread=threads.places > 1, multiprocess=config.processes > 1)
+    line = Line(observer.pool(name), backend.queue)
+    built = WsgiBackend(loaded, base, line, threads, observer.threads(name), root_path=backend.root_path)
+    built.patience = longest_request(config, name)
+    built.on_exhausted = partial(report, "exhausted", backend=name)
+    return built
 
 
 def _add_remote(
@@ -103,4 +129,5 @@ def _balancer(config: Config, name: str, observer: Observer) -> Balancer:
     )
     liveness = LIVENESS if pool is None else pool.liveness_timeout
     new_codec = partial(Http2ClientCodec, load_engine(config.http2_engine), settings)
-    return Balancer(observer.pool(name), backend.queue, liveness, Pauses(ejects=pool is None), new_codec)
+    share = 1 if pool is None else config.processes
+    return Balancer(observer.pool(name), backend.queue, liveness, Pauses(ejects=pool is None), new_codec, share=share)

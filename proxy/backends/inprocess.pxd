@@ -3,6 +3,7 @@
 
 cdef class InProcessBackend:
     cdef public str name
+    cdef public str interface
     cdef object _app
     cdef str _root_path
     cdef object _lifespan

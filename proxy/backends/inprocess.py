@@ -11,16 +11,18 @@ from typing import Literal
 
 from proxy.asgi import App, Receive, Scope, Send
 from proxy.backends.lifespan import Lifespan
+from proxy.backends.loading import LoadedApp
 
 
 class InProcessBackend:
     """An App around an application, with its lifespan."""
 
-    def __init__(self, name: str, app: App, root_path: str, lifespan: Literal["auto", "on", "off"]) -> None:
+    def __init__(self, name: str, loaded: LoadedApp, root_path: str, lifespan: Literal["auto", "on", "off"]) -> None:
         self.name = name
-        self._app = app
+        self.interface = loaded.kind
+        self._app: App = loaded.app
         self._root_path = root_path
-        self._lifespan = Lifespan(name, app, lifespan)
+        self._lifespan = Lifespan(name, loaded.app, lifespan)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if self._root_path:  # else that of the front's backend counts, where this is a worker

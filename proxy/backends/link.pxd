@@ -20,6 +20,8 @@ cdef class Link(Carrier):
     cdef public bint parted
     cdef public bint hop
     cdef Owner _owner
+    cdef long _share
+    cdef long _announced
     cdef bint _flush_scheduled
     cdef bint _write_paused
     cdef bint _lost

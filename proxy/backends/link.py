@@ -57,16 +57,20 @@ class Owner:
 
 
 class Link(Carrier):
-    """An ``asyncio.Protocol``. ``name`` is for logs."""
+    """An ``asyncio.Protocol``. ``name`` is for logs; ``share``: so many fronts divide what the peer takes at a time."""
 
     __slots__ = (
-        "_flush_scheduled", "_heard", "_lost", "_owner", "_pinged", "_write_paused", "calls", "codec", "hop",
-        "leaving", "name", "parted", "ready", "transport",
+        "_announced", "_flush_scheduled", "_heard", "_lost", "_owner", "_pinged", "_share", "_write_paused", "calls",
+        "codec", "hop", "leaving", "name", "parted", "ready", "transport",
     )  # fmt: skip
 
-    def __init__(self, owner: Owner, name: str, codec: Http2ClientCodec, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, owner: Owner, name: str, share: int, codec: Http2ClientCodec, loop: asyncio.AbstractEventLoop
+    ) -> None:
         super().__init__()
         self.name = name
+        self._share = share
+        self._announced = 0
         self.codec = codec
         self.loop = loop
         self.transport: asyncio.Transport | None = None
@@ -91,7 +95,7 @@ class Link(Carrier):
         """Bytes from the peer."""
         self._heard = True
         self._handle(self.codec.receive(data))
-        if self.places != self.codec.max_streams or not self.ready:
+        if self._announced != self.codec.max_streams or not self.ready:
             self._settle()
         self.schedule_flush()
 
@@ -131,8 +135,9 @@ class Link(Carrier):
     def _settle(self) -> None:
         """SETTINGS have come, for the first time or again."""
         codec = self.codec
-        more = codec.max_streams > self.places
-        self.places = codec.max_streams
+        more = codec.max_streams > self._announced
+        self._announced = codec.max_streams
+        self.places = -(-self._announced // self._share)
         if not codec.ready or self.leaving:
             return
         if not self.ready:

@@ -1,4 +1,4 @@
-"""Finding an application: ``module:attribute`` to an ASGI 3 callable.
+"""Finding an application: ``module:attribute`` to an ASGI 3 or a WSGI callable.
 
 Where it stands: used when a runtime is built and by ``sidegate check``. Errors: ``LoadError`` with words for the
 operator, and the traceback of a module that fails while it is imported.
@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import importlib
 import importlib.machinery
-import inspect
 import sys
 import traceback
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
 from proxy.asgi import App, Receive, Scope, Send
+from proxy.backends.interface import Kind, recognise
 from proxy.errors import SidegateError
 
 
@@ -24,16 +24,40 @@ class LoadError(SidegateError):
     """An application cannot be found or is not one that can be run."""
 
 
-def load_app(reference: str, directory: str | None) -> App:
-    """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path."""
-    target = find_app(reference, directory)
+class LoadedApp(NamedTuple):
+    """An application, how it is called, and what was found, in words such as ``ASGI 2 application``.
+
+    ``app`` is an ASGI 3 application (one of ASGI 2 is wrapped) or a WSGI one.
+    """
+
+    app: Callable[..., Any]
+    interface: Literal["asgi", "wsgi"]
+    kind: str
+
+
+def load_app(reference: str, directory: str | None, interface: str = "auto") -> LoadedApp:
+    """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path.
+
+    ``interface`` is asgi, wsgi, or auto to tell by the application itself.
+    """
+    target = _find_app(reference, directory)
     if reference.endswith("()"):
         target = _call_factory(target, reference)
-    return as_asgi3(target, reference)
+    kind = _recognise(target, reference, interface)
+    app = _wrap_asgi2(target) if kind == "ASGI 2" else target
+    return LoadedApp(app, "wsgi" if kind == "WSGI" else "asgi", _words(kind))
 
 
-def find_app(reference: str, directory: str | None) -> Any:
-    """Import what ``load_app`` would, but call no factory: what one makes may belong to one process."""
+def find_kind(reference: str, directory: str | None, interface: str = "auto") -> str:
+    """Import what ``load_app`` would; the words for its kind, empty for what a factory makes.
+
+    No factory is called: what one makes may belong to one process.
+    """
+    target = _find_app(reference, directory)
+    return "" if reference.endswith("()") else _words(_recognise(target, reference, interface))
+
+
+def _find_app(reference: str, directory: str | None) -> Any:
     folder = str(Path(directory or ".").resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -85,39 +109,15 @@ def _own_traceback(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}\n{lines}".rstrip()
 
 
-def as_asgi3(target: Any, reference: str) -> App:
-    """``target`` as an ASGI 3 application; an ASGI 2 double callable is wrapped.
-
-    Told apart by how many positional arguments the call takes: three (ASGI 3), one (ASGI 2).
-    """
-    if not callable(target):
-        raise LoadError(f"{reference} is {_a_kind(target)}, not an ASGI application")
-    count = _positional(target)
-    if count == 1:
-        return _wrap_asgi2(target)
-    if count == 2:
-        raise LoadError(f"{reference} takes two arguments, like a WSGI application; only ASGI applications are run")
-    if count != 3:
-        raise LoadError(f"{reference} takes {count} arguments; an ASGI application takes scope, receive and send")
-    app: App = target
-    return app
-
-
-def _a_kind(target: Any) -> str:
-    return "a module; name its attribute" if inspect.ismodule(target) else f"of type {type(target).__name__}"
-
-
-def _positional(target: Callable[..., Any]) -> int:
-    """How many positional arguments must be given; 3 where nothing can be known or any number goes."""
+def _recognise(target: Any, reference: str, interface: str) -> Kind:
     try:
-        parameters = inspect.signature(target).parameters.values()
-    except (TypeError, ValueError):
-        return 3
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return 3
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    required = sum(p.default is p.empty for p in positional)
-    return 3 if required < 3 <= len(positional) else required
+        return recognise(target, interface)
+    except ValueError as error:
+        raise LoadError(f"{reference} {error}") from error
+
+
+def _words(kind: Kind) -> str:
+    return f"{kind} application"
 
 
 def _wrap_asgi2(target: Callable[[Scope], Callable[[Receive, Send], Any]]) -> App:

@@ -28,7 +28,7 @@ class PoolBackend(RelayingBackend):
     def __init__(self, balancer: Balancer, root_path: str, report: Report) -> None:
         super().__init__(balancer, root_path)
         self._report = report
-        balancer.on_pressure = self._on_pressure
+        balancer.line.on_pressure = self._on_pressure
         balancer.on_silence = self._on_silence
 
     def set_workers(self, workers: Iterable[tuple[int, str]]) -> None:

@@ -7,7 +7,7 @@ piece goes back to the peer when ``send`` has taken it.
 
 Theory of operation. The response's head is held back until the stream's next event, so that a request whose worker
 dies in between can still be sent again; a head without anything behind it goes out after ``HOLD``. A whole small
-response is one wake-up of this task. When the client goes away the exchange cancels the task (``Record.relayed``), and
+response is one wake-up of this task. When the client goes away the exchange cancels the task (``Record.passing``), and
 ``Call.close`` resets the stream.
 
 Errors: ``ExchangeError`` for what the upstream did and for a queue that is full or late; ``ClientDisconnected``.
@@ -48,7 +48,7 @@ class Relay:
         self._receive = receive
         self._send = send
         self._record: Record = scope[RECORD_KEY]
-        self._record.relayed = True
+        self._record.passing = self._record.relayed = True
         self._upload: Upload | None = None
         self._expects = False
         self._head: ResponseHead | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from proxy.config.limits import Limits
-from proxy.config.schema import BackendRef, Config, Listener, Logging, Pool, Queue, Route
+from proxy.config.schema import BackendRef, Config, Listener, Logging, Pool, Queue, Route, Timeouts
 
 NAME = "worker"
 """Of the listener and of the route."""
@@ -32,6 +32,7 @@ def worker_config(config: Config, name: str) -> Config:
     """What one worker of the backend ``name`` runs. Raises ValueError if that has no pool.
 
     The listener's address is nothing to bind: the socket is handed to the worker under the listener's name.
+    ``processes`` is 2 where several of the pool's processes may run at the same time, for ``wsgi.multiprocess``.
     """
     backend = config.backends[name]
     pool = backend.pool
@@ -39,14 +40,30 @@ def worker_config(config: Config, name: str) -> Config:
         raise ValueError(f"the backend {name!r} has no pool")
     return Config(
         listeners=(Listener(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
-        backends={name: dataclasses.replace(backend, pool=None, queue=Queue())},
-        routes=(Route(name=NAME, backend_refs=(BackendRef(name=name),)),),
+        backends={name: dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())},
+        routes=(_route(name, longest_request(config, name)),),
         logging=Logging(level=config.logging.level, format=config.logging.format),
-        limits=hop_limits(config.limits, streams_of_front(pool, config.processes)),
+        limits=hop_limits(config.limits, pool.concurrency),
+        processes=2 if _overlaps(pool) else 1,
         start_timeout=pool.start_timeout,
         grace_period=pool.stop_timeout,
         http2_engine=config.http2_engine,
     )
+
+
+def longest_request(config: Config, name: str) -> float:
+    """The longest ``timeouts.request`` of the routes that lead to the backend ``name``; 0.0 if none has one."""
+    routes = (route for route in config.routes if any(ref.name == name and ref.weight for ref in route.backend_refs))
+    return max((route.timeouts.request for route in routes), default=0.0)
+
+
+def _route(name: str, longest: float) -> Route:
+    return Route(name=NAME, backend_refs=(BackendRef(name=name),), timeouts=Timeouts(request=longest))
+
+
+def _overlaps(pool: Pool) -> bool:
+    """Whether two workers run at some time: several are wanted, or one that is replaced waits for its successor."""
+    return pool.workers.max > 1 or bool(pool.max_requests or pool.max_age or pool.max_memory or pool.reload)
 
 
 def streams_of_front(pool: Pool, processes: int) -> int:

@@ -13,6 +13,9 @@ from proxy.config.rules import After, Before
 DAY = 86400.0
 MAX_WORKERS = 1024
 
+MAX_THREADS = 1024
+"""Of one process; beyond it, what is wanted is more processes."""
+
 USUAL_JITTER = 10
 """Percent; see ``Pool.recycle_jitter``."""
 
@@ -92,8 +95,15 @@ class Pool(Model):
         default=100,
         ge=1,
         le=100_000,
-        description="Requests that one worker may have under way; more wait in the backend's `queue`. The fronts share "
-        "it evenly, and each has one at least.",
+        description="Requests that one worker of an ASGI application may have under way; more wait in the backend's "
+        "`queue`. The fronts share it evenly, and each has one at least.",
+    )
+    threads: Integer | None = setting(
+        default=None,
+        ge=1,
+        le=MAX_THREADS,
+        description="Threads of each worker that run a WSGI application, one request each: what `concurrency` is for "
+        "an ASGI one. By default 4.",
     )
     python: Annotated[FilePath, After(values.executable)] | None = setting(
         default=None,

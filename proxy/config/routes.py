@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from proxy.config import values
+from proxy.config.limits import DAY
 from proxy.config.model import Integer, Model, model, setting
+from proxy.config.quantities import Duration
 from proxy.config.rules import After, Before
 
 Hostname = Annotated[str, After(values.hostname)]
@@ -84,6 +86,20 @@ class BackendRef(Model):
 
 
 @model
+class Timeouts(Model):
+    """Gateway API HTTPRouteTimeouts."""
+
+    request: Duration = setting(
+        default=0.0,
+        ge=0,
+        le=DAY,
+        description="From a request's head to the end of its response, 0s for no limit. Then the client gets 504, or "
+        "an end of the stream or connection if the response has begun; a thread that is still at it is counted as "
+        "stuck.",
+    )
+
+
+@model
 class Route(Model):
     """Gateway API HTTPRouteRule, with the host names of its HTTPRoute."""
 
@@ -104,6 +120,7 @@ class Route(Model):
     backend_refs: tuple[BackendRef, ...] = setting(
         min_length=1, description="Who answers, by weight. Short form: `backend` with one name."
     )
+    timeouts: Timeouts = setting(default=Timeouts(), description="How long its requests may take.")
 
     def __post_init__(self) -> None:
         if not any(ref.weight for ref in self.backend_refs):

@@ -19,7 +19,7 @@ from proxy.config.listeners import Certificate, ClientCertificates, Listener, Tl
 from proxy.config.model import Boolean, Model, model, setting
 from proxy.config.pool import Pool, Reload, WorkerLimits, Workers
 from proxy.config.quantities import Duration
-from proxy.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route
+from proxy.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route, Timeouts
 from proxy.config.rules import After, Before
 from proxy.config.upstream import Queue, UpstreamTls
 
@@ -44,6 +44,7 @@ __all__ = [
     "Respond",
     "Route",
     "Settings",
+    "Timeouts",
     "Tls",
     "UpstreamTls",
     "WorkerLimits",

@@ -31,6 +31,9 @@ Labels: TypeAlias = tuple[str, ...]
 Totals: TypeAlias = defaultdict[str, defaultdict[Labels, float]]
 """Values by metric name and label values; of a histogram, by route and bucket or ``SUM``."""
 
+BACKEND = ("backend",)
+"""First axis of the metrics that only backends with workers or threads have."""
+
 
 @dataclass(frozen=True, slots=True)
 class ProcessFact:
@@ -43,13 +46,17 @@ class ProcessFact:
 
 @dataclass(frozen=True, slots=True)
 class PoolFact:
-    """One pool: workers by state, replaced workers by cause, resident bytes, requests by slot."""
+    """One pool: workers by state, replaced workers by cause, resident bytes, requests by slot, threads by state.
+
+    ``threads`` is empty for anything but a WSGI application.
+    """
 
     backend: str
     workers: Mapping[str, int]
     restarts: Mapping[str, int]
     resident: int
     requests: Mapping[int, int]
+    threads: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +94,13 @@ class CellCollector(Collector):
             totals[name].update(values)
         for area, layout in self._areas.items():
             _add_area(totals, area, layout, gauges=True)
+        facts = self._facts()
+        for pool in facts.pools:
+            for state, count in pool.threads.items():
+                totals[metrics.WSGI_THREADS.name][pool.backend, state] += count
         for metric in FRONT_METRICS:
             yield _family(metric, totals[metric.name])
-        for metric, known in _supervisor_values(self._facts()):
+        for metric, known in _supervisor_values(facts):
             yield _family(metric, known)
 
 
@@ -106,7 +117,8 @@ def _new_totals() -> Totals:
 
 
 def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> None:
-    """Add every sample of one area."""
+    """Add every sample of one area, but for those that would say something of threads where there are none."""
+    threadless = layout.without_threads(area)
     for block in layout.blocks:
         zeros = block.metric.zeros
         if block.metric.kind == "gauge" and not gauges:
@@ -117,10 +129,13 @@ def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> No
                 continue
             values = [0.0] * len(block.run)
         of_metric = totals[block.metric.name]
+        left_out = threadless if block.metric.axes[0].labels == BACKEND else frozenset[str]()
         # compress: of 501 status codes a handful is in use; a loop in Python over all of them takes ten times as long.
         pairs = zip(block.run, values, strict=True)
         for label, value in pairs if zeros else compress(pairs, values):
-            of_metric[*block.labels, label] += value
+            labels = (*block.labels, label)
+            if labels[0] not in left_out:
+                of_metric[labels] += value
 
 
 def _family(metric: Metric, values: Mapping[Labels, float]) -> Family:

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from itertools import chain, product
 from typing import Literal
 
-from proxy.config.schema import Config
+from proxy.config.schema import Backend, Config
 from proxy.errors import Fault
 from proxy.observe import reasons
-from proxy.observe.cells import Cells
+from proxy.observe.cells import Area, Cells
 
 PROTOCOLS = ("1.0", "1.1", "2")
 CONNECTION_PROTOCOLS = ("1.1", "2")
@@ -41,6 +41,9 @@ BUCKETS = (
 
 LE = "le"
 SUM = "sum"
+
+BUSY, STUCK = "busy", "stuck"
+"""States of a WSGI application's thread that has work."""
 
 Kind = Literal["counter", "gauge", "histogram"]
 
@@ -93,8 +96,21 @@ def _route_backends(config: Config) -> list[tuple[str, ...]]:
     return [*pairs, ("", "")]
 
 
-def _relayed(config: Config) -> list[tuple[str, ...]]:
-    return [(name,) for name, backend in config.backends.items() if backend.pool or backend.h2c or backend.h2]
+def _may_be_wsgi(backend: Backend) -> bool:
+    """Whether this process itself may have threads for it; what it is, only whoever imports it knows."""
+    return backend.app is not None and backend.pool is None and backend.interface != "asgi"
+
+
+def _threaded(config: Config) -> list[tuple[str, ...]]:
+    return [(name,) for name, backend in config.backends.items() if _may_be_wsgi(backend)]
+
+
+def _queued(config: Config) -> list[tuple[str, ...]]:
+    return [
+        (name,)
+        for name, backend in config.backends.items()
+        if backend.pool or backend.h2c or backend.h2 or _may_be_wsgi(backend)
+    ]
 
 
 LISTENER = Axis(("listener",), "the listener's name in the config", _listeners)
@@ -124,7 +140,14 @@ HANDSHAKE_FAILURE = _reason(reasons.HANDSHAKE_FAILURES)
 EXCHANGE_ERROR = _reason({**reasons.REFUSALS, **reasons.EXCHANGE_ERRORS})
 DROP = _reason(reasons.DROPS)
 RETRY = _reason(reasons.RETRIES)
-RELAYED = Axis(("backend",), "the name of a backend with pool, h2c or h2", _relayed)
+QUEUED = Axis(
+    ("backend",), "the name of a backend with pool, h2c or h2, or of a WSGI application in the front itself", _queued
+)
+THREADED = Axis(("backend",), "the name of a backend whose application is a WSGI one", _threaded)
+THREAD_STATE = Axis(
+    ("state",), "busy: runs a request; stuck: still runs one that nobody waits for, and longer than any request may",
+    _fixed(BUSY, STUCK),
+)  # fmt: skip
 
 REQUESTS = Metric(
     "sidegate_requests_total", "counter", "Exchanges that ended.",
@@ -166,25 +189,34 @@ EXCHANGE_ERRORS = Metric(
 )  # fmt: skip
 LOG_DROPPED = Metric("sidegate_access_log_dropped_total", "counter", "Access-log lines lost.", (DROP,))
 POOL_IN_FLIGHT = Metric(
-    "sidegate_pool_requests_in_flight", "gauge", "Requests at the backend's workers or in its queue.", (RELAYED,)
+    "sidegate_pool_requests_in_flight", "gauge", "Requests at the backend's workers or threads, or in its queue.",
+    (QUEUED,),
+)  # fmt: skip
+POOL_QUEUE = Metric(
+    "sidegate_pool_queue_length", "gauge", "Requests that wait until a worker has room or a thread is free.", (QUEUED,)
 )
-POOL_QUEUE = Metric("sidegate_pool_queue_length", "gauge", "Requests that wait until a worker has room.", (RELAYED,))
 POOL_QUEUE_WAIT = Metric(
     "sidegate_pool_queue_wait_seconds", "histogram",
-    "Time that requests waited until a worker had room; those that did not wait are in the first bucket.",
-    (RELAYED, BUCKET),
+    "Time that requests waited until a worker had room or a thread was free; those that did not wait are in the first "
+    "bucket.",
+    (QUEUED, BUCKET),
 )  # fmt: skip
 POOL_RETRIES = Metric(
     "sidegate_pool_retries_total", "counter", "Requests sent once more, to another worker if there was one.",
-    (RELAYED, RETRY),
+    (QUEUED, RETRY),
+)  # fmt: skip
+WSGI_THREADS = Metric(
+    "sidegate_wsgi_threads", "gauge",
+    "Threads that run a request, of all fronts or of all workers of the pool; those without work are not counted.",
+    (THREADED, THREAD_STATE),
 )  # fmt: skip
 
 FRONT_METRICS = (
     REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
     HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, POOL_IN_FLIGHT, POOL_QUEUE,
-    POOL_QUEUE_WAIT, POOL_RETRIES,
+    POOL_QUEUE_WAIT, POOL_RETRIES, WSGI_THREADS,
 )  # fmt: skip
-"""Counted by the fronts in their cells."""
+"""Counted by the fronts in their cells. To the last the supervisor adds what is in the cells of workers."""
 
 
 def _facts(label: str, source: str) -> Axis:
@@ -196,7 +228,8 @@ PROCESS_STATE = _facts("state", "starting, ready, serving, draining, ending, kil
 RESTART_CAUSE = _facts(
     "cause",
     "how it ended: exit_N, a signal's name, failed_start, start_timeout, drained (by its own SIGTERM); a worker also: "
-    "max_requests, max_age, max_memory, reload, stuck, not_forked",
+    "max_requests, max_age, max_memory, reload, stuck (its event loop), stuck_threads (all of its WSGI threads), "
+    "not_forked",
 )
 POOL = _facts("backend", "the name of a backend with a pool")
 WORKER_STATE = _facts("state", "starting, ready, serving, draining, ending, killed")
@@ -256,6 +289,8 @@ class Layout:
         self.blocks = tuple(_blocks(config))
         self.size = self.blocks[-1].start + len(self.blocks[-1].run)
         self._blocks = {(block.metric.name, block.labels): block for block in self.blocks}
+        self._threaded = [name for (name,) in _threaded(config)]
+        self._undeclared = [name for name in self._threaded if config.backends[name].interface == "auto"]
 
     def start(self, metric: Metric, *labels: str) -> int:
         """The first cell of the block whose leading labels these are. Raises ``KeyError`` for unknown ones."""
@@ -270,6 +305,20 @@ class Layout:
         """How many exchanges of a route have ended: each is in one bucket of the histogram."""
         start = self.start(DURATION, route)
         return int(sum(cells[start : start + len(BUCKETS) + 1]))
+
+    def without_threads(self, area: Area) -> set[str]:
+        """The applications that show no sign of being WSGI ones: none was declared or has ever placed a request.
+
+        Their series would say nothing, and most are ASGI applications whose config leaves it open what they are.
+        """
+        size = len(BUCKETS) + 2
+        return {name for name in self._undeclared if area.read(self.start(POOL_QUEUE_WAIT, name), size) is None}
+
+    def threads(self, area: Area, backend: str) -> dict[str, int]:
+        """A WSGI application's threads that have work, by state; empty if it shows no sign of being one."""
+        if backend not in self._threaded or backend in self.without_threads(area):
+            return {}
+        return {state: int(area.cells[cell]) for state, cell in self.offsets(WSGI_THREADS, backend).items()}
 
     def offsets(self, metric: Metric, *labels: str) -> dict[str, int]:
         """The cells of the block whose leading labels these are, by the value of the last label."""

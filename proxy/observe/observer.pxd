@@ -23,6 +23,7 @@ cdef class Observer:
     cdef AccessLog _access_log
     cdef dict _listeners
     cdef dict _pools
+    cdef dict _threads
     cdef list _routes
     cdef dict _protocols
     cdef dict _reasons
@@ -31,5 +32,6 @@ cdef class Observer:
 
     cpdef ListenerMeter listener(self, str name)
     cpdef started(self, Record record)
-    @cython.locals(cells=double[::1], duration=double, route=RouteCells, status=int, bucket=Py_ssize_t, requests=Py_ssize_t)
     cpdef finished(self, Record record)
+    @cython.locals(cells=double[::1], duration=double, route=RouteCells, status=int, bucket=Py_ssize_t, requests=Py_ssize_t)
+    cpdef count(self, Record record)

@@ -24,6 +24,7 @@ from proxy.observe.meter import ListenerMeter
 from proxy.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, Layout
 from proxy.observe.pool_meter import PoolMeter
 from proxy.observe.record import Record, final_status
+from proxy.observe.thread_meter import ThreadMeter
 
 _FIRST_BUCKET = BUCKETS[0]
 
@@ -63,7 +64,8 @@ class Observer:
         if access_log is not None:
             access_log.count_drops_in(cells, layout.offsets(metrics.LOG_DROPPED))
         self._listeners = {listener.name: ListenerMeter(listener.name, layout, cells) for listener in config.listeners}
-        self._pools = {name: PoolMeter(name, layout, cells) for (name,) in metrics.RELAYED.values(config)}
+        self._pools = {name: PoolMeter(name, layout, cells) for (name,) in metrics.QUEUED.values(config)}
+        self._threads = {name: ThreadMeter(name, layout, cells) for (name,) in metrics.THREADED.values(config)}
         self._routes = _route_cells(config, layout)
         self._protocols = {version: index * len(metrics.CODES) for index, version in enumerate(PROTOCOLS)}
         self._reasons = {values[0]: index for index, values in enumerate(metrics.EXCHANGE_ERROR.values(config))}
@@ -77,8 +79,12 @@ class Observer:
         return self._listeners[name]
 
     def pool(self, name: str) -> PoolMeter:
-        """The meter of one backend with pool, h2c or h2. Raises ``KeyError`` for any other name."""
+        """The meter of one backend of the axis ``QUEUED``. Raises ``KeyError`` for any other name."""
         return self._pools[name]
+
+    def threads(self, name: str) -> ThreadMeter:
+        """The meter of one application that may be a WSGI one. Raises ``KeyError`` for any other name."""
+        return self._threads[name]
 
     def started(self, record: Record) -> None:
         """A request's head is known."""
@@ -86,15 +92,24 @@ class Observer:
         self._cells[record.listener.in_flight] += 1.0
 
     def finished(self, record: Record) -> None:
-        """The last byte of the response was handed to the connection, or the exchange was given up. Call it once."""
+        """Its application is done, and its last byte was handed to the connection, or given up. Call it once."""
+        self.in_flight -= 1
+        self._cells[record.listener.in_flight] -= 1.0
+        if not record.counted:
+            self.count(record)
+
+    def count(self, record: Record) -> None:
+        """Count and log it; ``finished`` does, unless this was called before.
+
+        Which is for one that is over for its client while its application goes on, perhaps for ever.
+        """
+        record.counted = True
         cells = self._cells
         duration = self._clock() - record.started
         route = self._routes[record.route]
         status = record.status
         if not 100 <= status <= 599:
             status = final_status(record) or NO_RESPONSE
-        self.in_flight -= 1
-        cells[record.listener.in_flight] -= 1.0
         requests = route.requests.get(record.backend, route.unreached) + self._protocols[record.http_version]
         cells[requests + status] += 1.0
         bucket = 0 if duration <= _FIRST_BUCKET else bisect_left(BUCKETS, duration)  # the answer of most, for less

@@ -1,7 +1,7 @@
-"""What happens in front of one backend whose requests go to other processes, added into cells.
+"""What happens in front of one backend whose requests go to other processes or to threads, added into cells.
 
-Where it stands: below the observer, which makes one meter for each such backend; called by the balancer and the
-relays on the request path: additions only.
+Where it stands: below the observer, which makes one meter for each such backend; called on the request path by whoever
+gives places to requests, in the event loop's thread only: additions only.
 """
 
 from __future__ import annotations

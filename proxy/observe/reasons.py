@@ -18,7 +18,7 @@ REFUSALS = {
     "bad_host": "the host is missing, malformed, given twice, or differs from the request's authority",
     "bad_line_end": "a bare CR or LF",
     "bad_method": "the method is not a token",
-    "bad_pseudo_header": "an HTTP/2 pseudo-header field is unknown, comes twice or stands in trailers",
+    "bad_pseudo_header": "an HTTP/2 pseudo-header field is unknown, out of place, comes twice or stands in trailers",
     "bad_request_line": "the request line is not `method target version`",
     "bad_scheme": "an HTTP/2 :scheme that is neither http nor https",
     "bad_target": "the request target is malformed",
@@ -38,6 +38,11 @@ REFUSALS = {
     "trailers_too_large": "more trailers than limits.headerBlock",
     "unknown_coding": "a transfer-encoding other than chunked",
     "unknown_method": "a method that HTTP does not know",
+    "unknown_protocol": "an HTTP/2 :protocol other than websocket",
+    "websocket_body": "a WebSocket's handshake that announces a body, or ends its HTTP/2 stream",
+    "websocket_key": "a WebSocket's handshake over HTTP/1.1 without a right sec-websocket-key",
+    "websocket_subprotocol": "a WebSocket's handshake with a subprotocol that is no token",
+    "websocket_version": "a WebSocket's handshake of another version than 13",
     OTHER: "any other refusal",
 }
 """Why a request was refused by the header policy or a limit, before any application saw it."""
@@ -88,6 +93,7 @@ EXCHANGE_ERRORS = {
     "queue_delay": "in its socket for longer than limits.queueDelay allows",
     "queue_full": "more requests waiting for a worker than the backend's queue.size",
     "queue_timeout": "no worker had room within the backend's queue.timeout",
+    "request_timeout": "no complete response within the route's timeouts.request",
     "shutdown": "cut off at the end of gracePeriod",
     "upstream_lost": "the worker's connection broke before its response was complete",
     "upstream_refused": "no worker took the request, and too much of its body was gone to send it again",

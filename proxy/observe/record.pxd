@@ -19,7 +19,9 @@ cdef class Record:
     cdef public list headers
     cdef public str tls
     cdef public bint has_body
+    cdef public bint passing
     cdef public bint relayed
+    cdef public bint counted
     cdef public object fault
     cdef public str reason
     cdef str _request_id

@@ -1,7 +1,8 @@
 """The record of one exchange: what metrics, access log and (later) traces are made from.
 
 Where it stands: made by the exchange when a request's head is known, filled while it runs, handed to
-``Observer.finished`` once. It holds plain values only; nothing here computes, logs or looks at a clock.
+``Observer.finished`` once, and to ``Observer.count`` before that if its application outlives it. It holds plain values
+only; nothing here computes, logs or looks at a clock.
 """
 
 from __future__ import annotations
@@ -24,14 +25,15 @@ class Record:
     ``client``: the peer's address, or ``unix``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if
     none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``tls``: the
-    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: of the request, as its head says. ``relayed``: its
-    application runs elsewhere, and the task here only passes it on. ``fault`` and ``reason``: whose error ended it, and
-    one word.
+    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: of the request, as its head says. ``passing``: the
+    task here only passes it on, to a thread or another process; ``relayed``: to another process. ``counted``: by the
+    observer, and logged. ``fault`` and ``reason``: whose error ended it, and one word.
     """
 
     __slots__ = (
-        "_request_id", "backend", "bytes_in", "bytes_out", "client", "fault", "has_body", "headers", "http_version",
-        "listener", "method", "reason", "relayed", "route", "scheme", "started", "status", "target", "tls",
+        "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
+        "http_version", "listener", "method", "passing", "reason", "relayed", "route", "scheme", "started", "status",
+        "target", "tls",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
@@ -52,7 +54,9 @@ class Record:
         self.tls = ""
         self.fault: Fault | None = None
         self.reason = ""
+        self.passing = False
         self.relayed = False
+        self.counted = False
         self._request_id = ""
 
     @property

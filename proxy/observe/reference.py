@@ -54,7 +54,8 @@ def _lines() -> Iterator[str]:
     yield from _table("Requests and connections", FRONT_METRICS)
     yield "Buckets of the histogram, in seconds: " + ", ".join(f"{bound:g}" for bound in BUCKETS) + ".\n"
     sparse = ", ".join(f"`{metric.name}`" for metric in FRONT_METRICS if not metric.zeros)
-    yield f"Samples appear with their first event: {sparse}. All others are there from the start, at 0.\n"
+    yield f"Samples appear with their first event: {sparse}. All others are there from the start, at 0;"
+    yield "those of threads, and of a queue before them, from the first request on unless `interface: wsgi` is said.\n"
     yield from _table("The service", SUPERVISOR_METRICS)
     yield "## Labels\n"
     yield "| label | values |"

@@ -28,6 +28,7 @@ _HINTS = {
     431: "The request's header fields are larger than this server takes.",
     500: "The application failed. Its log has the reason under the request id.",
     503: "The server has no capacity left for this request. Try again in a moment.",
+    504: "The answer took longer than this server waits for it.",
 }
 
 

@@ -137,7 +137,7 @@ class Exchange:
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
-        if self.record.relayed and self.task is not None:
+        if self.record.passing and self.task is not None:
             self.task.cancel()
 
     @property

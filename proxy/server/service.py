@@ -62,6 +62,9 @@ class Service:
     trusted: TrustedProxies
     trusted_policy: FieldPolicy
     """The policy for peers in ``trusted``: their forwarding fields are kept."""
+    request_timeouts: tuple[float, ...] = ()
+    """Seconds from a request's head to the end of its response, by route index, 0 for no limit. Empty where no route
+    has one, and in a worker: the front judges."""
     hop_policy: FieldPolicy | None = None
     """In a worker, the policy for those of ``trusted`` that turn out to be fronts of ours; it keeps their facts."""
     connections: set[Carried] = field(default_factory=set)

@@ -1,14 +1,20 @@
-"""The timeout policy of a connection: what to do about peers that are silent or slow.
+"""The timeout policy of a connection: what to do about peers that are silent or slow, and slow applications.
 
 Where it stands: called for every connection at every tick of the clock; the times are the ``limits`` of the
-configuration. It decides only; the connection and its exchanges act.
+configuration and the ``timeouts`` of its routes. It decides only; the connection and its exchanges act.
 """
 
 from __future__ import annotations
 
+from time import perf_counter
+
 from proxy.errors import ExchangeError, Fault
+from proxy.server.clock import TICK
 from proxy.server.connection import Connection
+from proxy.server.exchange import Exchange
 from proxy.server.progress import Progress
+from proxy.server.service import LOW_WATER
+from proxy.server.states import COMPLETE, GONE, OPEN
 
 LINGER = 5.0
 """Seconds that a closing connection waits for the peer to stop sending (nginx's ``lingering_timeout``)."""
@@ -33,6 +39,7 @@ def check(connection: Connection, now: float) -> None:
             connection.on_deadline(now)
         _check_streams(connection, now)
         _check_bodies(connection, now)
+        _check_requests(connection, now)
         _check_age(connection, now)
 
 
@@ -63,6 +70,33 @@ def _check_bodies(connection: Connection, now: float) -> None:
     for exchange in list(connection.exchanges.values()):
         if exchange.waits_for_body and now - exchange.waiting_since > idle:
             exchange.give_up(ExchangeError(Fault.CLIENT, 408, "body_timeout"))
+
+
+def _check_requests(connection: Connection, now: float) -> None:
+    """A request that has had all the time of its route is over (Gateway API, HTTPRouteTimeouts.request).
+
+    The rest of a response that is complete is not judged here: it is the client's to take, within ``writeStall``.
+    """
+    timeouts = connection.service.request_timeouts
+    if not timeouts:
+        return
+    clock = perf_counter()  # by which ``Record.started`` was read
+    for exchange in list(connection.exchanges.values()):
+        record = exchange.record
+        if exchange.sending is COMPLETE or exchange.receiving is GONE or record.route < 0:
+            continue
+        if 0 < timeouts[record.route] < clock - record.started:
+            exchange.give_up(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
+            exchange.disconnect()  # which cancels what only relays
+            connection.observer.count(record)  # now, because the application may go on for ever
+
+
+def _slow_side(connection: Connection, exchange: Exchange, now: float) -> Fault:
+    """Whom everybody was waiting for when the time was over."""
+    reading = exchange.waits_for_body or now - exchange.waiting_since < TICK  # just now it may have got a piece
+    if (reading and exchange.receiving is OPEN) or connection.codec.pending(exchange.stream_id) > LOW_WATER:
+        return Fault.CLIENT
+    return Fault.UPSTREAM if exchange.record.relayed else Fault.APPLICATION
 
 
 def _check_age(connection: Connection, now: float) -> None:

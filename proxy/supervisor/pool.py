@@ -16,12 +16,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 
+from proxy.config.backends import THREADS
 from proxy.config.schema import Pool as PoolConfig
 from proxy.control import Message
 from proxy.supervisor import plan
 from proxy.supervisor.child import cause_of_death
 from proxy.supervisor.pool_plan import (
     PRELOADER,
+    STUCK,
+    STUCK_THREADS,
     Dump,
     Member,
     PoolAction,
@@ -41,15 +44,22 @@ DRAINED = "drained"
 IDLE, STOP = "idle", "stop"
 """Causes of an end that is no replacement: the pool shrank; the service stops."""
 
+STANDSTILLS = {STUCK: "is stuck", STUCK_THREADS: "is stuck in all of its threads"}
+"""What is said of a worker that has come to a standstill, by the cause of its end."""
+
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What pools need of the supervisor: its clock, its queue of news, the fronts to tell, positions in the file."""
+    """What pools need of the supervisor: its clock, its queue of news, the fronts to tell, positions in the file.
+
+    ``learn`` is told what an application turned out to be.
+    """
 
     now: Callable[[], float]
     note: Callable[[Callable[[], None]], None]
     publish: Callable[[str, list[tuple[int, str]]], None]
     locate: Locate
+    learn: Callable[[Mapping[str, str]], None]
 
 
 class Pool:
@@ -112,6 +122,13 @@ class Pool:
             counts[worker.slot] += worker.requests()
         return counts
 
+    def threads(self) -> Mapping[str, int]:
+        """WSGI threads that have work, by state, of all living workers; empty if there are none to be seen."""
+        counts: Counter[str] = Counter()
+        for worker in self.workers.values():
+            counts.update(worker.threads())
+        return counts
+
     # ---- orders -------------------------------------------------------------------------------------------
 
     def step(self) -> tuple[bool, float | None]:
@@ -137,8 +154,9 @@ class Pool:
             case plan.Kill(serial, reason):
                 self._kill(serial, reason)
             case Dump(serial):
-                logger.error("%s is stuck: it is to print its stacks and end", self._name(serial))
-                self._process(serial).cause = "stuck"
+                cause = self.members[serial].stuck
+                logger.error("%s %s: it is to print its stacks and end", self._name(serial), STANDSTILLS[cause])
+                self._process(serial).cause = cause
                 self._process(serial).signal(signal.SIGABRT)
                 self._happened(serial, Event.ABORT)
             case Retire(serial, cause):
@@ -230,10 +248,10 @@ class Pool:
         self.pressure[front] = queued
         self.wanted = replace(self.wanted, queued=any(self.pressure.values()))
 
-    def stuck(self, serial: int) -> None:
-        """A front says that this worker does not answer."""
-        if serial in self.workers:
-            self.members[serial] = replace(self.members[serial], stuck=True)
+    def stuck(self, serial: int, cause: str = STUCK) -> None:
+        """A worker has come to a standstill, as a front says or the worker itself; the first word counts."""
+        if serial in self.workers and not self.members[serial].stuck:
+            self.members[serial] = replace(self.members[serial], stuck=cause)
 
     def sample(self) -> None:
         """Look at the workers' memory and work; to be called once a second."""
@@ -246,7 +264,13 @@ class Pool:
         self._peaks.append((now, sum(worker.in_flight() for worker in self.workers.values())))
         while self._peaks[0][0] < now - self.wanted.idle_timeout:
             self._peaks.popleft()
-        self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks))
+        self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks), concurrency=self._places())
+
+    def _places(self) -> int:
+        """How many requests one worker takes at a time; that it has threads shows with the first request."""
+        if not self.threads():
+            return self.wanted.concurrency
+        return min(self._config.concurrency, self._config.threads or THREADS)
 
     def ended(self, pid: int, status: int) -> bool:
         """A process was reaped. Whether it was one of this pool."""
@@ -285,6 +309,7 @@ class Pool:
                 self._told = ""
                 process.engines = message.get("engines", {})
                 if isinstance(process, Worker):
+                    self._around.learn(message.get("interfaces", {}))
                     self._weigh(process)
                 self._happened(process.serial, Event.READY)
             case "failed":
@@ -302,6 +327,8 @@ class Pool:
                 self._happened(process.serial, Event.DRAINED)
             case "retire":
                 self._retire(process.serial, message["cause"])
+            case "exhausted":
+                self.stuck(process.serial, STUCK_THREADS)
             case "forked":
                 if (worker := self.workers.get(message["number"])) is not None:
                     worker.found(message["pid"])

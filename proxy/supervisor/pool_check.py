@@ -19,17 +19,25 @@ from proxy.errors import Problems
 from proxy.supervisor.worker import Launch
 
 
-def check_pools(config: Config) -> Problems:
-    """What is wrong with the applications of pools, each with its path in the configuration."""
-    found: Problems = []
+def check_pools(config: Config) -> tuple[Problems, dict[str, str]]:
+    """What is wrong with the applications of pools, each with its path in the configuration; what the others are.
+
+    That is in words, by the backend's name; empty for what a factory makes.
+    """
+    problems: Problems = []
+    kinds = {}
     for name, backend in config.backends.items():
-        if backend.pool is not None and (problem := _import(config, name, backend.pool)):
-            found.append((("backends", name, "app"), problem))
-    return found
+        if backend.pool is not None:
+            answer = _import(config, name, backend.pool)
+            if answer["type"] == "ready":
+                kinds[name] = str(answer["found"])
+            else:
+                problems.append((("backends", name, "app"), str(answer["message"])))
+    return problems, kinds
 
 
-def _import(config: Config, name: str, pool: Pool) -> str:
-    """Why the application of one pool cannot be imported; empty if it can."""
+def _import(config: Config, name: str, pool: Pool) -> Message:
+    """Import the application of one pool: ``ready`` with what was ``found``, or ``failed`` with a ``message``."""
     # Whoever checks need not be root, nor short of anything.
     pool = replace(pool, user=None, group=None, nice=0, limits=WorkerLimits())
     launch = Launch(config, name, pool, Path())
@@ -39,24 +47,26 @@ def _import(config: Config, name: str, pool: Pool) -> str:
             try:
                 pid = launch.spawn(theirs.fileno(), words=("preload",))
             except (OSError, ValueError) as error:
-                return f"cannot start a worker process: {error}"
+                return _failed(f"cannot start a worker process: {error}")
         try:
-            answer = _ask(ours, launch, pool.start_timeout)
+            return _ask(ours, launch, pool.start_timeout)
         finally:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    if answer is None:
-        return "its process ended while it imported the application"
-    return "" if answer["type"] == "ready" else str(answer["message"])
 
 
-def _ask(ours: socket.socket, launch: Launch, patience: float) -> Message | None:
-    """A preloader's first message; None if it died."""
+def _ask(ours: socket.socket, launch: Launch, patience: float) -> Message:
+    """A preloader's first message, or why there is none."""
     ours.settimeout(patience)
     try:
         ours.sendall(encode("config", **launch.first_message()))
-        return receive_first(ours)
+        answer = receive_first(ours)
     except TimeoutError:
-        return {"type": "failed", "message": f"is not imported within startTimeout, {patience:g} s"}
+        return _failed(f"is not imported within startTimeout, {patience:g} s")
     except OSError:
-        return None
+        answer = None
+    return answer or _failed("its process ended while it imported the application")
+
+
+def _failed(message: str) -> Message:
+    return {"type": "failed", "message": message}

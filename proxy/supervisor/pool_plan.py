@@ -40,6 +40,9 @@ DUMP_TIME = 2.0
 MAX_AGE = "max_age"
 """Why a worker is retired that has served for its time; the other reasons come from outside."""
 
+STUCK, STUCK_THREADS = "stuck", "stuck_threads"
+"""What has come to a standstill: the event loop; all threads of its WSGI application."""
+
 WORKER_BACKOFF = Backoff(stable=1.0)
 """Shorter than a front's: killing workers is what the out-of-memory killer and tests do, starting one is cheap."""
 
@@ -49,13 +52,13 @@ class Member:
     """A worker, or the preloader, as the plan sees it.
 
     ``lifetime`` is how many seconds it may serve (None: no limit). ``retired`` says in one word why it is to be
-    replaced (empty: it is not). ``stuck``: its event loop does not answer any more.
+    replaced (empty: it is not). ``stuck`` says in one word what of it has come to a standstill (empty: nothing has).
     """
 
     child: Child
     lifetime: float | None = None
     retired: str = ""
-    stuck: bool = False
+    stuck: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,11 +43,15 @@ PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """What pools need of the supervisor's loop: its clock, its queue of news, the fronts that can be told something."""
+    """What pools need of the supervisor's loop: its clock, its queue of news, the fronts that can be told something.
+
+    ``learn`` is told what applications turned out to be, by backend.
+    """
 
     now: Callable[[], float]
     note: Callable[[Callable[[], None]], None]
     fronts: Callable[[], Iterable[Front]]
+    learn: Callable[[Mapping[str, str]], None]
 
 
 class Pools:
@@ -71,7 +75,7 @@ class Pools:
         if not pooled:
             return
         self._folder = _private_folder()
-        around = Surroundings(loop.now, loop.note, self._publish, locate)
+        around = Surroundings(loop.now, loop.note, self._publish, locate, loop.learn)
         for number, (name, pool) in enumerate(pooled.items()):
             folder = self._folder / str(number)  # not its name, which may be long
             folder.mkdir(0o700)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TextIO
 
 from proxy import __version__
+from proxy.config.backends import THREADS
 from proxy.config.schema import Backend, Config, Listener, Match, Route
 from proxy.supervisor.sockets import ServiceSockets
 
@@ -87,6 +88,17 @@ def _answers(route: Route, backends: Mapping[str, Backend]) -> str:
         share = "" if len(route.backend_refs) == 1 else f" {100 * ref.weight / total:.3g} %"
         described.append(f"{ref.name} ({describe_backend(backends[ref.name])}){share}")
     return ", ".join(described)
+
+
+def describe_found(backend: Backend, kind: str | None) -> str:
+    """``describe_backend`` with the kind of its application, in words; empty: a factory's; None: not looked at."""
+    text = describe_backend(backend)
+    if kind is None:
+        return text
+    if kind.startswith("WSGI"):
+        threads = (backend.threads if backend.pool is None else backend.pool.threads) or THREADS
+        kind += f", {threads} thread{'' if threads == 1 else 's'}{'' if backend.pool is None else ' each'}"
+    return f"{text} ({kind or 'made by a factory, which was not called'})"
 
 
 def describe_backend(backend: Backend) -> str:

@@ -28,6 +28,7 @@ from proxy.observe.metrics import Layout
 from proxy.supervisor import plan
 from proxy.supervisor.child import cause_of_death, reap
 from proxy.supervisor.front import Front
+from proxy.supervisor.interfaces import Interfaces
 from proxy.supervisor.plan import Action, Sockets, Stop, Wanted, Workers
 from proxy.supervisor.pools import Loop, Pools
 from proxy.supervisor.process import Child, Event, ImpossibleEventError, State
@@ -88,7 +89,9 @@ class Supervisor:
         self._news: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._reported: set[str] = set()
-        self.pools = Pools(config, operator.locate, Loop(self._now, self._note, self._told_fronts))
+        self.interfaces = Interfaces(config.backends)
+        loop = Loop(self._now, self._note, self._told_fronts, self.interfaces.learn)
+        self.pools = Pools(config, operator.locate, loop)
 
     async def run(self) -> int:
         """Serve until a signal ends it or the first start fails; the exit code.
@@ -245,6 +248,7 @@ class Supervisor:
             match message["type"]:
                 case "ready":
                     front.engines = message["engines"]
+                    self.interfaces.learn(message["interfaces"])
                     self.pools.introduce(front)
                     self._happened(front.serial, Event.READY)
                 case "failed":
@@ -258,6 +262,9 @@ class Supervisor:
                     front.statistics = message["statistics"]
                 case "pressure" | "stuck":
                     self.pools.heard(front, message)
+                case "exhausted":
+                    text = "backend %s: all its threads in front %d are stuck; in a 'pool' it would be replaced"
+                    logger.error(text, message["backend"], front.pid)
         except ImpossibleEventError as error:
             self._kill(front, f"it breaks the protocol ({error})")
 

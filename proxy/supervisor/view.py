@@ -74,6 +74,7 @@ class SupervisorView:
             ],
             "routes": [dump(route) for route in config.routes],
             "backends": {name: describe_backend(backend) for name, backend in config.backends.items()},
+            "interfaces": dict(supervisor.interfaces.found),
             "processes": [self._front(front) for front in supervisor.fronts.values()],
             "restarts": dict(supervisor.restarts),
             "pools": {name: _pool(pool) for name, pool in supervisor.pools.pools.items()},
@@ -132,6 +133,7 @@ def _pool(pool: Pool) -> dict[str, Any]:
                 **_process(worker, pool.state(serial)),
                 "requests": worker.requests(),
                 "inFlight": worker.in_flight(),
+                "threads": dict(worker.threads()),
                 "retired": pool.members[serial].retired,
             }
             for serial, worker in pool.workers.items()
@@ -158,6 +160,7 @@ def _pool_fact(name: str, pool: Pool) -> PoolFact:
         restarts=pool.restarts,
         resident=sum(process.resident for process in processes),
         requests=pool.requests(),
+        threads=pool.threads(),
     )
 
 

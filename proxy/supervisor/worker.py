@@ -116,6 +116,10 @@ class Worker(ChildProcess):
         """Exchanges that have ended since it started."""
         return self._launch.layout.ended(self._area.cells, hop.NAME)
 
+    def threads(self) -> Mapping[str, int]:
+        """The threads of its WSGI application that have work, by state; empty if it shows no sign of being one."""
+        return self._launch.layout.threads(self._area, self._launch.name)
+
     def close(self) -> None:
         """The process is gone: remove the socket's file, let go of the counters."""
         self._unix.unlink()

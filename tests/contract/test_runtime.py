@@ -73,7 +73,8 @@ def built(settings: Config) -> Iterator[Callable[[], Runtime]]:
 
 
 def problems(settings: Config, import_apps: bool = True) -> Problems:
-    return check(dict(enumerate(settings.listeners)), settings.backends, import_apps)
+    found, _ = check(dict(enumerate(settings.listeners)), settings.backends, import_apps)
+    return found
 
 
 def test_problems_are_found_at_once_with_their_paths(tmp_path: Path) -> None:
@@ -93,7 +94,8 @@ def test_problems_are_found_at_once_with_their_paths(tmp_path: Path) -> None:
          "cannot read the certificate /no/cert: No such file or directory"),
         (("backends", "shop", "app"),
          f"there is no module 'no_such_module_anywhere' in {tmp_path} or in this Python's packages"),
-        (("backends", "other", "app"), "os:path is a module; name its attribute, not an ASGI application"),
+        (("backends", "other", "app"),
+         "os:path is a module; name its attribute, neither an ASGI nor a WSGI application"),
     ]  # fmt: skip
     assert problems(settings) == expected
     assert problems(settings, import_apps=False) == expected[:1]

@@ -7,6 +7,6 @@ from proxy.control import receive_first, send_last
 
 control = socket.socket(fileno=int(sys.argv[1]))
 receive_first(control)
-send_last(control, "ready", engines={})
-send_last(control, "ready", engines={})
+send_last(control, "ready", engines={}, interfaces={})
+send_last(control, "ready", engines={}, interfaces={})
 control.recv(1)

@@ -10,7 +10,11 @@ from proxy.asgi import Headers
 from proxy.config.schema import Config
 from proxy.config.validation import validate
 from proxy.errors import Fault
+from proxy.observe.cells import Area
+from proxy.observe.collector import CellCollector, Facts, make_registry
 from proxy.observe.meter import ListenerMeter
+from proxy.observe.metrics import Layout
+from proxy.observe.observer import Observer
 from proxy.observe.record import Record
 from proxy.wire.events import RequestHead
 from tests.support.programs import program
@@ -49,6 +53,29 @@ def make_record(
 def client_left(listener: ListenerMeter, **fields: Any) -> Record:
     """A record of a client that went away before a response began."""
     return make_record(listener, fault=Fault.CLIENT, reason="client_disconnected", **fields)
+
+
+class Service:
+    """One collector, and an observer for each front that is started; ``facts`` are the supervisor's."""
+
+    def __init__(self) -> None:
+        self.facts = Facts("h2", 1.0)
+        self.collector = CellCollector(lambda: self.facts)
+        self.registry = make_registry(self.collector)
+        self.now = 0.0
+
+    def start(self, config: Config) -> tuple[Area, Observer]:
+        layout = Layout(config)
+        area = Area.create(layout.size)
+        self.collector.attach(area, layout)
+        return area, Observer(config, area.cells, clock=lambda: self.now)
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+    def requests(self, **labels: str) -> float | None:
+        defaults = {"route": "r0", "backend": "b0", "protocol": "1.1", "code": "200"}
+        return self.value("sidegate_requests_total", **{**defaults, **labels})
 
 
 def promtool(*arguments: str, text: str | None = None) -> subprocess.CompletedProcess[str]:

@@ -173,10 +173,30 @@ def test_what_cannot_be_settled_is_told(tmp_path: Path, stack: ExitStack) -> Non
 
 
 def test_threads_of_an_import_are_warned_of(tmp_path: Path, stack: ExitStack) -> None:
-    code = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\napp = 1\n"
-    (tmp_path / "threaded.py").write_text(code)
+    code = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+    (tmp_path / "threaded.py").write_text(code + "def app(environ, start_response): ...\n")
     started = Preloader(tmp_path, stack, "threaded:app", {}).ready()
     wait_until(lambda: "has started threads" in started.process.log(), "a warning")
+
+
+@pytest.mark.parametrize(
+    ("attribute", "found"), [("asgi", "ASGI 3 application"), ("wsgi", "WSGI application"), ("make()", "")]
+)
+def test_it_tells_what_it_has_imported(tmp_path: Path, stack: ExitStack, attribute: str, found: str) -> None:
+    code = "async def asgi(scope, receive, send): ...\ndef wsgi(environ, start_response): ...\ndef make(): 1 / 0\n"
+    (tmp_path / "told.py").write_text(code)
+    started = Preloader(tmp_path, stack, f"told:{attribute}", {})
+    started.introduce()
+    assert started.process.hear("ready")["found"] == found
+
+
+def test_what_is_no_application_is_told_before_a_worker_is_forked(tmp_path: Path, stack: ExitStack) -> None:
+    (tmp_path / "number.py").write_text("app = 1\n")
+    started = Preloader(tmp_path, stack, "number:app", {})
+    started.introduce()
+    with pytest.raises(AssertionError, match="number:app is of type int, neither an ASGI nor a WSGI application"):
+        started.process.hear("ready")
+    assert started.process.wait() == 3
 
 
 def test_another_version_is_told(tmp_path: Path, stack: ExitStack) -> None:

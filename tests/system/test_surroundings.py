@@ -155,8 +155,9 @@ def test_a_json_log_is_json_from_the_first_line(start: Start) -> None:
     server = start(config={"logging": {"format": "json"}})
     assert server.stop() == 0
     lines = [json.loads(line) for line in server.log().splitlines()]
-    assert lines[0]["message"] == "serving"
-    assert lines[0]["listeners"] == {"http": [server.url("")]}
+    assert lines[0]["message"] == "backend app: lifecycle:app is an ASGI 3 application"
+    assert lines[1]["message"] == "serving"
+    assert lines[1]["listeners"] == {"http": [server.url("")]}
     assert lines[-1]["message"] == "SIGTERM: stopping"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy import __version__, cli
+from proxy import __version__, cli, standalone
 from proxy.config.load import loads
 from proxy.errors import StartError
 from proxy.supervisor import service
@@ -76,7 +76,7 @@ def test_check_says_what_a_good_file_holds(file: Path, capsys: Capture) -> None:
         f"{file}: ok",
         "  listener web: 127.0.0.1:0 (TLS, h2, http/1.1)",
         f"  listener plain: :0, unix:{file.parent}/x.sock (cleartext, http/1.1)",
-        "  backend shop: apps_for_cli:app",
+        "  backend shop: apps_for_cli:app (ASGI 3 application)",
         "  backend gone: responds 410",
         f"  route shop  {shop}  -> shop (apps_for_cli:app) 75 %, gone (responds 410) 25 %",
         f"  route rest  {'/*':{len(shop)}}  -> gone (responds 410)",
@@ -98,9 +98,39 @@ def test_check_reports_everything_at_once_in_the_order_of_the_file(file: Path, c
     assert lines[2].startswith(":15:1: prozesses: unknown key 'prozesses'; did you mean 'processes'?")
 
 
-def test_check_without_imports(file: Path) -> None:
+@pytest.mark.parametrize(
+    ("app", "more", "words"),
+    [
+        ("asgi2", "", "apps_for_cli:asgi2 (ASGI 2 application)"),
+        ("wsgi", "", "apps_for_cli:wsgi (WSGI application, 4 threads)"),
+        ("make()", "interface: wsgi, threads: 1", "apps_for_cli:make() (WSGI application, 1 thread)"),
+        ("wsgi", "pool: {workers: 2}", "apps_for_cli:wsgi, 2 workers (WSGI application, 4 threads each)"),
+        ("wsgi", "pool: {threads: 8}", "apps_for_cli:wsgi, 1 worker (WSGI application, 8 threads each)"),
+        ("make()", "pool: {}", "apps_for_cli:make(), 1 worker (made by a factory, which was not called)"),
+    ],
+)
+def test_check_says_what_it_found(file: Path, capsys: Capture, app: str, more: str, words: str) -> None:
+    (file.parent / "apps_for_cli.py").write_text(
+        "def asgi2(scope): ...\ndef wsgi(environ, start_response): ...\ndef make(): return wsgi\n"
+    )
+    file.write_text(GOOD.replace('"apps_for_cli:app"', f"apps_for_cli:{app}, directory: ., {more}"))
+    assert cli.main(["check", str(file)]) == 0
+    assert f"  backend shop: {words}" in capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize("pool", ["", ", pool: {}"])
+def test_check_tells_an_interface_that_is_not_the_applications(file: Path, capsys: Capture, pool: str) -> None:
+    file.write_text(GOOD.replace('"apps_for_cli:app"', f"apps_for_cli:app, directory: ., interface: wsgi{pool}"))
+    assert cli.main(["check", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    words = "is a coroutine function, as ASGI applications are, and 'interface' says wsgi"
+    assert line == f"{file}:5:15: backends.shop.app: apps_for_cli:app {words}"
+
+
+def test_check_without_imports(file: Path, capsys: Capture) -> None:
     file.write_text(GOOD.replace("apps_for_cli:app", "nothing_here:app"))
     assert cli.main(["check", "--no-import", str(file)]) == 0
+    assert "  backend shop: nothing_here:app\n" in capsys.readouterr().out
     assert cli.main(["check", str(file)]) == 2
 
 
@@ -190,12 +220,14 @@ def test_run_listens(file: Path, capsys: Capture, arguments: list[str], address:
 def test_run_with_everything(file: Path, capsys: Capture) -> None:
     options = ["--cert", "c.pem", "--key", "k.pem", "--processes", "3", "--root-path", "/${HOME}"]
     more = ["--access-log", "json", "--admin", "127.0.0.1:1", "--http2-engine", "h2", "--app-dir", "src"]
-    config = printed([*options, *more], capsys)
+    wsgi = ["--interface", "wsgi", "--threads", "16"]
+    config = printed([*options, *more, *wsgi], capsys)
     certificate = config.listeners[0].tls.certificates[0]
     assert (certificate.cert, certificate.key) == (str(file.parent / "c.pem"), str(file.parent / "k.pem"))
     backend = config.backends["app"]
     assert backend.root_path == "/${HOME}"
     assert backend.directory == str(file.parent / "src")
+    assert (backend.interface, backend.threads) == ("wsgi", 16)
     assert (config.processes, config.http2_engine, config.logging.access_log) == (3, "h2", "json")
     assert config.admin.address == "127.0.0.1:1"
 
@@ -216,6 +248,30 @@ def test_problems_of_arguments_have_no_lines(file: Path, capsys: Capture) -> Non
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("<command line>: ") for line in lines)
+
+
+# ---- worker -----------------------------------------------------------------------------------------------
+
+
+def test_a_worker_of_a_wsgi_application(file: Path, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(config: Any) -> int:
+        started.append(config)
+        return 0
+
+    monkeypatch.setattr(standalone, "serve", serve)
+    bound = ["worker", "apps_for_cli:app", "--bind", "unix:x.sock"]
+    assert cli.main([*bound, "--interface", "wsgi", "--threads", "16"]) == 0
+    assert cli.main(bound) == 0
+    backends = [config.backends["worker"] for config in started]
+    assert [(backend.interface, backend.threads) for backend in backends] == [("wsgi", 16), ("auto", None)]
+
+
+@pytest.mark.parametrize("command", [["run", "a:b"], ["worker", "a:b", "--bind", "unix:x"]])
+def test_threads_are_not_for_asgi(command: list[str], capsys: Capture) -> None:
+    assert cli.main([*command, "--interface", "asgi", "--threads", "4"]) == 2
+    name = {"run": "app", "worker": "worker"}[command[0]]
+    words = "'threads' are for WSGI applications, and 'interface' says asgi"
+    assert capsys.readouterr().err == f"<command line>: backends.{name}: {words}\n"
 
 
 # ---- the rest ---------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.hop import FACTS_FIELDS, FACTS_SIZE, hop_limits, streams_of_front, worker_config
+from proxy.config.hop import FACTS_FIELDS, FACTS_SIZE, hop_limits, longest_request, streams_of_front, worker_config
 from proxy.config.plain import pack, unpack
 from proxy.config.schema import Config, Limits, Queue
 from proxy.config.structure import fields
@@ -25,8 +25,9 @@ def parent(**more: Any) -> Config:
                     "app": "shop.asgi:app",
                     "directory": "/srv/lib",
                     "rootPath": "/shop",
-                    "lifespan": "on",
-                    "pool": {"workers": 4, "concurrency": 50, "startTimeout": "5s", "stopTimeout": "7s"},
+                    "lifespan": "off",
+                    "interface": "wsgi",
+                    "pool": {"workers": 4, "threads": 7, "concurrency": 50, "startTimeout": "5s", "stopTimeout": "7s"},
                     "queue": {"size": 5},
                 },
                 "hello": {"respond": {}},
@@ -51,7 +52,8 @@ def test_a_worker_runs_its_backend_behind_one_listener() -> None:
     assert config.routes[0].matches[0].path.value == "/"
     (backend,) = config.backends.values()
     original = parent().backends["shop"]
-    assert backend == dataclasses.replace(original, pool=None, queue=Queue())
+    assert backend == dataclasses.replace(original, threads=7, pool=None, queue=Queue())
+    assert backend.interface == "wsgi"
 
 
 def test_a_worker_logs_as_its_parent_but_requests_only_once() -> None:
@@ -61,8 +63,48 @@ def test_a_worker_logs_as_its_parent_but_requests_only_once() -> None:
 
 def test_what_concerns_clients_is_the_fronts() -> None:
     config = worker_config(parent(), "shop")
-    assert (config.admin, config.processes, config.trusted_proxies, config.shutdown_delay) == (None, 1, (), 0.0)
+    assert (config.admin, config.trusted_proxies, config.shutdown_delay) == (None, (), 0.0)
     assert (config.http2_engine, config.start_timeout, config.grace_period) == ("h2", 5.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("pool", "processes"),
+    [
+        ({"workers": 1}, 1),
+        ({"workers": 2}, 2),
+        ({"workers": {"max": 2}}, 2),
+        ({"maxRequests": 1000}, 2),
+        ({"maxAge": "1h"}, 2),
+        ({"maxMemory": "1Gi"}, 2),
+        ({"reload": {"watch": ["."]}}, 2),
+    ],
+)
+def test_a_worker_knows_whether_it_can_have_company(pool: dict[str, Any], processes: int) -> None:
+    config = parent(backends={"shop": {"app": "a:b", "pool": pool}}, routes=[{"backend": "shop"}], processes=4)
+    assert worker_config(config, "shop").processes == processes
+
+
+def shares(*parts: tuple[str, int]) -> list[dict[str, Any]]:
+    return [{"name": name, "weight": weight} for name, weight in parts]
+
+
+def test_the_longest_request_is_that_of_the_routes_that_lead_to_it() -> None:
+    routes = [
+        {"path": "/a", "backend": "shop", "timeouts": {"request": "5s"}},
+        {"path": "/b", "backendRefs": shares(("hello", 1), ("shop", 1)), "timeouts": {"request": "30s"}},
+        {"path": "/c", "backendRefs": shares(("hello", 1), ("shop", 0)), "timeouts": {"request": "1m"}},
+        {"path": "/d", "backend": "shop"},
+        {"path": "/e", "backend": "hello", "timeouts": {"request": "2m"}},
+    ]
+    config = parent(routes=routes)
+    assert (longest_request(config, "shop"), longest_request(config, "hello")) == (30.0, 120.0)
+    assert worker_config(config, "shop").routes[0].timeouts.request == 30.0
+
+
+def test_without_a_timeout_no_request_is_too_long() -> None:
+    assert longest_request(parent(), "shop") == 0.0
+    assert longest_request(parent(), "nobody's") == 0.0
+    assert worker_config(parent(), "shop").routes[0].timeouts.request == 0.0
 
 
 @pytest.mark.parametrize(("processes", "streams"), [(1, 50), (2, 25), (3, 17), (50, 1), (64, 1)])
@@ -71,7 +113,7 @@ def test_the_fronts_share_the_concurrency(processes: int, streams: int) -> None:
     pool = config.backends["shop"].pool
     assert pool is not None
     assert streams_of_front(pool, processes) == streams
-    assert worker_config(config, "shop").limits.concurrent_streams == streams
+    assert worker_config(config, "shop").limits.concurrent_streams == pool.concurrency
 
 
 @pytest.mark.parametrize("largest", [False, True])

@@ -12,6 +12,7 @@ import pytest
 from proxy.backends import lifespan
 from proxy.backends.inprocess import InProcessBackend
 from proxy.backends.lifespan import Lifespan
+from proxy.backends.loading import LoadedApp
 from proxy.errors import StartError
 from tests.support.apps import Receive, Scope, Send
 
@@ -90,7 +91,7 @@ def test_each_request_gets_the_state_and_the_root_path() -> None:
             await send(scope)
 
     async def live() -> list[Any]:
-        backend = InProcessBackend("shop", app, "/shop", "on")
+        backend = InProcessBackend("shop", LoadedApp(app, "asgi", "ASGI 3 application"), "/shop", "on")
         await backend.start()
         sent: list[Any] = []
 

@@ -1,9 +1,8 @@
-"""``module:attribute`` to an ASGI 3 callable, and the words for an operator whose reference leads nowhere."""
+"""``module:attribute`` to an application, and the words for an operator whose reference leads nowhere."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import itertools
 import sys
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.backends.loading import LoadError, as_asgi3, load_app
+from proxy.backends.loading import LoadError, find_kind, load_app
 
 _numbers = itertools.count()
 
@@ -34,7 +33,7 @@ def write(folder: Path, text: str) -> str:
 
 
 def load(folder: Path, text: str, attribute: str = "app") -> Any:
-    return load_app(f"{write(folder, text)}:{attribute}", str(folder))
+    return load_app(f"{write(folder, text)}:{attribute}", str(folder)).app
 
 
 def message(folder: Path, text: str, attribute: str = "app") -> str:
@@ -61,7 +60,7 @@ def test_module_in_a_package(folder: Path) -> None:
     name = f"package_for_test_loading_{next(_numbers)}"
     (folder / name).mkdir()
     (folder / name / "asgi.py").write_text(APP)
-    assert load_app(f"{name}.asgi:app", str(folder)).__name__ == "app"  # type: ignore[attr-defined]
+    assert load_app(f"{name}.asgi:app", str(folder)).app.__name__ == "app"
 
 
 def test_a_factory_is_called(folder: Path) -> None:
@@ -77,7 +76,7 @@ def test_the_folder_comes_first_on_the_import_path_and_once(folder: Path) -> Non
 
 def test_the_folder_is_the_current_one_by_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    assert load_app(f"{write(folder, APP)}:app", None).__name__ == "app"  # type: ignore[attr-defined]
+    assert load_app(f"{write(folder, APP)}:app", None).app.__name__ == "app"
     assert sys.path[0] == str(folder)
 
 
@@ -144,97 +143,61 @@ def test_a_factory_that_is_none(folder: Path) -> None:
     assert "'int' object is not callable" in message(folder, "create = 1\n", "create()")
 
 
-# What is no ASGI application.
+# What was found; how it is told is in test_interface.py.
 
 
 @pytest.mark.parametrize(
     ("text", "attribute", "words"),
     [
-        ("app = 1\n", "app", " is of type int, not an ASGI application"),
-        ("import os\n", "os", " is a module; name its attribute, not an ASGI application"),
-        ("def app(environ, start_response): pass\n", "app", " takes two arguments, like a WSGI application"),
-        ("def app(): pass\n", "app", " takes 0 arguments; an ASGI application takes scope, receive and send"),
-        ("def app(a, b, c, d): pass\n", "app", " takes 4 arguments; "),
+        ("app = 1\n", "app", ":app is of type int, neither an ASGI nor a WSGI application"),
+        ("import os\n", "os", ":os is a module; name its attribute, neither an ASGI nor a WSGI application"),
+        ("def make(): return 1\n", "make()", ":make() is of type int, neither "),
     ],
 )
-def test_what_is_no_asgi_application(folder: Path, text: str, attribute: str, words: str) -> None:
+def test_what_is_no_application(folder: Path, text: str, attribute: str, words: str) -> None:
     assert words in message(folder, text, attribute)
 
 
-# Forms of ASGI 3: handed on as they are.
-
-
-class Instance:
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        pass
-
-    async def method(self, scope: Any, receive: Any, send: Any) -> None:
-        pass
-
-
-async def function(scope: Any, receive: Any, send: Any) -> None:
-    pass
-
-
-async def any_number(*args: Any) -> None:
-    pass
-
-
-async def with_defaults(scope: Any, receive: Any = None, send: Any = None) -> None:
-    pass
-
-
-async def with_more(scope: Any, receive: Any, send: Any, extra: Any = None, *, key: Any = None) -> None:
-    pass
-
-
-async def configured(settings: Any, scope: Any, receive: Any, send: Any) -> None:
-    pass
-
-
-class Unknowable:
-    """A callable without a signature, as some extension modules have them."""
-
-    __signature__ = "none"
-
-    def __call__(self, *args: Any) -> Any:
-        pass
+WSGI = "def app(environ, start_response): return []\n"
+ASGI2 = """\
+class app:
+    def __init__(self, scope): self.scope = scope
+    async def __call__(self, receive, send): await send((self.scope, await receive()))
+"""
 
 
 @pytest.mark.parametrize(
-    "target",
+    ("text", "interface", "found"),
     [
-        function,
-        Instance(),
-        Instance().method,
-        any_number,
-        with_defaults,
-        with_more,
-        functools.partial(configured, {}),
-        Unknowable(),
+        (APP, "auto", ("asgi", "ASGI 3 application")),
+        (APP, "asgi", ("asgi", "ASGI 3 application")),
+        (WSGI, "auto", ("wsgi", "WSGI application")),
+        (WSGI, "wsgi", ("wsgi", "WSGI application")),
+        (ASGI2, "auto", ("asgi", "ASGI 2 application")),
     ],
 )
-def test_asgi3_stays_as_it_is(target: Any) -> None:
-    assert as_asgi3(target, "m:app") is target
+def test_what_an_application_is(folder: Path, text: str, interface: str, found: tuple[str, str]) -> None:
+    name = write(folder, f"{text}def make(): return app\n")
+    for attribute in ("app", "make()"):
+        loaded = load_app(f"{name}:{attribute}", str(folder), interface)
+        assert (loaded.interface, loaded.kind) == found
+        assert (loaded.app is sys.modules[name].app) is (text != ASGI2)
+    assert find_kind(f"{name}:app", str(folder), interface) == found[1]
 
 
-# ASGI 2: one call with the scope gives a second callable.
+@pytest.mark.parametrize(("text", "interface"), [(APP, "wsgi"), (WSGI, "asgi")])
+def test_an_application_of_the_other_interface(folder: Path, text: str, interface: str) -> None:
+    reference = f"{write(folder, text)}:app"
+    for load_or_look in (load_app, find_kind):
+        with pytest.raises(LoadError, match=f"^{reference} .* 'interface' says {interface}"):
+            load_or_look(reference, str(folder), interface)
 
 
-class DoubleCallable:
-    def __init__(self, scope: Any) -> None:
-        self.scope = scope
-
-    async def __call__(self, receive: Any, send: Any) -> None:
-        await send((self.scope, await receive()))
+def test_looking_calls_no_factory(folder: Path) -> None:
+    assert find_kind(f"{write(folder, 'def make(): 1 / 0')}:make()", str(folder)) == ""
 
 
-def double_function(scope: Any) -> Any:
-    return DoubleCallable(scope)
-
-
-@pytest.mark.parametrize("target", [DoubleCallable, double_function])
-def test_asgi2_is_wrapped(target: Any) -> None:
+def test_asgi2_is_wrapped(folder: Path) -> None:
     sent: list[Any] = []
 
     async def receive() -> Any:
@@ -243,7 +206,7 @@ def test_asgi2_is_wrapped(target: Any) -> None:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(as_asgi3(target, "m:app")({"type": "http"}, receive, send))  # type: ignore[arg-type]
+    asyncio.run(load(folder, ASGI2)({"type": "http"}, receive, send))
     assert sent == [({"type": "http"}, "message")]
 
 

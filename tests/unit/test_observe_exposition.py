@@ -29,7 +29,11 @@ FACTS = Facts(
         ProcessFact("front", "dead"),
     ),
     restarts={("front", "crash"): 3},
-    pools=(PoolFact("shop", {"serving": 2, "starting": 0}, {"max_requests": 5}, 1 << 20, {0: 7, 1: 8}),),
+    pools=(
+        PoolFact(
+            "shop", {"serving": 2, "starting": 0}, {"max_requests": 5}, 1 << 20, {0: 7, 1: 8}, {"busy": 2, "stuck": 1}
+        ),
+    ),
 )
 
 
@@ -91,6 +95,8 @@ def test_what_the_supervisor_knows_of_pools(registry: CollectorRegistry) -> None
     assert value("sidegate_pool_worker_restarts_total", {"backend": "shop", "cause": "max_requests"}) == 5
     assert value("sidegate_pool_resident_memory_bytes", {"backend": "shop"}) == 1 << 20
     assert value("sidegate_pool_worker_requests_total", {"backend": "shop", "slot": "1"}) == 8
+    assert value("sidegate_wsgi_threads", {"backend": "shop", "state": "busy"}) == 2
+    assert value("sidegate_wsgi_threads", {"backend": "shop", "state": "stuck"}) == 1
 
 
 def test_resident_memory_of_a_process_that_is_gone_is_zero() -> None:

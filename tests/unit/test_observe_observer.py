@@ -7,35 +7,10 @@ from typing import Any
 
 import pytest
 
-from proxy.config.schema import Config
 from proxy.errors import Fault
 from proxy.observe.cells import Area
-from proxy.observe.collector import CellCollector, Facts, make_registry
-from proxy.observe.metrics import Layout
 from proxy.observe.observer import Observer
-from tests.support.observing import client_left, make_config, make_record
-
-
-class Service:
-    """One collector, and an observer for each front that is started."""
-
-    def __init__(self) -> None:
-        self.collector = CellCollector(lambda: Facts("h2", 1.0))
-        self.registry = make_registry(self.collector)
-        self.now = 0.0
-
-    def start(self, config: Config) -> tuple[Area, Observer]:
-        layout = Layout(config)
-        area = Area.create(layout.size)
-        self.collector.attach(area, layout)
-        return area, Observer(config, area.cells, clock=lambda: self.now)
-
-    def value(self, name: str, **labels: str) -> float | None:
-        return self.registry.get_sample_value(name, labels)
-
-    def requests(self, **labels: str) -> float | None:
-        defaults = {"route": "r0", "backend": "b0", "protocol": "1.1", "code": "200"}
-        return self.value("sidegate_requests_total", **{**defaults, **labels})
+from tests.support.observing import Service, client_left, make_config, make_record
 
 
 @pytest.fixture
@@ -104,6 +79,20 @@ def test_in_flight_rises_and_falls(service: Service, observer: Observer) -> None
     assert service.value("sidegate_requests_in_flight", listener="http") == 0
     observer.finished(record)
     assert service.value("sidegate_requests_in_flight", listener="local") == 0
+
+
+def test_what_is_over_for_its_client_counts_once_and_stays_in_flight(service: Service, observer: Observer) -> None:
+    record = make_record(
+        observer.listener("http"), route=0, backend="b0", status=504, fault=Fault.APPLICATION, reason="request_timeout"
+    )
+    observer.started(record)
+    observer.count(record)
+    counted = [service.requests(code="504"), service.value("sidegate_requests_in_flight", listener="http")]
+    observer.finished(record)
+    counted += [service.requests(code="504"), service.value("sidegate_requests_in_flight", listener="http")]
+    assert counted == [1, 1, 1, 0]
+    errors = {"route": "r0", "fault": "application", "reason": "request_timeout"}
+    assert service.value("sidegate_exchange_errors_total", **errors) == 1
 
 
 def test_the_number_in_flight_is_that_of_all_listeners(observer: Observer) -> None:

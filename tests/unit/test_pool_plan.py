@@ -15,6 +15,8 @@ from proxy.supervisor.pool_plan import (
     HAND_OVER,
     MAX_AGE,
     PRELOADER,
+    STUCK,
+    STUCK_THREADS,
     Dump,
     Member,
     PoolAction,
@@ -32,7 +34,7 @@ SERVING = (Event.READY, Event.SERVE)
 DRAINING = (*SERVING, Event.DRAIN)
 ENDING = (*DRAINING, Event.DRAINED)
 DEAD = (*SERVING, Event.EXITED)
-STUCK = (*SERVING, Event.ABORT)
+AT_A_STANDSTILL = (*SERVING, Event.ABORT)
 
 ONE = WantedPool(1, 1, size=1)
 TWO = WantedPool(2, 2, size=2)
@@ -230,7 +232,7 @@ def test_workers_are_forked_from_a_preloader(members: list[Member], actions: lis
     [
         (a_member(1, *DRAINING), 30.0, Abort(1)),
         (a_member(1, *ENDING), 30.0, Kill(1, "it said its last word and does not end")),
-        (a_member(1, *STUCK, stuck=True), DUMP_TIME, Kill(1, "it is stuck")),
+        (a_member(1, *AT_A_STANDSTILL, stuck=STUCK), DUMP_TIME, Kill(1, "it is stuck")),
     ],
 )
 def test_no_worker_stays_in_a_passing_state_for_ever(member: Member, at: float, action: PoolAction) -> None:
@@ -239,11 +241,12 @@ def test_no_worker_stays_in_a_passing_state_for_ever(member: Member, at: float, 
     assert plan_pool(ONE, members, at) == [action, Wait(None)]
 
 
-def test_a_stuck_worker_prints_its_stacks_and_makes_room() -> None:
-    assert plan_pool(ONE, [a_member(1, *SERVING, stuck=True)], 0.0) == [Dump(1), Wait(None)]
-    told = a_member(1, *STUCK, stuck=True)
+@pytest.mark.parametrize("cause", [STUCK, STUCK_THREADS])
+def test_a_stuck_worker_prints_its_stacks_and_makes_room(cause: str) -> None:
+    assert plan_pool(ONE, [a_member(1, *SERVING, stuck=cause)], 0.0) == [Dump(1), Wait(None)]
+    told = a_member(1, *AT_A_STANDSTILL, stuck=cause)
     assert plan_pool(ONE, [told], 0.5) == [Spawn(0, 1), Wait(DUMP_TIME)]
-    killed = a_member(1, *STUCK, Event.KILL, stuck=True)
+    killed = a_member(1, *AT_A_STANDSTILL, Event.KILL, stuck=cause)
     assert plan_pool(ONE, [killed, a_member(2, *SERVING)], 1e6) == [Wait(None)]
 
 
@@ -345,11 +348,10 @@ class Pooled(RuleBasedStateMachine):
             self.carry_out()
 
     @precondition(lambda self: self.alive())
-    @rule(data=st.data(), stuck=st.booleans())
-    def worker_is_retired_or_stuck(self, data: st.DataObject, stuck: bool) -> None:
+    @rule(data=st.data(), change=st.sampled_from([("stuck", STUCK), ("stuck", STUCK_THREADS), ("retired", "reload")]))
+    def worker_is_retired_or_stuck(self, data: st.DataObject, change: tuple[str, str]) -> None:
         member = data.draw(st.sampled_from(self.alive()))
-        change = {"stuck": True} if stuck else {"retired": "max_requests"}
-        self.members[member.child.serial] = replace(member, **change)  # type: ignore[arg-type]
+        self.members[member.child.serial] = replace(member, **dict([change]))  # type: ignore[arg-type]
         self.carry_out()
 
     @rule()

@@ -36,7 +36,9 @@ def a_config(**pool: Any) -> Config:
 
 def make(config: Config) -> Pools:
     return Pools(
-        config, lambda path, message: f"{path}: {message}", Loop(lambda: 0.0, lambda news: news(), fronts=list)
+        config,
+        lambda path, message: f"{path}: {message}",
+        Loop(lambda: 0.0, lambda news: news(), fronts=list, learn=lambda found: None),
     )
 
 

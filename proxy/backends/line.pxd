@@ -1,0 +1,17 @@
+"""C types of a line."""
+
+from proxy.backends.choice cimport Choice, Place
+from proxy.observe.pool_meter cimport PoolMeter
+
+
+cdef class Line:
+    cdef public PoolMeter meter
+    cdef public object loop
+    cdef public Choice choice
+    cdef public object on_pressure
+    cdef object _queue
+    cdef dict _waiting
+    cdef object _timer
+    cdef bint _pressure_told
+
+    cpdef give_back(self, Place place)

@@ -1,0 +1,104 @@
+"""The requests of one backend that wait for a place: carries out what ``choice.py`` decides.
+
+Where it stands: between whoever has places (the links of a balancer, the threads of a WSGI application) and the
+requests, which ask for one. It owns the futures of those who wait and the timer that ends what waits too long. Errors:
+``ExchangeError`` (503) from ``wait``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from proxy.backends.choice import Choice, Place, Ticket
+from proxy.config.schema import Queue
+from proxy.errors import ExchangeError, Fault
+from proxy.observe.pool_meter import PoolMeter
+
+PRESSURE_PERIOD = 0.1
+"""Seconds between two words about a queue that lasts."""
+
+
+class Line:
+    """One for each backend whose requests may have to wait."""
+
+    __slots__ = ("_pressure_told", "_queue", "_timer", "_waiting", "choice", "loop", "meter", "on_pressure")
+
+    def __init__(self, meter: PoolMeter, queue: Queue) -> None:
+        self.meter = meter
+        self.loop = asyncio.get_running_loop()
+        self.choice = Choice(queue.size)
+        self.on_pressure: Callable[[int], None] | None = None
+        """Called with the length of a queue: when it appears, while it lasts, and with 0 when it is gone."""
+        self._queue = queue
+        self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._pressure_told = False
+
+    def stop(self) -> None:
+        """No more looks at the queue."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def wait(self, since: float, again: bool) -> Place:
+        """A place, as soon as there is one. ``since``: when it began to wait; ``again``: it has had a place before.
+
+        Raises ``ExchangeError`` if the queue is full or the wait too long.
+        """
+        ticket = self._join(since, again)
+        if ticket is None:
+            raise ExchangeError(Fault.PROXY, 503, "queue_full")
+        waiter = self._waiting[ticket] = self.loop.create_future()
+        self.meter.queued()
+        self.assign()  # for one that comes again
+        if self._timer is None and self.choice.queue:
+            self._on_time()
+        try:
+            await waiter
+        except BaseException:
+            self.choice.leave(ticket)
+            self.assign()
+            raise
+        finally:
+            del self._waiting[ticket]
+            self.meter.unqueued()
+        if ticket.place is None:
+            if self.choice.empty:
+                raise ExchangeError(Fault.UPSTREAM, 503, "no_worker")
+            raise ExchangeError(Fault.PROXY, 503, "queue_timeout")
+        self.meter.waited(self.loop.time() - since)
+        return ticket.place
+
+    def give_back(self, place: Place) -> None:
+        """A request that had a place has ended."""
+        self.choice.give_back(place)
+        if self.choice.queue:
+            self.assign()
+
+    def assign(self) -> None:
+        """Give what places are free to those who wait."""
+        self._tell(self.choice.assign())
+
+    def _join(self, since: float, again: bool) -> Ticket | None:
+        deadline = since + self._queue.timeout
+        return self.choice.rejoin(since, deadline) if again else self.choice.join(since, deadline)
+
+    def _tell(self, tickets: list[Ticket]) -> None:
+        for ticket in tickets:
+            waiter = self._waiting.get(ticket)
+            if waiter is not None and not waiter.done():
+                waiter.set_result(None)
+
+    def _on_time(self) -> None:
+        """While there is a queue: tell of its length, end what has waited too long."""
+        self._timer = None
+        now = self.loop.time()
+        self._tell(self.choice.expire(now))
+        # Without any place it is not for want of workers that requests wait.
+        queued = 0 if self.choice.empty else len(self.choice.queue)
+        if self.on_pressure is not None and (queued or self._pressure_told):
+            self._pressure_told = bool(queued)
+            self.on_pressure(queued)
+        deadline = self.choice.next_deadline()
+        if deadline is not None:
+            self._timer = self.loop.call_at(min(deadline, now + PRESSURE_PERIOD), self._on_time)

@@ -1,0 +1,208 @@
+"""One request of a WSGI application, between the event loop and the thread that runs it.
+
+Where it stands: the loop's side (``backend.py``) makes it and waits for it; the thread's side (``response.py``,
+``body.py``) runs it. It owns what passes between them, in both directions and bounded in both. It decides nothing.
+Errors: ``ClientDisconnected`` in the thread, once nobody waits for the response any more.
+
+Theory of operation. Every attribute is written by one side only. The thread appends ASGI messages to ``out`` and pieces
+of body are appended to by the loop, which then look for each other: the thread *posts* the job, which wakes the loop's
+coroutine; the loop sets ``_news``, which wakes the thread. ``_news`` is made when a thread has to wait for the first
+time; whoever waits looks once more after it is there, so nothing is missed. Most requests never need one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from proxy.asgi import Message
+from proxy.backends.arrival import Arrival
+from proxy.errors import ClientDisconnected
+
+HIGH_WATER = 64 * 1024
+"""Bytes that either side may be ahead of the other: response that was produced and not sent, request that came in and
+was not read."""
+
+LOW_WATER = 16 * 1024
+"""A producer that waits goes on when no more than this is left."""
+
+
+class Mailbox:
+    """Wakes the loop for what threads have done: once for all that happens until it looks."""
+
+    __slots__ = ("_loop", "_posted", "_told")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._posted: deque[Job] = deque()
+        self._told = False
+
+    def post(self, job: Job) -> None:
+        """From any thread."""
+        self._posted.append(job)
+        if not self._told:
+            self._told = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:  # the loop is closed: the process is about to end, and nobody waits
+                return
+
+    def _deliver(self) -> None:
+        self._told = False  # first: what is posted from here on is told again
+        while self._posted:
+            job = self._posted.popleft()
+            if job.ended:
+                job.settle()
+            job.wake()
+
+
+class Job(Arrival):
+    """Made for one request. ``act`` is what a thread does; ``error`` is what it came to, if it failed.
+
+    ``settled`` is called in the loop when the thread is free again, whether anybody waits for that or not.
+    """
+
+    __slots__ = (
+        "_act", "_body", "_emitted", "_fed", "_mailbox", "_news", "_passed", "_produced", "_read", "_sent", "_settled",
+        "began", "ended", "error", "fed_whole", "gone", "out", "stuck", "timer", "wants_body",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        mailbox: Mailbox,
+        act: Callable[[Job], None],
+        settled: Callable[[Job], None],
+    ) -> None:
+        super().__init__(loop)
+        self.stuck = False
+        self.timer: asyncio.TimerHandle | None = None
+        """When a thread that nobody waits for becomes a stuck one."""
+        self.out: deque[Message] = deque()
+        self.ended = False
+        self.error: BaseException | None = None
+        self.gone = False
+        self.wants_body = False
+        self.began = loop.time()
+        self.fed_whole = False
+        self._mailbox = mailbox
+        self._act = act
+        self._settled: Callable[[Job], None] | None = settled
+        self._news: threading.Event | None = None
+        self._emitted = self._passed = 0  # messages, by the thread and by the loop
+        self._produced = self._sent = 0  # bytes of response, by the thread and by the loop
+        self._body: deque[bytes] = deque()
+        self._fed = self._read = 0  # bytes of request, by the loop and by the thread
+
+    # For the loop.
+
+    @property
+    def unread(self) -> int:
+        """Bytes of request that the application has not taken."""
+        return self._fed - self._read
+
+    def passed(self, size: int) -> None:
+        """A message with so many bytes of body was sent."""
+        self._passed += 1
+        self._sent += size
+        self._tell()
+
+    def feed(self, data: bytes, more: bool) -> None:
+        """The next piece of the request's body."""
+        self._fed += len(data)
+        self._body.append(data)
+        self.fed_whole = not more
+        self._tell()
+
+    def abandon(self) -> None:
+        """Nobody waits for the response any more: the application learns of it where it next reads or writes."""
+        self.gone = True
+        self._tell()
+
+    def settle(self) -> None:
+        """The thread is done with it. May be called again."""
+        settled, self._settled = self._settled, None
+        if settled is not None:
+            settled(self)
+
+    def _tell(self) -> None:
+        news = self._news
+        if news is not None:
+            news.set()
+
+    # For the thread.
+
+    def run(self) -> None:
+        """Do what there is to do. Nothing leaves it."""
+        try:
+            self._act(self)
+        except BaseException as error:  # noqa: BLE001 - an application's SystemExit ends its request only
+            self.error = error
+        self.ended = True
+        self._mailbox.post(self)
+
+    def emit(self, message: Message, size: int = 0) -> None:
+        """Have the loop send ``message``, which has so many bytes of body, and wait until there is room for more.
+
+        Raises ``ClientDisconnected``.
+        """
+        self.check_present()
+        self._emitted += 1
+        self._produced += size
+        self.out.append(message)
+        self._mailbox.post(self)
+        if self._produced - self._sent > HIGH_WATER:
+            self._wait(self._has_room)
+
+    def emit_last(self, message: Message) -> None:
+        """Have the loop send the response's last message; there is nothing to wait for."""
+        self.check_present()
+        self.out.append(message)
+        self._mailbox.post(self)
+
+    def emit_all(self) -> None:
+        """Wait until all messages so far were sent. Raises ``ClientDisconnected``."""
+        self._wait(self._has_passed)
+
+    def next_piece(self) -> bytes:
+        """The next piece of the request's body, b"" at its end. Raises ``ClientDisconnected``."""
+        while not self._body:
+            if self.fed_whole:
+                return b""
+            self._want_body()
+            self._wait(self._has_body)
+        piece = self._body.popleft()
+        self._read += len(piece)
+        if not self.fed_whole and self.unread < LOW_WATER:
+            self._want_body()
+        return piece
+
+    def check_present(self) -> None:
+        """Raise ``ClientDisconnected`` if nobody waits for the response any more."""
+        if self.gone:
+            raise ClientDisconnected("the client is gone")
+
+    def _want_body(self) -> None:
+        self.wants_body = True
+        self._mailbox.post(self)
+
+    def _has_room(self) -> bool:
+        return self._produced - self._sent <= LOW_WATER
+
+    def _has_passed(self) -> bool:
+        return self._passed == self._emitted
+
+    def _has_body(self) -> bool:
+        return bool(self._body) or self.fed_whole
+
+    def _wait(self, ready: Callable[[], bool]) -> None:
+        if self._news is None:
+            self._news = threading.Event()
+        while True:
+            self._news.clear()
+            self.check_present()
+            if ready():
+                return
+            self._news.wait()
