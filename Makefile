@@ -10,7 +10,8 @@ endif
 
 VERSIONS := 3.11 3.12 3.13
 
-# Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler.
+# Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler. The
+# contracts that run once more through a pool do so on the compiled modules only, to save time.
 # Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the system tests.
 OWN_TESTS := tests/unit tests/contract tests/property tests/layout
 COMPILED_TESTS := tests/contract tests/property
@@ -18,7 +19,7 @@ WHOLE_TESTS := tests/config tests/system
 WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py,proxy/supervisor/pool_plan.py
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench bench-micro soak test-all clean
+.PHONY: help run test lint format bench bench-micro soak autobahn test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -29,7 +30,7 @@ run: ## serve config/demo.yaml on https://localhost:8443 and http://localhost:80
 
 test: lint ## lint, then every test, then the coverage gates
 	@rm -f .coverage .coverage.*
-	SIDEGATE_NO_EXTENSIONS=1 $(BIN)/coverage run -m pytest -n 2 $(OWN_TESTS) $(ARGS)
+	SIDEGATE_NO_EXTENSIONS=1 $(BIN)/coverage run -m pytest -n 2 --ignore-glob='*_pooled.py' $(OWN_TESTS) $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='$(WHOLLY_COVERED)' --fail-under=100
 	$(BIN)/python -m pytest -n 2 $(COMPILED_TESTS) $(ARGS)
@@ -60,6 +61,12 @@ bench-micro: ## where the time of one request goes, layer by layer, without sock
 soak: ## pools under load for minutes: workers killed, recycled and restarted, 1 GiB bodies (5 minutes; ARGS=--help)
 	@.ci/setup test
 	$(BIN)/python -m tests.soak.pools $(ARGS)
+
+autobahn: ## WebSocket conformance by the Autobahn|Testsuite, with a Python 2.7 (ARGS=--quick: 3 minutes; ARGS=--help)
+	@.ci/setup test
+	@.ci/autobahn
+	@! [ -x $(VENV)-autobahn/bin/wstest ] || \
+	    $(BIN)/python -m tests.conformance.autobahn --wstest $(VENV)-autobahn/bin/wstest $(ARGS)
 
 test-all: ## make test on every Python of $(VERSIONS) that this machine has
 	@found=; missing=; \

@@ -27,6 +27,12 @@ A scope is handed on by every filter and middleware, so it needs no further para
 specification allows a server's own keys if their names are unique.
 """
 
+WEBSOCKET_KEY = "sidegate.websocket"
+"""In a worker, the scope key of what the front says of a WebSocket: its route and its settings."""
+
+TUNNEL_KEY = "sidegate.tunnel"
+"""The scope key under which a WebSocket's exchange offers its bytes to backends that pass them on unparsed."""
+
 
 async def send_response(send: Send, status: int, headers: Headers, body: bytes) -> None:
     """Send one whole response; ``content-length`` is added."""

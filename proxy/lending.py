@@ -1,4 +1,4 @@
-"""What of this installation a worker gets that runs on another Python: this package, and the pure h2 where it lacks it.
+"""What of this installation a worker gets that runs on another Python: this package, h2 and websockets if it has none.
 
 Where it stands: beside ``control``; the supervisor names the folders, the worker finds modules in them. Only exactly
 these packages are lent, by a finder and not by ``sys.path``, because the folder that they stand in has all the rest of
@@ -16,8 +16,9 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
-LENT = ("h2", "hpack", "hyperframe")
-"""The HTTP/2 engine that needs no compiler, with what it imports; pure Python, so any version loads them."""
+LENT = ("h2", "hpack", "hyperframe", "websockets")
+"""The HTTP/2 engine that needs no compiler, with what it imports, and the frames of WebSockets; pure Python, or able to
+do without what was compiled, so any version loads them."""
 
 WORKER_BOOT = str(Path(__file__).with_name("worker_boot.py"))
 """The file that a worker's Python is started with."""

@@ -93,7 +93,7 @@ class Rule:
                 return False
         elif not path.startswith(self.path) or (len(path) > len(self.path) and path[len(self.path)] != "/"):
             return False
-        if self.method is not None and scope["method"] != self.method:
+        if self.method is not None and scope.get("method", "GET") != self.method:
             return False
         return (not self.headers or self._headers_hold(scope)) and (not self.query or self._query_holds(scope))
 

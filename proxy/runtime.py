@@ -23,6 +23,7 @@ from proxy.backends.relaying import RelayingBackend
 from proxy.backends.wsgi.backend import WsgiBackend
 from proxy.config.schema import Backend, Certificate, Config, Limits, Tls
 from proxy.config.schema import Listener as ListenerConfig
+from proxy.config.websocket import drain_seconds, settings_by_route
 from proxy.errors import Problems, SidegateError
 from proxy.observe.observer import Observer
 from proxy.routing import Router
@@ -35,6 +36,7 @@ from proxy.server.forwarded import TrustedProxies
 from proxy.server.listener import Listener
 from proxy.server.service import Service
 from proxy.server.tls import ServerTls, TlsError, self_signed_path
+from proxy.server.upgrade import part
 from proxy.wire.fields import FieldPolicy
 from proxy.wire.http2 import load_engine
 
@@ -68,12 +70,14 @@ class Runtime:
         backends: Mapping[str, AnyBackend],
         clock: Clock[Any],
         first_step: FirstStep,
+        websocket_drain: float | None,
     ) -> None:
         self._listeners = listeners
         self._backends = backends
         self._clock = clock
         self._first_step = first_step
         self._started: list[AnyBackend] = []
+        self._websocket_drain = websocket_drain
 
     @classmethod
     def build(
@@ -123,9 +127,10 @@ class Runtime:
                 trusted_policy=_policy(config, keep_forwarding=True),
                 request_timeouts=tuple(route.timeouts.request for route in config.routes) if fronts is None else (),
                 hop_policy=hop_policy,
+                websockets=settings_by_route(listener.websocket, (route.websocket for route in config.routes)),
             )
             listeners.append(Listener(service, sockets[listener.name]))
-        return cls(listeners, backends, clock, steps)
+        return cls(listeners, backends, clock, steps, config.websocket_drain)
 
     async def start(self) -> None:
         """Start the backends in the order of the file. Raises ``StartError``; those already started are stopped."""
@@ -161,6 +166,7 @@ class Runtime:
         for listener in self._listeners:
             listener.service.draining = True
             listener.close()
+            part(listener.service, drain_seconds(self._websocket_drain, deadline - loop.time()))
             for connection in list(listener.service.connections):
                 connection.wind_down()
         await self._until_idle(deadline)

@@ -20,6 +20,8 @@ cdef class Choice:
     cdef Py_ssize_t _size
     cdef public object queue
 
+    @cython.locals(ticket=Ticket)
+    cpdef list assign(self)
     cpdef Place take(self)
     cpdef give_back(self, Place link)
     @cython.locals(best=Place, link=Place, least=long, ties=long, busy=long)

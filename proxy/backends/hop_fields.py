@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.asgi import Headers, Scope
+from proxy.asgi import TUNNEL_KEY, Headers, Scope
 from proxy.observe.record import Record
 from proxy.wire import hop
 from proxy.wire.fields import FORWARDING
@@ -23,10 +23,14 @@ MAX_TLS_FACTS = 128
 
 Pair = tuple[bytes, bytes]
 
-_SCHEMES: dict[str, Pair] = {word: (b":scheme", word.encode()) for word in ("http", "https")}
+_HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
+_SCHEMES: dict[str, Pair] = {word: (b":scheme", http.encode()) for word, http in _HTTP_SCHEMES.items()}
 _METHODS: dict[str, Pair] = {
     word: (b":method", word.encode()) for word in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
+_CONNECT: Pair = (b":method", b"CONNECT")
+_PROTOCOL: Pair = (b":protocol", b"websocket")
+"""A WebSocket's request is an extended CONNECT (RFC 8441), whatever version of HTTP the client speaks."""
 
 
 class HopFields:
@@ -44,19 +48,21 @@ class HopFields:
         fields: Headers = scope["headers"]
         query: bytes = scope["query_string"]
         path: bytes = scope["raw_path"]
-        method: str = scope["method"]
-        head = [
-            _METHODS.get(method) or (b":method", method.encode("ascii")),
-            _SCHEMES[scope["scheme"]],
-            (b":path", path + b"?" + query if query else path),
-        ]
+        websocket = scope["type"] == "websocket"
+        head = [_CONNECT, _PROTOCOL] if websocket else [_method(scope["method"])]
+        head.append(_SCHEMES[scope["scheme"]])
+        head.append((b":path", path + b"?" + query if query else path))
         if fields and fields[0][0] == b"host":  # the header policy puts it first
-            head.insert(2, (b":authority", fields[0][1]))
+            head.insert(-1, (b":authority", fields[0][1]))
             fields = fields[1:]
+        if websocket:
+            fields = [pair for pair in fields if pair[0] != b"sec-websocket-key"]  # RFC 8441 5
         if not to_worker:
             return head + _for_others(scope, fields)
         head += fields
         head.append(self._peer(scope))
+        if websocket:
+            head.append((hop.WEBSOCKET, hop.encode_websocket(record.route, scope[TUNNEL_KEY].settings())))
         tls = scope["extensions"].get("tls")
         if tls is not None:
             head.append(self._tls_facts(tls))
@@ -64,7 +70,7 @@ class HopFields:
         return head
 
     def _peer(self, scope: Scope) -> Pair:
-        facts = (scope["client"], scope["server"], scope["scheme"], scope["http_version"])
+        facts = (scope["client"], scope["server"], _http_scheme(scope), scope["http_version"])
         known = self._peers.get(facts)
         if known is None:
             if len(self._peers) >= MAX_FACTS:
@@ -82,13 +88,22 @@ class HopFields:
         return known[1]
 
 
+def _method(method: str) -> Pair:
+    return _METHODS.get(method) or (b":method", method.encode("ascii"))
+
+
+def _http_scheme(scope: Scope) -> str:
+    """RFC 8441 5: the scheme of the request for a WebSocket is that of HTTP."""
+    return _HTTP_SCHEMES[scope["scheme"]]
+
+
 def _for_others(scope: Scope, fields: Headers) -> Headers:
     """The fields for a server that is no worker of ours.
 
     ``expect`` is left out: not every server sends 100, and whoever asks for the body here gets it at once.
     """
     kept = [pair for pair in fields if pair[0] not in FORWARDING and pair[0] != b"expect"]
-    client, scheme = scope["client"], scope["scheme"].encode("ascii")
+    client, scheme = scope["client"], _http_scheme(scope).encode("ascii")
     host = next((value for name, value in scope["headers"] if name == b"host"), b"")
     node = b"unknown"
     if client is not None:

@@ -1,5 +1,8 @@
 """C types of a line."""
 
+cimport cython
+
+from proxy.backends.arrival cimport Arrival
 from proxy.backends.choice cimport Choice, Place
 from proxy.observe.pool_meter cimport PoolMeter
 
@@ -15,3 +18,6 @@ cdef class Line:
     cdef bint _pressure_told
 
     cpdef give_back(self, Place place)
+    cpdef assign(self)
+    @cython.locals(waiter=Arrival)
+    cdef _tell(self, list tickets)

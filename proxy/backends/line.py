@@ -1,7 +1,7 @@
 """The requests of one backend that wait for a place: carries out what ``choice.py`` decides.
 
 Where it stands: between whoever has places (the links of a balancer, the threads of a WSGI application) and the
-requests, which ask for one. It owns the futures of those who wait and the timer that ends what waits too long. Errors:
+requests, which ask for one. It owns those who wait, and the timer that ends what waits too long. Errors:
 ``ExchangeError`` (503) from ``wait``.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from proxy.backends.arrival import Arrival
 from proxy.backends.choice import Choice, Place, Ticket
 from proxy.config.schema import Queue
 from proxy.errors import ExchangeError, Fault
@@ -31,7 +32,7 @@ class Line:
         self.on_pressure: Callable[[int], None] | None = None
         """Called with the length of a queue: when it appears, while it lasts, and with 0 when it is gone."""
         self._queue = queue
-        self._waiting: dict[Ticket, asyncio.Future[None]] = {}
+        self._waiting: dict[Ticket, Arrival] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._pressure_told = False
 
@@ -40,27 +41,29 @@ class Line:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def wait(self, since: float, again: bool) -> Place:
+    async def wait(self, since: float, again: bool, waiter: Arrival | None = None) -> Place:
         """A place, as soon as there is one. ``since``: when it began to wait; ``again``: it has had a place before.
 
-        Raises ``ExchangeError`` if the queue is full or the wait too long.
+        ``waiter`` is woken then, and may be woken by others; without one, one is made. Raises ``ExchangeError`` if the
+        queue is full or the wait too long.
         """
         ticket = self._join(since, again)
         if ticket is None:
             raise ExchangeError(Fault.PROXY, 503, "queue_full")
-        waiter = self._waiting[ticket] = self.loop.create_future()
+        self._waiting[ticket] = waiter = Arrival(self.loop) if waiter is None else waiter
         self.meter.queued()
         self.assign()  # for one that comes again
         if self._timer is None and self.choice.queue:
             self._on_time()
         try:
-            await waiter
+            while ticket in self._waiting:
+                await waiter.arrival()
         except BaseException:
+            self._waiting.pop(ticket, None)
             self.choice.leave(ticket)
             self.assign()
             raise
         finally:
-            del self._waiting[ticket]
             self.meter.unqueued()
         if ticket.place is None:
             if self.choice.empty:
@@ -85,9 +88,9 @@ class Line:
 
     def _tell(self, tickets: list[Ticket]) -> None:
         for ticket in tickets:
-            waiter = self._waiting.get(ticket)
-            if waiter is not None and not waiter.done():
-                waiter.set_result(None)
+            waiter = self._waiting.pop(ticket, None)
+            if waiter is not None:
+                waiter.wake()
 
     def _on_time(self) -> None:
         """While there is a queue: tell of its length, end what has waited too long."""

@@ -23,6 +23,7 @@ cdef class Relay:
     cdef bint _started
     cdef bint _trailers
 
+    cdef bint _is_whole(self, upload)
     cdef Call _open(self, Link link, bint whole)
     cdef _give_back(self, Link link, Call call)
     @cython.locals(head=ResponseHead)

@@ -102,7 +102,7 @@ class Relay:
             upload = None
         call: Call | None = None
         try:
-            call = self._open(link, upload is None)
+            call = self._open(link, self._is_whole(upload))
             if call is None:  # the link has ended since the place was given
                 self._balancer.rest(link)
                 return Reset(0, REFUSED_STREAM), False
@@ -116,6 +116,10 @@ class Relay:
             if upload is not None:
                 upload.stop()
             self._give_back(link, call)
+
+    def _is_whole(self, upload: Upload | None) -> bool:
+        """Whether the request has no body."""
+        return upload is None
 
     def _open(self, link: Link, whole: bool) -> Call | None:
         return link.open(self._fields.build(self._scope, self._record, link.hop), whole)

@@ -13,6 +13,7 @@ from proxy.asgi import Receive, Scope, Send
 from proxy.backends.balancer import Balancer
 from proxy.backends.hop_fields import HopFields
 from proxy.backends.relay import Relay
+from proxy.backends.tunnel import Tunnel
 
 
 class RelayingBackend:
@@ -24,7 +25,8 @@ class RelayingBackend:
         self._fields = HopFields(root_path)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        return Relay(self._balancer, self._fields, scope, receive, send).run()
+        kind = Relay if scope["type"] == "http" else Tunnel
+        return kind(self._balancer, self._fields, scope, receive, send).run()
 
     async def start(self) -> None:
         """Begin to look after links; whether anybody answers is not waited for."""

@@ -6,6 +6,7 @@ Where it stands: step 7 of the request line. It reads no request body.
 from __future__ import annotations
 
 from proxy.asgi import Headers, Receive, Scope, Send, send_response
+from proxy.backends.no_websocket import refuse_websocket
 from proxy.config.schema import Respond
 
 
@@ -23,6 +24,7 @@ class RespondBackend:
         self._body = respond.body.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refuse_websocket(scope)
         await send_response(send, self._status, self._headers, self._body)
 
     async def start(self) -> None:

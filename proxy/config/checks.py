@@ -56,10 +56,12 @@ def route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> Fo
                 yield ("routes", place, "backendRefs", number, "name"), f"there is no backend {ref.name!r}{hint}"
 
 
-def delay_problems(shutdown_delay: float, grace_period: float) -> Found:
-    """The delay is a part of the grace period."""
+def delay_problems(shutdown_delay: float, websocket_drain: float | None, grace_period: float) -> Found:
+    """The delay and, behind it, the closing of WebSockets are parts of the grace period."""
     if shutdown_delay > grace_period:
         yield ("shutdownDelay",), "must not be longer than gracePeriod, of which it is a part"
+    elif websocket_drain is not None and round(shutdown_delay + websocket_drain, 3) > grace_period:  # milliseconds
+        yield ("websocketDrain",), "must not be longer than what shutdownDelay leaves of gracePeriod"
 
 
 def _any_port(address: str) -> bool:

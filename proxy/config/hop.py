@@ -12,7 +12,7 @@ from proxy.config.limits import Limits
 from proxy.config.schema import BackendRef, Config, Listener, Logging, Pool, Queue, Route, Timeouts
 
 NAME = "worker"
-"""Of the listener and of the route."""
+"""Of the listener."""
 
 FACTS_SIZE = 16 * 1024
 """Bytes of header that a front adds at most: the client's addresses, its certificate, the number of the request."""
@@ -32,21 +32,25 @@ def worker_config(config: Config, name: str) -> Config:
     """What one worker of the backend ``name`` runs. Raises ValueError if that has no pool.
 
     The listener's address is nothing to bind: the socket is handed to the worker under the listener's name.
-    ``processes`` is 2 where several of the pool's processes may run at the same time, for ``wsgi.multiprocess``.
+    The first of its routes takes every request; that all the fronts' routes are there, in their order, lets a worker
+    count under their names. ``processes`` is 2 where several of the pool's processes may run at the same time, for
+    ``wsgi.multiprocess``.
     """
     backend = config.backends[name]
     pool = backend.pool
     if pool is None:
         raise ValueError(f"the backend {name!r} has no pool")
+    drain, longest = config.websocket_drain, longest_request(config, name)
     return Config(
         listeners=(Listener(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
         backends={name: dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())},
-        routes=(_route(name, longest_request(config, name)),),
+        routes=tuple(_route(route.name, name, longest) for route in config.routes),
         logging=Logging(level=config.logging.level, format=config.logging.format),
         limits=hop_limits(config.limits, pool.concurrency),
         processes=2 if _overlaps(pool) else 1,
         start_timeout=pool.start_timeout,
         grace_period=pool.stop_timeout,
+        websocket_drain=None if drain is None else min(drain, pool.stop_timeout),
         http2_engine=config.http2_engine,
     )
 
@@ -57,8 +61,8 @@ def longest_request(config: Config, name: str) -> float:
     return max((route.timeouts.request for route in routes), default=0.0)
 
 
-def _route(name: str, longest: float) -> Route:
-    return Route(name=NAME, backend_refs=(BackendRef(name=name),), timeouts=Timeouts(request=longest))
+def _route(name: str, backend: str, longest: float) -> Route:
+    return Route(name=name, backend_refs=(BackendRef(name=backend),), timeouts=Timeouts(request=longest))
 
 
 def _overlaps(pool: Pool) -> bool:

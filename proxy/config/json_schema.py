@@ -60,6 +60,7 @@ def json_schema() -> Schema:
         _also(schema["$defs"]["Backend"]["properties"], key, {"type": "string"})
     count = {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}
     _also(schema["$defs"]["Pool"]["properties"], "workers", count, {"const": "auto"})
+    _also(schema["$defs"]["WebSocket"]["properties"], "compression", {"enum": ["deflate", "off"]})
     _also(schema["properties"], "admin", {"const": False})
     for part in (schema, *schema["$defs"].values()):
         part["properties"] = {key: _with_variables(value) for key, value in part["properties"].items()}

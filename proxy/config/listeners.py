@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from proxy.config import values
 from proxy.config.model import Boolean, Integer, Model, model, setting
 from proxy.config.rules import After, Before, Strict
+from proxy.config.websocket import WebSocket
 
 Name = Annotated[str, After(values.name)]
 Address = Annotated[str, After(values.address)]
@@ -90,6 +91,7 @@ class Listener(Model):
         min_length=1,
         description="Offered by ALPN in this order; on a cleartext listener `h2` is taken by prior knowledge.",
     )
+    websocket: WebSocket = setting(default=WebSocket(), description="WebSockets that come this way.")
 
     def __post_init__(self) -> None:
         if self.mode is not None and not any(address.startswith("unix:") for address in self.addresses):

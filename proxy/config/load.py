@@ -130,8 +130,8 @@ class _Validation:
         backends = self._root.get("backends", {})
         if isinstance(backends, dict):
             yield from checks.route_problems(dict(self._entries("routes", Route)), backends)
-        if not {"shutdownDelay", "gracePeriod"} & bad:
-            yield from checks.delay_problems(settings.shutdown_delay, settings.grace_period)
+        if not {"shutdownDelay", "websocketDrain", "gracePeriod"} & bad:
+            yield from checks.delay_problems(settings.shutdown_delay, settings.websocket_drain, settings.grace_period)
 
     def _problem(self, path: Path, message: str, at_key: bool) -> Problem | None:
         document = self._document

@@ -96,9 +96,10 @@ def _type(schema: Schema) -> str:
 
 def _range(field: Field, schema: Schema) -> str:
     bounds = [field.metadata[word] for word in ("ge", "le") if word in field.metadata]
-    if is_duration(schema):
+    forms = [schema, *schema.get("anyOf", ())]  # of a value that may be left out, the form is inside
+    if any(map(is_duration, forms)):
         return " to ".join(format_duration(bound) for bound in bounds)
-    if is_size(schema):
+    if any(map(is_size, forms)):
         return " to ".join(str(format_size(bound)) for bound in bounds)
     return " to ".join(str(bound) for bound in bounds)
 

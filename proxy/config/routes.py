@@ -9,6 +9,7 @@ from proxy.config.limits import DAY
 from proxy.config.model import Integer, Model, model, setting
 from proxy.config.quantities import Duration
 from proxy.config.rules import After, Before
+from proxy.config.websocket import WebSocket
 
 Hostname = Annotated[str, After(values.hostname)]
 Path = Annotated[str, After(values.path)]
@@ -121,6 +122,7 @@ class Route(Model):
         min_length=1, description="Who answers, by weight. Short form: `backend` with one name."
     )
     timeouts: Timeouts = setting(default=Timeouts(), description="How long its requests may take.")
+    websocket: WebSocket = setting(default=WebSocket(), description="Its WebSockets, where not as the listener's.")
 
     def __post_init__(self) -> None:
         if not any(ref.weight for ref in self.backend_refs):

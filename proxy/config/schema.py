@@ -22,6 +22,7 @@ from proxy.config.quantities import Duration
 from proxy.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route, Timeouts
 from proxy.config.rules import After, Before
 from proxy.config.upstream import Queue, UpstreamTls
+from proxy.config.websocket import Compression, WebSocket
 
 __all__ = [
     "Admin",
@@ -29,6 +30,7 @@ __all__ = [
     "BackendRef",
     "Certificate",
     "ClientCertificates",
+    "Compression",
     "Config",
     "Header",
     "HeaderMatch",
@@ -47,6 +49,7 @@ __all__ = [
     "Timeouts",
     "Tls",
     "UpstreamTls",
+    "WebSocket",
     "WorkerLimits",
     "Workers",
 ]
@@ -153,6 +156,14 @@ class Settings(Model):
         le=86400,
         description="From SIGTERM to the end, the delay included. Kubernetes kills after 30s, so stay below that.",
     )
+    websocket_drain: Duration | None = setting(
+        default=None,
+        ge=0,
+        le=86400,
+        description="From the closing of listeners on, the time over which open WebSockets are closed with 1001, "
+        "evenly spread, so that their clients do not all connect anew at one moment. By default most of what "
+        "`gracePeriod` leaves.",
+    )
     http2_engine: Literal["auto", "nghttp2", "h2"] = setting(
         default="auto", description="`auto` takes nghttp2 where it was built, else h2."
     )
@@ -171,7 +182,7 @@ class Config(Settings, Entries):
         found = [
             *checks.listener_problems(dict(enumerate(self.listeners)), self.admin.address if self.admin else None),
             *checks.route_problems(dict(enumerate(self.routes)), self.backends),
-            *checks.delay_problems(self.shutdown_delay, self.grace_period),
+            *checks.delay_problems(self.shutdown_delay, self.websocket_drain, self.grace_period),
         ]
         if found:
             raise ValueError("; ".join(f"{checks.path_text(path)}: {message}" for path, message in found))

@@ -37,6 +37,8 @@ def to_yaml(config: Config) -> str:
     data["listeners"] = [_renamed(listener, _listener_forms(listener)) for listener in data["listeners"]]
     for backend in data.get("backends", {}).values():
         _shorten_backend(backend)
+    for entry in (*data["listeners"], *data["routes"]):
+        _shorten_compression(entry.get("websocket", {}))
     data["routes"] = [_renamed(route, _route_forms(route)) for route in data["routes"]]
     return yaml.dump(_escaped(data), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
@@ -59,6 +61,12 @@ def _shorten_backend(backend: dict[str, Any]) -> None:
         workers = {"min": 1, **backend["pool"]["workers"]}
         if workers == {"min": workers["max"], "max": workers["max"]}:
             backend["pool"]["workers"] = workers["max"]
+
+
+def _shorten_compression(websocket: dict[str, Any]) -> None:
+    compression = websocket.get("compression", {})
+    if compression.keys() == {"mode"}:
+        websocket["compression"] = compression["mode"]
 
 
 def _route_forms(route: dict[str, Any]) -> dict[str, tuple[str, Any]]:

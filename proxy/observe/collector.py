@@ -26,6 +26,7 @@ from proxy.observe import metrics
 from proxy.observe.cells import Area
 from proxy.observe.metrics import BUCKETS, FRONT_METRICS, SUM, Layout, Metric
 from proxy.observe.resident import resident_bytes
+from proxy.observe.worker_counts import Counts
 
 Labels: TypeAlias = tuple[str, ...]
 Totals: TypeAlias = defaultdict[str, defaultdict[Labels, float]]
@@ -48,7 +49,8 @@ class ProcessFact:
 class PoolFact:
     """One pool: workers by state, replaced workers by cause, resident bytes, requests by slot, threads by state.
 
-    ``threads`` is empty for anything but a WSGI application.
+    ``threads`` is empty for anything but a WSGI application. ``counts``: what its workers have counted that no front
+    sees, those that have ended included.
     """
 
     backend: str
@@ -57,6 +59,7 @@ class PoolFact:
     resident: int
     requests: Mapping[int, int]
     threads: Mapping[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,10 @@ class CellCollector(Collector):
         for pool in facts.pools:
             for state, count in pool.threads.items():
                 totals[metrics.WSGI_THREADS.name][pool.backend, state] += count
+            for (name, *labels), value in pool.counts.items():
+                totals[name][tuple(labels)] += value
+        for route, _ in totals[metrics.WEBSOCKET_BYTES.name]:
+            totals[metrics.WEBSOCKETS_OPEN.name][route,] += 0.0  # whoever has had one shows that none is left
         for metric in FRONT_METRICS:
             yield _family(metric, totals[metric.name])
         for metric, known in _supervisor_values(facts):

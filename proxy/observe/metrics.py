@@ -45,6 +45,12 @@ SUM = "sum"
 BUSY, STUCK = "busy", "stuck"
 """States of a WSGI application's thread that has work."""
 
+RECEIVED, SENT = "received", "sent"
+CLIENT, SERVER = "client", "server"
+FIRST_CLOSE = 1000
+CLOSE_CODES = (*map(str, range(FIRST_CLOSE, 1016)), reasons.OTHER)
+"""Those of RFC 6455 7.4.1 and its registry; the rest are an application's or a client's own."""
+
 Kind = Literal["counter", "gauge", "histogram"]
 
 
@@ -148,6 +154,13 @@ THREAD_STATE = Axis(
     ("state",), "busy: runs a request; stuck: still runs one that nobody waits for, and longer than any request may",
     _fixed(BUSY, STUCK),
 )  # fmt: skip
+DIRECTION = Axis(("direction",), "received: from clients; sent: to them", _fixed(RECEIVED, SENT))
+CLOSED_BY = Axis(("side",), "who closed first: client, server", _fixed(CLIENT, SERVER))
+CLOSE_CODE = Axis(
+    ("code",),
+    "close code (RFC 6455 7.4.1): 1000 to 1015, other; 1006: without a close frame, as when a connection breaks",
+    _fixed(*CLOSE_CODES),
+)
 
 REQUESTS = Metric(
     "sidegate_requests_total", "counter", "Exchanges that ended.",
@@ -210,13 +223,38 @@ WSGI_THREADS = Metric(
     "Threads that run a request, of all fronts or of all workers of the pool; those without work are not counted.",
     (THREADED, THREAD_STATE),
 )  # fmt: skip
+WEBSOCKETS_OPEN = Metric(
+    "sidegate_websockets_open", "gauge", "WebSockets that are accepted and not ended.", (ROUTE,), zeros=False
+)
+WEBSOCKET_MESSAGES = Metric(
+    "sidegate_websocket_messages_total", "counter",
+    "Whole messages of WebSockets, but for those that pass to an h2c or h2 backend.",
+    (ROUTE, DIRECTION), zeros=False,
+)  # fmt: skip
+WEBSOCKET_BYTES = Metric(
+    "sidegate_websocket_bytes_total", "counter", "Bytes of WebSockets' frames, before TLS.",
+    (ROUTE, DIRECTION), zeros=False,
+)  # fmt: skip
+WEBSOCKET_CLOSES = Metric(
+    "sidegate_websocket_closes_total", "counter",
+    "WebSockets that ended, by the code of whoever closed first, but for those that pass to an h2c or h2 backend.",
+    (ROUTE, CLOSED_BY, CLOSE_CODE), zeros=False,
+)  # fmt: skip
+WEBSOCKET_PING = Metric(
+    "sidegate_websocket_ping_seconds", "histogram", "Time from a ping of the server to the client's answer.",
+    (ROUTE, BUCKET), zeros=False,
+)  # fmt: skip
+
+WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING)
+"""What fronts cannot see of WebSockets that they pass to workers: the workers count it, under the fronts' routes."""
 
 FRONT_METRICS = (
     REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
     HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, POOL_IN_FLIGHT, POOL_QUEUE,
-    POOL_QUEUE_WAIT, POOL_RETRIES, WSGI_THREADS,
+    POOL_QUEUE_WAIT, POOL_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES, WEBSOCKET_BYTES,
+    WEBSOCKET_CLOSES, WEBSOCKET_PING,
 )  # fmt: skip
-"""Counted by the fronts in their cells. To the last the supervisor adds what is in the cells of workers."""
+"""Counted by the fronts in their cells. To threads and ``WORKER_METRICS`` the supervisor adds what workers count."""
 
 
 def _facts(label: str, source: str) -> Axis:
@@ -283,12 +321,16 @@ class Block:
 
 
 class Layout:
-    """Which cell holds which sample of a front that runs ``config``. ``size`` is the number of cells."""
+    """Which cell holds which sample of a front that runs ``config``.
+
+    ``size`` is the number of cells; ``worker_blocks`` are those of ``WORKER_METRICS``.
+    """
 
     def __init__(self, config: Config) -> None:
         self.blocks = tuple(_blocks(config))
         self.size = self.blocks[-1].start + len(self.blocks[-1].run)
         self._blocks = {(block.metric.name, block.labels): block for block in self.blocks}
+        self.worker_blocks = tuple(block for block in self.blocks if any(block.metric is one for one in WORKER_METRICS))
         self._threaded = [name for (name,) in _threaded(config)]
         self._undeclared = [name for name in self._threaded if config.backends[name].interface == "auto"]
 

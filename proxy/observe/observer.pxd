@@ -5,6 +5,7 @@ cimport cython
 from proxy.observe.access_log cimport AccessLog
 from proxy.observe.meter cimport ListenerMeter
 from proxy.observe.record cimport Record
+from proxy.observe.websocket_meter cimport WebSocketMeter
 
 
 cdef class RouteCells:
@@ -25,12 +26,14 @@ cdef class Observer:
     cdef dict _pools
     cdef dict _threads
     cdef list _routes
+    cdef list _websockets
     cdef dict _protocols
     cdef dict _reasons
     cdef Py_ssize_t _other
     cdef Py_ssize_t _sum
 
     cpdef ListenerMeter listener(self, str name)
+    cpdef WebSocketMeter websocket(self, Py_ssize_t route)
     cpdef started(self, Record record)
     cpdef finished(self, Record record)
     @cython.locals(cells=double[::1], duration=double, route=RouteCells, status=int, bucket=Py_ssize_t, requests=Py_ssize_t)

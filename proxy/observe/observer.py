@@ -25,6 +25,7 @@ from proxy.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, Layout
 from proxy.observe.pool_meter import PoolMeter
 from proxy.observe.record import Record, final_status
 from proxy.observe.thread_meter import ThreadMeter
+from proxy.observe.websocket_meter import WebSocketMeter
 
 _FIRST_BUCKET = BUCKETS[0]
 
@@ -67,6 +68,7 @@ class Observer:
         self._pools = {name: PoolMeter(name, layout, cells) for (name,) in metrics.QUEUED.values(config)}
         self._threads = {name: ThreadMeter(name, layout, cells) for (name,) in metrics.THREADED.values(config)}
         self._routes = _route_cells(config, layout)
+        self._websockets = [WebSocketMeter(name, layout, cells) for (name,) in metrics.ROUTE.values(config)]
         self._protocols = {version: index * len(metrics.CODES) for index, version in enumerate(PROTOCOLS)}
         self._reasons = {values[0]: index for index, values in enumerate(metrics.EXCHANGE_ERROR.values(config))}
         self._other = self._reasons[reasons.OTHER]
@@ -85,6 +87,10 @@ class Observer:
     def threads(self, name: str) -> ThreadMeter:
         """The meter of one application that may be a WSGI one. Raises ``KeyError`` for any other name."""
         return self._threads[name]
+
+    def websocket(self, route: int) -> WebSocketMeter:
+        """The meter of one route's WebSockets, by index; -1 is the one for no route."""
+        return self._websockets[route]
 
     def started(self, record: Record) -> None:
         """A request's head is known."""

@@ -50,6 +50,10 @@ class Carrier:
         """An application took body: the peer may send more."""
         raise NotImplementedError
 
+    def upgraded(self) -> None:
+        """The client was told that the connection, if it is HTTP/1.1's, speaks another protocol from now on."""
+        raise NotImplementedError
+
     def exchange_ended(self, stream_id: int) -> None:
         """The application is done; the record closes when the last byte is out."""
         raise NotImplementedError

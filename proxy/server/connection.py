@@ -10,9 +10,7 @@ requests of one read are handled, one ``flush`` follows, so the responses of man
 changes the codec later schedules a flush at the end of the loop's iteration. A flush takes the codec's output, wakes
 the senders whose queue has drained, and settles the exchanges that have ended: an exchange counts as finished when its
 last byte has left the codec, not when its application returned. While the transport's buffer is full the codec keeps
-its output, which is what makes ``send`` wait.
-
-No error leaves it: a broken connection is closed, its exchanges are told.
+its output, which is what makes ``send`` wait. No error leaves it: a broken connection is closed, its exchanges told.
 """
 
 from __future__ import annotations
@@ -35,6 +33,7 @@ from proxy.server.progress import Progress
 from proxy.server.service import GOAWAY_PAUSE, LOW_WATER, Service
 from proxy.server.states import GONE
 from proxy.server.waiters import Waiters
+from proxy.server.websocket import WebSocket
 from proxy.wire.events import PIECE, Body, End, Event, Rejected, RequestHead, Reset, Violation
 from proxy.wire.sniff import sniff
 
@@ -46,21 +45,18 @@ class Connection(Carrier):
 
     def __init__(self, service: Service) -> None:
         self.service, self.clock, self._loop = service, service.clock, service.loop
-        self.observer, self._first_step = service.observer, service.first_step
-        self.admission = service.admission
+        self.observer, self._first_step, self.admission = service.observer, service.first_step, service.admission
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
         self.blocked = Waiters()
         self.opened = self.last_active = self._loop.time()
-        self.requests = 0
-        self.written = 0  # bytes, to the transport
-        self.write_paused = False
+        self.requests = self.written = 0  # the latter: bytes, to the transport
+        self.write_paused = self.winding_down = False
         self.progress = Progress()
         self.stalled: dict[int, Progress] = {}  # by stream: its peer has to open a window
         self.lingering_since: float | None = None
-        self.winding_down = False
         self._first_bytes = b""
         self._flush_scheduled = self._reading_paused = self._body_open = self._lost = False
         self._handling = False  # events are being handled; a flush follows
@@ -176,7 +172,7 @@ class Connection(Carrier):
         service = self.service
         record = self._open_record(head)
         record.headers = head.headers
-        exchange = Exchange(self, head, record)
+        exchange = Exchange(self, head, record) if not head.protocol else WebSocket(self, head, record)
         self.exchanges[head.stream_id] = exchange
         self._body_open = not head.end_stream
         self.requests += 1
@@ -256,7 +252,7 @@ class Connection(Carrier):
             return  # an application sent much in its first step; the rest follows when all events are handled
         if self._wrote:
             self._wrote = False
-            if self.protocol != "h2" and not self.codec.idle:
+            if self.codec.held:
                 self._go_on()  # a request held back may begin, even if the application before it has more to do
         if self.ended:
             self._settle()
@@ -280,6 +276,10 @@ class Connection(Carrier):
         """An application took body: the peer may send more."""
         self._watch_reading()
         self.schedule_flush()
+
+    def upgraded(self) -> None:
+        """No length tells a WebSocket's client the end: it waits for ours. TLS, without a half-close, closes whole."""
+        self._body_open = self.transport.can_write_eof()
 
     def exchange_ended(self, stream_id: int) -> None:
         """The application is done; the record closes when the last byte is out."""

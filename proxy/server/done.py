@@ -29,3 +29,8 @@ class _Done(Coroutine[Any, Any, None]):
 
 
 DONE = _Done()
+
+
+async def failed(error: Exception) -> None:
+    """The same for what ends in an error: it belongs to whoever awaits."""
+    raise error

@@ -24,7 +24,7 @@ from proxy.asgi import App, Headers, Message
 from proxy.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
 from proxy.observe.record import Record
 from proxy.server.carrier import Carrier
-from proxy.server.done import DONE
+from proxy.server.done import DONE, failed
 from proxy.server.files import OpenFile
 from proxy.server.first_step import Stepped
 from proxy.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
@@ -96,16 +96,20 @@ class Exchange:
                 return self._take()
             if self._continue and self.receiving is OPEN:
                 self._send_continue()
-            loop = self._connection.service.loop
-            reader = loop.create_future()
-            self._readers.append(reader)
-            self.waiting_since = loop.time()
-            try:
-                await reader
-            except asyncio.CancelledError:
-                if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
-                    self._readers.remove(reader)
-                raise
+            await self._news()
+
+    async def _news(self) -> None:
+        """Wait until the connection brings something."""
+        loop = self._connection.service.loop
+        reader = loop.create_future()
+        self._readers.append(reader)
+        self.waiting_since = loop.time()
+        try:
+            await reader
+        except asyncio.CancelledError:
+            if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
+                self._readers.remove(reader)
+            raise
 
     def feed(self, data: bytes) -> None:
         """The connection brings a piece of body."""
@@ -206,7 +210,7 @@ class Exchange:
             else:
                 return self._send_extension(kind, message)
         except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
-            return _failed(error)
+            return failed(error)
         return DONE
 
     async def _drain(self) -> None:
@@ -388,10 +392,6 @@ class Exchange:
         accept = next((value for name, value in self._head.headers if name == b"accept"), b"")
         detail = failure.detail if isinstance(failure, Refused) else ""
         self._connection.send_error(self.record, self.stream_id, failure.status, detail, accept)
-
-
-async def _failed(error: Exception) -> None:
-    raise error
 
 
 def _too_large(limit: int) -> Refused:

@@ -11,24 +11,37 @@ from __future__ import annotations
 
 from typing import Any
 
-from proxy.asgi import Headers
+from proxy.asgi import WEBSOCKET_KEY, Headers
 from proxy.errors import Refused
 from proxy.observe.record import Record
 from proxy.wire.fields import OWN_PREFIX
-from proxy.wire.hop import PEER, REQUEST_ID, TLS, PeerFacts, decode_peer, decode_tls
+from proxy.wire.hop import (
+    PEER,
+    REQUEST_ID,
+    TLS,
+    WEBSOCKET,
+    PeerFacts,
+    WebSocketFacts,
+    decode_peer,
+    decode_tls,
+    decode_websocket,
+)
 
 MAX_PEERS = 1024
 MAX_PEER_SIZE = 512
 MAX_TLS = 128
 MAX_TLS_SIZE = 16 * 1024
+MAX_WEBSOCKETS = 1024
+MAX_WEBSOCKET_SIZE = 128
 """Bounds of what is remembered decoded, in entries and in bytes of each: the requests of one client connection share
 their facts, and reading JSON costs ten times as much as all the rest of a scope."""
 
 _own, _peer, _tls = OWN_PREFIX, PEER, TLS  # names that have a type when they are compiled
-_request_id = REQUEST_ID
+_websocket, _request_id = WEBSOCKET, REQUEST_ID
 
 _peers: dict[bytes, PeerFacts] = {}
 _tls_facts: dict[bytes, dict[str, Any]] = {}
+_websockets: dict[bytes, WebSocketFacts] = {}
 
 
 def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
@@ -41,6 +54,8 @@ def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
             told = True
         elif name == _tls:
             scope["extensions"]["tls"] = _read_tls(value).copy()
+        elif name == _websocket:
+            scope[WEBSOCKET_KEY] = _read_websocket(value)
         elif name == _request_id:
             record.request_id = value.decode("latin-1")
     return told
@@ -83,6 +98,21 @@ def _read_tls(value: bytes) -> dict[str, Any]:
         if len(_tls_facts) >= MAX_TLS:
             _tls_facts.clear()
         _tls_facts[value] = facts
+    return facts
+
+
+def _read_websocket(value: bytes) -> WebSocketFacts:
+    known = _websockets.get(value)
+    if known is not None:
+        return known
+    try:
+        facts = decode_websocket(value)
+    except ValueError as error:
+        raise _unreadable(WEBSOCKET, error) from error
+    if len(value) <= MAX_WEBSOCKET_SIZE:
+        if len(_websockets) >= MAX_WEBSOCKETS:
+            _websockets.clear()
+        _websockets[value] = facts
     return facts
 
 

@@ -10,16 +10,20 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from proxy.asgi import App
+from proxy.asgi import WEBSOCKET_KEY, App, Scope
 from proxy.config.schema import Limits
+from proxy.config.websocket import WebSocketSettings
 from proxy.observe.meter import ListenerMeter
 from proxy.observe.observer import Observer
+from proxy.observe.record import Record
+from proxy.observe.websocket_meter import WebSocketMeter
 from proxy.server.admission import Admission
 from proxy.server.clock import Clock
 from proxy.server.first_step import FirstStep
 from proxy.server.forwarded import TrustedProxies
 from proxy.server.tls import ServerTls
 from proxy.wire.fields import FieldPolicy
+from proxy.wire.hop import WebSocketFacts
 from proxy.wire.http2 import EngineFactory
 
 HIGH_WATER = 64 * 1024
@@ -35,6 +39,8 @@ answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: ``connectio
 
 class Carried(Protocol):
     """A connection, seen from the listener and the runtime."""
+
+    exchanges: dict[int, Any]
 
     def wind_down(self) -> None:
         """Announce the end, finish what is under way, then close."""
@@ -67,6 +73,20 @@ class Service:
     has one, and in a worker: the front judges."""
     hop_policy: FieldPolicy | None = None
     """In a worker, the policy for those of ``trusted`` that turn out to be fronts of ours; it keeps their facts."""
+    websockets: tuple[WebSocketSettings, ...] = (WebSocketSettings(),)
+    """By route index; the last entry is the one for no route, so that Python's index -1 finds it."""
     connections: set[Carried] = field(default_factory=set)
     """Open ones, and closed ones whose applications are still running."""
     draining: bool = False
+
+    def websocket_settings(self, record: Record, scope: Scope) -> WebSocketSettings:
+        """What counts for a WebSocket once its route is known: in a worker, what its front says."""
+        told: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
+        return self.websockets[record.route] if told is None else told.settings
+
+    def websocket_meter(self, record: Record, scope: Scope) -> WebSocketMeter:
+        """Where a WebSocket is counted once its route is known: in a worker, under the front's route."""
+        told: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
+        # Another service's front may name a route that this worker does not know.
+        known = told is not None and told.route < len(self.websockets) - 1
+        return self.observer.websocket(told.route if told is not None and known else record.route)

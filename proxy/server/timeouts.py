@@ -15,6 +15,7 @@ from proxy.server.exchange import Exchange
 from proxy.server.progress import Progress
 from proxy.server.service import LOW_WATER
 from proxy.server.states import COMPLETE, GONE, OPEN
+from proxy.server.websocket import WebSocket
 
 LINGER = 5.0
 """Seconds that a closing connection waits for the peer to stop sending (nginx's ``lingering_timeout``)."""
@@ -38,6 +39,7 @@ def check(connection: Connection, now: float) -> None:
         if deadline is not None and now >= deadline:
             connection.on_deadline(now)
         _check_streams(connection, now)
+        _check_web_sockets(connection, now)
         _check_bodies(connection, now)
         _check_requests(connection, now)
         _check_age(connection, now)
@@ -64,6 +66,12 @@ def _check_streams(connection: Connection, now: float) -> None:
                 exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_stall"))
 
 
+def _check_web_sockets(connection: Connection, now: float) -> None:
+    for exchange in list(connection.exchanges.values()):
+        if isinstance(exchange, WebSocket):
+            exchange.on_tick(now)
+
+
 def _check_bodies(connection: Connection, now: float) -> None:
     """An application that waits for a body whose client has fallen silent gets the disconnect it would get."""
     idle = connection.service.limits.body_idle
@@ -85,6 +93,8 @@ def _check_requests(connection: Connection, now: float) -> None:
         record = exchange.record
         if exchange.sending is COMPLETE or exchange.receiving is GONE or record.route < 0:
             continue
+        if isinstance(exchange, WebSocket) and exchange.accepted:
+            continue  # the handshake was in time
         if 0 < timeouts[record.route] < clock - record.started:
             exchange.give_up(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
             exchange.disconnect()  # which cancels what only relays

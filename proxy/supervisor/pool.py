@@ -19,6 +19,7 @@ from functools import partial
 from proxy.config.backends import THREADS
 from proxy.config.schema import Pool as PoolConfig
 from proxy.control import Message
+from proxy.observe.worker_counts import Counts, add_counts
 from proxy.supervisor import plan
 from proxy.supervisor.child import cause_of_death
 from proxy.supervisor.pool_plan import (
@@ -93,6 +94,7 @@ class Pool:
         self._config = config
         self._around = around
         self._served: Counter[int] = Counter()
+        self._counted: Counts = {}  # by workers that have ended
         self._peaks: deque[tuple[float, int]] = deque()
         self._spawned = 0
         self._told = ""
@@ -121,6 +123,13 @@ class Pool:
         for worker in self.workers.values():
             counts[worker.slot] += worker.requests()
         return counts
+
+    def counts(self) -> Counts:
+        """What its workers have counted that the fronts cannot see, those that have ended included."""
+        total = dict(self._counted)
+        for worker in self.workers.values():
+            add_counts(total, worker.counts())
+        return total
 
     def threads(self) -> Mapping[str, int]:
         """WSGI threads that have work, by state, of all living workers; empty if there are none to be seen."""
@@ -355,6 +364,7 @@ class Pool:
         self._happened(serial, Event.EXITED)
         if isinstance(process, Worker):
             self._served[process.slot] += process.requests()
+            add_counts(self._counted, process.counts())
             process.close()
             del self.workers[serial]
         else:

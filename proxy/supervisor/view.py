@@ -161,6 +161,7 @@ def _pool_fact(name: str, pool: Pool) -> PoolFact:
         resident=sum(process.resident for process in processes),
         requests=pool.requests(),
         threads=pool.threads(),
+        counts=pool.counts(),
     )
 
 

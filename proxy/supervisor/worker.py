@@ -22,6 +22,7 @@ from proxy.control import Message
 from proxy.observe import metrics
 from proxy.observe.cells import Area
 from proxy.observe.metrics import Layout
+from proxy.observe.worker_counts import Counts, worker_counts
 from proxy.supervisor.child import ChildProcess, spawn
 from proxy.supervisor.process import Child
 from proxy.supervisor.unix_socket import UnixSocket
@@ -37,6 +38,7 @@ class Launch:
         self.folder = folder
         own = hop.worker_config(config, name)
         self.layout = Layout(own)
+        self.route = own.routes[0].name  # of every request
         self._pool = pool
         self._message = {"version": __version__, "config": pack(own), "pool": pack(pool), "backend": name}
 
@@ -114,11 +116,15 @@ class Worker(ChildProcess):
 
     def requests(self) -> int:
         """Exchanges that have ended since it started."""
-        return self._launch.layout.ended(self._area.cells, hop.NAME)
+        return self._launch.layout.ended(self._area.cells, self._launch.route)
 
     def threads(self) -> Mapping[str, int]:
         """The threads of its WSGI application that have work, by state; empty if it shows no sign of being one."""
         return self._launch.layout.threads(self._area, self._launch.name)
+
+    def counts(self) -> Counts:
+        """What it has counted that the fronts cannot see."""
+        return worker_counts(self._area, self._launch.layout)
 
     def close(self) -> None:
         """The process is gone: remove the socket's file, let go of the counters."""

@@ -14,6 +14,7 @@ cdef class RequestHead(Values):
     cdef public object content_length
     cdef public bint expect_continue
     cdef public bint end_stream
+    cdef public str protocol
 
 
 cdef class ResponseHead(Values):
@@ -37,6 +38,7 @@ cdef class Codec:
     cpdef list receive(self, bytes data, double now)
     cpdef list receive_eof(self)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
+    cpdef accept(self, int stream_id, list headers)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef bint send_aside(self, int stream_id, Py_ssize_t size)
     cpdef send_trailers(self, int stream_id, list trailers)

@@ -39,10 +39,15 @@ class RequestHead(Values):
     ``target`` is the request target as sent (path and query, or ``*``); an absolute-form target arrives here
     as its path and query, its authority as the ``host`` field. ``headers`` starts with ``host`` if there is one.
     ``end_stream`` says that no body follows; then no End event comes.
+
+    ``protocol``: "websocket" where the client asks to go on with that (RFC 6455; RFC 8441: ``method`` is CONNECT then),
+    else "". It is answered by ``Codec.accept`` or like any other request. ``end_stream`` is false: once accepted, bytes
+    may follow. Whether the handshake's fields (``sec-websocket-*``) are right is judged by whoever accepts.
     """
 
     __slots__ = (
-        "content_length", "end_stream", "expect_continue", "headers", "http_version", "method", "stream_id", "target",
+        "content_length", "end_stream", "expect_continue", "headers", "http_version", "method", "protocol",
+        "stream_id", "target",
     )  # fmt: skip
 
     def __init__(self, stream_id: int, method: str, target: bytes, headers: Headers, http_version: str) -> None:
@@ -55,6 +60,7 @@ class RequestHead(Values):
         self.content_length: int | None = None
         self.expect_continue = False
         self.end_stream = True
+        self.protocol = ""
 
 
 class ResponseHead(Values):
@@ -170,6 +176,11 @@ class Codec:
         """No stream is open and no part of a request has been read (keep-alive idle)."""
         raise NotImplementedError
 
+    @property
+    def held(self) -> bool:
+        """Input is held back, or skipped, which ``receive`` with nothing goes on with once output was taken."""
+        raise NotImplementedError
+
     def read_paused(self) -> bool:
         """The peer has sent as much as may be held; read again when this turns false."""
         raise NotImplementedError
@@ -189,8 +200,21 @@ class Codec:
         """Queue a final response head. ``headers`` are already checked (``fields.response_fields``)."""
         raise NotImplementedError
 
+    def accept(self, stream_id: int, headers: Headers) -> None:
+        """Agree to the ``protocol`` that a request asked for; nothing after another answer, or if it asked for none.
+
+        HTTP/1.1: 101 with what RFC 6455 4.2.2 wants; HTTP/2: 200 (RFC 8441 5); ``headers`` behind, checked. From here
+        on the stream carries the protocol's bytes. The client's are ``Body``; those that came before this are held and
+        told by the next ``receive`` (HTTP/1.1) or were told at once (HTTP/2, within the window). Its end is ``End``.
+        ``send_data`` sends ours as they are and ends our side, which on HTTP/1.1 is the end of the connection.
+        ``goaway`` lets the stream live on.
+
+        Any other answer is a denial: ``send_head`` and ``send_data`` as ever, but never 2xx, which is HTTP/2's yes.
+        """
+        raise NotImplementedError
+
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        """Queue response body after a head."""
+        """Queue response body after a head, or bytes of the protocol accepted."""
         raise NotImplementedError
 
     def send_aside(self, stream_id: int, size: int) -> bool:

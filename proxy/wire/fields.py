@@ -270,6 +270,14 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     return kept, length, dated
 
 
+def accept_fields(headers: Headers) -> Headers:
+    """What of a response's fields may stand in the answer that agrees to a WebSocket.
+
+    No length (RFC 9110 8.6 and 9.3.6), and no proof but the one that HTTP/1.1's codec makes (RFC 8441 5).
+    """
+    return [pair for pair in headers if pair[0] not in (b"content-length", b"sec-websocket-accept")]
+
+
 _KEPT, _DROPPED, _DATED, _SIZED = range(4)
 
 _RESPONSE_KINDS = {
@@ -294,9 +302,11 @@ def _judge_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
     if not values_clean([(lowered, value)]):
         raise ValueError(f"the value of response header {lowered!r} contains a control character: {value!r}")
     kind = _RESPONSE_KINDS.get(lowered, _KEPT)
-    if kind is _SIZED and not value.isdigit():
+    # RFC 9110 5.5: whitespace around it is no part of a value; HTTP/2 forbids it (RFC 9113 8.2.1), Django sends it.
+    bare = value.strip(b" \t")
+    if kind is _SIZED and not bare.isdigit():
         raise ValueError(f"content-length must be one decimal number, not {value!r}")
-    judged = (kind, (lowered, value))
+    judged = (kind, (lowered, bare))
     if len(name) + len(value) <= MAX_PAIR:
         if len(_judged_pairs) >= MAX_KINDS:
             _judged_pairs.clear()

@@ -12,7 +12,19 @@ Errors that leave it: ``ValueError`` for a value that no front of this version w
 from __future__ import annotations
 
 import json
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
+
+from proxy.config.websocket import (
+    LARGEST_MESSAGE,
+    LEAST_MESSAGE,
+    LONGEST_PING,
+    LONGEST_QUEUE,
+    MEMORY_LEVELS,
+    MODES,
+    WINDOW_BITS,
+    Compression,
+    WebSocketSettings,
+)
 
 HOP_SETTING: Final = 0xF0E5
 """A SETTINGS parameter with the value 1, from the range for experiments (RFC 9113 11.3); others ignore it."""
@@ -22,8 +34,14 @@ HEADER_TABLE: Final = 65536
 
 PEER: Final = b"x-sidegate-peer"
 TLS: Final = b"x-sidegate-tls"
+WEBSOCKET: Final = b"x-sidegate-websocket"
 REQUEST_ID: Final = b"x-sidegate-request-id"
 """Never in HPACK's table: it is another one each time."""
+
+MAX_ROUTES: Final = 1_000_000
+"""More than a configuration has room for."""
+
+Number = TypeVar("Number", int, float)
 
 Address = tuple[str, int | None]
 """Host and port; of a unix socket its path and None."""
@@ -70,6 +88,48 @@ def decode_tls(value: bytes) -> dict[str, Any]:
     return facts
 
 
+class WebSocketFacts(NamedTuple):
+    """What ``x-sidegate-websocket`` says: the route's place in the front's configuration, and what counts there."""
+
+    route: int
+    settings: WebSocketSettings
+
+
+def encode_websocket(route: int, settings: WebSocketSettings) -> bytes:
+    """The value of ``WEBSOCKET``: a JSON list in ASCII."""
+    packing = settings.compression
+    return _write(
+        [
+            route,
+            *(settings.max_message, settings.ping_interval, settings.ping_timeout, settings.max_queue),
+            *(packing.mode, packing.window_bits, packing.memory_level, packing.context_takeover),
+        ]
+    )
+
+
+def decode_websocket(value: bytes) -> WebSocketFacts:
+    """What ``encode_websocket`` was given, if an operator may write it. Raises ``ValueError``."""
+    facts = _read(value)
+    if type(facts) is not list or len(facts) != 9:
+        raise ValueError("not the settings of a WebSocket")
+    route, message, interval, timeout, queue, mode, window_bits, memory_level, context_takeover = facts
+    if mode not in MODES or type(context_takeover) is not bool:
+        raise ValueError("not the compression of a WebSocket")
+    settings = WebSocketSettings(
+        max_message=_within(message, LEAST_MESSAGE, LARGEST_MESSAGE),
+        ping_interval=_within(interval, 0.0, LONGEST_PING),
+        ping_timeout=_within(timeout, 0.0, LONGEST_PING),
+        max_queue=_within(queue, 1, LONGEST_QUEUE),
+        compression=Compression(
+            mode=mode,
+            window_bits=_within(window_bits, *WINDOW_BITS),
+            memory_level=_within(memory_level, *MEMORY_LEVELS),
+            context_takeover=context_takeover,
+        ),
+    )
+    return WebSocketFacts(_within(route, 0, MAX_ROUTES), settings)
+
+
 def _write(facts: object) -> bytes:
     return json.dumps(facts, separators=(",", ":")).encode("ascii")
 
@@ -79,6 +139,12 @@ def _read(value: bytes) -> Any:
         return json.loads(value)
     except RecursionError:
         raise ValueError("nested too deeply") from None
+
+
+def _within(value: Any, least: Number, most: Number) -> Number:
+    if type(value) is not type(least) or not least <= value <= most:
+        raise ValueError("a setting of a WebSocket is out of its range")
+    return value
 
 
 def _address(value: Any) -> Address | None:

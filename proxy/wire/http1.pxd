@@ -6,6 +6,14 @@ from proxy.wire.events cimport Codec, RequestHead
 from proxy.wire.http1_head cimport HeadReader
 from proxy.wire.http1_response cimport ResponseWriter
 
+cdef int _HEAD
+cdef int _LENGTH
+cdef int _CHUNKED
+cdef int _HELD
+cdef int _ASKED
+cdef int _TUNNEL
+cdef int _DEAF
+
 
 cdef class Http1Codec(Codec):
     cdef object _limits
@@ -30,6 +38,7 @@ cdef class Http1Codec(Codec):
 
     cpdef list receive(self, bytes data, double now)
     cpdef list receive_eof(self)
+    @cython.locals(data=bytes)
     cpdef _advance(self, list events)
     @cython.locals(head=RequestHead)
     cpdef _read_head(self, list events)
@@ -42,6 +51,7 @@ cdef class Http1Codec(Codec):
     cpdef _shut(self)
     cpdef send_informational(self, int stream_id, int status, list headers)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
+    cpdef accept(self, int stream_id, list headers)
     @cython.locals(writer=ResponseWriter)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef bint send_aside(self, int stream_id, Py_ssize_t size)

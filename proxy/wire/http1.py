@@ -7,19 +7,20 @@ It never waits, looks at a clock or calls upward. No exception leaves it; refusa
 
 Two halves, two states:
 
-* reading: ``HEAD`` → (``LENGTH`` | ``CHUNKED``) → ``HELD`` → ``HEAD`` …, or ``DEAF`` for good;
+* reading: ``HEAD`` → (``LENGTH`` | ``CHUNKED`` | ``ASKED``) → ``HELD`` → ``HEAD`` …, or ``DEAF`` for good;
 * writing (``Stage``): IDLE → AWAITED → BODY → DONE → IDLE …
 
 Streams come one at a time. ``HELD`` is where a pipelined request waits: the request is complete, its response is not,
 and what the client sends meanwhile is held, unparsed, in ``_buffer``. ``_turn`` alone starts the next stream: when the
 request is read, the response complete *and its bytes taken*, so a client that does not read cannot make us answer.
 
+``ASKED`` is where a WebSocket's handshake waits, its client's bytes held like a pipelined request's, which they are if
+the answer is no. ``accept`` is the yes: from then on (``TUNNEL``) the bytes of both sides pass as they are, the peer's
+end of input is its ``End``, and the end of our side that of the connection. Every other ``Upgrade`` is ignored.
+
 The connection ends (``closed``) after a response that announced it, when told by ``goaway``, at the peer's end of
 input, or at once when framing is lost: a message whose end is in doubt is never followed by another one. Every way
 of ending goes through ``_shut``; output queued before is kept, but nothing completes a response that was not complete.
-
-Left for later: ``Upgrade: websocket``. Until then every ``Upgrade`` is ignored, ``h2c`` for ever (RFC 9113 3.1
-removed it); ``RequestFields.hop`` keeps the field.
 """
 
 from __future__ import annotations
@@ -43,33 +44,17 @@ PROTOCOL_ERROR = 0x1
 CANCEL = 0x8
 """Reset codes, for want of HTTP/1.1's own, are HTTP/2's (RFC 9113 7)."""
 
-_HEAD, _LENGTH, _CHUNKED, _HELD, _DEAF = range(5)
+_HEAD, _LENGTH, _CHUNKED, _HELD, _ASKED, _TUNNEL, _DEAF = range(7)
 
 
 class Http1Codec(Codec):
     """``events.Codec`` for HTTP/1.0 and HTTP/1.1. ``now``: when the connection was made."""
 
     __slots__ = (
-        "_buffer",
-        "_chunks",
-        "_closed",
-        "_deadline",
-        "_drain",
-        "_eof",
-        "_expecting",
-        "_final",
-        "_headers",
-        "_last",
-        "_left",
-        "_limits",
-        "_policy",
-        "_reader",
-        "_reading",
-        "_stream",
-        "_unacknowledged",
-        "_winding_down",
-        "_writer",
-    )
+        "_buffer", "_chunks", "_closed", "_deadline", "_drain", "_eof", "_expecting", "_final", "_headers",
+        "_last", "_left", "_limits", "_policy", "_reader", "_reading", "_stream", "_unacknowledged",
+        "_winding_down", "_writer",
+    )  # fmt: skip
 
     def __init__(self, policy: FieldPolicy, limits: Limits, now: float) -> None:
         self._limits = limits
@@ -102,9 +87,14 @@ class Http1Codec(Codec):
         """See ``events.Codec``."""
         return self._reading == _HEAD and not self._buffer
 
+    @property
+    def held(self) -> bool:
+        """See ``events.Codec``."""
+        return bool(self._buffer) or self._drain is not None
+
     def read_paused(self) -> bool:
-        """More than ``HELD_INPUT`` of pipelined requests, or more than ``limits.stream_window`` of unread body."""
-        if self._reading == _HELD and len(self._buffer) > HELD_INPUT:
+        """More than ``HELD_INPUT`` of what may be read later, or more than ``limits.stream_window`` of unread body."""
+        if len(self._buffer) > HELD_INPUT and self._reading in (_HELD, _ASKED):
             return True
         return self._unacknowledged > self._limits.stream_window
 
@@ -129,7 +119,10 @@ class Http1Codec(Codec):
         """See ``events.Codec``. Whole requests held back are still answered (``printf … | nc`` half-closes)."""
         self._eof = True
         events: list[Event] = []
-        if self._reading in (_LENGTH, _CHUNKED):
+        if self._reading == _TUNNEL:
+            self._reading = _DEAF
+            events.append(End(self._stream, []))
+        elif self._reading in (_LENGTH, _CHUNKED, _ASKED):
             if self._drain is None:
                 events.append(Reset(self._stream, CANCEL))
             self._shut()
@@ -145,6 +138,9 @@ class Http1Codec(Codec):
                 self._read_length(events)
             elif self._reading == _CHUNKED:
                 self._read_chunked(events)
+            elif self._reading == _TUNNEL:
+                data, self._buffer = self._buffer, b""
+                self._take_body(data, len(data), events)
             elif self._reading == _HEAD:
                 self._read_head(events)
                 return
@@ -171,6 +167,11 @@ class Http1Codec(Codec):
         self._writer.begin(head.method, head.http_version)
         if head.end_stream:
             self._reading = _HELD
+            return
+        if head.protocol:
+            self._reading = _ASKED
+            if self._eof:
+                events += self.receive_eof()
             return
         if self._reader.chunked:
             self._reading = _CHUNKED
@@ -274,12 +275,21 @@ class Http1Codec(Codec):
         """See ``events.Codec``."""
         if stream_id != self._stream or self._writer.stage is not AWAITED:
             return
+        if self._reading == _ASKED:
+            self._reading = _HELD  # denied: what it has sent is the next request
         # A client still waiting for 100 may send its body or not (RFC 9110 10.1.1): where the next request begins
         # is not known, so there is none.
         close = self._last or self._winding_down or self._expecting or (self._eof and not self._buffer)
         self._last = self._writer.head(status, headers, end_stream, close)
         if end_stream:
             self._end([])
+
+    def accept(self, stream_id: int, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        if stream_id == self._stream and self._reading == _ASKED:
+            self._reading = _TUNNEL
+            self._last = True
+            self._writer.switch(dict(self._headers).get(b"sec-websocket-key", b""), headers)
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
         """See ``events.Codec``."""
@@ -322,7 +332,7 @@ class Http1Codec(Codec):
 
     def release(self, stream_id: int) -> bool:
         """See ``events.Codec``. Nothing is given up here; there may be input to go on with, or to skip in time."""
-        return bool(self._buffer) or self._drain is not None
+        return self.held
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See ``events.Codec``."""

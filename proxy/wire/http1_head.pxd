@@ -31,3 +31,4 @@ cdef class HeadReader:
     cpdef RequestHead _parse(self, bytes head, int stream_id)
     cpdef RequestHead _parse_anew(self, bytes head, bytes method, bytes target, bytes version, int stream_id)
     cpdef RequestHead _judge(self, bytes method, bytes target, str version, list raw, int stream_id)
+    cpdef _judge_hop(self, fields, RequestHead head)

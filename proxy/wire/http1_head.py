@@ -1,7 +1,8 @@
 """The head of an HTTP/1.1 request: from bytes to a judged request line and fields.
 
 Where it stands: below ``http1.py``, above httptools (llhttp). ``HeadReader`` owns the bytes' form: line ends, limits,
-the request line, the framing fields. What a field means is ``fields.py``'s business. It never looks at a body.
+the request line, the order of judging. What a field means is ``fields.py``'s business, and what it says of the
+connection ``http1_options.py``'s. It never looks at a body.
 Errors that leave it: ``Refused``, after which the connection's framing is lost and the reader of no use.
 
 How a head is judged:
@@ -18,8 +19,8 @@ How a head is judged:
 Clients send the same fields with every request of a connection, so a *block* (what stands between the request line and
 the end of the head) which has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to
 depends on nothing but its bytes and the policy once the request line is plain: GET or HEAD, a target that is a path,
-HTTP/1.1. Both sides of the memory ask for that line, 1 is never skipped, and a block that says anything about framing
-or about the connection's end is not remembered. A plain line is remembered by its bytes, too, once its request has
+HTTP/1.1. Both sides of the memory ask for that line, 1 is never skipped, and a block that says anything about framing,
+the connection's end or an upgrade is not remembered. A plain line is remembered by its bytes, too, once its request has
 passed (``_remember_line``): it spares 2, and nothing else.
 
 Whoever finds fault, ``_reason`` has the last word: it looks for the first wrong byte, then for the rule that is broken,
@@ -36,7 +37,8 @@ from proxy.asgi import Headers
 from proxy.config.schema import Limits
 from proxy.errors import Refused
 from proxy.wire.events import RequestHead
-from proxy.wire.fields import CONTROL_BYTES, FORWARDING, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
+from proxy.wire.fields import CONTROL_BYTES, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
+from proxy.wire.http1_options import connection_options, is_chunked, is_kept, wanted_protocol
 from proxy.wire.target import TARGET_BYTES
 
 MAX_BLANK_LINES = 4
@@ -62,13 +64,6 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 _Offence = tuple[int, int, str, str]
 """Position, status, reason, detail: the least one comes first."""
-
-_NOT_NOMINATED = FORWARDING.union(
-    [b"close", b"keep-alive", b"upgrade"],
-    [b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"],
-)
-"""Members of ``Connection`` that remove no field: its own options, and what is end-to-end (RFC 9110 7.6.1): a client
-that names the forwarding fields, for example, wants a trusted proxy's word about its address gone."""
 
 
 class _Parts:
@@ -321,21 +316,31 @@ class HeadReader:
             fields.expect_continue = False
         elif not headers or headers[0][0] != b"host" or (authority is not None and not _has_host(raw)):
             raise Refused(400, "bad_host", "HTTP/1.1 needs a host field")
+        head = RequestHead(stream_id, method.decode(), target, headers, version)
+        self._reusable = not fields.hop
+        self.chunked = False
+        self.keep_alive = version == "1.1"
         if fields.hop:
-            self._reusable = False
-            self.chunked = _is_chunked(fields, version)
-            self.keep_alive = _take_connection(fields, version)
-        else:
-            self._reusable = True
-            self.chunked = False
-            self.keep_alive = version == "1.1"
+            self._judge_hop(fields, head)
         length = fields.content_length
         bodiless = not length and not self.chunked
-        head = RequestHead(stream_id, method.decode(), target, headers, version)
+        if head.protocol and not bodiless:
+            raise Refused(400, "websocket_body", "a WebSocket's handshake with a body")
         head.content_length = length
         head.expect_continue = fields.expect_continue and not bodiless
-        head.end_stream = bodiless
+        head.end_stream = bodiless and not head.protocol
         return head
+
+    def _judge_hop(self, fields: RequestFields, head: RequestHead) -> None:
+        """What the fields that end at this hop say."""
+        self.chunked = is_chunked(fields, head.http_version)
+        options = connection_options(fields)
+        self.keep_alive = is_kept(options, head.http_version)
+        for name, _ in fields.hop:
+            if name == b"upgrade":
+                self._upgrade = True
+        if self._upgrade:
+            head.protocol = wanted_protocol(fields, options, head)
 
 
 def _byte_offence(byte: bytes, in_request_line: bool) -> tuple[str, str]:
@@ -366,31 +371,3 @@ def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]
     elif path[:1] == b"?":
         path = b"/" + path
     return path, authority
-
-
-def _is_chunked(fields: RequestFields, version: str) -> bool:
-    """RFC 9112 6.1, without the parts that only ever helped to smuggle requests."""
-    codings = [value for name, value in fields.hop if name == b"transfer-encoding"]
-    if not codings:
-        return False
-    if fields.content_length is not None:
-        raise Refused(400, "length_and_coding", "content-length together with transfer-encoding")
-    if version == "1.0":
-        raise Refused(400, "coding_in_http_1_0", "transfer-encoding in HTTP/1.0")
-    if len(codings) != 1 or codings[0].lower() != b"chunked":
-        raise Refused(501, "unknown_coding", "the only transfer-encoding known is `chunked`, once")
-    return True
-
-
-def _take_connection(fields: RequestFields, version: str) -> bool:
-    """Act on ``Connection``: is the connection to persist? Fields that it names end here (RFC 9110 7.6.1)."""
-    options = {
-        option.strip(b" \t").lower()
-        for name, value in fields.hop
-        if name == b"connection"
-        for option in value.split(b",")
-    }
-    nominated = options - _NOT_NOMINATED
-    if nominated:
-        fields.headers[:] = [pair for pair in fields.headers if pair[0] not in nominated]
-    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)

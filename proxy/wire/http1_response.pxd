@@ -20,6 +20,7 @@ cdef class ResponseWriter:
     cpdef informational(self, int status, list headers)
     @cython.locals(output=list, pair=tuple, length=object)
     cpdef bint head(self, int status, list headers, bint end_stream, bint close)
+    cpdef switch(self, bytes key, list headers)
     cpdef data(self, bytes data)
     cpdef bint aside(self, Py_ssize_t size)
     cpdef end(self, list trailers)

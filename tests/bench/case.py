@@ -66,6 +66,11 @@ class Case:
     comparison: Comparison
     app: str = "plain"
 
+    @property
+    def interface(self) -> Literal["asgi", "wsgi"]:
+        """Of the application, whose name tells."""
+        return "wsgi" if self.app.endswith("_wsgi") else "asgi"
+
 
 CPU = Column("cpu_us", "CPU µs/request")
 RATE = Column("rps", "req/s", "{:.0f}")

@@ -10,7 +10,9 @@ from tests.bench.case import CPU, FAILED, P50, P99, PEAK, RATE, Case, Column, Co
 from tests.bench.experiments.idle import idle
 from tests.bench.experiments.load import closed, half, overload
 from tests.bench.experiments.settings import access_log, processes
+from tests.bench.experiments.sleep import sleep
 from tests.bench.experiments.startup import startup
+from tests.bench.servers.kind import THREADS
 
 BESIDE = Comparison("cpu_us", "ours / this")
 COLUMNS = (CPU, RATE, P50, P99, PEAK, FAILED)
@@ -95,6 +97,21 @@ OVERLOAD = tuple(
 
 JSON = _both("fastapi", "FastAPI, JSON validated both ways", (16, 4), 64, path="/orders", upload="order.json")
 
+WSGI_APP = "plain_wsgi"
+WSGI = (
+    _closed("wsgi-h1-small", f"WSGI over HTTP/1.1, {SMALL}, {_shape(64, 1)}", SMALL_H1, WSGI_APP),
+    _closed("wsgi-h2-small", f"WSGI over h2 + TLS, {SMALL}, {_shape(16, 16)}", SMALL_H2, WSGI_APP),
+    Case(
+        "wsgi-sleep",
+        f"WSGI over HTTP/1.1, {THREADS} requests at once that each sleep for 0.5 s, {THREADS} threads",
+        sleep,
+        Load("h1", False, THREADS, path="/sleep"),
+        (Column("wall_s", "s until all are answered", "{:.2f}"), Column("server_ms", "CPU ms", "{:.0f}")),
+        Comparison("wall_s", "ours / this (s)"),
+        WSGI_APP,
+    ),
+)
+
 ACCESS_LOG = tuple(
     Case(
         f"{name}-access-log",
@@ -172,4 +189,4 @@ STARTUP = (
     ),
 )
 
-CASES = (*THROUGHPUT, *HALF_LOAD, *OVERLOAD, *JSON, *ACCESS_LOG, *SCALING, *IDLE, *STARTUP)
+CASES = (*THROUGHPUT, *HALF_LOAD, *OVERLOAD, *JSON, *WSGI, *ACCESS_LOG, *SCALING, *IDLE, *STARTUP)

@@ -16,7 +16,10 @@ from tests.bench.running import Cores
 from tests.bench.servers.sidegate import best_engine
 from tests.bench.session import Settings
 
-PACKAGES = ("uvicorn", "gunicorn", "uvicorn-worker", "hypercorn", "daphne", "granian", "fastapi", "pydantic", "uvloop")
+PACKAGES = (
+    *("uvicorn", "gunicorn", "uvicorn-worker", "hypercorn", "daphne", "granian"),
+    *("asgiref", "fastapi", "pydantic", "uvloop"),
+)
 ASK = "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n in sys.argv[1:]), sep=', ')"
 VERSION_OPTIONS = {"nginx": "-v", "caddy": "version", "haproxy": "-v", "h2load": "--version"}
 

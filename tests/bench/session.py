@@ -64,7 +64,11 @@ class Session:
     def able(self, case: Case) -> list[Kind]:
         """The servers that can do ``case``; the rest get a row that says why not."""
         able = []
-        for kind in self.kinds:
+        for asked in self.kinds:
+            kind = asked if case.interface == "asgi" else asked.wsgi
+            if kind is None:
+                self.report.row(case, asked.title, "no WSGI")
+                continue
             reason = kind.absent(self.starter.peers) or kind.unable(case.load.protocol)
             self.report.row(case, kind.title, reason)
             if reason is None:

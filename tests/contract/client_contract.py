@@ -226,6 +226,91 @@ def check_a_ping_is_answered(make: MakePair) -> None:
     assert pair.heard() == [Pong(b"12345678")]
 
 
+def check_a_websocket(make: MakePair) -> None:
+    pair = make()
+    assert pair.client.connect_protocol
+    stream = pair.client.request([*c.CONNECT, (b"sec-websocket-version", b"13")], False)
+    pair.client.send_data(stream, b"early", False)
+    head, early = pair.asked()
+    assert isinstance(head, RequestHead)
+    assert (head.protocol, head.end_stream) == ("websocket", False)
+    assert head.headers == [(b"host", b"example.org"), (b"sec-websocket-version", b"13")]
+    assert early == Body(stream, b"early")
+    pair.server.accept(stream, [(b"a", b"b")])
+    pair.server.send_data(stream, b"down", False)
+    assert pair.heard() == [ResponseHead(stream, 200, [(b"a", b"b")], False), Body(stream, b"down")]
+    pair.client.send_data(stream, b"up", True)
+    assert pair.asked() == [Body(stream, b"up"), End(stream, [])]
+    pair.server.acknowledge(stream, 7)
+    pair.server.send_data(stream, b"bye", True)
+    pair.server.release(stream)
+    assert pair.heard() == [Body(stream, b"bye"), End(stream, [])]
+    pair.client.acknowledge(stream, 7)
+    assert pair.client.room == pair.client.max_streams
+
+
+def check_a_websocket_that_the_server_ends_first(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open(c.CONNECT, end=False)
+    pair.server.accept(stream, [])
+    pair.server.send_data(stream, b"bye", True)
+    pair.server.release(stream)
+    assert pair.heard() == [
+        ResponseHead(stream, 200, [], False),
+        Body(stream, b"bye"),
+        End(stream, []),
+        Reset(stream, NO_ERROR),
+    ]
+
+
+def check_a_websocket_denied(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open(c.CONNECT, end=False)
+    pair.server.send_head(stream, 403, [(b"content-length", b"2")], False)
+    pair.server.send_data(stream, b"no", True)
+    pair.server.release(stream)
+    assert pair.heard() == [
+        ResponseHead(stream, 403, [(b"content-length", b"2")], False),
+        Body(stream, b"no"),
+        End(stream, []),
+        Reset(stream, NO_ERROR),
+    ]
+    pair.client.acknowledge(stream, 2)
+    assert pair.client.room == pair.client.max_streams
+
+
+def check_websockets_wait_for_their_readers(make: MakePair) -> None:
+    pair = make(stream_window=65535)
+    stream = pair.open(c.CONNECT, end=False)
+    pair.server.accept(stream, [])
+    pair.client.send_data(stream, b"u" * 100_000, False)
+    pair.server.send_data(stream, b"d" * 100_000, False)
+    assert pair.asked() == [Body(stream, b"u" * 65535)]
+    assert pair.heard()[1:] == [Body(stream, b"d" * 65535)]
+    assert pair.client.pending(stream) == pair.server.pending(stream) == 100_000 - 65535
+    pair.server.acknowledge(stream, 65535)
+    pair.client.acknowledge(stream, 65535)
+    assert pair.asked() == [Body(stream, b"u" * (100_000 - 65535))]
+    assert pair.heard() == [Body(stream, b"d" * (100_000 - 65535))]
+
+
+def check_a_websocket_outlives_the_farewell(make: MakePair) -> None:
+    pair = make()
+    stream = pair.open(c.CONNECT, end=False)
+    pair.server.accept(stream, [])
+    pair.server.goaway(False)
+    pair.server.goaway(True)
+    told = [ResponseHead(stream, 200, [], False), GoAway(NO_ERROR, WINDOW_MAX), GoAway(NO_ERROR, stream)]
+    assert sorted(map(repr, pair.heard())) == sorted(map(repr, told))
+    pair.client.send_data(stream, b"up", True)
+    assert pair.asked() == [Body(stream, b"up"), End(stream, [])]
+    assert not pair.server.closed
+    pair.server.send_data(stream, b"down", True)
+    assert pair.heard() == [Body(stream, b"down"), End(stream, [])]
+    assert pair.server.closed
+    assert pair.client.closed
+
+
 def check_the_end_of_the_connection(make: MakePair) -> None:
     pair = make()
     first, second = pair.open(), pair.open(c.POST, end=False)

@@ -11,7 +11,7 @@ from proxy.asgi import Headers
 from proxy.config.schema import Limits
 from proxy.wire.events import Body, End, Rejected, Reset, Violation
 from proxy.wire.fields import FieldPolicy
-from tests.contract.peers import HOST, MakePeer, Peer, Response
+from tests.contract.peers import HOST, WEBSOCKET, MakePeer, Peer, Response
 
 LIMITS = Limits(header_fields=8, stream_window=65535)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
@@ -327,6 +327,173 @@ def check_a_release_tells_whether_something_is_left_to_do(make: MakePeer) -> Non
     assert codec.release(stream) is True
 
 
+def check_a_websocket(make: MakePeer) -> None:
+    peer = make()
+    answer(peer, peer.open().stream_id)
+    head = peer.ask("/chat?a", [(b"sec-websocket-protocol", b"a, b")])
+    stream = head.stream_id
+    assert (head.target, head.headers) == (
+        b"/chat?a",
+        [(b"host", HOST), *WEBSOCKET, (b"sec-websocket-protocol", b"a, b")],
+    )
+    assert not peer.codec.idle
+    peer.codec.accept(stream, [(b"sec-websocket-protocol", b"b"), (b"x", b"y"), (b"content-length", b"0")])
+    peer.read()
+    response = peer.responses[stream]
+    assert response.status in (101, 200)
+    assert response.header(b"sec-websocket-protocol") == b"b"
+    assert response.header(b"x") == b"y"
+    assert response.header(b"content-length") is None
+    for number in range(3):
+        peer.body(stream, b"\x81\x80up%d" % number)
+        assert peer.take_events() == [Body(stream, b"\x81\x80up%d" % number)]
+        peer.codec.acknowledge(stream, 5)
+        peer.codec.send_data(stream, b"\x81\x05down%d" % number, False)
+        peer.read()
+    assert response.body == b"\x81\x05down0\x81\x05down1\x81\x05down2"
+    assert not response.complete
+    assert not peer.codec.closed
+    peer.codec.send_data(stream, b"bye", True)
+    peer.codec.release(stream)
+    peer.read()
+    assert (response.body[-3:], response.complete) == (b"bye", True)
+    assert peer.codec.take_output() == b""
+
+
+def check_a_websocket_that_its_client_ends(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.ask().stream_id
+    peer.codec.accept(stream, [])
+    peer.body(stream, b"last", end=True)
+    assert peer.take_events() == [Body(stream, b"last"), End(stream, [])]
+    peer.codec.send_data(stream, b"bye", False)
+    peer.codec.acknowledge(stream, 4)
+    peer.codec.send_data(stream, b"!", True)
+    peer.codec.release(stream)
+    peer.read()
+    assert (peer.responses[stream].body, peer.responses[stream].complete) == (b"bye!", True)
+
+
+def check_a_websocket_denied(make: MakePeer) -> None:
+    peer = make()
+    for status in (403, 426):
+        stream = peer.ask().stream_id
+        peer.codec.send_informational(stream, 103, [])
+        response = answer(peer, stream, b"no", status)
+        assert (response.status, response.body, response.complete) == (status, b"no", True)
+        peer.codec.accept(stream, [])
+        assert peer.codec.take_output() == b""
+        assert answer(peer, peer.open().stream_id, b"next").body == b"next"
+    assert not peer.codec.closed
+
+
+def check_what_a_websocket_sends_too_early(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.ask().stream_id
+    sent = 0
+    while sent < 200_000 and (size := min(peer.may_send(stream), 8000)):
+        peer.body(stream, b"x" * size)
+        sent += size
+    assert 60_000 <= sent <= 80_000
+    peer.codec.accept(stream, [])
+    peer.send(b"")
+    told = peer.take_events()
+    assert b"".join(event.data for event in told if isinstance(event, Body)) == b"x" * sent
+    peer.codec.acknowledge(stream, sent)
+    peer.read()
+    peer.body(stream, b"more")
+    assert peer.take_events() == [Body(stream, b"more")]
+
+
+def check_a_websocket_is_held_back_by_its_reader(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.ask().stream_id
+    peer.codec.accept(stream, [])
+    peer.read()
+    for _ in range(3):
+        received = 0
+        while size := min(peer.may_send(stream), 8000):
+            peer.body(stream, b"x" * size)
+            received += sum(len(event.data) for event in peer.take_events() if isinstance(event, Body))
+        assert LIMITS.stream_window <= received <= LIMITS.stream_window + 8000
+        peer.codec.acknowledge(stream, received)
+        peer.read()
+
+
+def check_a_websocket_is_pending_while_the_peer_does_not_read(make: MakePeer) -> None:
+    peer = make(window=1000)
+    stream = peer.ask().stream_id
+    peer.codec.accept(stream, [])
+    peer.codec.send_data(stream, b"a" * 4000, False)
+    peer.stall()
+    before = peer.codec.pending(stream)
+    assert before >= 3000
+    peer.codec.send_data(stream, b"b" * 6000, True)
+    peer.stall()
+    assert peer.codec.pending(stream) == before + 6000
+    peer.read()
+    assert peer.codec.pending(stream) == 0
+    assert (peer.responses[stream].body, peer.responses[stream].complete) == (b"a" * 4000 + b"b" * 6000, True)
+
+
+def check_a_websocket_outlives_the_farewell(make: MakePeer) -> None:
+    peer = make()
+    first = peer.ask().stream_id
+    peer.codec.goaway(False)
+    peer.codec.accept(first, [])
+    peer.codec.goaway(True)
+    peer.read()
+    assert not peer.codec.closed
+    peer.body(first, b"up")
+    assert peer.take_events() == [Body(first, b"up")]
+    peer.codec.send_data(first, b"down", False)
+    peer.read()
+    assert peer.responses[first].body == b"down"
+    peer.body(first, b".", end=True)
+    assert peer.take_events() == [Body(first, b"."), End(first, [])]
+    assert not peer.codec.closed
+    peer.codec.send_data(first, b"", True)
+    peer.read()
+    assert peer.codec.closed
+    assert peer.responses[first].complete
+
+
+def check_only_a_websockets_handshake_can_be_accepted(make: MakePeer) -> None:
+    peer = make()
+    for method, end in (("GET", True), ("POST", False)):
+        stream = peer.open(method, end=end).stream_id
+        peer.codec.accept(stream, [])
+        assert peer.codec.take_output() == b""
+        assert answer(peer, stream, b"ok").body == b"ok"
+        peer = make()
+    peer.codec.accept(99, [])
+    stream = peer.ask().stream_id
+    peer.codec.accept(stream + 2, [])
+    peer.codec.accept(stream, [])
+    assert peer.codec.take_output() != b""
+    peer.codec.accept(stream, [])
+    peer.codec.send_head(stream, 403, [], False)
+    peer.codec.send_informational(stream, 103, [])
+    assert peer.codec.take_output() == b""
+    assert not peer.codec.send_aside(stream, 10)
+    peer.codec.reset(stream, CANCEL)
+    peer.codec.accept(stream, [])
+    peer.codec.send_data(stream, b"late", True)
+    peer.codec.release(stream)
+    peer.read()
+    assert (peer.responses[stream].status, peer.responses[stream].body) == (0, b"")
+
+
+def check_the_end_of_input_before_a_websocket_is_accepted(make: MakePeer) -> None:
+    peer = make()
+    stream = peer.ask().stream_id
+    assert peer.codec.receive_eof() == [Reset(stream, CANCEL)]
+    peer.codec.take_output()
+    peer.codec.accept(stream, [])
+    assert peer.codec.take_output() == b""
+    assert peer.codec.closed
+
+
 CHECKS = (
     check_a_simple_get,
     check_one_request_after_the_other,
@@ -351,4 +518,13 @@ CHECKS = (
     check_a_head_has_its_time,
     check_nothing_is_read_after_the_end,
     check_a_release_tells_whether_something_is_left_to_do,
+    check_a_websocket,
+    check_a_websocket_that_its_client_ends,
+    check_a_websocket_denied,
+    check_what_a_websocket_sends_too_early,
+    check_a_websocket_is_held_back_by_its_reader,
+    check_a_websocket_is_pending_while_the_peer_does_not_read,
+    check_a_websocket_outlives_the_farewell,
+    check_only_a_websockets_handshake_can_be_accepted,
+    check_the_end_of_input_before_a_websocket_is_accepted,
 )

@@ -16,6 +16,7 @@ from proxy.asgi import Headers
 from proxy.wire.events import Codec, Event, RequestHead
 
 HOST = b"a.example"
+WEBSOCKET = [(b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")]
 END_HEADERS = 0x4
 GOAWAY = 0x7
 """A flag and a frame type (RFC 9113 6.2, 6.8)."""
@@ -69,6 +70,18 @@ class Peer(ABC):
     def request(self, method: str, path: str, fields: Headers, end: bool) -> None:
         """Send a request head."""
 
+    def ask(self, path: str = "/", fields: Headers | None = None) -> RequestHead:
+        """Send a WebSocket's handshake; the codec must report it, and nothing else."""
+        self.handshake(path, [*WEBSOCKET, *(fields or [])])
+        (event,) = self.take_events()
+        assert isinstance(event, RequestHead)
+        assert (event.protocol, event.end_stream, event.expect_continue) == ("websocket", False, False)
+        return event
+
+    @abstractmethod
+    def handshake(self, path: str, fields: Headers) -> None:
+        """Send a WebSocket's handshake. Its bytes are ``body`` then; accepted, its status is 101 or 200."""
+
     @abstractmethod
     def begin_head(self) -> None:
         """Send a part of a request head."""
@@ -101,11 +114,13 @@ class Http1Peer(Peer):
         super().__init__(codec)
         self._h11 = h11.Connection(h11.CLIENT)
         self._stream = 0
+        self._asked = self._switched = False
 
     def request(self, method: str, path: str, fields: Headers, end: bool) -> None:
         if self._h11.our_state is h11.DONE:
             self._h11.start_next_cycle()
         self._stream += 1
+        self._asked = False
         self.responses[self._stream] = Response()
         headers = [(b"host", HOST), *fields]
         if not end and not any(name == b"content-length" for name, _ in fields):
@@ -116,10 +131,18 @@ class Http1Peer(Peer):
             data += self._h11.send(h11.EndOfMessage()) or b""
         self.send(data)
 
+    def handshake(self, path: str, fields: Headers) -> None:
+        self.request("GET", path, [(b"upgrade", b"websocket"), (b"connection", b"Upgrade"), *fields], True)
+        self._asked = True
+
     def begin_head(self) -> None:
         self.send(b"GET / HTTP/1.1\r\nHo")
 
     def body(self, stream: int, data: bytes, end: bool = False, trailers: Headers | None = None) -> None:
+        if self._asked:
+            self.send(data)
+            self.events += self.codec.receive_eof() if end else []
+            return
         wire = self._h11.send(h11.Data(data=data)) or b""
         if end:
             wire += self._h11.send(h11.EndOfMessage(headers=trailers or [])) or b""
@@ -135,17 +158,26 @@ class Http1Peer(Peer):
         """The kernel's buffers are full: the connection takes no output."""
 
     def read(self) -> None:
+        response = self.responses[self._stream]
         while data := self.codec.take_output():
-            self._h11.receive_data(data)
-            self._read_events()
+            if self._switched:
+                response.body += data
+            else:
+                self._h11.receive_data(data)
+                self._read_events()
         if self.codec.closed:
-            self.responses[self._stream].reset = not self.responses[self._stream].complete
+            response.complete = response.complete or self._switched
+            response.reset = not response.complete
 
     def _read_events(self) -> None:
         response = self.responses[self._stream]
         while (event := self._h11.next_event()) not in (h11.NEED_DATA, h11.PAUSED):
             if isinstance(event, h11.InformationalResponse):
                 response.informational.append((event.status_code, list(event.headers)))
+                if event.status_code == 101:
+                    self._switched = True
+                    response.status, response.headers = response.informational.pop()
+                    response.body = self._h11.trailing_data[0]
             elif isinstance(event, h11.Response):
                 response.status, response.headers = event.status_code, list(event.headers)
             elif isinstance(event, h11.Data):
@@ -182,11 +214,16 @@ class Http2Peer(Peer):
             (b":authority", HOST),
             (b":path", path.encode()),
         ]
+        if method == "CONNECT":
+            pseudo.append((b":protocol", b"websocket"))
         self._h2.send_headers(stream, [*pseudo, *fields], end_stream=end)
 
     def request(self, method: str, path: str, fields: Headers, end: bool) -> None:
         self._send_headers(method, path, fields, end)
         self._flush()
+
+    def handshake(self, path: str, fields: Headers) -> None:
+        self.request("CONNECT", path, fields, False)
 
     def begin_head(self) -> None:
         self._send_headers("GET", "/", [], True)

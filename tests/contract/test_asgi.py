@@ -15,22 +15,7 @@ import pytest
 from proxy.errors import Fault
 from tests.support.apps import Receive, Scope, Send, echo, respond, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
-from tests.support.running import Running, running, wait_for
-
-
-def fetch(server: Running, codec: str, *args: Any, **kwargs: Any) -> Response:
-    client = server.client(codec)
-    try:
-        return request(client, *args, **kwargs)
-    finally:
-        client.close()
-
-
-def only_record(server: Running, count: int = 1) -> Any:
-    """The record of the only (or last of ``count``) exchange; it closes a moment after the response."""
-    wait_for(lambda: len(server.observer.records) >= count)
-    return server.observer.records[-1]
-
+from tests.support.running import fetch, only_record, running, wait_for
 
 # The scope.
 

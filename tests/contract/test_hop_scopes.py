@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from proxy.asgi import RECORD_KEY
+from proxy.asgi import RECORD_KEY, TUNNEL_KEY, WEBSOCKET_KEY
 from proxy.backends.hop_fields import HopFields
 from proxy.config.hop import worker_config
-from proxy.config.schema import Config
+from proxy.config.schema import Compression, Config
+from proxy.config.websocket import WebSocketSettings
 from proxy.observe.record import Record
 from proxy.runtime import Runtime
 from proxy.server import hop as facts
@@ -24,6 +25,7 @@ from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.certificates import Authority
 from tests.support.clients import Client, Fields, Http2Client
 from tests.support.running import Running, running
+from tests.support.websocket import VERSION, WebSocket, answer, connect, echo
 from tests.support.workers import FRONT, pool_of_one
 
 seen: list[Scope] = []
@@ -32,7 +34,10 @@ seen: list[Scope] = []
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Keeps every scope."""
     seen.append(scope)
-    await respond(send)
+    if scope["type"] == "websocket":
+        await echo(scope, receive, send)
+    else:
+        await respond(send)
 
 
 class RunningWorker(Running):
@@ -92,9 +97,10 @@ def same(there: Scope, here: Scope) -> None:
     records: list[Record] = [there[RECORD_KEY], here[RECORD_KEY]]
     assert records[0].request_id == records[1].request_id
     assert (records[0].client, records[0].scheme) == (records[1].client, records[1].scheme)
-    own = (RECORD_KEY, "state")
-    assert {k: v for k, v in there.items() if k not in own} == {k: v for k, v in here.items() if k not in own}
-    assert list(there) == list(here)
+    own = (RECORD_KEY, TUNNEL_KEY, WEBSOCKET_KEY, "state")
+    assert [pair for pair in there.items() if pair[0] not in own] == [
+        pair for pair in here.items() if pair[0] not in own
+    ]
 
 
 PATHS = [
@@ -187,6 +193,87 @@ def test_http_1_0_without_a_host(worker: RunningWorker) -> None:
     same(through(worker, here), here)
 
 
+WEBSOCKET = {"maxMessage": 100, "pingInterval": "5s", "compression": "off"}
+
+
+def only_websocket(server: Running, codec: str, path: str = "/", sock: ssl.SSLSocket | None = None) -> Scope:
+    """The scope of one WebSocket."""
+    seen.clear()
+    fields = [(b"sec-websocket-protocol", b"chat, v2"), (b"cookie", b"a=1")]
+    websocket = connect(server, codec, path, fields, sock=sock)
+    assert websocket.echoed("hello") == "hello"
+    websocket.close()
+    (scope,) = seen
+    return scope
+
+
+def websocket_through(worker: RunningWorker, head: Fields) -> tuple[WebSocket, Scope]:
+    """The same WebSocket at a worker, and the scope that its application gets."""
+    seen.clear()
+    client = front_client(worker)
+    while not client.state.remote_settings.enable_connect_protocol:
+        client.pump()
+    websocket = answer(client, client.open(head, end=False))
+    assert websocket.status == 200
+    (found,) = seen
+    return websocket, found
+
+
+@pytest.mark.parametrize("tls", [False, True])
+def test_websockets(worker: RunningWorker, authority: Authority, codec: str, tls: bool) -> None:
+    own = {"certificates": [authority.server("localhost").as_yaml()]} if tls else None
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    context.set_alpn_protocols(["http/1.1" if codec == "http1" else "h2"])
+    with running(app, codec, tls=own) as front:
+        here = only_websocket(front, codec, "/a%20b/../c?x=1", front.connect_tls(context) if tls else None)
+    assert (here["scheme"], here["subprotocols"]) == ("wss" if tls else "ws", ["chat", "v2"])
+    head = HopFields("").build(here, here[RECORD_KEY], True)
+    websocket, there = websocket_through(worker, head)
+    here["headers"] = [pair for pair in here["headers"] if pair[0] != b"sec-websocket-key"]
+    same(there, here)
+    assert websocket.echoed("across") == "across"
+    websocket.close()
+
+
+def test_the_head_of_a_websocket_is_that_of_an_extended_connect(codec: str) -> None:
+    with running(app, codec) as front:
+        here = only_websocket(front, codec, "/x?y=1")
+    pseudo = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http")]
+    pseudo += [(b":authority", b"localhost"), (b":path", b"/x?y=1")]
+    for to_worker in (False, True):
+        head = HopFields("").build(here, here[RECORD_KEY], to_worker)
+        assert head[:5] == pseudo
+        names = [name for name, _ in head]
+        assert not {b"sec-websocket-key", b"upgrade", b"connection", b"host"} & set(names)
+        assert VERSION in head
+        assert (hop.WEBSOCKET in names) == to_worker
+        assert ((b"x-forwarded-proto", b"http") in head) != to_worker
+
+
+def test_what_the_front_configured_counts_in_its_worker(worker: RunningWorker, codec: str) -> None:
+    with running(app, codec, listener={"websocket": WEBSOCKET}) as front:
+        here = only_websocket(front, codec)
+        head = HopFields("").build(here, here[RECORD_KEY], True)
+    websocket, there = websocket_through(worker, head)
+    expected = WebSocketSettings(max_message=100, ping_interval=5.0, compression=Compression(mode="off"))
+    assert there[WEBSOCKET_KEY] == (0, expected)
+    assert websocket.get(b"sec-websocket-extensions") is None
+    websocket.send(b"x" * 101)
+    assert websocket.closed().code == 1009
+
+
+def test_a_route_that_a_worker_does_not_know_is_its_own(worker: RunningWorker) -> None:
+    """As of a front whose configuration is another one."""
+    with running(app, "http1") as front:
+        here = only_websocket(front, "http1")
+        head = HopFields("").build(here, here[RECORD_KEY], True)
+    strange = (hop.WEBSOCKET, hop.encode_websocket(7, WebSocketSettings(max_message=64)))
+    head = [strange if name == hop.WEBSOCKET else (name, value) for name, value in head]
+    websocket, _ = websocket_through(worker, head)
+    websocket.send(b"x" * 65)
+    assert websocket.closed().code == 1009
+
+
 def test_facts_of_a_client_that_did_not_announce_itself_are_dropped(worker: RunningWorker) -> None:
     """A proxy of somebody else passes on what its clients send."""
     forged = hop.encode_peer(("192.0.2.9", 9), None, "https", "1.1", "/forged")
@@ -234,7 +321,17 @@ def test_a_front_that_says_nothing_of_its_client(worker: RunningWorker) -> None:
     assert scope["headers"] == [(b"host", b"localhost"), (b"cookie", b"a=1")]
 
 
-@pytest.mark.parametrize("field", [(hop.PEER, b"{}"), (hop.PEER, b"\xff"), (hop.TLS, b"[]"), (hop.TLS, b"nonsense")])
+@pytest.mark.parametrize(
+    "field",
+    [
+        (hop.PEER, b"{}"),
+        (hop.PEER, b"\xff"),
+        (hop.TLS, b"[]"),
+        (hop.TLS, b"nonsense"),
+        (hop.WEBSOCKET, b"[]"),
+        (hop.WEBSOCKET, b"\xff"),
+    ],
+)
 def test_facts_that_cannot_be_read_are_refused(worker: RunningWorker, field: tuple[bytes, bytes]) -> None:
     client = front_client(worker)
     response = client.finish(client.begin("GET", "/", [field], end=True))
@@ -248,6 +345,7 @@ def test_what_is_remembered_is_bounded(worker: RunningWorker, monkeypatch: pytes
         pytest.skip("compiled, it shows neither its memory nor its bounds")
     monkeypatch.setattr(facts, "MAX_PEERS", 2)
     monkeypatch.setattr(facts, "MAX_TLS", 2)
+    monkeypatch.setattr(facts, "MAX_WEBSOCKETS", 2)
     client = front_client(worker)
     for port in range(5):
         peer = hop.encode_peer(("192.0.2.1", port), None, "https", "2", "")
@@ -257,6 +355,12 @@ def test_what_is_remembered_is_bounded(worker: RunningWorker, monkeypatch: pytes
         scope = only(client, headers=[(hop.PEER, peer), (hop.TLS, tls)])
         assert (scope["client"], scope["extensions"]["tls"]) == (("192.0.2.1", port), {"tls_version": port})
         only(client, headers=[(hop.PEER, long), (hop.TLS, huge)])
+        settings = hop.encode_websocket(port, WebSocketSettings())
+        padded = settings + b" " * facts.MAX_WEBSOCKET_SIZE
+        for value in (settings, settings, padded):
+            assert only(client, headers=[(hop.WEBSOCKET, value)])[WEBSOCKET_KEY].route == port
     assert len(facts._peers) <= 2
     assert len(facts._tls_facts) <= 2
+    assert len(facts._websockets) <= 2
+    assert all(len(value) <= facts.MAX_WEBSOCKET_SIZE for value in facts._websockets)
     assert all(len(value) <= facts.MAX_PEER_SIZE for value in facts._peers)

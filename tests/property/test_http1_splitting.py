@@ -55,10 +55,11 @@ Outcome = tuple[list[Event], bytes, bool]
 
 
 def converse(reads: list[bytes], answer_at: type[RequestHead] | type[End], policy: FieldPolicy = POLICY) -> Outcome:
-    """Feed ``reads`` and answer every request at its head or its end."""
+    """Feed ``reads`` and answer every request at its head or its end. WebSockets on ``/yes`` are accepted and echo."""
     codec = Http1Codec(policy, LIMITS, 0.0)
     events: list[Event] = []
     output: list[bytes] = []
+    accepted = 0
     for data in reads:
         todo = codec.receive(data, 1.0)
         while todo:
@@ -68,7 +69,13 @@ def converse(reads: list[bytes], answer_at: type[RequestHead] | type[End], polic
                     events[-1] = Body(event.stream_id, last.data + event.data)
                 else:
                     events.append(event)
-                whole = isinstance(event, RequestHead) and event.end_stream
+                if isinstance(event, Body) and event.stream_id == accepted:
+                    codec.send_data(accepted, event.data, False)
+                if isinstance(event, RequestHead) and event.protocol and event.target == b"/yes":
+                    accepted = event.stream_id
+                    codec.accept(accepted, [])
+                    continue
+                whole = isinstance(event, RequestHead) and (event.end_stream or bool(event.protocol))
                 if isinstance(event, (RequestHead, End, Rejected)) and (
                     whole or isinstance(event, (answer_at, Rejected))
                 ):
@@ -108,6 +115,32 @@ def test_what_was_seen_before_changes_nothing(seen: list[bytes], order: list[int
     for _ in range(2):
         assert converse([stream], End, policy) == expected
     assert converse([stream[at : at + 1] for at in range(len(stream))], End, policy) == expected
+
+
+ASKS = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n"
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.data(),
+    st.lists(requests(), max_size=2).map(b"".join),
+    st.sampled_from([b"GET /yes ", b"GET /no "]),
+    st.one_of(st.binary(max_size=60), st.lists(requests(), max_size=2).map(b"".join)),
+)
+def test_websockets_do_not_depend_on_how_reads_cut_the_bytes(
+    data: st.DataObject, before: bytes, line: bytes, behind: bytes
+) -> None:
+    """Accepted, what is behind the handshake is the protocol's; denied, it is the next request."""
+    stream = before + line + b"HTTP/1.1\r\nHost: h\r\n" + ASKS + behind
+    whole = events, output, _ = converse([stream], End)
+    assert converse([stream[at : at + 1] for at in range(len(stream))], End) == whole
+    assert converse(data.draw(cut(stream)), End) == whole
+    heads = [event for event in events if isinstance(event, RequestHead)]
+    if any(head.protocol for head in heads) and line == b"GET /yes ":
+        assert heads[-1].protocol
+        told = [event for event in events if isinstance(event, Body) and event.stream_id == heads[-1].stream_id]
+        assert b"".join(event.data for event in told) == behind
+        assert output.endswith(b"\r\n\r\n" + behind)
 
 
 @settings(max_examples=100, deadline=None)

@@ -18,7 +18,7 @@ from tests.support.http2_strategies import data_frame, headers_frame
 
 pytest.importorskip("proxy.wire.http2.nghttp2")
 
-STREAMS = st.sampled_from([1, 1, 3, 3, 5, 7, 9, 11, 2, 0])
+STREAMS = st.sampled_from([1, 1, 3, 3, 5, 7, 9, 9, 11, 2, 0])
 STATUSES = st.sampled_from([b"200", b"200", b"204", b"304", b"100", b"103", b"101", b"99", b"2000", b"abc", b""])
 NAMES = st.sampled_from(
     [
@@ -51,7 +51,7 @@ CONTROL_FRAME = st.one_of(
     st.builds(lambda f, p: c.frame(c.PING, f, 0, p), st.sampled_from([0, 1]), st.binary(min_size=8, max_size=8)),
     st.builds(
         lambda i, v: c.settings((i, v)),
-        st.sampled_from([1, 2, 3, 4, 5, 6, 99, 0xF0E5]),
+        st.sampled_from([1, 2, 3, 4, 5, 6, 8, 8, 99, 0xF0E5]),
         st.sampled_from([0, 1, 2, 70000, 2**31]),
     ),
     st.builds(c.goaway, st.sampled_from([0, 1, 2, 3, 5, 2**31 - 1]), st.integers(0, 3)),
@@ -74,11 +74,12 @@ REQUESTS: tuple[tuple[c.Pairs, bool], ...] = (
     (c.POST, False),
     ([(b":method", b"HEAD"), *c.GET[1:]], True),
     (c.GET, True),
+    (c.CONNECT, False),
 )
 
 
 def play(engine: str, frames: list[bytes], reading: bool) -> tuple[list[object], c.Heard]:
-    """Streams 1 to 7 are open, 5 by HEAD, of 3 the request has not ended. ``reading``: bodies find a reader at once."""
+    """Streams 1 to 9 are open, 5 by HEAD, 9 by CONNECT; 3 and 9 may send more. ``reading``: bodies are read at once."""
     made = client(engine)
     assert made.receive(c.settings() + c.frame(c.SETTINGS, c.ACK, 0)) == []
     for headers, end in REQUESTS:
@@ -93,7 +94,7 @@ def play(engine: str, frames: list[bytes], reading: bool) -> tuple[list[object],
             if reading and isinstance(event, e.Body):
                 made.acknowledge(event.stream_id, len(event.data))
         output += made.take_output()
-        told.append((made.ready, made.hop, made.room, made.max_streams, made.closed))
+        told.append((made.ready, made.hop, made.connect_protocol, made.room, made.max_streams, made.closed))
     told += made.receive_eof()
     return told, c.listen(output.removeprefix(c.PREFACE))
 

@@ -21,7 +21,7 @@ pytest.importorskip("proxy.wire.http2.nghttp2")
 NAMES = st.sampled_from(
     [
         *b"accept cookie x-one X-Upper te connection content-length expect host x_under x-forwarded-for".split(),
-        *b":method :path :scheme :authority :status :odd".split(),
+        *b":method :path :scheme :authority :status :protocol :odd".split(),
         b"",
         b"a b",
     ]
@@ -39,12 +39,16 @@ VALUES = st.sampled_from(
         b"/",
         b"GET",
         b"https",
+        b"websocket",
         b"x" * 90,
     ]
 )
 TRICKS = st.lists(st.tuples(NAMES, VALUES), max_size=3)
 METHODS = st.sampled_from([b"GET", b"HEAD", b"POST", b"OPTIONS", b"CONNECT", b"TRACE", b"B D", b""])
 PATHS = st.sampled_from([b"/", b"/a?b=c", b"*", b"", b"a", b"/\xff", b"/" + b"p" * 9000])
+PROTOCOLS = st.sampled_from(
+    [[], [], [(b":protocol", b"websocket")], [(b":protocol", b"WebSocket")], [(b":protocol", b"x")]]
+)
 STREAMS = st.sampled_from([1, 3, 5, 7, 9, 2, 0])
 
 
@@ -55,13 +59,14 @@ def head(draw: st.DrawFn) -> c.Pairs:
         (b":scheme", draw(st.sampled_from([b"https", b"http", b"ftp"]))),
         (b":authority", draw(st.sampled_from([b"example.org", b"a:99", b"a@b", b""]))),
         (b":path", draw(PATHS)),
+        *draw(PROTOCOLS),
     ]
     for _ in range(draw(st.integers(0, 1))):
         del pseudo[draw(st.integers(0, len(pseudo) - 1))]
     return [*pseudo, *draw(TRICKS)]
 
 
-GOOD_HEAD = st.one_of(st.just(c.GET), st.just(c.POST), st.just([*c.POST, (b"content-length", b"3")]))
+GOOD_HEAD = st.sampled_from([c.GET, c.POST, [*c.POST, (b"content-length", b"3")], c.CONNECT])
 
 
 FIELDS = st.one_of(GOOD_HEAD, GOOD_HEAD, head(), TRICKS)

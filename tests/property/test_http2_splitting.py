@@ -34,6 +34,13 @@ CONVERSATION = b"".join(
         _trailers,
         c.window_update(0, 1000),
         _speaker.headers(15),
+        _speaker.headers(17, c.CONNECT, end=False),
+        c.data(17, b"\x81\x80abcd"),
+        c.frame(c.DATA, c.PADDED, 17, b"\x03" + b"d" * 300 + bytes(3)),
+        _speaker.headers(19, c.CONNECT, end=False),
+        c.data(19, b"x"),
+        c.data(17, b"", end=True),
+        c.frame(c.HEADERS, c.END_HEADERS | c.END_STREAM, 19, _speaker.block([(b"x-sum", b"1")])),
     ]
 )
 
@@ -63,5 +70,7 @@ def test_byte_by_byte(engine: str) -> None:
     told, streams = play(engine, pieces)
     assert (told, streams) == play(engine, [CONVERSATION])
     assert [answer.heads[0][0] for _, answer in sorted(streams.items()) if answer.heads] == [
-        (b":status", status) for status in (b"200", b"200", b"200", b"200", b"431", b"200")
+        (b":status", status) for status in (b"200", b"200", b"200", b"200", b"431", b"200", b"200")
     ]
+    assert (streams[17].body, streams[17].ended, streams[17].reset) == (b"hellobye", True, None)
+    assert (streams[19].body, streams[19].reset) == (b"", 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,6 +50,9 @@ class Client(Protocol):
     def body(self, stream: int, data: bytes, end: bool) -> None:
         """Send body; blocks for HTTP/2 flow control."""
 
+    def until(self, stream: int, enough: Callable[[Response], object]) -> Response:
+        """Read until ``enough`` of the response is there, or it is over."""
+
     def finish(self, stream: int) -> Response:
         """Read until that response is complete or broken off."""
 
@@ -75,8 +78,10 @@ class Http1Client:
         self.sock = sock
         sock.settimeout(TIMEOUT)
         self._state = h11.Connection(h11.CLIENT)
+        self._response = Response()
 
     def begin(self, method: str, path: str, headers: Fields, end: bool) -> int:
+        self._response = Response()
         if self._state.our_state is h11.DONE:
             self._state.start_next_cycle()
         if not end and not any(name in (b"content-length", b"transfer-encoding") for name, _ in headers):
@@ -95,34 +100,49 @@ class Http1Client:
     def _send(self, event: h11.Event) -> None:
         self.sock.sendall(self._state.send(event) or b"")
 
+    def until(self, stream: int, enough: Callable[[Response], object]) -> Response:
+        while not enough(self._response) and not self._step():
+            pass
+        return self._response
+
     def finish(self, stream: int) -> Response:
-        response = Response()
-        while True:
-            try:
-                event = self._state.next_event()
-            except h11.RemoteProtocolError:
-                response.reset = True
-                return response
-            if event is h11.NEED_DATA:
-                self._receive()
-            elif isinstance(event, h11.InformationalResponse):
-                response.informational.append((event.status_code, list(event.headers)))
-            elif isinstance(event, h11.Response):
-                response.status, response.headers = event.status_code, list(event.headers)
-            elif isinstance(event, h11.Data):
-                response.body += bytes(event.data)
-            elif isinstance(event, h11.EndOfMessage):
-                response.trailers = list(event.headers)
-                return response
-            else:
-                response.reset = True
-                return response
+        while not self._step():
+            pass
+        return self._response
+
+    def _step(self) -> bool:
+        """Take in one event; is the response over?"""
+        response = self._response
+        try:
+            event = self._state.next_event()
+        except h11.RemoteProtocolError:
+            response.reset = True
+            return True
+        if event is h11.NEED_DATA:
+            self._receive()
+        elif isinstance(event, h11.InformationalResponse):
+            response.informational.append((event.status_code, list(event.headers)))
+        elif isinstance(event, h11.Response):
+            response.status, response.headers = event.status_code, list(event.headers)
+        elif isinstance(event, h11.Data):
+            response.body += bytes(event.data)
+        elif isinstance(event, h11.EndOfMessage):
+            response.trailers = list(event.headers)
+            return True
+        else:
+            response.reset = True
+            return True
+        return False
 
     def _receive(self) -> None:
         try:
             self._state.receive_data(self.sock.recv(65536))
         except ConnectionResetError:
             self._state.receive_data(b"")
+
+    def rest(self) -> bytes:
+        """After an upgrade: what has been read of the other protocol already."""
+        return self._state.trailing_data[0]
 
     def close(self) -> None:
         self.sock.close()
@@ -175,6 +195,11 @@ class Http2Client:
             with contextlib.suppress(h2.exceptions.StreamClosedError):
                 self.state.end_stream(stream)
             self.flush()
+
+    def until(self, stream: int, enough: Callable[[Response], object]) -> Response:
+        while not enough(self.responses[stream]) and stream not in self.ended:
+            self.pump()
+        return self.responses[stream]
 
     def finish(self, stream: int) -> Response:
         while stream not in self.ended:

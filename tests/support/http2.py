@@ -27,6 +27,8 @@ Pairs = list[tuple[bytes, bytes]]
 
 GET: Pairs = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"example.org"), (b":path", b"/")]
 POST: Pairs = [(b":method", b"POST"), *GET[1:]]
+CONNECT: Pairs = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]]
+"""A WebSocket's handshake (RFC 8441 5.1)."""
 
 
 def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
@@ -150,10 +152,19 @@ def merged(found: Iterable[e.Event]) -> list[e.Event]:
 
 
 def answer_all(made: Http2Codec, found: Iterable[e.Event]) -> None:
-    """What a connection with a trivial application does: read everything, answer every request at once."""
+    """What a connection with a trivial application does: read everything, answer every request at once.
+
+    A WebSocket is accepted, and ended when its client does.
+    """
     for event in found:
         if isinstance(event, e.Body):
             made.acknowledge(event.stream_id, len(event.data))
+        elif isinstance(event, e.RequestHead) and event.protocol:
+            made.accept(event.stream_id, [(b"x-a", b"b")])
+            made.send_data(event.stream_id, b"hello", False)
+        elif isinstance(event, e.End):
+            made.send_data(event.stream_id, b"bye", True)
+            made.release(event.stream_id)
         elif isinstance(event, e.RequestHead | e.Rejected):
             status = event.status if isinstance(event, e.Rejected) else 200
             made.send_head(event.stream_id, status, [(b"content-type", b"text/plain")], False)

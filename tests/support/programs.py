@@ -21,6 +21,14 @@ def program(*names: str) -> str:
     pytest.skip(f"{' or '.join(names)} is not installed")
 
 
+def environment(name: str) -> Path:
+    """A virtual environment that ``.ci/setup test`` made beside ours; else skip the test."""
+    place = Path(sys.prefix) / "pools" / name
+    if not (place / ".complete").exists():
+        pytest.skip(f"the virtual environment {name} could not be made")
+    return place
+
+
 def output_of(*command: str, patience: float = 60.0) -> str:
     """What the command prints; its error output and exit code are in the failure when it does not end with 0."""
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import itertools
 import sys
@@ -16,6 +15,9 @@ import uvloop
 from proxy.config.hop import worker_config
 from proxy.config.schema import Config
 from proxy.config.validation import validate
+from proxy.errors import Fault
+from proxy.observe.metrics import WSGI_THREADS, Metric
+from proxy.observe.record import Record
 from proxy.runtime import Runtime
 from proxy.server.forwarded import TrustedProxies
 from tests.support.running import Running
@@ -27,31 +29,15 @@ class RunningWorker(Running):
     """A worker's runtime."""
 
     async def _start(self) -> Runtime:
-        runtime = Runtime.build(self.config, self._sockets, self.observer, TrustedProxies(["unix"]))
+        fronts = TrustedProxies(["unix"])
+        runtime = Runtime.build(self.config, self._sockets, self.observer, fronts, self._report)
         await runtime.start()
         runtime.serve()
         return runtime
 
 
 class RunningFront(Running):
-    """A front's runtime. ``reports`` are its messages to the supervisor."""
-
-    def __init__(self, config: Config, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
-        self.reports: list[dict[str, Any]] = []
-        super().__init__(config, loop_factory)
-
-    async def _start(self) -> Runtime:
-        runtime = Runtime.build(self.config, self._sockets, self.observer, report=self._report)
-        await runtime.start()
-        runtime.serve()
-        return runtime
-
-    def _report(self, kind: str, **fields: Any) -> None:
-        self.reports.append({"type": kind, **fields})
-
-    def told(self, kind: str) -> list[dict[str, Any]]:
-        """Messages of one kind."""
-        return [report for report in self.reports if report["type"] == kind]
+    """A front's runtime."""
 
     def set_workers(self, *workers: tuple[int, str]) -> None:
         """As the supervisor does by its message."""
@@ -129,3 +115,49 @@ def pooled(
     ):
         front.set_workers((1, worker.address))
         yield front, worker
+
+
+class Both:
+    """Clients connect to the front; what an application does wrong is in the worker's records."""
+
+    def __init__(self, front: RunningFront, worker: RunningWorker) -> None:
+        self._front, self._worker = front, worker
+        self.observer = Records(front, worker)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._front, name)
+
+    def count(self, metric: Metric, *labels: str) -> float:
+        """``Running.count`` for the front, but of threads, which are the worker's."""
+        return (self._worker if metric is WSGI_THREADS else self._front).count(metric, *labels)
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """What the two reported."""
+        return self._front.told(kind) + self._worker.told(kind)
+
+
+class Records:
+    """The front's records; of a request that it only relayed, the worker's."""
+
+    def __init__(self, front: RunningFront, worker: RunningWorker) -> None:
+        self._front, self._worker = front.observer, worker.observer
+
+    @property
+    def records(self) -> list[Record]:
+        """Of the requests that have ended."""
+        relayed = {record.request_id: record for record in self._worker.records}
+        found = [
+            record if self._is_fronts_own(record, relayed) else relayed.get(record.request_id)
+            for record in self._front.records
+        ]
+        return [record for record in found if record is not None]
+
+    @property
+    def open(self) -> set[Record]:
+        """Of the requests that have not ended, in both."""
+        return self._front.open | self._worker.open
+
+    def _is_fronts_own(self, record: Record, relayed: dict[str, Record]) -> bool:
+        if record.reason == "client_disconnected":  # the front knows first; it counts when the application was told
+            return record.request_id in relayed
+        return record.fault not in (None, Fault.UPSTREAM)

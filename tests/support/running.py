@@ -30,7 +30,7 @@ from proxy.observe.observer import Observer
 from proxy.observe.record import Record
 from proxy.runtime import Runtime
 from proxy.server.connection import Connection
-from tests.support.clients import Client, Http1Client, Http2Client
+from tests.support.clients import Client, Http1Client, Http2Client, Response, request
 
 CODECS = ["http1", "http2-nghttp2", "http2-h2"]
 
@@ -56,10 +56,11 @@ class Keeping(Observer):
 
 
 class Running:
-    """A runtime that serves. ``address`` is where its first listener is."""
+    """A runtime that serves. ``address`` is where its first listener is, ``reports`` what it told its supervisor."""
 
     def __init__(self, config: Config, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
         self.config = config
+        self.reports: list[dict[str, Any]] = []
         self.layout = Layout(config)
         self._area = Area.create(self.layout.size)
         self.observer = Keeping(config, self._area)
@@ -81,10 +82,17 @@ class Running:
             raise
 
     async def _start(self) -> Runtime:
-        runtime = Runtime.build(self.config, self._sockets, self.observer)
+        runtime = Runtime.build(self.config, self._sockets, self.observer, report=self._report)
         await runtime.start()
         runtime.serve()
         return runtime
+
+    def _report(self, kind: str, **fields: Any) -> None:
+        self.reports.append({"type": kind, **fields})
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """Reports of one kind."""
+        return [report for report in self.reports if report["type"] == kind]
 
     def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         """Run a coroutine on the runtime's loop and wait for it."""
@@ -151,6 +159,8 @@ class Running:
         assert not tasks, tasks
         assert not self.observer.open, "records that were never finished"
         assert not self.connections
+        for route in (*(route.name for route in self.config.routes), ""):
+            assert self.count(metrics.WEBSOCKETS_OPEN, route) == 0
         for listener in self.config.listeners:
             assert self.count(metrics.IN_FLIGHT, listener.name) == 0
             for protocol in metrics.CONNECTION_PROTOCOLS:
@@ -185,9 +195,13 @@ def running(
     lifespan: str = "off",
     *,
     listener: dict[str, Any] | None = None,
+    backend: dict[str, Any] | None = None,
     **top_level: Any,
 ) -> Iterator[Running]:
-    """Serve ``app`` (any callable) to clients; ``codec`` picks the HTTP/2 engine, ``listener`` adds to the listener."""
+    """Serve ``app`` (any callable) to clients; ``codec`` picks the HTTP/2 engine.
+
+    ``listener`` adds to the listener, and ``backend`` to the backend.
+    """
     module = types.ModuleType(f"application_under_test_{next(_numbers)}")
     module.app = app  # type: ignore[attr-defined]
     sys.modules[module.__name__] = module
@@ -198,7 +212,7 @@ def running(
         Config,
         {
             "listeners": [settings],
-            "backends": {"app": {"app": f"{module.__name__}:app", "lifespan": lifespan}},
+            "backends": {"app": {"app": f"{module.__name__}:app", "lifespan": lifespan, **(backend or {})}},
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
             "http2Engine": "h2" if codec == "http2-h2" else "auto" if codec == "http1" else "nghttp2",
             **top_level,
@@ -219,3 +233,18 @@ def wait_for(condition: Callable[[], object]) -> None:
     pause = threading.Event()
     while not condition():
         pause.wait(0.01)
+
+
+def fetch(server: Running, codec: str, *args: Any, **kwargs: Any) -> Response:
+    """One request on a connection of its own."""
+    client = server.client(codec)
+    try:
+        return request(client, *args, **kwargs)
+    finally:
+        client.close()
+
+
+def only_record(server: Running, count: int = 1) -> Record:
+    """The record of the only (or last of ``count``) exchange; it closes a moment after the response."""
+    wait_for(lambda: len(server.observer.records) >= count)
+    return server.observer.records[-1]

@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
 from tests.support.pools import Load, all_succeeded, remote_config, wait_workers, worker_command
 from tests.support.ports import reserve_port
-from tests.support.programs import program
+from tests.support.programs import environment, program
 from tests.support.server import APPS, Sidegate, http_get
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -155,14 +154,6 @@ def test_another_http2_server_stands_behind_it(serve: Serve, spawn: Spawn, peer:
 
 
 # ---- other environments -----------------------------------------------------------------------------------
-
-
-def environment(name: str) -> Path:
-    """A virtual environment that `.ci/setup test` made beside ours."""
-    place = Path(sys.prefix) / "pools" / name
-    if not (place / ".complete").exists():
-        pytest.skip(f"the virtual environment {name} could not be made")
-    return place
 
 
 def test_two_versions_of_django_behind_one_listener(serve: Serve) -> None:

@@ -48,8 +48,10 @@ def test_a_worker_runs_its_backend_behind_one_listener() -> None:
     config = worker_config(parent(), "shop")
     assert [(one.name, one.protocols, one.tls) for one in config.listeners] == [("worker", ("h2",), None)]
     assert config.listeners[0].addresses[0].startswith("unix:")
-    assert [(one.name, one.backend_refs[0].name, one.hostnames) for one in config.routes] == [("worker", "shop", ())]
-    assert config.routes[0].matches[0].path.value == "/"
+    assert [one.name for one in config.routes] == [one.name for one in parent().routes]
+    assert {(one.backend_refs[0].name, one.hostnames, one.matches[0].path.value) for one in config.routes} == {
+        ("shop", (), "/")
+    }
     (backend,) = config.backends.values()
     original = parent().backends["shop"]
     assert backend == dataclasses.replace(original, threads=7, pool=None, queue=Queue())
@@ -65,6 +67,13 @@ def test_what_concerns_clients_is_the_fronts() -> None:
     config = worker_config(parent(), "shop")
     assert (config.admin, config.trusted_proxies, config.shutdown_delay) == (None, (), 0.0)
     assert (config.http2_engine, config.start_timeout, config.grace_period) == ("h2", 5.0, 7.0)
+
+
+@pytest.mark.parametrize(
+    ("drain", "own"), [({}, None), ({"websocketDrain": "3s"}, 3.0), ({"websocketDrain": "9s"}, 7.0)]
+)
+def test_a_worker_closes_websockets_in_the_time_it_has_to_stop(drain: dict[str, Any], own: float | None) -> None:
+    assert worker_config(parent(**drain), "shop").websocket_drain == own
 
 
 @pytest.mark.parametrize(

@@ -134,9 +134,20 @@ TLS = st.one_of(
     some({"selfSigned": st.just(True)}, {"minVersion": st.sampled_from(["1.2", "1.3"])}),
     some({"certificates": st.just([{"cert": "/a", "key": "/b"}])}, {"clientCertificates": st.just({"ca": "/c"})}),
 )
+WEBSOCKETS = some(
+    {},
+    {
+        "maxMessage": st.integers(64, 2**20),
+        "pingInterval": DURATIONS,
+        "pingTimeout": DURATIONS,
+        "maxQueue": st.integers(1, 99),
+        "compression": st.sampled_from(["off", "deflate"])
+        | some({}, {"mode": st.just("off"), "windowBits": st.integers(9, 15), "contextTakeover": st.booleans()}),
+    },
+)
 LISTENERS = some(
     {"addresses": st.lists(st.sampled_from([":0", "127.0.0.1:0", "[::1]:0"]), min_size=1, max_size=2)},
-    {"backlog": st.integers(1, 5), "tls": TLS, "protocols": st.just(["h2"])},
+    {"backlog": st.integers(1, 5), "tls": TLS, "protocols": st.just(["h2"]), "websocket": WEBSOCKETS},
 )
 LIMITS = some({}, {"keepAlive": DURATIONS, "requestBody": st.integers(0, 2**34), "headerFields": st.integers(1, 50)})
 
@@ -147,7 +158,11 @@ def configs(draw: st.DrawFn) -> Config:
     refs = some({"name": st.sampled_from(sorted(backends))}, {"weight": st.integers(1, 9)})
     routes = some(
         {"backendRefs": st.lists(refs, min_size=1, max_size=2)},
-        {"hostnames": st.lists(HOSTS, max_size=2), "matches": st.lists(MATCHES, min_size=1, max_size=2)},
+        {
+            "hostnames": st.lists(HOSTS, max_size=2),
+            "matches": st.lists(MATCHES, min_size=1, max_size=2),
+            "websocket": WEBSOCKETS,
+        },
     )
     names = draw(st.lists(NAMES, min_size=1, max_size=3, unique=True))
     others = some(
@@ -157,6 +172,7 @@ def configs(draw: st.DrawFn) -> Config:
             "processes": st.integers(1, 8),
             "limits": LIMITS,
             "gracePeriod": DURATIONS,
+            "websocketDrain": st.just(0.001),
             "logging": some({"accessLog": st.just("json")}, {"skipPaths": st.lists(PATHS, max_size=2)}),
             "trustedProxies": st.just(["10.0.0.0/8"]),
         },

@@ -114,6 +114,23 @@ def test_editors_accept_short_forms_of_pools_and_addresses() -> None:
     assert errors(file) != []
 
 
+def test_editors_accept_short_forms_of_compression() -> None:
+    file = raw((ROOT / "config" / "minimal.yaml").read_text(encoding="utf-8"))
+    for compression in ("off", "deflate", {"mode": "off"}, {"windowBits": 15}, "${C:-off}"):
+        file["routes"][0]["websocket"] = file["listeners"][0]["websocket"] = {"compression": compression}
+        assert errors(file) == []
+    for wrong in ("on", False, 12, {"level": 9}, {"windowBits": 8}):
+        file["routes"][0]["websocket"] = {"compression": wrong}
+        assert errors(file) != []
+
+
+def test_the_reference_shows_ranges_in_units() -> None:
+    rows = {line.split("|")[1].strip(" `"): line for line in reference().splitlines() if line.startswith("| `")}
+    assert "| 64 to 1Gi |" in rows["maxMessage"]
+    assert "| 0s to 1h |" in rows["pingInterval"]
+    assert "| 1 to 10000 |" in rows["maxQueue"]
+
+
 def test_keys_are_found_one_level_further_in_or_out() -> None:
     assert home_of("workers", ("backends", "shop")) == "in 'pool'"
     assert home_of("queue", ("backends", "shop", "pool")) == "beside 'pool'"

@@ -190,6 +190,11 @@ def test_response_fields_are_lowered_and_lose_hop_by_hop_fields() -> None:
     assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12, False)
 
 
+def test_whitespace_around_a_value_is_no_part_of_it() -> None:
+    raw = [(b"Set-Cookie", b" a=b; Path=/\t"), (b"Content-Length", b" 12 ")]
+    assert response_fields(raw) == ([(b"set-cookie", b"a=b; Path=/"), (b"content-length", b"12")], 12, False)
+
+
 @pytest.mark.parametrize(
     ("raw", "words"),
     [

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+from typing import Any
+
 import pytest
 
+from proxy.config.websocket import Compression, WebSocketSettings
+from proxy.server.hop import MAX_WEBSOCKET_SIZE
 from proxy.wire import hop
 from proxy.wire.events import RequestHead
 from proxy.wire.fields import FieldPolicy, Kind
@@ -62,6 +68,49 @@ def test_the_facts_of_tls() -> None:
     for wrong in (b"[]", b"", b"[" * 100_000):
         with pytest.raises(ValueError):  # noqa: PT011 - the message is json's or ours
             hop.decode_tls(wrong)
+
+
+SETTINGS = [
+    WebSocketSettings(),
+    WebSocketSettings(64, 0.0, 3600.0, 10_000, Compression(mode="off", window_bits=15, memory_level=9)),
+    WebSocketSettings(1024**3, 0.5, 0.0, 1, Compression(window_bits=9, memory_level=1, context_takeover=False)),
+]
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_the_settings_of_a_websocket(settings: WebSocketSettings) -> None:
+    value = hop.encode_websocket(7, settings)
+    assert value.isascii()
+    assert len(value) <= MAX_WEBSOCKET_SIZE
+    assert hop.decode_websocket(value) == (7, settings)
+
+
+WRITTEN = [7, 1024, 20.0, 20.0, 32, "deflate", 12, 5, True]
+
+
+@pytest.mark.parametrize(
+    ("place", "wrong"),
+    [
+        *[(0, wrong) for wrong in (-1, 1.0, None, "0", 2**40, True)],
+        *[(1, wrong) for wrong in (0, 63, 1024**3 + 1, 1e9, "1Mi", [])],
+        *[(place, wrong) for place in (2, 3) for wrong in (-0.5, 20, 3600.5, math.nan, math.inf, None)],
+        *[(4, wrong) for wrong in (0, 10_001, 32.0, True)],
+        *[(5, wrong) for wrong in ("", "gzip", None, 1, ["deflate"], {})],
+        *[(6, wrong) for wrong in (8, 16, 12.0)],
+        *[(7, wrong) for wrong in (0, 10, True)],
+        *[(8, wrong) for wrong in (0, 1, None, "true")],
+    ],
+)
+def test_settings_that_no_front_wrote(place: int, wrong: Any) -> None:
+    assert hop.decode_websocket(json.dumps(WRITTEN).encode()).route == 7
+    with pytest.raises(ValueError, match="WebSocket"):
+        hop.decode_websocket(json.dumps([*WRITTEN[:place], wrong, *WRITTEN[place + 1 :]]).encode())
+
+
+@pytest.mark.parametrize("value", [b"", b"{}", b"[]", b"\xff", b"[" * 100_000, json.dumps([*WRITTEN, 1]).encode()])
+def test_what_are_no_settings_at_all(value: bytes) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - the message is json's or ours
+        hop.decode_websocket(value)
 
 
 def test_a_policy_that_keeps_our_own_fields() -> None:

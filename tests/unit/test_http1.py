@@ -611,6 +611,6 @@ def test_a_request_head_shows_itself() -> None:
     head = head_of(GET)
     assert repr(head) == (
         "RequestHead(content_length=None, end_stream=True, expect_continue=False, headers=[(b'host', b'a')],"
-        " http_version='1.1', method='GET', stream_id=1, target=b'/')"
+        " http_version='1.1', method='GET', protocol='', stream_id=1, target=b'/')"
     )
     assert head != "GET"

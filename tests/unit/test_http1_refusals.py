@@ -14,6 +14,7 @@ from proxy.wire.target import TARGET_BYTES
 LIMITS = Limits(request_line=100, header_block=400, header_fields=8)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
 HOST = b"Host: a\r\n"
+WEBSOCKET = HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
@@ -81,6 +82,16 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "method unknown, without fields": (b"BREW / HTTP/1.0\r\n\r\n", 501, "unknown_method"),
     "method in lower case": (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "unknown_method"),
     "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\n" + HOST + b"\r\n", 501, "method_not_implemented"),
+    "a WebSocket with a length": (
+        b"GET / HTTP/1.1\r\n" + WEBSOCKET + b"Content-Length: 1\r\n\r\n",
+        400,
+        "websocket_body",
+    ),
+    "a WebSocket with a chunked body": (
+        b"GET / HTTP/1.1\r\n" + WEBSOCKET + b"Transfer-Encoding: chunked\r\n\r\n",
+        400,
+        "websocket_body",
+    ),
     "TRACE": (b"TRACE / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "method_not_implemented"),
     "target without slash": (b"GET a/b HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
     "target is an authority": (b"GET a:443 HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),

@@ -379,7 +379,7 @@ def test_pings_and_settings_are_answered(engine: str) -> None:
     assert made.receive(c.START + c.frame(c.PING, 0, 0, b"12345678"), 0.0) == []
     heard = c.listen(made.take_output())
     first, *rest = heard.frames
-    assert first.settings == {3: 100, 4: 256 * 1024, 6: 32 * 1024}
+    assert first.settings == {3: 100, 4: 256 * 1024, 6: 32 * 1024, 8: 1}
     assert {(f.type, "ACK" in f.flags) for f in rest} == {(c.SETTINGS, True), (c.PING, True), (c.WINDOW_UPDATE, False)}
     assert heard.window_updates(0) == 100 * 256 * 1024 - 65535
 

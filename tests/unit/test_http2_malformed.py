@@ -36,6 +36,12 @@ MALFORMED = {
     "path without slash": (replaced(b":path", b"a"), "bad_target"),
     "star without OPTIONS": (replaced(b":path", b"*"), "bad_target"),
     "unknown pseudo-header": ([*c.GET, (b":odd", b"1")], "bad_pseudo_header"),
+    "a protocol without CONNECT": ([*c.GET, (b":protocol", b"websocket")], "bad_pseudo_header"),
+    "two protocols": ([*c.CONNECT, (b":protocol", b"websocket")], "bad_pseudo_header"),
+    "CONNECT without a scheme": ([*c.CONNECT[:2], *replaced(b":scheme")[1:]], "bad_scheme"),
+    "CONNECT without a path": ([*c.CONNECT[:4]], "bad_target"),
+    "CONNECT to a star": ([*c.CONNECT[:4], (b":path", b"*")], "bad_target"),
+    "CONNECT with an upgrade": ([*c.CONNECT, (b"upgrade", b"websocket")], "connection_field"),
     "response's pseudo-header": ([*c.GET, (b":status", b"200")], "bad_pseudo_header"),
     "pseudo-header behind a field": ([*c.GET[:3], (b"a", b"b"), c.GET[3]], "bad_target"),
     "second pseudo-header behind a field": ([*c.GET, (b"a", b"b"), c.GET[3]], "bad_field_name"),
@@ -70,6 +76,8 @@ def test_malformed_requests_reset_their_stream(engine: str, case: str, speaker: 
 
 REFUSED = {
     "CONNECT": (replaced(b":method", b"CONNECT"), 501, "method_not_implemented"),
+    "another protocol": ([c.CONNECT[0], (b":protocol", b"connect-udp"), *c.GET[1:]], 501, "unknown_protocol"),
+    "no protocol": ([c.CONNECT[0], (b":protocol", b""), *c.GET[1:]], 501, "unknown_protocol"),
     "TRACE": (replaced(b":method", b"TRACE"), 501, "method_not_implemented"),
     "fragment": (replaced(b":path", b"/a#b"), 400, "bad_target"),
     "byte above ASCII": (replaced(b":path", b"/\xc3\xbc"), 400, "bad_target"),

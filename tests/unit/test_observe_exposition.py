@@ -31,7 +31,17 @@ FACTS = Facts(
     restarts={("front", "crash"): 3},
     pools=(
         PoolFact(
-            "shop", {"serving": 2, "starting": 0}, {"max_requests": 5}, 1 << 20, {0: 7, 1: 8}, {"busy": 2, "stuck": 1}
+            "shop",
+            {"serving": 2, "starting": 0},
+            {"max_requests": 5},
+            1 << 20,
+            {0: 7, 1: 8},
+            {"busy": 2, "stuck": 1},
+            {
+                ("sidegate_websocket_messages_total", "r1", "sent"): 4.0,
+                ("sidegate_websocket_ping_seconds", "r1", "0.0025"): 1.0,
+                ("sidegate_websocket_ping_seconds", "r1", "sum"): 0.002,
+            },
         ),
     ),
 )
@@ -55,6 +65,11 @@ def registry() -> CollectorRegistry:
     for record in records:
         observer.started(record)
         observer.finished(record)
+    websockets = observer.websocket(1)
+    websockets.opened()
+    websockets.opened()
+    websockets.sent(1, 20)
+    websockets.closed(1001, by_client=True)
     return make_registry(collector)
 
 
@@ -97,6 +112,16 @@ def test_what_the_supervisor_knows_of_pools(registry: CollectorRegistry) -> None
     assert value("sidegate_pool_worker_requests_total", {"backend": "shop", "slot": "1"}) == 8
     assert value("sidegate_wsgi_threads", {"backend": "shop", "state": "busy"}) == 2
     assert value("sidegate_wsgi_threads", {"backend": "shop", "state": "stuck"}) == 1
+
+
+def test_websockets_of_fronts_and_workers_are_added_up(registry: CollectorRegistry) -> None:
+    value = registry.get_sample_value
+    assert value("sidegate_websockets_open", {"route": "r1"}) == 1
+    assert value("sidegate_websocket_messages_total", {"route": "r1", "direction": "sent"}) == 5
+    assert value("sidegate_websocket_bytes_total", {"route": "r1", "direction": "sent"}) == 20
+    assert value("sidegate_websocket_closes_total", {"route": "r1", "side": "client", "code": "1001"}) == 1
+    assert value("sidegate_websocket_ping_seconds_count", {"route": "r1"}) == 1
+    assert value("sidegate_websocket_ping_seconds_sum", {"route": "r1"}) == 0.002
 
 
 def test_resident_memory_of_a_process_that_is_gone_is_zero() -> None:

@@ -15,11 +15,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 from proxy.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from proxy.backends.line import Line
 from proxy.backends.loading import LoadedApp
+from proxy.backends.no_websocket import refuse_websocket
 from proxy.backends.upload import KEPT, announced_length
 from proxy.backends.wsgi.body import open_body
 from proxy.backends.wsgi.environ import Environ, make_environ
@@ -27,7 +27,7 @@ from proxy.backends.wsgi.errors import ErrorLog
 from proxy.backends.wsgi.job import HIGH_WATER, Job, Mailbox
 from proxy.backends.wsgi.response import LAST, FileWrapper, Response
 from proxy.backends.wsgi.threads import Threads
-from proxy.errors import ClientDisconnected, stems_from_disconnect
+from proxy.errors import ClientDisconnected, ExchangeError, stems_from_disconnect
 from proxy.observe.record import Record
 from proxy.observe.thread_meter import ThreadMeter
 
@@ -48,13 +48,14 @@ class WsgiBackend:
         self.line = line
         self.threads = threads
         self.thread_meter = meter
-        self.mailbox = Mailbox(line.loop)
+        self.mailbox = Mailbox(line.loop, self.settle)
         self._app = loaded.app
         self._base = {**base, "wsgi.file_wrapper": FileWrapper}
         self._root_path = root_path
         self._stuck = 0
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        refuse_websocket(scope)
         if self._root_path:  # else that of the front's backend counts, where this is a worker
             scope["root_path"] = self._root_path
         return Call(self, scope, receive, send).run()
@@ -73,26 +74,27 @@ class WsgiBackend:
         waiting = len(self.line.choice.queue)
         return {"threads": self.threads.places, "busy": self.threads.busy, "stuck": self._stuck, "queued": waiting}
 
-    def _act(self, scope: Scope, whole: bytes | None, job: Job) -> None:
+    def act(self, job: Job) -> None:
         """Run the application for one request; on its thread."""
-        environ = make_environ(scope, self._base)
-        environ["wsgi.input"] = open_body(job, whole)
-        environ["wsgi.errors"] = errors = ErrorLog(scope[RECORD_KEY])
+        environ = make_environ(job.scope, self._base)
+        environ["wsgi.input"] = open_body(job)
+        environ["wsgi.errors"] = errors = ErrorLog(job.scope[RECORD_KEY])
         try:
             Response(job).run(self._app, environ)
         finally:
             errors.flush()
 
-    def begin(self, scope: Scope, whole: bytes | None) -> Job:
-        """Give a request that has a place to a thread. ``whole``: its body, None if that is still to come."""
-        job = Job(self.line.loop, self.mailbox, partial(self._act, scope, whole), self._settle)
-        self.thread_meter.began()
-        self.threads.start(job)
-        return job
+    def begin(self, job: Job) -> None:
+        """A thread has ``job``, or is to have it."""
+        job.began = self.line.loop.time()
+        if not job.settled:  # else it has ended before the loop knew that it had begun
+            job.counted = True
+            self.thread_meter.began()
 
     def abandon(self, job: Job) -> None:
         """Nobody waits for the response any more. The thread is stuck if it does not notice in time."""
         job.abandon()
+        job.abandoned = True
         if self.patience and not job.ended:
             job.timer = job.loop.call_at(job.began + self.patience, self._on_patience, job)
 
@@ -106,16 +108,20 @@ class WsgiBackend:
         if self._stuck == self.threads.places and self.on_exhausted is not None:
             self.on_exhausted()
 
-    def _settle(self, job: Job) -> None:
+    def settle(self, job: Job) -> None:
         """A thread is free again."""
         if job.timer is not None:
             job.timer.cancel()
         if job.stuck:
             self._stuck -= 1
             self.thread_meter.unstuck()
-        self.thread_meter.ended()
+        if job.counted:
+            self.thread_meter.ended()
         self.line.meter.ended()
         self.line.give_back(self.threads)
+        if job.abandoned and job.error is not None and not stems_from_disconnect(job.error):
+            text = "application failed after its client had gone (request id %s)"
+            logger.error(text, job.scope[RECORD_KEY].request_id, exc_info=job.error)
 
 
 class Call:
@@ -133,11 +139,19 @@ class Call:
         self._fetching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """From the request's head to the moment when its thread is free again."""
+        """From the request's head to the moment when all of its response is sent."""
+        backend = self._backend
         whole = b"" if not self._record.has_body else await self._small_body()
-        await self._take_place(self._backend.line)
-        job = self._backend.begin(self._scope, whole)
+        job = Job(backend.line.loop, backend.mailbox, backend.act, self._scope, whole)
+        self._backend.line.meter.begun()  # by the attributes: compiled, they have types
+        at_once = self._backend.line.choice.take() is not None
+        if at_once:
+            self._backend.line.meter.placed_at_once()
+        else:
+            await self._wait_in_line(job)
+        self._backend.begin(job)
         try:
+            self._backend.threads.start(job, not at_once)
             await self._pass_on(job)
         except BaseException:
             await self._abandon(job)
@@ -147,6 +161,22 @@ class Call:
                 self._fetching.cancel()
         if job.error is not None:
             raise job.error
+
+    async def _wait_in_line(self, job: Job) -> None:
+        """Until a thread has ``job``, or is to have it."""
+        line, threads = self._backend.line, self._backend.threads
+        threads.offer(job)
+        try:
+            await line.wait(line.loop.time(), False, job)
+        except BaseException as error:
+            if threads.withdraw(job):
+                line.meter.ended()
+                raise
+            threads.busy += 1  # a thread was faster than the line, which has just given it up
+            if not isinstance(error, ExchangeError):
+                self._backend.begin(job)
+                await self._abandon(job)
+                raise
 
     async def _small_body(self) -> bytes | None:
         """The body if it is announced to be small: a client that sends slowly then takes no thread. Else None."""
@@ -163,18 +193,6 @@ class Call:
             if not message["more_body"]:
                 return b"".join(pieces)
 
-    async def _take_place(self, line: Line) -> None:
-        """A place for one thread, which ``_settle`` gives back."""
-        line.meter.begun()
-        try:
-            if line.choice.take() is not None:
-                line.meter.placed_at_once()
-            else:
-                await line.wait(line.loop.time(), False)
-        except BaseException:
-            line.meter.ended()
-            raise
-
     async def _pass_on(self, job: Job) -> None:
         """Send what the thread produces, fetch what it wants to read, until it has ended."""
         while not job.ended or job.out:
@@ -187,7 +205,7 @@ class Call:
 
     async def _pass_message(self, job: Job, message: Message) -> None:
         size = len(message["body"]) if "body" in message else 0
-        if job.out and job.out[0] is LAST:  # so that a response in one piece is one, and has a content-length
+        if size and job.out and job.out[0] is LAST:  # so that a response in one piece is one, and has a content-length
             job.out.popleft()
             message["more_body"] = False
         await self._send(message)
@@ -210,6 +228,3 @@ class Call:
         self._backend.abandon(job)
         while not job.ended:
             await job.arrival()
-        if job.error is not None and not stems_from_disconnect(job.error):
-            text = "application failed after its client had gone (request id %s)"
-            logger.error(text, self._record.request_id, exc_info=job.error)

@@ -39,6 +39,7 @@ class Body(io.RawIOBase):
         return count
 
 
-def open_body(job: Job, whole: bytes | None) -> BinaryIO:
-    """``whole``: all of it is here; None: it comes."""
+def open_body(job: Job) -> BinaryIO:
+    """The body of a job, which may have all of it."""
+    whole = job.whole
     return io.BytesIO(whole) if whole is not None else cast(BinaryIO, io.BufferedReader(Body(job), HIGH_WATER))

@@ -48,11 +48,12 @@ def base_environ(multithread: bool, multiprocess: bool) -> Environ:
 def make_environ(scope: Scope, base: Environ) -> Environ:
     """A fresh environ, but for ``wsgi.input``, ``wsgi.errors`` and what sends something."""
     environ = base.copy()
-    path, query = _path(scope["raw_path"]), scope["query_string"].decode("latin-1")
+    raw_path, root_path = scope["raw_path"], scope["root_path"]
+    raw, query = raw_path.decode("latin-1"), scope["query_string"].decode("latin-1")
+    path = unquote_to_bytes(raw_path).decode("latin-1") if "%" in raw else raw
     environ["REQUEST_METHOD"] = scope["method"]
-    environ["SCRIPT_NAME"], environ["PATH_INFO"] = _mounted(scope["root_path"], path)
+    environ["SCRIPT_NAME"], environ["PATH_INFO"] = _mounted(root_path, path) if root_path else ("", path)
     environ["QUERY_STRING"] = query
-    raw = scope["raw_path"].decode("latin-1")
     environ["REQUEST_URI"] = f"{raw}?{query}" if query else raw
     environ["SERVER_PROTOCOL"] = HTTP_VERSIONS[scope["http_version"]]
     environ["wsgi.url_scheme"] = scheme = scope["scheme"]
@@ -70,10 +71,6 @@ def make_environ(scope: Scope, base: Environ) -> Environ:
     if "tls" in scope["extensions"]:
         _add_tls(environ, scope["extensions"]["tls"])
     return environ
-
-
-def _path(raw_path: bytes) -> str:
-    return (unquote_to_bytes(raw_path) if b"%" in raw_path else raw_path).decode("latin-1")
 
 
 def _mounted(root_path: str, path: str) -> tuple[str, str]:

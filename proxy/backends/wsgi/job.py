@@ -8,16 +8,20 @@ Theory of operation. Every attribute is written by one side only. The thread app
 of body are appended to by the loop, which then look for each other: the thread *posts* the job, which wakes the loop's
 coroutine; the loop sets ``_news``, which wakes the thread. ``_news`` is made when a thread has to wait for the first
 time; whoever waits looks once more after it is there, so nothing is missed. Most requests never need one.
+
+What a thread does is posted in order, and the mailbox is emptied in order: that a request has ended, which frees its
+thread, is known before anything that this thread has done since.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
 
-from proxy.asgi import Message
+from proxy.asgi import Message, Scope
 from proxy.backends.arrival import Arrival
 from proxy.errors import ClientDisconnected
 
@@ -28,16 +32,24 @@ was not read."""
 LOW_WATER = 16 * 1024
 """A producer that waits goes on when no more than this is left."""
 
+_NOTHING: deque[bytes] = deque()
+
 
 class Mailbox:
-    """Wakes the loop for what threads have done: once for all that happens until it looks."""
+    """Wakes the loop for what threads have done: once for all that happens until it looks.
 
-    __slots__ = ("_loop", "_posted", "_told")
+    ``settle`` is called with each job when its thread is free again, whether anybody waits for that or not.
+    """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_context", "_loop", "_posted", "_settle", "_told")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, settle: Callable[[Job], None]) -> None:
         self._loop = loop
+        self._settle = settle
         self._posted: deque[Job] = deque()
         self._told = False
+        self._context = contextvars.Context()
+        """Of what the loop does for all of them; else it would do that in the context of one of the requests."""
 
     def post(self, job: Job) -> None:
         """From any thread."""
@@ -45,28 +57,32 @@ class Mailbox:
         if not self._told:
             self._told = True
             try:
-                self._loop.call_soon_threadsafe(self._deliver)
+                self._loop.call_soon_threadsafe(self.deliver, context=self._context)
             except RuntimeError:  # the loop is closed: the process is about to end, and nobody waits
                 return
 
-    def _deliver(self) -> None:
+    def deliver(self) -> None:
+        """In the loop's thread: look."""
         self._told = False  # first: what is posted from here on is told again
-        while self._posted:
-            job = self._posted.popleft()
-            if job.ended:
-                job.settle()
+        posted = self._posted
+        while posted:
+            job = posted.popleft()
+            if job.ended and not job.settled:
+                job.settled = True
+                self._settle(job)
             job.wake()
 
 
 class Job(Arrival):
-    """Made for one request. ``act`` is what a thread does; ``error`` is what it came to, if it failed.
+    """Made for one request: ``act`` does it, for ``scope`` and a body that is here whole or comes (None).
 
-    ``settled`` is called in the loop when the thread is free again, whether anybody waits for that or not.
+    ``error`` is what it came to, if it failed.
     """
 
     __slots__ = (
-        "_act", "_body", "_emitted", "_fed", "_mailbox", "_news", "_passed", "_produced", "_read", "_sent", "_settled",
-        "began", "ended", "error", "fed_whole", "gone", "out", "stuck", "timer", "wants_body",
+        "_act", "_body", "_emitted", "_fed", "_mailbox", "_news", "_passed", "_produced", "_read", "_sent",
+        "abandoned", "began", "counted", "ended", "error", "fed_whole", "gone", "out", "scope", "settled", "stuck",
+        "taken", "timer", "wants_body", "whole",
     )  # fmt: skip
 
     def __init__(
@@ -74,26 +90,28 @@ class Job(Arrival):
         loop: asyncio.AbstractEventLoop,
         mailbox: Mailbox,
         act: Callable[[Job], None],
-        settled: Callable[[Job], None],
+        scope: Scope,
+        whole: bytes | None,
     ) -> None:
         super().__init__(loop)
-        self.stuck = False
+        self.scope = scope
+        self.whole = whole
+        self.out: deque[Message] = deque()
+        self.taken = self.ended = False  # by a thread
+        self.began = 0.0
+        self.abandoned = self.counted = self.stuck = self.settled = False  # by the loop
         self.timer: asyncio.TimerHandle | None = None
         """When a thread that nobody waits for becomes a stuck one."""
-        self.out: deque[Message] = deque()
-        self.ended = False
         self.error: BaseException | None = None
         self.gone = False
         self.wants_body = False
-        self.began = loop.time()
         self.fed_whole = False
         self._mailbox = mailbox
         self._act = act
-        self._settled: Callable[[Job], None] | None = settled
         self._news: threading.Event | None = None
         self._emitted = self._passed = 0  # messages, by the thread and by the loop
         self._produced = self._sent = 0  # bytes of response, by the thread and by the loop
-        self._body: deque[bytes] = deque()
+        self._body: deque[bytes] = deque() if whole is None else _NOTHING
         self._fed = self._read = 0  # bytes of request, by the loop and by the thread
 
     # For the loop.
@@ -121,12 +139,6 @@ class Job(Arrival):
         self.gone = True
         self._tell()
 
-    def settle(self) -> None:
-        """The thread is done with it. May be called again."""
-        settled, self._settled = self._settled, None
-        if settled is not None:
-            settled(self)
-
     def _tell(self) -> None:
         news = self._news
         if news is not None:
@@ -143,23 +155,32 @@ class Job(Arrival):
         self.ended = True
         self._mailbox.post(self)
 
+    def fail(self, error: BaseException) -> None:
+        """In place of ``run``, if no thread can do it."""
+        self.error = error
+        self.ended = True
+        self._mailbox.post(self)
+
+    def put(self, message: Message) -> None:
+        """Have the loop send ``message`` with what follows it. Raises ``ClientDisconnected``."""
+        self.check_present()
+        self._emitted += 1
+        self.out.append(message)
+
     def emit(self, message: Message, size: int = 0) -> None:
         """Have the loop send ``message``, which has so many bytes of body, and wait until there is room for more.
 
         Raises ``ClientDisconnected``.
         """
-        self.check_present()
-        self._emitted += 1
+        self.put(message)
         self._produced += size
-        self.out.append(message)
         self._mailbox.post(self)
         if self._produced - self._sent > HIGH_WATER:
             self._wait(self._has_room)
 
     def emit_last(self, message: Message) -> None:
         """Have the loop send the response's last message; there is nothing to wait for."""
-        self.check_present()
-        self.out.append(message)
+        self.put(message)
         self._mailbox.post(self)
 
     def emit_all(self) -> None:
@@ -168,8 +189,11 @@ class Job(Arrival):
 
     def next_piece(self) -> bytes:
         """The next piece of the request's body, b"" at its end. Raises ``ClientDisconnected``."""
-        while not self._body:
-            if self.fed_whole:
+        while True:
+            whole = self.fed_whole  # before the look at what there is: the last piece may come in between
+            if self._body:
+                break
+            if whole:
                 return b""
             self._want_body()
             self._wait(self._has_body)

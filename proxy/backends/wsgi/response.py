@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
+import re
 import stat
 from collections.abc import Callable, Iterable
 from os import fstat
@@ -19,6 +20,7 @@ from proxy.asgi import Headers, Message
 from proxy.backends.wsgi.environ import Environ
 from proxy.backends.wsgi.job import HIGH_WATER, Job
 from proxy.errors import ExchangeError, Fault, stems_from_disconnect
+from proxy.wire.fields import response_fields
 
 logger = logging.getLogger("sidegate.wsgi")
 
@@ -31,6 +33,14 @@ REMEMBERED_SIZE = 128
 LAST: Message = {"type": "http.response.body", "body": b"", "more_body": False}
 """The end of a response whose blocks came one by one."""
 
+_PLAIN = (list, tuple)
+"""What may be returned and has no ``close``."""
+
+_ANY = -1  # no content-length, or one that says nothing of this body
+
+_STATUS = re.compile(r"[0-9]{3}(?: [^\x00-\x1f\x7f]*)?")
+
+_codes: dict[str, int] = {}
 _fields: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 
 
@@ -56,7 +66,7 @@ class FileWrapper:
 class Response:
     """Made for one request; ``run`` is its life."""
 
-    __slots__ = ("_headers", "_job", "_started", "_status")
+    __slots__ = ("_headers", "_job", "_remaining", "_started", "_status")
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -64,11 +74,15 @@ class Response:
         self._headers: Headers = []
         self._started = False
         """Whether the head is out."""
+        self._remaining = _ANY
+        """Bytes of body that content-length still promises."""
 
     def run(self, application: Callable[..., Iterable[bytes]], environ: Environ) -> None:
         """Call it, pass on what it returns, and close that in any case."""
         environ["wsgi.early_hints"] = self.early_hints
         result = application(environ, self.start_response)
+        if type(result) in _PLAIN and not self._started and self._put_whole(result):
+            return
         try:
             self._pass_on(result)
         except BaseException:
@@ -91,14 +105,22 @@ class Response:
                 exc_info = None  # else the traceback holds this frame, which holds the traceback
         elif self._status:
             raise _forbidden("start_response was called twice, without exc_info")
-        self._status = _code(status)
-        self._headers = [_field(pair) for pair in headers]
+        code = _codes.get(status) or _new_code(status)
+        fields = [_field(pair) for pair in headers]
+        try:
+            length = response_fields(fields)[1]
+        except ValueError as error:  # here, where the application can still catch it
+            raise _forbidden(f"headers: {error}") from error
+        self._status, self._headers = code, fields
+        bodiless = code in (204, 304) or self._job.scope["method"] == "HEAD"
+        self._remaining = _ANY if length is None or bodiless else length
         return self.write
 
     def write(self, data: bytes) -> None:
-        """The old way to send a block."""
-        if data:
-            self._emit(data, more=True)
+        """The old way to send a block. Raises what is longer than the length, behind what fits."""
+        size = len(_judged(data))
+        if data and self._emit(data) < size:
+            raise _forbidden("write() beyond content-length")
 
     def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
         """Send a 103 response with the ``Link`` fields (RFC 8297); nothing once the head is out."""
@@ -108,33 +130,50 @@ class Response:
 
     # The body.
 
+    def _put_whole(self, blocks: Any) -> bool:
+        """Whether all of a small body is here; then it leaves when the application has ended, which is now."""
+        if not blocks:
+            body = b""
+        elif len(blocks) == 1:
+            body = blocks[0]
+        elif any(type(block) is not bytes for block in blocks) or sum(map(len, blocks)) > HIGH_WATER:
+            return False
+        else:
+            body = b"".join(blocks)
+        self._start()
+        body = self._fitting(_judged(body))
+        self._job.put({"type": "http.response.body", "body": body, "more_body": False})
+        return True
+
     def _pass_on(self, result: Iterable[bytes]) -> None:
         if isinstance(result, FileWrapper) and self._send_file(result.filelike):
             return
-        if isinstance(result, list | tuple) and not self._started:
-            result = _joined(result)
-            if len(result) < 2:  # all there is
-                self._emit(result[0] if result else b"", more=False)
-                return
         for block in result:
-            if block:
-                self._emit(block, more=True)
+            if _judged(block):
+                self._emit(block)
+                if not self._remaining:
+                    break  # PEP 3333: all that was promised is out
             else:
                 self._job.check_present()
-        if self._started:
-            self._job.emit_last(LAST)
-        else:
-            self._emit(b"", more=False)
-
-    def _emit(self, block: bytes, more: bool) -> None:
-        if type(block) is not bytes:
-            raise _forbidden(f"a block of the body must be bytes, not {type(block).__name__}")
         self._start()
-        message = {"type": "http.response.body", "body": block, "more_body": more}
-        if more:
-            self._job.emit(message, len(block))
-        else:
-            self._job.emit_last(message)
+        self._job.emit_last(LAST)
+
+    def _emit(self, block: bytes) -> int:
+        """Send a block that is not empty, as far as it fits; how many bytes of it did."""
+        self._start()
+        block = self._fitting(block)
+        if block:
+            self._job.emit({"type": "http.response.body", "body": block, "more_body": True}, len(block))
+        return len(block)
+
+    def _fitting(self, block: bytes) -> bytes:
+        """What of it content-length has room for. PEP 3333: more must not leave."""
+        if self._remaining == _ANY:
+            return block
+        if len(block) > self._remaining:
+            block = block[: self._remaining]
+        self._remaining -= len(block)
+        return block
 
     def _start(self) -> None:
         if self._started:
@@ -142,22 +181,22 @@ class Response:
         if not self._status:
             raise _forbidden("start_response was not called before the first block of the body")
         self._started = True
-        self._job.emit({"type": "http.response.start", "status": self._status, "headers": self._headers})
+        self._job.put({"type": "http.response.start", "status": self._status, "headers": self._headers})
 
     def _send_file(self, file: Any) -> bool:
         """Whether ``file`` is one whose bytes the system can send; then they were sent."""
         raw = getattr(file, "raw", file)  # of what open() returns; gzip and zip files are no such thing
         if not (isinstance(file, io.BufferedReader | io.FileIO) and isinstance(raw, io.FileIO)):
             return False
-        number, offset = raw.fileno(), file.tell()
+        number = raw.fileno()
         facts = fstat(number)
         if not stat.S_ISREG(facts.st_mode):
             return False
-        count = max(0, facts.st_size - offset)
-        for name, value in self._headers:
-            if name.lower() == b"content-length" and value.isdigit():
-                count = min(count, int(value))
         self._start()
+        offset = file.tell()
+        count = max(0, facts.st_size - offset)
+        if self._remaining != _ANY:
+            count = min(count, self._remaining)
         message = {"type": "http.response.zerocopysend", "file": number, "offset": offset, "count": count}
         self._job.emit(message)
         self._job.emit_all()
@@ -173,18 +212,14 @@ class Response:
                 logger.error("the application's close() failed, after another error", exc_info=error)
 
 
-def _joined(blocks: list[bytes] | tuple[bytes, ...]) -> list[bytes] | tuple[bytes, ...]:
-    """All blocks of a small body as one: they are there already, so none is held back."""
-    if len(blocks) < 2 or any(type(block) is not bytes for block in blocks) or sum(map(len, blocks)) > HIGH_WATER:
-        return blocks
-    return [b"".join(blocks)]
-
-
-def _code(status: str) -> int:
+def _new_code(status: Any) -> int:
     """PEP 3333: "a status string of the form '999 Message here'". The code is judged later, as for ASGI."""
-    if type(status) is not str or not (status[:3].isascii() and status[:3].isdigit()) or status[3:4] not in ("", " "):
+    if type(status) is not str or not _STATUS.fullmatch(status):
         raise _forbidden(f"a status must be a str such as '200 OK', not {status!r}")
-    return int(status[:3])
+    code = int(status[:3])
+    if len(_codes) < REMEMBERED and len(status) <= REMEMBERED_SIZE:
+        _codes[status] = code
+    return code
 
 
 def _field(pair: tuple[str, str]) -> tuple[bytes, bytes]:
@@ -211,6 +246,12 @@ def _bytes(text: Any, what: str) -> bytes:
         return text.encode("latin-1")
     except UnicodeEncodeError as error:
         raise _forbidden(f"{what} has characters that stand for no byte (PEP 3333: latin-1 only): {text!r}") from error
+
+
+def _judged(block: Any) -> bytes:
+    if type(block) is not bytes:
+        raise _forbidden(f"a block of the body must be bytes, not {type(block).__name__}")
+    return block
 
 
 def _forbidden(detail: str) -> ExchangeError:

@@ -14,6 +14,7 @@ cdef int _WINDOW
 
 cdef class Download:
     cdef bint bodiless
+    cdef bint tunnel
     cdef int informational
     cdef bint begun
     cdef bint ended
@@ -34,6 +35,7 @@ cdef class Http2ClientCodec:
     cdef bint _dead
     cdef readonly bint ready
     cdef readonly bint hop
+    cdef readonly bint connect_protocol
     cdef readonly long long max_streams
 
     @cython.locals(found=list, frame=tuple)

@@ -16,6 +16,9 @@ What ends a stream is a ``Reset``, by the peer's code or ours; three kinds say m
 * ``CONNECTION_LOST``, no code of the wire: the connection has ended, and nobody knows how far the request came.
 * after ``End``: the response is complete, the server does not want the rest of the request (RFC 9113 8.1).
 
+A request with ``:protocol`` (RFC 8441) opens a tunnel if the answer is 2xx: what follows is another protocol's bytes,
+both ways, whatever fields say of a length. Any other answer is an ordinary response.
+
 Errors that leave it: none; what a server does wrong is an event.
 """
 
@@ -49,10 +52,11 @@ _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOS
 class Download:
     """The receiving half of a stream."""
 
-    __slots__ = ("begun", "bodiless", "ended", "informational", "missing", "unread")
+    __slots__ = ("begun", "bodiless", "ended", "informational", "missing", "tunnel", "unread")
 
-    def __init__(self, bodiless: bool) -> None:
+    def __init__(self, bodiless: bool, tunnel: bool) -> None:
         self.bodiless = bodiless  # the answer to HEAD
+        self.tunnel = tunnel  # the answer to CONNECT, unless it is no
         self.informational = 0
         self.begun = False  # the final head has come
         self.ended = False
@@ -64,20 +68,9 @@ class Http2ClientCodec:
     """One connection to a server. Calls for streams that are gone do nothing."""
 
     __slots__ = (
-        "_continuations",
-        "_controls",
-        "_dead",
-        "_draining",
-        "_engine",
-        "_judge",
-        "_most_continuations",
-        "_open",
-        "_parted",
-        "_streams",
-        "hop",
-        "max_streams",
-        "ready",
-    )
+        "_continuations", "_controls", "_dead", "_draining", "_engine", "_judge", "_most_continuations", "_open",
+        "_parted", "_streams", "connect_protocol", "hop", "max_streams", "ready",
+    )  # fmt: skip
 
     def __init__(self, engine: EngineFactory, settings: EngineSettings) -> None:
         self._engine = engine(settings, client=True)
@@ -92,6 +85,7 @@ class Http2ClientCodec:
         self._dead = False
         self.ready = False  # the server's SETTINGS have come
         self.hop = False  # it is a worker that takes our facts
+        self.connect_protocol = False  # it takes CONNECT with `:protocol` (RFC 8441)
         self.max_streams = wire.WINDOW_MAX  # that it takes at a time
 
     # State
@@ -141,7 +135,7 @@ class Http2ClientCodec:
         try:
             length = self._judge.content_length(fields, size)
             if stream.begun:
-                if pseudo or not end:
+                if pseudo or not end or stream.tunnel:  # RFC 9113 8.5: nothing but DATA
                     raise Breach(wire.PROTOCOL_ERROR)
                 self._on_end(stream_id, list(fields), found)
                 return
@@ -151,8 +145,10 @@ class Http2ClientCodec:
                 found.append(e.Informational(stream_id, status, list(fields)))
                 return
             stream.begun = True
-            # RFC 9110 6.4.1: these have no body, whatever their content-length says.
-            stream.missing = 0 if stream.bodiless or status in (204, 304) else length
+            if not stream.tunnel or status > 299:
+                stream.tunnel = False
+                # RFC 9110 6.4.1: these have no body, whatever their content-length says.
+                stream.missing = 0 if stream.bodiless or status in (204, 304) else length
             if end and stream.missing:
                 raise Breach(wire.PROTOCOL_ERROR)
         except Breach as breach:
@@ -214,11 +210,17 @@ class Http2ClientCodec:
 
     def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self.ready = True
-        for identifier, value in frame[1]:
+        for identifier, value in dict(frame[1]).items():  # of a setting given twice nghttp2 tells the last value
             if identifier == _MAX_CONCURRENT_STREAMS:
                 self.max_streams = min(value, wire.WINDOW_MAX)
             elif identifier == HOP_SETTING:
                 self.hop = value == 1
+            elif identifier == wire.CONNECT_SETTING:
+                if value < self.connect_protocol:  # RFC 8441 3; h2 does not mind
+                    detail = "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back"
+                    self._violate("protocol_error", detail, wire.PROTOCOL_ERROR, found)
+                    return
+                self.connect_protocol = value == 1
 
     def _on_control(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self._controls += frame[1] in _ANSWERED
@@ -264,14 +266,16 @@ class Http2ClientCodec:
     def request(self, headers: Headers, end_stream: bool) -> int:
         """Open a stream. ``headers`` are sent as they are: ``:method``, the other pseudo-header fields, the rest.
 
-        The stream's number; 0 if there is no ``room``: then nothing was sent.
+        The stream's number; 0 if there is no ``room``: then nothing was sent. ``:protocol`` only if the server is known
+        to take it (``connect_protocol``).
         """
         if self._dead or self._draining or len(self._open) >= self.max_streams:
             return 0
         stream_id = self._engine.send_request(headers, end_stream)
         if stream_id:
             self._open.add(stream_id)
-            self._streams[stream_id] = Download(headers[0][1] == b"HEAD")
+            method = headers[0][1]
+            self._streams[stream_id] = Download(method == b"HEAD", method == b"CONNECT")
         else:
             self._draining = True  # the numbers of streams are used up
         return stream_id

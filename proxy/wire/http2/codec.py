@@ -27,12 +27,12 @@ from proxy.asgi import Headers
 from proxy.errors import Refused
 from proxy.wire import events as e
 from proxy.wire.events import Codec, RequestHead
-from proxy.wire.fields import FieldPolicy
+from proxy.wire.fields import FieldPolicy, accept_fields
 from proxy.wire.hop import HEADER_TABLE, HOP_SETTING
 from proxy.wire.http2 import engine as wire
 from proxy.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
 from proxy.wire.http2.floods import Floods
-from proxy.wire.http2.head import HeadJudge, Malformed, said
+from proxy.wire.http2.head import CONNECT, HeadJudge, Malformed, said
 from proxy.wire.http2.streams import Streams, Upload
 
 if TYPE_CHECKING:
@@ -46,21 +46,9 @@ class Http2Codec(Codec):
     """``events.Codec`` for HTTP/2, in the server's role."""
 
     __slots__ = (
-        "_block",
-        "_block_deadline",
-        "_dead",
-        "_draining",
-        "_engine",
-        "_final",
-        "_floods",
-        "_hop_policy",
-        "_judge",
-        "_last",
-        "_limits",
-        "_now",
-        "_preface_deadline",
-        "_streams",
-    )
+        "_block", "_block_deadline", "_dead", "_draining", "_engine", "_final", "_floods", "_hop_policy",
+        "_judge", "_last", "_limits", "_now", "_preface_deadline", "_streams",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -82,7 +70,10 @@ class Http2Codec(Codec):
                 hop=hop_policy is not None,
             )
         )
-        self._streams = Streams(self._engine, limits.concurrent_streams)
+        # A front counts a request until its response has ended, a worker until its application has: what still closes
+        # must not refuse the next one, whose body may be gone when it could be sent elsewhere.
+        most = limits.concurrent_streams if hop_policy is None else 2 * limits.concurrent_streams
+        self._streams = Streams(self._engine, most)
         self._judge = HeadJudge(policy, limits)
         self._hop_policy = hop_policy
         self._floods = Floods(limits, now)
@@ -107,6 +98,11 @@ class Http2Codec(Codec):
     def idle(self) -> bool:
         """See ``events.Codec``."""
         return not self._streams.open and not self._engine.open_block
+
+    @property
+    def held(self) -> bool:
+        """Never: an engine takes all it gets."""
+        return False
 
     def read_paused(self) -> bool:
         """Always false: the windows bound what the peer can send."""
@@ -166,6 +162,8 @@ class Http2Codec(Codec):
             method, target, headers, length, expects = self._judge.request(pseudo, fields, size)
             if end and length:
                 raise Malformed("content_length_mismatch", "content-length without a body")
+            if method is CONNECT and (end or length):
+                raise Refused(400, "websocket_body", "a WebSocket's handshake with a body, or with its stream's end")
         except Refused as refused:
             self._reject(stream_id, refused, pseudo, end, found)
             return
@@ -175,9 +173,14 @@ class Http2Codec(Codec):
         head = RequestHead(stream_id, method, target, headers.copy(), "2")
         head.content_length = length
         if not end:
-            streams.uploads[stream_id] = Upload(length)
+            upload = streams.uploads[stream_id] = Upload(length)
             head.expect_continue = expects
             head.end_stream = False
+            if method is CONNECT:
+                head.protocol = "websocket"
+                head.expect_continue = False
+                upload.tunnel = True
+                upload.missing = None
         found.append(head)
 
     def _reject(self, stream_id: int, refused: Refused, pseudo: Fields, end: bool, found: list[e.Event]) -> None:
@@ -212,10 +215,14 @@ class Http2Codec(Codec):
     def _on_trailers(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, pseudo, fields, size, _ = frame
         self._floods.continuations = 0
+        upload = self._streams.uploads.get(stream_id)
+        if upload is not None and upload.tunnel:  # RFC 9113 8.5: nothing but DATA
+            self._break(stream_id, found)
+            return
         try:
             trailers = self._judge.trailers(pseudo, fields, size)
         except Refused:
-            if stream_id in self._streams.uploads:
+            if upload is not None:
                 self._break(stream_id, found)
             return
         self._end_request(stream_id, trailers, found)
@@ -322,6 +329,12 @@ class Http2Codec(Codec):
         if stream_id in streams.open:
             end_stream = end_stream or status in (204, 304) or stream_id in streams.bodiless
             self._engine.send_head(stream_id, status, headers, end_stream)
+
+    def accept(self, stream_id: int, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        upload = self._streams.uploads.get(stream_id)
+        if upload is not None and upload.tunnel:
+            self.send_head(stream_id, 200, accept_fields(headers), False)
 
     def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
         """See ``events.Codec``."""

@@ -53,6 +53,9 @@ FAULT: Final = 12  # code, detail: the connection is at its end, GOAWAY is in th
 SETTINGS: Final = 13  # (identifier, value) pairs: SETTINGS received, behind its CONTROL; to a client, and on a hop
 PONG: Final = 14  # 8 bytes: PING acknowledged, behind its CONTROL; in the client's role only
 
+CONNECT_SETTING: Final = 0x8
+"""SETTINGS_ENABLE_CONNECT_PROTOCOL: a server takes CONNECT with ``:protocol`` (RFC 8441 3)."""
+
 SETTINGS_FRAME: Final = 4
 PING_FRAME: Final = 6
 BOMB: Final = 2
@@ -117,6 +120,8 @@ class EngineSettings:
         pairs = [(0x4, self.stream_window), (0x6, self.header_block)]
         # A server's is the number of requests it takes; a client's would be of pushed responses, and it wants none.
         pairs.insert(0, (0x2, 0) if client else (0x3, self.concurrent_streams))
+        if not client:
+            pairs.append((CONNECT_SETTING, 1))
         if self.header_table != FIRST_TABLE:
             pairs.append((0x1, self.header_table))
         if self.hop:

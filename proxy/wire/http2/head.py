@@ -8,7 +8,7 @@ error page).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.asgi import Headers
 from proxy.errors import Refused
@@ -52,7 +52,13 @@ class Malformed(Refused):
 
 
 Request = tuple[str, bytes, Headers, int | None, bool]
-"""Method, target, fields (shared with later requests: hand out copies), content-length, waits for a 100."""
+"""Method, target, fields (shared with later requests: hand out copies), content-length, waits for a 100.
+
+The method is ``CONNECT`` for a WebSocket (RFC 8441) and for nothing else.
+"""
+
+CONNECT: Final = "CONNECT"
+"""To be told by identity, because comparing it would cost every request 100 instructions."""
 
 
 class HeadJudge:
@@ -184,9 +190,10 @@ def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:
     scheme = named.pop(b":scheme", b"")
     target = named.pop(b":path", b"")
     authority = named.pop(b":authority", None)
+    protocol = named.pop(b":protocol", None) if method == b"CONNECT" else None
     if named or repeated:
-        raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown or comes twice")
-    word = _METHODS.get(method) or _method(method)
+        raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown, out of place or comes twice")
+    word = _METHODS.get(method) or (_method(method) if protocol is None else _connect(protocol))
     if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
         raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
     _check_target(target, word, longest)
@@ -209,6 +216,12 @@ def _method(method: bytes) -> str:
     if method in (b"CONNECT", b"TRACE"):
         raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
     return method.decode("ascii")
+
+
+def _connect(protocol: bytes) -> str:
+    if protocol.lower() != b"websocket":
+        raise Refused(501, "unknown_protocol", "the only :protocol known is websocket")  # as RFC 9220 3 has it
+    return CONNECT
 
 
 def said(pseudo: Fields) -> tuple[str, bytes]:

@@ -8,6 +8,7 @@ cdef class Upload:
     cdef public long long unread
     cdef public bint ended
     cdef public bint discard
+    cdef public bint tunnel
 
 
 cdef class Streams:
@@ -26,6 +27,7 @@ cdef class Streams:
     cpdef end_upload(self, stream_id, Upload upload)
     @cython.locals(upload=Upload)
     cpdef acknowledge(self, stream_id, long long size)
+    cdef _drop_read(self, stream_id, Upload upload)
     cpdef reset(self, stream_id, code)
     @cython.locals(upload=Upload)
     cpdef forget(self, stream_id)

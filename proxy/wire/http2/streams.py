@@ -16,13 +16,14 @@ from proxy.wire.http2.engine import NO_ERROR, Engine
 class Upload:
     """The receiving half of a stream."""
 
-    __slots__ = ("discard", "ended", "missing", "unread")
+    __slots__ = ("discard", "ended", "missing", "tunnel", "unread")
 
     def __init__(self, length: int | None, discard: bool = False) -> None:
         self.missing = length  # bytes that content-length still promises
         self.unread = 0  # bytes handed out and not acknowledged
         self.ended = False
         self.discard = discard  # nobody will read the rest
+        self.tunnel = False  # another protocol's bytes, or to be if it is accepted
 
 
 class Streams:
@@ -70,8 +71,7 @@ class Streams:
         """The request is complete."""
         upload.ended = True
         self.finishing.discard(stream_id)
-        if not upload.unread:
-            del self.uploads[stream_id]
+        self._drop_read(stream_id, upload)
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """Give credit back for what was read; a stream that expects nothing more needs none for itself."""
@@ -84,7 +84,11 @@ class Streams:
             self._engine.consume(stream_id, size)
             return
         self._engine.consume_connection(size)
-        if not upload.unread:
+        self._drop_read(stream_id, upload)
+
+    def _drop_read(self, stream_id: int, upload: Upload) -> None:
+        """Of a request that is complete and read nothing is left to know, unless it may still be accepted."""
+        if not upload.unread and not upload.tunnel:
             del self.uploads[stream_id]
 
     def reset(self, stream_id: int, code: int) -> None:

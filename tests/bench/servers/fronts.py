@@ -1,4 +1,5 @@
-"""How nginx, caddy and haproxy are started: one thread of work each, keeping connections to a uvicorn behind them.
+"""How nginx, caddy and haproxy are started: one thread of work each, keeping connections to a uvicorn behind
+them, or, where the application is a WSGI one, to a gunicorn.
 
 Between the two is a unix socket, the cheapest way there is. Settings that are not about ports, TLS and keep-alive are
 the defaults: they are what people run.
@@ -8,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from tests.bench.programs import Peers, Program
 from tests.bench.servers.kind import BACKLOG, HOST, KEEP_ALIVE_SECONDS, Command, Kind, Site
 from tests.bench.servers.python import absent as python_absent
-from tests.bench.servers.python import uvicorn_on
+from tests.bench.servers.python import gunicorn_threads_on, uvicorn_on
 
 UPSTREAM_CONNECTIONS = 256
 
@@ -127,17 +129,33 @@ def _common(site: Site) -> dict[str, object]:
     }
 
 
+def _uvicorn(site: Site) -> Command:
+    return uvicorn_on(site, "--uds", str(site.folder / "app.sock"))
+
+
+def _gunicorn(site: Site) -> Command:
+    # It would end TLS by itself, if it were told of a certificate.
+    return gunicorn_threads_on(replace(site, tls=False), f"unix:{site.folder / 'app.sock'}")
+
+
 def _kind(name: str, front: Callable[[Site, Program], Command]) -> Kind:
+    wsgi = _with(name, front, _gunicorn, f"{name} + gunicorn (gthread)")
+    return replace(_with(name, front, _uvicorn, f"{name} + uvicorn"), wsgi=wsgi)
+
+
+def _with(
+    name: str, front: Callable[[Site, Program], Command], application: Callable[[Site], Command], title: str
+) -> Kind:
     def launch(site: Site) -> Sequence[Command]:
         program = site.peers.find(name)
         if program is None:
             raise FileNotFoundError(name)
-        return [uvicorn_on(site, "--uds", str(site.folder / "app.sock")), front(site, program)]
+        return [application(site), front(site, program)]
 
     def absent(peers: Peers) -> str | None:
         return python_absent(peers) if peers.find(name) else "not installed"
 
-    return Kind(name, f"{name} + uvicorn", h2=True, launch=launch, absent=absent)
+    return Kind(name, title, h2=True, launch=launch, absent=absent)
 
 
 KINDS = (_kind("nginx", nginx), _kind("caddy", caddy), _kind("haproxy", haproxy))

@@ -15,6 +15,8 @@ HOST = "127.0.0.1"
 BACKLOG = 16384
 # Idle connections have to stay while they are counted; some servers close theirs after 5 s.
 KEEP_ALIVE_SECONDS = 600
+# Of every server that runs a WSGI application.
+THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Kind:
     absent: Callable[[Peers], str | None]
     ours: bool = False
     notes: str = ""
+    wsgi: Kind | None = None
+    """What takes its place where the application is a WSGI one: the same server in another way, ``THREADS`` threads."""
 
     def unable(self, protocol: str) -> str | None:
         """Why it cannot do a case of ``protocol``, in the words of the table."""

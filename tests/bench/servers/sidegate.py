@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
 from tests.bench.programs import Peers
-from tests.bench.servers.kind import APPLICATIONS, HOST, KEEP_ALIVE_SECONDS, Command, Kind, Site
+from tests.bench.servers.kind import APPLICATIONS, HOST, KEEP_ALIVE_SECONDS, THREADS, Command, Kind, Site
 from tests.support.ports import reserve_port
 
 
@@ -18,6 +18,7 @@ from tests.support.ports import reserve_port
 class Sidegate:
     """A configuration. ``access_log`` is the format of a log file, or off. ``pool``: the application in a worker.
 
+    ``threads``: as many of them run a WSGI application; 0: it is an ASGI one.
     ``limits`` are set beside those that a load generator needs.
     """
 
@@ -25,6 +26,7 @@ class Sidegate:
     processes: int = 1
     access_log: str = "off"
     pool: bool = False
+    threads: int = 0
     limits: Mapping[str, str] = field(default_factory=dict)
 
     def launch(self, site: Site) -> Sequence[Command]:
@@ -40,8 +42,11 @@ class Sidegate:
         if site.tls:
             listener["tls"] = {"certificates": [site.pair.as_yaml()]}
         backend: dict[str, Any] = {"app": f"{site.app}:app", "directory": str(APPLICATIONS)}
+        at_once = {"threads": self.threads} if self.threads else {}
         if self.pool:
-            backend["pool"] = {"workers": 1, "concurrency": 2048}
+            backend["pool"] = {"workers": 1, **(at_once or {"concurrency": 2048})}
+        else:
+            backend.update(at_once)
         log = {"accessLog": self.access_log}
         if self.access_log != "off":
             log["accessLogFile"] = str(site.folder / "access.log")
@@ -71,6 +76,10 @@ def best_engine() -> str:
 
 
 def kind(name: str, title: str, settings: Sidegate) -> Kind:
+    return replace(_kind(name, title, settings), wsgi=_kind(name, title, replace(settings, threads=THREADS)))
+
+
+def _kind(name: str, title: str, settings: Sidegate) -> Kind:
     return Kind(name, title, h2=True, launch=settings.launch, absent=settings.absent, ours=True)
 
 

@@ -20,6 +20,9 @@ CHUNK = 64 * 1024
 _BLOCK = bytes(range(256)) * (CHUNK // 256)
 EVENT_INTERVAL = 0.05
 
+COOKIES = {"first": "one", "second": "two-2"}
+"""What a WSGI application's /cookies sets."""
+
 
 class ApplicationFailed(Exception):
     """What /error raises."""

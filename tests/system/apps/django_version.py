@@ -5,6 +5,7 @@ import sys
 import django
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler
+from django.core.handlers.wsgi import WSGIHandler
 from django.http import HttpRequest, JsonResponse
 from django.urls import re_path
 
@@ -20,3 +21,4 @@ async def version(request: HttpRequest) -> JsonResponse:
 urlpatterns = [re_path("", version)]
 
 app = ASGIHandler()
+wsgi_app = WSGIHandler()

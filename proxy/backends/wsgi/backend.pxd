@@ -1,0 +1,36 @@
+"""C types of the WSGI backend."""
+
+from proxy.backends.line cimport Line
+from proxy.backends.wsgi.job cimport Job, Mailbox
+from proxy.backends.wsgi.threads cimport Threads
+from proxy.observe.record cimport Record
+from proxy.observe.thread_meter cimport ThreadMeter
+
+
+cdef class WsgiBackend:
+    cdef public str name
+    cdef public str interface
+    cdef public double patience
+    cdef public object on_exhausted
+    cdef public Line line
+    cdef public Threads threads
+    cdef public ThreadMeter thread_meter
+    cdef public Mailbox mailbox
+    cdef object _app
+    cdef dict _base
+    cdef str _root_path
+    cdef long _stuck
+
+    cpdef act(self, Job job)
+    cpdef begin(self, Job job)
+    cpdef abandon(self, Job job)
+    cpdef settle(self, Job job)
+
+
+cdef class Call:
+    cdef WsgiBackend _backend
+    cdef object _scope
+    cdef object _receive
+    cdef object _send
+    cdef Record _record
+    cdef object _fetching

@@ -1,0 +1,11 @@
+"""C types of the environ."""
+
+cimport cython
+
+
+@cython.locals(environ=dict, key=str, name=bytes, value=bytes, raw_path=bytes, raw=str, query=str, root_path=str)
+cpdef dict make_environ(scope, dict base)
+cdef tuple _mounted(str root_path, str path)
+cdef str _remember(bytes name)
+cdef _add_server(dict environ, scope)
+cdef _add_tls(dict environ, tls)
