@@ -14,7 +14,7 @@ import os
 import random
 import socket
 
-from proxy import child, lending
+from proxy import child
 from proxy.child import Child, Failure
 from proxy.config.plain import unpack
 from proxy.config.schema import Config, Pool
@@ -51,7 +51,6 @@ def main(control_fd: int) -> int:
 
 def settled(first: Message, control: socket.socket) -> tuple[Config, Pool | None]:
     """What a first message says, settled into it; no pool, and the supervisor told, if that is not possible."""
-    lending.borrow(first["lent"])
     config, pool = unpack(Config, first["config"]), unpack(Pool, first["pool"])
     process_log.set_up(config.logging)
     try:

@@ -1,8 +1,9 @@
-"""The first file that a worker's Python runs: ``PYTHON worker_boot.py DESCRIPTOR [preload]``.
+"""The first file that a worker's Python runs: ``PYTHON worker_boot.py DESCRIPTOR LENT [preload]``.
 
 Where it stands: started by the supervisor only, by its path, because the Python of a pool may be one that Sidegate is
 not installed in. It makes this package importable there, without the packages beside it, and hands over to
-``proxy.worker`` or ``proxy.preload``. ``DESCRIPTOR`` is the control socket.
+``proxy.worker`` or ``proxy.preload``. ``DESCRIPTOR`` is the control socket; ``LENT`` a JSON object: the folders of the
+packages that this Python gets from the supervisor's if it has none (``lending.py``).
 
 A Python that is too old must still be able to read this file and say so: no import but what every Python 3 has, and no
 newer syntax, which is why nothing here looks quite like the rest of the tree.
@@ -24,11 +25,21 @@ def main(argv: "list[str]") -> int:
         refuse(int(argv[1]), complaint)
         return FAILED_START
     add_package(here)
-    if argv[2:] == ["preload"]:
+    borrow(argv[2])
+    if argv[3:] == ["preload"]:
         from proxy.preload import main as become  # noqa: PLC0415 - there was no such package before
     else:
         from proxy.worker import main as become  # noqa: PLC0415 - ditto
     return become(int(argv[1]))
+
+
+def borrow(lent: str) -> None:
+    """Before anything is imported that may need them."""
+    import json  # noqa: PLC0415 - for this one line
+
+    from proxy import lending  # noqa: PLC0415 - there was no such package before
+
+    lending.borrow(json.loads(lent))
 
 
 def leave_path(here: str) -> None:

@@ -174,7 +174,7 @@ class Connection(Carrier):
         record.headers = head.headers
         exchange = Exchange(self, head, record) if not head.protocol else WebSocket(self, head, record)
         self.exchanges[head.stream_id] = exchange
-        self._body_open = not head.end_stream
+        self._body_open = not (head.end_stream or head.protocol)
         self.requests += 1
         if self.requests == service.limits.connection_requests:
             self.wind_down()

@@ -26,7 +26,7 @@ from proxy.server.done import DONE, failed
 from proxy.server.keep_alive import KeepAlive
 from proxy.server.messages import as_bytes, bad_message, judge_fields
 from proxy.server.service import HIGH_WATER
-from proxy.server.states import COMPLETE, ENDED, GONE, OPEN, STREAMING, WAITING
+from proxy.server.states import COMPLETE, ENDED, GONE, OPEN, WAITING
 from proxy.server.upgrade import DENIAL, Upgrade
 from proxy.wire.events import RequestHead
 from proxy.wire.http2.floods import Bucket
@@ -54,7 +54,8 @@ class WebSocket(Upgrade):
     """Made by a connection for one request that asks for a WebSocket; ``run`` is its life."""
 
     __slots__ = (
-        "_closing_since", "_code", "_connect_told", "_end", "_frames", "_keep_alive", "_messages", "_settings", "_waiting",
+        "_closing_since", "_code", "_connect_told", "_end", "_frames", "_keep_alive", "_messages", "_settings",
+        "_waiting",
     )  # fmt: skip
 
     def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
@@ -302,10 +303,12 @@ class WebSocket(Upgrade):
         frames = self._frames
         if frames is None or self._is_over():
             return
+        if self._messages or self._codec.pending(self.stream_id):
+            self._keep_alive.excuse(now)  # the pong, or the ping, may wait behind them
         if self._closing_since is not None:
             if now - self._closing_since > CLOSE_TIMEOUT:
                 self._lose(NORMAL, "")
-        elif not self._messages and self._keep_alive.is_late(now):  # behind messages a pong may wait, too
+        elif self._keep_alive.is_late(now):
             self._lose(INTERNAL_ERROR, "ping timeout")
         elif (ping := self._keep_alive.due(now)) is not None:
             frames.ping(ping)

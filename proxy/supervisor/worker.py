@@ -6,6 +6,7 @@ socket itself is the worker's alone as soon as it lives, so that the socket of a
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import sys
@@ -49,12 +50,13 @@ class Launch:
         :raises ValueError: the file of environment variables cannot be read.
         """
         # Not -P, which a Python before 3.11 does not know: the script leaves its folder and says what is too old.
-        command = [self._pool.python or sys.executable, lending.WORKER_BOOT, str(control), *words]
+        command = [self._pool.python or sys.executable, lending.WORKER_BOOT, str(control)]
+        command += [json.dumps(lending.packages()), *words]
         return spawn(command, self._environment(), [control, *inherited])
 
     def first_message(self, **fields: Any) -> dict[str, Any]:
         """The fields of ``config``."""
-        return {**self._message, "lent": lending.packages(), "supervisor": os.getpid(), **fields}
+        return {**self._message, "supervisor": os.getpid(), **fields}
 
     def _environment(self) -> Mapping[str, str]:
         """Ours, then the file's, then what the configuration itself says."""

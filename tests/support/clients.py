@@ -11,7 +11,7 @@ import socket
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import h2.config
 import h2.connection
@@ -148,6 +148,16 @@ class Http1Client:
         self.sock.close()
 
 
+class _Enduring(h2.connection.H2Connection):
+    """h2 takes any GOAWAY for the end of its connection; streams that are open go on (RFC 9113 6.8)."""
+
+    def _receive_goaway_frame(self, frame: Any) -> Any:
+        before = self.state_machine.state
+        found = super()._receive_goaway_frame(frame)
+        self.state_machine.state = before
+        return found
+
+
 class Http2Client:
     """HTTP/2 on h2; any number of streams. ``credit=False`` gives no flow-control credit back.
 
@@ -158,7 +168,7 @@ class Http2Client:
         self.sock = sock
         self.credit = credit
         sock.settimeout(TIMEOUT)
-        self.state = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding=None))
+        self.state = _Enduring(h2.config.H2Configuration(header_encoding=None))
         self.state.initiate_connection()
         self.flush()
         if settings:  # hyperframe cuts identifiers to eight bits

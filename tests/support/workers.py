@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -136,7 +137,6 @@ class Process:
             "pool": pack(config.backends["app"].pool),  # type: ignore[arg-type]  # it has one
             "backend": "app",
             "supervisor": os.getpid(),
-            "lent": lending.packages(),
         }
         self.log_path = log
         self._decoder = Decoder()
@@ -146,7 +146,7 @@ class Process:
         self.given = self.descriptors()
         with theirs, log.open("ab") as output:
             self.process = subprocess.Popen(
-                [python, lending.WORKER_BOOT, str(theirs.fileno()), *words],
+                [python, lending.WORKER_BOOT, str(theirs.fileno()), json.dumps(lending.packages()), *words],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -213,6 +213,7 @@ class Place:
         self.listening.bind(str(path))
         self.listening.listen()
         self._layout = Layout(worker_config(config, "app"))
+        self._route = config.routes[0].name
         self.area = Area.create(self._layout.size)
         self._clients: list[FrontClient] = []
 
@@ -226,7 +227,7 @@ class Place:
     def facts(self) -> dict[str, int]:
         """What the worker has counted, as the supervisor reads it."""
         in_flight = self.area.cells[self._layout.cell(metrics.IN_FLIGHT, NAME)]
-        return {"requests": self._layout.ended(self.area.cells, NAME), "in_flight": int(in_flight)}
+        return {"requests": self._layout.ended(self.area.cells, self._route), "in_flight": int(in_flight)}
 
     def client(self) -> FrontClient:
         """A front's connection to the worker, closed at the end."""

@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from proxy import lending
 from proxy.worker_boot import too_old
 from tests.support.lifecycle import wait_until
 from tests.support.workers import WorkerProcess, pool_of_one
@@ -321,10 +322,11 @@ def test_there_the_pure_engine_is_ours(worker: Start, bare: str) -> None:
     assert not facts["h2"].startswith(facts["prefix"] + os.sep)
 
 
-def test_without_it_there_is_no_engine(worker: Start, bare: str) -> None:
+def test_without_it_there_is_no_engine(worker: Start, bare: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lending, "LENT", ("websockets",))
     process = worker(python=bare, introduce=False)
     config = {**process._first["config"], "http2_engine": "h2"}
-    assert "HTTP/2 engine h2 cannot be used" in failure(process, config=config, lent={})
+    assert "HTTP/2 engine h2 cannot be used" in failure(process, config=config)
 
 
 def test_a_module_of_ours_does_not_hide_one_of_the_applications(worker: Start, folder: Path) -> None:
