@@ -322,7 +322,10 @@ class WebSocket(Upgrade):
 
     def give_up(self, failure: ExchangeError) -> None:
         """End it by a failure: before it was accepted by an error page, then by a close frame."""
-        if self._frames is None or failure.reason == "write_stall":  # a close frame would not reach it either
+        if self._frames is None:
+            super().give_up(failure)
+            return
+        if failure.reason == "write_stall":  # a close frame would not reach it either
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code or INTERNAL_ERROR)
             super().give_up(failure)
             return

@@ -16,7 +16,7 @@ from proxy.config.hop import worker_config
 from proxy.config.schema import Config
 from proxy.config.validation import validate
 from proxy.errors import Fault
-from proxy.observe.metrics import WSGI_THREADS, Metric
+from proxy.observe.metrics import WORKER_METRICS, WSGI_THREADS, Metric
 from proxy.observe.record import Record
 from proxy.runtime import Runtime
 from proxy.server.forwarded import TrustedProxies
@@ -128,8 +128,18 @@ class Both:
         return getattr(self._front, name)
 
     def count(self, metric: Metric, *labels: str) -> float:
-        """``Running.count`` for the front, but of threads, which are the worker's."""
-        return (self._worker if metric is WSGI_THREADS else self._front).count(metric, *labels)
+        """``Running.count`` for the front, but of what workers count: threads, and what WebSockets say."""
+        return (self._worker if metric in (WSGI_THREADS, *WORKER_METRICS) else self._front).count(metric, *labels)
+
+    @property
+    def front(self) -> RunningFront:
+        """What clients connect to."""
+        return self._front
+
+    @property
+    def worker(self) -> RunningWorker:
+        """What runs the application."""
+        return self._worker
 
     def told(self, kind: str) -> list[dict[str, Any]]:
         """What the two reported."""

@@ -1,0 +1,162 @@
+"""The WebSocket contract once more, behind a front: the tests of ``test_websocket_*.py``, an application in a worker.
+
+What follows the fixture is true of a pool in another way than of an application in the front itself; where it has the
+name of a test of theirs, it takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.contract import (
+    test_websocket_close,
+    test_websocket_compression,
+    test_websocket_denial,
+    test_websocket_flow,
+    test_websocket_handshake,
+    test_websocket_hostile,
+    test_websocket_messages,
+    test_websocket_time,
+)
+from tests.contract.test_websocket_close import *  # noqa: F403 - the same tests
+from tests.contract.test_websocket_compression import *  # noqa: F403
+from tests.contract.test_websocket_denial import *  # noqa: F403
+from tests.contract.test_websocket_flow import *  # noqa: F403
+from tests.contract.test_websocket_handshake import *  # noqa: F403
+from tests.contract.test_websocket_hostile import *  # noqa: F403
+from tests.contract.test_websocket_messages import *  # noqa: F403
+from tests.contract.test_websocket_time import *  # noqa: F403
+from tests.support.apps import Receive, Scope, Send
+from tests.support.relaying import Both, pooled
+from tests.support.running import only_record, wait_for
+from tests.support.websocket import Keeping, accept, connect, echo
+
+THEIRS = [
+    test_websocket_close,
+    test_websocket_compression,
+    test_websocket_denial,
+    test_websocket_flow,
+    test_websocket_handshake,
+    test_websocket_hostile,
+    test_websocket_messages,
+    test_websocket_time,
+]
+
+
+@contextlib.contextmanager
+def behind_a_front(
+    app: Callable[..., Any],
+    folder: Path,
+    codec: str,
+    *,
+    backend: dict[str, Any] | None = None,
+    tls: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Iterator[Both]:
+    """``running`` for a pool."""
+    own = {**(backend or {}), **{key: settings.pop(key) for key in ("lifespan",) if key in settings}}
+    listener = {**(settings.pop("listener", None) or {}), **({} if tls is None else {"tls": tls})}
+    with pooled(app, folder, codec, backend=own, listener=listener, **settings) as (front, worker):
+        yield Both(front, worker)
+
+
+@pytest.fixture(autouse=True)
+def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
+    def running(app: Callable[..., Any], codec: str = "http1", **settings: Any) -> Any:
+        return behind_a_front(app, tmp_path, codec, **settings)
+
+    for module in THEIRS:
+        monkeypatch.setattr(module, "running", running)
+    return running
+
+
+def test_what_is_recorded(codec: str, running: Callable[..., Any]) -> None:
+    """In the front: what the client saw. The worker has its own record."""
+    with running(echo, codec) as server:
+        ws = connect(server, codec, "/path")
+        assert ws.echoed(b"12345") == b"12345"
+        ws.close(1000)
+        record = only_record(server.front)
+        inner = only_record(server)
+    assert record.status == (101 if codec == "http1" else 200)
+    assert (record.fault, record.reason, record.target) == (None, "", b"/path")
+    assert (record.bytes_in, record.bytes_out) == (6 + 5 + 6 + 2, 2 + 5 + 2 + 2)
+    assert (inner.bytes_in, inner.bytes_out, inner.request_id) == (record.bytes_in, record.bytes_out, record.request_id)
+
+
+def test_an_end_without_a_close_frame_is_1006(codec: str, running: Callable[..., Any]) -> None:
+    """To a worker the end of the stream is the end of the front, so it says 1001 to whoever may still listen."""
+    app = Keeping()
+    with running(app, codec) as server:
+        ws = connect(server, codec)
+        ws.send("x")
+        ws.line.end()
+        assert ws.closed().code == (1006 if codec == "http1" else 1001)
+        wait_for(lambda: app.ends)
+        only_record(server)
+    assert app.ends == [(1006, "")]
+
+
+def test_a_drain_closes_with_1001(codec: str, running: Callable[..., Any]) -> None:
+    """The front's end does not wait for the clients' answers, so applications are told 1006."""
+    app = Keeping()
+    with running(app, codec) as server:
+        opened = [connect(server, codec) for _ in range(3)]
+        drain = threading.Thread(target=server.drain)
+        drain.start()
+        assert [ws.closed() for ws in opened] == [(1001, "", False)] * 3
+        drain.join()
+        wait_for(lambda: len(app.ends) == 3)
+    assert app.ends == [(1006, "")] * 3
+
+
+def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str, running: Callable[..., Any]) -> None:
+    """The front does not wait for an application elsewhere; its worker has a grace period of its own."""
+    told: list[Any] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        told.append(await receive())
+        await asyncio.sleep(60)
+
+    with running(app, codec, websocketDrain="0s") as server:
+        ws = connect(server, codec)
+        server.drain()
+        assert ws.closed().code == 1001
+        assert only_record(server.front).fault is None
+        wait_for(lambda: told)
+    assert told == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
+
+
+def test_a_worker_that_drains_says_1001_itself(codec: str, running: Callable[..., Any]) -> None:
+    app = Keeping()
+    with running(app, codec) as server:
+        ws = connect(server, codec)
+        drain = threading.Thread(target=server.worker.drain)
+        drain.start()
+        assert ws.closed() == (1001, "", False)
+        drain.join()
+    assert app.ends == [(1001, "")]
+
+
+def test_a_worker_that_is_lost_breaks_its_websockets_off(codec: str, running: Callable[..., Any]) -> None:
+    app = Keeping()
+    with running(app, codec) as server:
+        ws = connect(server, codec)
+        server.worker.run(abort(server.worker))
+        assert ws.closed().code in (1001, 1006)
+        record = only_record(server.front)
+    assert record.status == (101 if codec == "http1" else 200)
+
+
+async def abort(worker: Any) -> None:
+    """Cut its connections."""
+    for connection in worker.connections:
+        connection.transport.abort()
