@@ -11,10 +11,11 @@ endif
 VERSIONS := 3.11 3.12 3.13
 
 # Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler. The
-# contracts that run once more through a pool do so on the compiled modules only, to save time.
+# contracts run once more through a pool on the compiled modules only, to save time: front and worker are compiled then.
 # Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the system tests.
 OWN_TESTS := tests/unit tests/contract tests/property tests/layout
-COMPILED_TESTS := tests/contract tests/property
+COMPILED_TESTS := tests/property $(wildcard tests/contract/test_*codecs.py tests/contract/test_asgi.py \
+    tests/contract/test_connections.py tests/contract/*_pooled.py tests/contract/wsgi/*_pooled.py)
 WHOLE_TESTS := tests/config tests/system
 WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py,proxy/supervisor/pool_plan.py
 

@@ -11,6 +11,7 @@ Errors: those of a relay.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
 from proxy.asgi import TUNNEL_KEY, Receive, Scope, Send
@@ -21,7 +22,7 @@ from proxy.backends.hop_fields import HopFields
 from proxy.backends.link import Link
 from proxy.backends.relay import Relay
 from proxy.backends.upload import Upload
-from proxy.errors import ExchangeError, Fault
+from proxy.errors import ClientDisconnected, ExchangeError, Fault
 from proxy.wire.events import Body, End, Informational, Reset, ResponseHead
 
 
@@ -44,7 +45,7 @@ class Tunnel(Relay):
     def _open(self, link: Link, whole: bool) -> Call | None:
         if not link.codec.connect_protocol:
             raise ExchangeError(Fault.UPSTREAM, 502, "upstream_no_websocket")
-        return super()._open(link, whole)
+        return Relay._open(self, link, whole)  # in a compiled method `super()` finds no class
 
     async def _pass_response(self, call: Call) -> Reset | None:
         """Until both sides have ended, or a denial is passed on. Returns early, with the reset, before either."""
@@ -59,10 +60,13 @@ class Tunnel(Relay):
             if isinstance(event, Informational):
                 events.popleft()
                 continue
-            if isinstance(event, ResponseHead) and 200 <= event.status < 300 and not event.end_stream:
+            if isinstance(event, ResponseHead) and 200 <= event.status < 300:
                 events.popleft()
                 self._bytes.open_tunnel(event.headers)
-                await self._pass_both_ways(call)
+                if event.end_stream:
+                    await self._bytes.send_bytes(b"", True)
+                else:
+                    await self._pass_both_ways(call)
                 return None
             return await super()._pass_response(call)
 
@@ -90,11 +94,12 @@ class Tunnel(Relay):
                 raise retry.broken_off(event.code)
 
     async def _pass_up(self, call: Call) -> None:
-        """The end of the client's side, or of this process, ends this side of the stream."""
-        while data := await self._bytes.receive_bytes():
-            call.send_data(data, False)
-            await call.drained()
-        call.send_data(b"", True)
+        """The end of the client's side, or of this process, ends this side of the stream; a client lost resets it."""
+        with contextlib.suppress(ClientDisconnected):  # `run` is cancelled
+            while data := await self._bytes.receive_bytes():
+                call.send_data(data, False)
+                await call.drained()
+            call.send_data(b"", True)
 
 
 def denial(send: Send) -> Send:

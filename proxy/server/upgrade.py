@@ -4,8 +4,8 @@ Where it stands: step 4 of the request line, between ``exchange.py``, whose life
 ``websocket.py``, which knows frames. It owns the handshake, the scope, and the bytes themselves: a backend that only
 relays takes them as they are (``open_tunnel``), so that frames pass through unparsed.
 
-Errors: ``ClientDisconnected`` from ``open_tunnel`` and ``send_bytes``; ``Refused`` (400, 426) within ``run``, which
-lets nothing out.
+Errors: ``ClientDisconnected`` from ``open_tunnel``, ``receive_bytes`` and ``send_bytes``; ``Refused`` (400, 426) within
+``run``, which lets nothing out.
 """
 
 from __future__ import annotations
@@ -122,9 +122,13 @@ class Upgrade(Exchange):
         self._answer(headers)
 
     async def receive_bytes(self) -> bytes:
-        """What the client has sent; nothing once its side has ended, or the front goes away."""
+        """What the client has sent; nothing once its side has ended, or the front goes away.
+
+        Raises ``ClientDisconnected``.
+        """
         while not self._chunks and self.receiving is OPEN and self.sending is not COMPLETE and not self._leaving:
             await self._news()
+        self.check_present()
         data = b"".join(self._chunks)
         self._chunks.clear()
         self._acknowledge_held()

@@ -107,11 +107,14 @@ class WebSocket(Upgrade):
         """The client's side has ended."""
         if self.receiving is OPEN:
             self.receiving = ENDED
-            if self._frames is not None and WEBSOCKET_KEY in self._scope:
-                self._lose(GOING_AWAY, "")  # a front passes on a client's end by a reset: it is the one who leaves
-            elif self._frames is not None:
-                self._handle(self._frames.receive_eof())
+            self._end_input()
             self._wake()
+
+    def _end_input(self) -> None:
+        if self._frames is not None and WEBSOCKET_KEY in self._scope:
+            self._lose(GOING_AWAY, "")  # a front passes on the loss of a client by a reset: it is the one who leaves
+        elif self._frames is not None:
+            self._handle(self._frames.receive_eof())
 
     def disconnect(self, reason: str = "client_disconnected") -> None:
         """The connection is lost, or the stream was reset."""
@@ -223,6 +226,8 @@ class WebSocket(Upgrade):
         self._frames = Frames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
         self._answer(headers)
         self._unpack()  # what came too early
+        if self.receiving is ENDED:
+            self._end_input()
 
     def _send_message(self, message: Message) -> None:
         frames = self._open_frames("websocket.send")
@@ -323,11 +328,11 @@ class WebSocket(Upgrade):
     def give_up(self, failure: ExchangeError) -> None:
         """End it by a failure: before it was accepted by an error page, then by a close frame."""
         if self._frames is None:
-            super().give_up(failure)
+            Upgrade.give_up(self, failure)  # in a compiled method `super()` finds no class
             return
         if failure.reason == "write_stall":  # a close frame would not reach it either
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code or INTERNAL_ERROR)
-            super().give_up(failure)
+            Upgrade.give_up(self, failure)
             return
         if self.record.fault is None:
             self.record.fault, self.record.reason = failure.fault, failure.reason

@@ -160,16 +160,26 @@ FAILURES: dict[Any, str] = {
 }
 
 
-@pytest.mark.parametrize("failure", FAILURES, ids=lambda failure: failure.__name__)
-def test_a_failure_before_it_was_accepted(codec: str, failure: Any) -> None:
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await receive()
-        await failure(receive, send)
+def test_a_failure_before_it_was_accepted(codec: str) -> None:
+    failures = {failure.__name__: failure for failure in FAILURES}
 
-    denied, record = answered(codec, app)
-    assert denied.status == record.status == 500
-    assert (record.fault, record.reason) == (Fault.APPLICATION, FAILURES[failure])
-    assert record.request_id.encode() in denied.response.body
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            await respond(send, b"lives")
+            return
+        await receive()
+        await failures[scope["path"][1:]](receive, send)
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        for name, failure in failures.items():
+            denied = upgrade(client, f"/{name}")
+            assert (name, denied.status) == (name, 500)
+            wait_for(lambda name=name: any(one.target == f"/{name}".encode() for one in server.observer.records))
+            record = next(one for one in server.observer.records if one.target == f"/{name}".encode())
+            assert (record.status, record.fault, record.reason) == (500, Fault.APPLICATION, FAILURES[failure])
+            assert record.request_id.encode() in denied.response.body
+            assert request(client, "GET", "/").body == b"lives"
 
 
 @pytest.mark.parametrize("kind", [START, BODY])

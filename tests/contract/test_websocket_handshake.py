@@ -15,7 +15,21 @@ from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.certificates import Authority
 from tests.support.clients import Fields, Http2Client, request
 from tests.support.running import only_record, running, wait_for
-from tests.support.websocket import KEY, UPGRADE, VERSION, accept, ask, connect, echo, upgrade
+from tests.support.websocket import (
+    KEY,
+    UPGRADE,
+    VERSION,
+    Keeping,
+    accept,
+    answer,
+    ask,
+    begin,
+    connect,
+    echo,
+    required,
+    upgrade,
+)
+from tests.support.websocket_frames import TEXT, frame
 
 KEY_FIELD = (b"sec-websocket-key", KEY)
 
@@ -258,6 +272,28 @@ def test_frames_may_come_before_the_answer() -> None:
         assert answer.startswith(b"HTTP/1.1 101 ")
 
 
+def test_what_comes_before_the_answer_on_a_stream(engine: str) -> None:
+    """As much as a window holds."""
+    gate = threading.Event()
+    app = Keeping()
+
+    async def late(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.to_thread(gate.wait)
+        await (app if scope["path"] == "/ended" else echo)(scope, receive, send)
+
+    with running(late, engine) as server:
+        client = server.client(engine)
+        early, ended = begin(client, "/", required(client)), begin(client, "/ended", required(client))
+        client.body(early, frame(TEXT, b"early"), end=False)
+        client.body(ended, frame(TEXT, b"last"), end=True)
+        gate.set()
+        assert answer(client, early).receive() == "early"
+        assert answer(client, ended).closed().code in (1001, 1006)  # a front that passes it on says that it leaves
+        wait_for(lambda: app.ends)
+    assert [message.get("text") for message in app.messages] == ["last", None]
+    assert app.ends == [(1006, "")]
+
+
 def test_many_on_one_connection_beside_requests(engine: str) -> None:
     with running(either, engine) as server:
         client = server.client(engine)
@@ -287,6 +323,23 @@ def test_what_is_recorded(codec: str) -> None:
     assert (record.fault, record.reason) == (None, "")
     assert record.target == b"/path"
     assert (record.bytes_in, record.bytes_out) == (6 + 5 + 6 + 2, 2 + 5 + 2 + 2)  # headers, masks, codes
+
+
+def test_handshakes_under_way_are_bounded(codec: str) -> None:
+    gate = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.to_thread(gate.wait)
+        await echo(scope, receive, send)
+
+    with running(app, codec, limits={"exchanges": 2}) as server:
+        clients = [server.client(codec) for _ in range(2)]
+        streams = [begin(client, "/", required(client)) for client in clients]
+        wait_for(lambda: server.count(metrics.IN_FLIGHT, "test") == 2)
+        assert connect(server, codec).status == 503
+        gate.set()
+        opened = [answer(client, stream) for client, stream in zip(clients, streams, strict=True)]
+        assert [ws.echoed("x") for ws in opened] == ["x", "x"]
 
 
 def test_an_open_websocket_is_no_request_under_way(codec: str) -> None:

@@ -240,7 +240,13 @@ def test_messages_bytes_and_closes_are_counted_by_route(codec: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "side", "code"), [("/app", "server", "1001"), ("/client", "client", "1000"), ("/breach", "server", "1002")]
+    ("path", "side", "code"),
+    [
+        ("/app", "server", "1001"),
+        ("/client", "client", "1000"),
+        ("/breach", "server", "1002"),
+        ("/loss", "client", "1006"),
+    ],
 )
 def test_who_closed_is_counted(codec: str, path: str, side: str, code: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -255,6 +261,9 @@ def test_who_closed_is_counted(codec: str, path: str, side: str, code: str) -> N
             ws.close(1000)
         elif path == "/breach":
             ws.write(frame(0x83))
-        ws.closed()
+        if path == "/loss":
+            ws.leave()
+        else:
+            ws.closed()
         only_record(server)
         wait_for(lambda: server.count(metrics.WEBSOCKET_CLOSES, "all", side, code) == 1)

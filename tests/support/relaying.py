@@ -167,6 +167,11 @@ class Records:
         """Of the requests that have not ended, in both."""
         return self._front.open | self._worker.open
 
+    @property
+    def in_flight(self) -> int:
+        """Requests under way in either."""
+        return self._front.in_flight + self._worker.in_flight
+
     def _is_fronts_own(self, record: Record, relayed: dict[str, Record]) -> bool:
         if record.reason == "client_disconnected":  # the front knows first; it counts when the application was told
             return record.request_id in relayed
