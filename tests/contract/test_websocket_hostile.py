@@ -174,8 +174,9 @@ def test_compressed_text_that_is_no_utf_8(codec: str) -> None:
 # Those that do not go.
 
 
-def test_a_client_that_goes_on_after_its_breach(codec: str) -> None:
+def test_a_client_that_goes_on_after_its_breach(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets its close frame and the end; what it sends is not kept."""
+    monkeypatch.setattr("proxy.server.timeouts.LINGER", 0.1)
     with running(Keeping(), codec) as server:
         ws = connect(server, codec)
         ws.answering = False

@@ -128,8 +128,10 @@ def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str, running:
 
     with running(app, codec, websocketDrain="0s") as server:
         ws = connect(server, codec)
-        server.drain()
+        drain = threading.Thread(target=server.drain)
+        drain.start()
         assert ws.closed().code == 1001
+        drain.join()
         assert only_record(server.front).fault is None
         wait_for(lambda: told)
     assert told == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
