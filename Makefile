@@ -15,7 +15,7 @@ VERSIONS := 3.11 3.12 3.13
 # Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the system tests.
 OWN_TESTS := tests/unit tests/contract tests/property tests/layout
 COMPILED_TESTS := tests/property $(wildcard tests/contract/test_*codecs.py tests/contract/test_asgi.py \
-    tests/contract/test_connections.py tests/contract/*_pooled.py tests/contract/wsgi/*_pooled.py)
+    tests/contract/test_connections.py tests/contract/*_pooled.py tests/contract/w*/*_pooled.py)
 WHOLE_TESTS := tests/config tests/system
 WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py,proxy/supervisor/pool_plan.py
 

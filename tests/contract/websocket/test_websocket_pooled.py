@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.contract import (
+from tests.contract.websocket import (
     test_websocket_close,
     test_websocket_compression,
     test_websocket_denial,
@@ -25,14 +25,14 @@ from tests.contract import (
     test_websocket_messages,
     test_websocket_time,
 )
-from tests.contract.test_websocket_close import *  # noqa: F403 - the same tests
-from tests.contract.test_websocket_compression import *  # noqa: F403
-from tests.contract.test_websocket_denial import *  # noqa: F403
-from tests.contract.test_websocket_flow import *  # noqa: F403
-from tests.contract.test_websocket_handshake import *  # noqa: F403
-from tests.contract.test_websocket_hostile import *  # noqa: F403
-from tests.contract.test_websocket_messages import *  # noqa: F403
-from tests.contract.test_websocket_time import *  # noqa: F403
+from tests.contract.websocket.test_websocket_close import *  # noqa: F403 - the same tests
+from tests.contract.websocket.test_websocket_compression import *  # noqa: F403
+from tests.contract.websocket.test_websocket_denial import *  # noqa: F403
+from tests.contract.websocket.test_websocket_flow import *  # noqa: F403
+from tests.contract.websocket.test_websocket_handshake import *  # noqa: F403
+from tests.contract.websocket.test_websocket_hostile import *  # noqa: F403
+from tests.contract.websocket.test_websocket_messages import *  # noqa: F403
+from tests.contract.websocket.test_websocket_time import *  # noqa: F403
 from tests.support.apps import Receive, Scope, Send
 from tests.support.relaying import Both, pooled
 from tests.support.running import only_record, wait_for
