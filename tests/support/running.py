@@ -59,6 +59,7 @@ class Running:
     """A runtime that serves. ``address`` is where its first listener is, ``reports`` what it told its supervisor."""
 
     def __init__(self, config: Config, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+        gc.freeze()  # what is there by now is not walked at the end: in a long run that took most of a test's time
         self.config = config
         self.reports: list[dict[str, Any]] = []
         self.layout = Layout(config)
