@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from proxy.wire import events as e
@@ -128,9 +128,16 @@ def frames_complete(one: bytes) -> bool:
     return one[3] not in (c.HEADERS, c.CONTINUATION)
 
 
+def leaves_block_open(frames: list[bytes]) -> bool:
+    """Whether the last frame is a part of a header block that goes on."""
+    return frames[-1][3] in (c.HEADERS, c.CONTINUATION) and not frames[-1][4] & 0x4
+
+
 def compare(frames: list[bytes], answering: bool) -> None:
     told, heard = play("nghttp2", frames, answering)
     told_too, heard_too = play("h2", frames, answering)
+    if told != told_too and leaves_block_open(frames) and e.Violation not in told_too:
+        return  # nghttp2 decodes a header block as it comes, h2 when it is whole
     assert told == told_too
     violated = e.Violation in told
     assert bool(heard.goaways) == bool(heard_too.goaways) == violated
@@ -145,6 +152,7 @@ def test_engines_agree_on_plausible_traffic(frames: list[bytes], answering: bool
 
 
 @given(WILD, st.booleans())
+@example([b"\x00\x00\x01\x01\x00\x00\x00\x00\x01~"], False)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_nonsense(frames: list[bytes], answering: bool) -> None:
     compare(frames, answering)
