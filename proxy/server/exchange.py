@@ -96,20 +96,16 @@ class Exchange:
                 return self._take()
             if self._continue and self.receiving is OPEN:
                 self._send_continue()
-            await self._news()
-
-    async def _news(self) -> None:
-        """Wait until the connection brings something."""
-        loop = self._connection.service.loop
-        reader = loop.create_future()
-        self._readers.append(reader)
-        self.waiting_since = loop.time()
-        try:
-            await reader
-        except asyncio.CancelledError:
-            if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
-                self._readers.remove(reader)
-            raise
+            loop = self._connection.service.loop
+            reader = loop.create_future()
+            self._readers.append(reader)
+            self.waiting_since = loop.time()
+            try:
+                await reader
+            except asyncio.CancelledError:
+                if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
+                    self._readers.remove(reader)
+                raise
 
     def feed(self, data: bytes) -> None:
         """The connection brings a piece of body."""
