@@ -33,4 +33,7 @@ DONE = _Done()
 
 async def failed(error: Exception) -> None:
     """The same for what ends in an error: it belongs to whoever awaits."""
-    raise error
+    try:
+        raise error
+    finally:
+        del error  # it holds this frame by its traceback: a cycle would keep the application's generators alive

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -372,6 +374,37 @@ def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None
         assert only_record(server).reason == "client_disconnected"
         wait_for(lambda: outcome)
         assert outcome == ["ClientDisconnected"]
+
+
+def test_an_applications_generator_ends_with_its_listener(codec: str) -> None:
+    """By reference counting, as its author expects: no cycle of the server's keeps it until the next collection."""
+    begun, ended = threading.Event(), threading.Event()
+
+    async def events() -> AsyncIterator[bytes]:
+        try:
+            while True:
+                yield b"tick"
+                begun.set()
+                await asyncio.sleep(0.01)
+        finally:
+            ended.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        body = events()  # held by this frame, and so by the traceback of what `send` raises
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        async for event in body:
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        client.begin("GET", "/", [], end=True)
+        assert begun.wait(10)
+        gc.disable()
+        try:
+            client.close()
+            assert ended.wait(10)
+        finally:
+            gc.enable()
 
 
 def test_a_reset_of_one_stream_is_a_disconnect_of_that_exchange_only(engine: str) -> None:
