@@ -159,7 +159,7 @@ def test_a_preloader_that_dies_is_replaced_and_its_workers_go_on(start: Start) -
 LAZY_PRELOADER = """#!{python}
 import os, pathlib, socket, sys
 if pathlib.Path({switch!r}).exists() and sys.argv[-1] == "preload":
-    control = socket.socket(fileno=int(sys.argv[-2]))
+    control = socket.socket(fileno=int(sys.argv[2]))
     control.sendall(b'{{"type": "ready"}}\\n')
     while b'"fork"' not in control.recv(1 << 20):
         pass
