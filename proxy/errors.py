@@ -43,6 +43,13 @@ class Refused(ExchangeError):
         super().__init__(Fault.CLIENT, status, reason, detail)
 
 
+class Unprocessed(ExchangeError):
+    """Nothing was done for a request, and somebody else may do it; over HTTP/2 its client is told so (RFC 9113 8.7)."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(Fault.PROXY, 503, reason)
+
+
 class StartError(SidegateError):
     """A process cannot start; the message tells the operator what, where and what to do."""
 

@@ -99,7 +99,7 @@ class Runtime:
         if problems:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
-        limits = config.limits if fronts is None else _limits_of_worker(config.limits, backends)
+        limits = config.limits if fronts is None else _put_behind_front(backends, config.limits)
         clock = Clock(loop, timeouts.check)
         steps = first_step(loop)
         admission = Admission(loop, config.limits)
@@ -254,10 +254,11 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
     return (Certificate(cert=path, key=path),)
 
 
-def _limits_of_worker(limits: Limits, backends: Mapping[str, AnyBackend]) -> Limits:
-    """A worker takes as many requests at a time as its application has threads."""
+def _put_behind_front(backends: Mapping[str, AnyBackend], limits: Limits) -> Limits:
+    """The limits of a worker: as many requests at a time as its application has threads."""
     for backend in backends.values():
         if isinstance(backend, WsgiBackend):
+            backend.behind_front = True
             return replace(limits, concurrent_streams=backend.threads.places)
     return limits
 

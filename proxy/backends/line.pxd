@@ -12,12 +12,15 @@ cdef class Line:
     cdef public object loop
     cdef public Choice choice
     cdef public object on_pressure
+    cdef public bint away
     cdef object _queue
     cdef dict _waiting
     cdef object _timer
     cdef bint _pressure_told
 
+    cpdef send_away(self)
     cpdef give_back(self, Place place)
     cpdef assign(self)
+    cdef _without_place(self)
     @cython.locals(waiter=Arrival)
     cdef _tell(self, list tickets)

@@ -2,18 +2,19 @@
 
 Where it stands: between whoever has places (the links of a balancer, the threads of a WSGI application) and the
 requests, which ask for one. It owns those who wait, and the timer that ends what waits too long. Errors:
-``ExchangeError`` (503) from ``wait``.
+``ExchangeError`` (503) from ``wait``, ``Unprocessed`` among them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from proxy.backends.arrival import Arrival
 from proxy.backends.choice import Choice, Place, Ticket
 from proxy.config.schema import Queue
-from proxy.errors import ExchangeError, Fault
+from proxy.errors import ExchangeError, Fault, Unprocessed
 from proxy.observe.pool_meter import PoolMeter
 
 PRESSURE_PERIOD = 0.1
@@ -23,7 +24,7 @@ PRESSURE_PERIOD = 0.1
 class Line:
     """One for each backend whose requests may have to wait."""
 
-    __slots__ = ("_pressure_told", "_queue", "_timer", "_waiting", "choice", "loop", "meter", "on_pressure")
+    __slots__ = ("_pressure_told", "_queue", "_timer", "_waiting", "away", "choice", "loop", "meter", "on_pressure")
 
     def __init__(self, meter: PoolMeter, queue: Queue) -> None:
         self.meter = meter
@@ -31,6 +32,8 @@ class Line:
         self.choice = Choice(queue.size)
         self.on_pressure: Callable[[int], None] | None = None
         """Called with the length of a queue: when it appears, while it lasts, and with 0 when it is gone."""
+        self.away = False
+        """Whoever would have to wait is sent away instead: ``Unprocessed``."""
         self._queue = queue
         self._waiting: dict[Ticket, Arrival] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -41,12 +44,19 @@ class Line:
         if self._timer is not None:
             self._timer.cancel()
 
+    def send_away(self) -> None:
+        """From now on nobody waits here, until ``away`` is no more."""
+        self.away = True
+        self._tell(self.choice.expire(math.inf))
+
     async def wait(self, since: float, again: bool, waiter: Arrival | None = None) -> Place:
         """A place, as soon as there is one. ``since``: when it began to wait; ``again``: it has had a place before.
 
         ``waiter`` is woken then, and may be woken by others; without one, one is made. Raises ``ExchangeError`` if the
         queue is full or the wait too long.
         """
+        if self.away:
+            raise Unprocessed("no_thread")
         ticket = self._join(since, again)
         if ticket is None:
             raise ExchangeError(Fault.PROXY, 503, "queue_full")
@@ -66,9 +76,7 @@ class Line:
         finally:
             self.meter.unqueued()
         if ticket.place is None:
-            if self.choice.empty:
-                raise ExchangeError(Fault.UPSTREAM, 503, "no_worker")
-            raise ExchangeError(Fault.PROXY, 503, "queue_timeout")
+            raise self._without_place()
         self.meter.waited(self.loop.time() - since)
         return ticket.place
 
@@ -81,6 +89,13 @@ class Line:
     def assign(self) -> None:
         """Give what places are free to those who wait."""
         self._tell(self.choice.assign())
+
+    def _without_place(self) -> ExchangeError:
+        if self.away:
+            return Unprocessed("no_thread")
+        if self.choice.empty:
+            return ExchangeError(Fault.UPSTREAM, 503, "no_worker")
+        return ExchangeError(Fault.PROXY, 503, "queue_timeout")
 
     def _join(self, since: float, again: bool) -> Ticket | None:
         deadline = since + self._queue.timeout

@@ -89,6 +89,7 @@ EXCHANGE_ERRORS = {
     "no_response": "the application returned without completing its response",
     "no_route": "no route matched",
     "no_websocket": "a WebSocket where the backend has none: a WSGI application, a fixed answer",
+    "no_thread": "all threads of a worker are stuck: its front gives the request to another one",
     "no_worker": "the backend had no worker for as long as a request may queue",
     "overload": "more requests under way than limits.exchanges",
     "queue_delay": "in its socket for longer than limits.queueDelay allows",

@@ -21,7 +21,7 @@ from functools import partial
 from typing import Any
 
 from proxy.asgi import App, Headers, Message
-from proxy.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
+from proxy.errors import ClientDisconnected, ExchangeError, Fault, Refused, Unprocessed, stems_from_disconnect
 from proxy.observe.record import Record
 from proxy.server.carrier import Carrier
 from proxy.server.done import DONE, failed
@@ -38,8 +38,8 @@ logger = logging.getLogger("sidegate.exchange")
 MANY_PIECES = 1024
 """Pieces of body kept apart: flow control counts bytes, but each piece costs an object beside them."""
 
-INTERNAL_ERROR = 0x2
-"""HTTP/2 error code (RFC 9113 7) of a response that cannot be completed."""
+INTERNAL_ERROR, REFUSED_STREAM = 0x2, 0x7
+"""HTTP/2 error codes (RFC 9113 7): of a response that cannot be completed, and of one that was not begun."""
 
 
 class Exchange:
@@ -96,16 +96,20 @@ class Exchange:
                 return self._take()
             if self._continue and self.receiving is OPEN:
                 self._send_continue()
-            loop = self._connection.service.loop
-            reader = loop.create_future()
-            self._readers.append(reader)
-            self.waiting_since = loop.time()
+            reader = self._reader()
             try:
                 await reader
             except asyncio.CancelledError:
                 if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
                     self._readers.remove(reader)
                 raise
+
+    def _reader(self) -> asyncio.Future[None]:  # done when the connection brings something
+        loop = self._connection.service.loop
+        reader: asyncio.Future[None] = loop.create_future()
+        self._readers.append(reader)
+        self.waiting_since = loop.time()
+        return reader
 
     def feed(self, data: bytes) -> None:
         """The connection brings a piece of body."""
@@ -375,7 +379,9 @@ class Exchange:
         if record.fault is None:
             record.fault, record.reason = failure.fault, failure.reason
         if self.receiving is not GONE:
-            if self.sending < STREAMING:
+            if self.sending < STREAMING and isinstance(failure, Unprocessed) and self._head.http_version == "2":
+                self._codec.reset(self.stream_id, REFUSED_STREAM)
+            elif self.sending < STREAMING:
                 self._send_error_page(failure)
             elif self.sending is not COMPLETE or self._codec.pending(self.stream_id):
                 self._connection.flush()  # what was sent before the failure goes before the reset

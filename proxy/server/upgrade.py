@@ -157,10 +157,7 @@ class Upgrade(Exchange):
 
     async def _news(self) -> None:
         """Wait until the connection brings something."""
-        loop = self._connection.service.loop
-        reader = loop.create_future()
-        self._readers.append(reader)
-        self.waiting_since = loop.time()
+        reader = self._reader()
         try:
             await reader
         except asyncio.CancelledError:

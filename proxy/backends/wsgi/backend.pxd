@@ -12,6 +12,7 @@ cdef class WsgiBackend:
     cdef public str interface
     cdef public double patience
     cdef public object on_exhausted
+    cdef public bint behind_front
     cdef public Line line
     cdef public Threads threads
     cdef public ThreadMeter thread_meter
@@ -24,6 +25,7 @@ cdef class WsgiBackend:
     cpdef act(self, Job job)
     cpdef begin(self, Job job)
     cpdef abandon(self, Job job)
+    cdef _exhaust(self)
     cpdef settle(self, Job job)
 
 

@@ -7,7 +7,7 @@ threads and their line. Errors: those of the application, ``ExchangeError`` (503
 Theory of operation. Like a relayed request, this one has no task unless it has to wait for more than its thread. When
 the client goes away or the route's time is up the exchange cancels it (``Record.passing``); the application is told
 where it next reads or writes, and the request's place is taken until its thread is free again. A thread that runs on
-for longer than any request may is *stuck*.
+for longer than any request may is *stuck*; once all threads are, a worker refuses who waits, and a front keeps them.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ class WsgiBackend:
         self.patience = 0.0
         self.on_exhausted: Callable[[], None] | None = None
         """Called when all threads are stuck."""
+        self.behind_front = False
+        """When all threads are stuck, requests that wait are refused: their front has, or will have, another worker."""
         self.line = line
         self.threads = threads
         self.thread_meter = meter
@@ -105,8 +107,14 @@ class WsgiBackend:
         self._stuck += 1
         self.thread_meter.stuck()
         logger.error("backend %r: %d of %d threads are stuck", self.name, self._stuck, self.threads.places)
-        if self._stuck == self.threads.places and self.on_exhausted is not None:
+        if self._stuck == self.threads.places:
+            self._exhaust()
+
+    def _exhaust(self) -> None:
+        if self.on_exhausted is not None:
             self.on_exhausted()
+        if self.behind_front:
+            self.line.send_away()
 
     def settle(self, job: Job) -> None:
         """A thread is free again."""
@@ -114,6 +122,7 @@ class WsgiBackend:
             job.timer.cancel()
         if job.stuck:
             self._stuck -= 1
+            self.line.away = False
             self.thread_meter.unstuck()
         if job.counted:
             self.thread_meter.ended()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from proxy.observe import metrics
 from tests.contract.wsgi import (
     test_wsgi,
     test_wsgi_clients,
@@ -114,3 +115,24 @@ def test_what_no_thread_has_time_for_waits_in_the_front(codec: str, running: Cal
         gate.open()
         for client, stream in [*held, *waiting]:
             assert client.finish(stream).status == 200
+
+
+def test_what_waits_for_a_stuck_worker_goes_back_to_the_front(codec: str, running: Callable[..., Any]) -> None:
+    """Before it has begun, so a POST as well; here the worker recovers, in a pool a successor would take it."""
+    gate = Gate()
+    routes = [
+        {"path": "/wait", "backend": "app", "timeouts": {"request": "300ms"}},
+        {"path": "/", "backend": "app", "timeouts": {"request": "2s"}},  # a thread is stuck after the longest
+        {"path": "/patient", "backend": "app"},
+    ]
+    with running(gate, codec, threads=1, routes=routes) as server, gate:
+        ((client, stream),) = begin(server, codec, "/wait")
+        assert client.finish(stream).status == 504
+        other = server.client(codec)
+        posted = other.begin("POST", "/patient", [(b"content-length", b"4")], end=False)
+        other.body(posted, b"body", end=True)
+        wait_for(lambda: server.told("exhausted"))
+        wait_for(lambda: server.count(metrics.POOL_RETRIES, "app", "refused") > 0)
+        gate.open()
+        assert other.finish(posted).status == 200
+        assert gate.paths == ["/wait", "/patient"]
