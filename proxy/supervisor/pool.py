@@ -163,9 +163,7 @@ class Pool:
             case plan.Kill(serial, reason):
                 self._kill(serial, reason)
             case Dump(serial):
-                cause = self.members[serial].stuck
-                logger.error("%s %s: it is to print its stacks and end", self._name(serial), STANDSTILLS[cause])
-                self._process(serial).cause = cause
+                self._process(serial).cause = self.members[serial].stuck
                 self._process(serial).signal(signal.SIGABRT)
                 self._happened(serial, Event.ABORT)
             case Retire(serial, cause):
@@ -214,7 +212,8 @@ class Pool:
 
     def _drain(self, serial: int, seconds: float) -> None:
         process, member = self._process(serial), self.members[serial]
-        process.cause = process.cause or member.retired or (STOP if self.wanted.kill_at is not None else IDLE)
+        otherwise = STOP if self.wanted.kill_at is not None else IDLE
+        process.cause = process.cause or member.stuck or member.retired or otherwise
         starting = member.child.state is State.STARTING
         # First: no front may choose it any more.
         self._happened(serial, Event.DRAIN)
@@ -260,6 +259,7 @@ class Pool:
     def stuck(self, serial: int, cause: str = STUCK) -> None:
         """A worker has come to a standstill, as a front says or the worker itself; the first word counts."""
         if serial in self.workers and not self.members[serial].stuck:
+            logger.error("%s %s: it is to print its stacks and end", self._name(serial), STANDSTILLS[cause])
             self.members[serial] = replace(self.members[serial], stuck=cause)
 
     def sample(self) -> None:

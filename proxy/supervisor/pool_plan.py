@@ -14,19 +14,20 @@ Rules:
   a time, until the old process has ended: the memory of a pool stays bounded however long old workers take to drain.
 * A pool that preloads has one more child, in the slot ``PRELOADER``: workers are forked from the newest that is ready.
   Its death concerns no worker. When it is retired (changed files), its successor starts first, then the workers'.
-* A stuck worker is told by SIGABRT to print its stacks and end, ``DUMP_TIME`` later by SIGKILL to end.
+* A stuck worker is told by SIGABRT to print its stacks and end, ``DUMP_TIME`` later by SIGKILL to end. If only its
+  threads are stuck it is drained for ``PARTING`` before: who waits in it can go elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from proxy.control import share_of_front
 from proxy.supervisor import plan
 from proxy.supervisor.plan import Backoff, Schedule, TimeLimits
-from proxy.supervisor.process import Child, State
+from proxy.supervisor.process import Child, Event, State
 
 PRELOADER = -1
 """The slot of the process that workers are forked from."""
@@ -36,6 +37,9 @@ HAND_OVER = 0.25
 
 DUMP_TIME = 2.0
 """Seconds that a stuck worker has to print the stacks of its threads."""
+
+PARTING = 0.5
+"""Seconds in which fronts learn that a worker whose threads are all stuck takes no more, and it refuses who waits."""
 
 MAX_AGE = "max_age"
 """Why a worker is retired that has served for its time; the other reasons come from outside."""
@@ -120,6 +124,7 @@ def plan_pool(wanted: WantedPool, members: Sequence[Member], now: float) -> list
     ``members`` is in the order of spawning and holds, besides the living, at least the last dead of each slot.
     """
     steps = Schedule[PoolAction](now)
+    members = [_without_exhausted(steps, wanted, member) for member in members]
     alive = [member for member in members if member.child.state is not State.DEAD]
     if wanted.kill_at is None:
         _serve_and_retire(steps, alive)
@@ -142,6 +147,14 @@ def settled(members: Iterable[Member]) -> bool:
         member.child.left is not None or (member.child.state is not State.STARTING and member.child.slot != PRELOADER)
         for member in members
     )
+
+
+def _without_exhausted(steps: Schedule[PoolAction], wanted: WantedPool, member: Member) -> Member:
+    """``member``; with all of its threads stuck it leaves at once, and the rest of the plan sees it as having left."""
+    if member.stuck != STUCK_THREADS or member.child.state is not State.SERVING:
+        return member
+    steps.due(plan.Drain(member.child.serial, wanted.stop_timeout))
+    return replace(member, child=member.child.after(Event.DRAIN, steps.now))
 
 
 def _serve_and_retire(steps: Schedule[PoolAction], alive: Iterable[Member]) -> None:
@@ -230,5 +243,7 @@ def _enforce_time_limits(steps: Schedule[PoolAction], member: Member, limits: Ti
             steps.add(*limit)
     elif child.state is State.ENDING:
         steps.add(plan.Kill(child.serial, "it is stuck"), child.since + DUMP_TIME)
+    elif member.stuck == STUCK_THREADS and child.state is State.DRAINING:
+        steps.add(Dump(child.serial), child.since + PARTING)
     elif child.state is not State.KILLED:
         steps.due(Dump(child.serial))

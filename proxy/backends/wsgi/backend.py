@@ -31,6 +31,9 @@ from proxy.errors import ClientDisconnected, ExchangeError, stems_from_disconnec
 from proxy.observe.record import Record
 from proxy.observe.thread_meter import ThreadMeter
 
+NOTICE = 0.5
+"""Seconds in which a thread may notice, by its next write, that nobody waits for its response any more."""
+
 logger = logging.getLogger("sidegate.wsgi")
 
 
@@ -98,7 +101,8 @@ class WsgiBackend:
         job.abandon()
         job.abandoned = True
         if self.patience and not job.ended:
-            job.timer = job.loop.call_at(job.began + self.patience, self._on_patience, job)
+            notices = job.loop.time() + NOTICE
+            job.timer = job.loop.call_at(max(job.began + self.patience, notices), self._on_patience, job)
 
     def _on_patience(self, job: Job) -> None:
         if job.ended:
