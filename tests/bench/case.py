@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from tests.bench.session import Session
 
+Interface = Literal["asgi", "wsgi", "websocket"]
 # One measurement: numbers by the keys of the case's columns; further keys go into the JSON only.
 Sample = dict[str, float]
 
@@ -19,7 +20,7 @@ class Load:
 
     ``upload`` names a body of ``session.write_bodies`` that each request posts. Without ``rate`` (requests per second
     over all connections) a request follows as soon as one is answered. Without ``warm_up`` all counts from the first
-    connection on.
+    connection on. ``deflate``: its WebSockets ask for permessage-deflate.
     """
 
     protocol: Literal["h1", "h2"]
@@ -29,6 +30,7 @@ class Load:
     path: str = "/"
     upload: str = ""
     rate: float | None = None
+    deflate: bool = False
     warm_up: bool = True
 
 
@@ -67,9 +69,10 @@ class Case:
     app: str = "plain"
 
     @property
-    def interface(self) -> Literal["asgi", "wsgi"]:
+    def interface(self) -> Interface:
         """Of the application, whose name tells."""
-        return "wsgi" if self.app.endswith("_wsgi") else "asgi"
+        by_end: dict[str, Interface] = {"wsgi": "wsgi", "websocket": "websocket"}
+        return by_end.get(self.app.rpartition("_")[2], "asgi")
 
 
 CPU = Column("cpu_us", "CPU µs/request")

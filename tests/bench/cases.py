@@ -1,12 +1,12 @@
 """The cases, in the order of the report: loads from small to large, then what starts servers of its own.
 
-Memory that a server once held it may keep; so what needs more of it comes later. A case for WebSocket has its place
-beside the streaming ones, as soon as Sidegate speaks it.
+Memory that a server once held it may keep; so what needs more of it comes later.
 """
 
 from __future__ import annotations
 
 from tests.bench.case import CPU, FAILED, P50, P99, PEAK, RATE, Case, Column, Comparison, Load
+from tests.bench.experiments.echo import echo
 from tests.bench.experiments.idle import idle
 from tests.bench.experiments.load import closed, half, overload
 from tests.bench.experiments.settings import access_log, processes
@@ -112,6 +112,31 @@ WSGI = (
     ),
 )
 
+WEBSOCKET_APP = "echo_websocket"
+ECHO_COLUMNS = (
+    Column("cpu_us", "CPU µs/message"),
+    Column("rps", "messages/s", "{:.0f}"),
+    *(P50, P99, PEAK),
+    Column("client_cores", "cores of the client", "{:.2f}"),
+)
+WEBSOCKET = tuple(
+    Case(
+        f"websocket-{name}",
+        f"WebSocket over {title}, echo of 32 bytes, 16 connections",
+        echo,
+        load,
+        ECHO_COLUMNS,
+        BESIDE,
+        WEBSOCKET_APP,
+    )
+    for name, title, load in (
+        ("h1", "HTTP/1.1", Load("h1", False, 16)),
+        ("h1-deflate", "HTTP/1.1 with permessage-deflate", Load("h1", False, 16, deflate=True)),
+        ("h1-tls", "HTTP/1.1 + TLS", Load("h1", True, 16)),
+        ("h2", "h2 + TLS", Load("h2", True, 16)),
+    )
+)
+
 ACCESS_LOG = tuple(
     Case(
         f"{name}-access-log",
@@ -172,6 +197,18 @@ IDLE = tuple(
     )
     for title, load in (("h2", Load("h2", True, 1)), ("HTTP/1.1", Load("h1", True, 1)))
 )
+IDLE_WEBSOCKETS = tuple(
+    Case(
+        f"websocket-{name}",
+        f"idle WebSockets over HTTP/1.1{title}, after one echo each",
+        idle,
+        Load("h1", False, 1, deflate=deflate),
+        IDLE_COLUMNS,
+        Comparison("rss_kib", "ours / this"),
+        WEBSOCKET_APP,
+    )
+    for name, title, deflate in (("idle", "", False), ("idle-deflate", " with permessage-deflate", True))
+)
 
 START_COLUMNS = (
     Column("start_ms", "ms to the first answer", "{:.0f}"),
@@ -189,4 +226,7 @@ STARTUP = (
     ),
 )
 
-CASES = (*THROUGHPUT, *HALF_LOAD, *OVERLOAD, *JSON, *WSGI, *ACCESS_LOG, *SCALING, *IDLE, *STARTUP)
+CASES = (
+    *(*THROUGHPUT, *HALF_LOAD, *OVERLOAD, *JSON, *WSGI, *WEBSOCKET),
+    *(*ACCESS_LOG, *SCALING, *IDLE, *IDLE_WEBSOCKETS, *STARTUP),
+)

@@ -31,7 +31,7 @@ FULL = Settings(rounds=3, seconds=1.2, idle=10_000)
 QUICK = Settings(rounds=1, seconds=0.6, idle=1_000)
 QUICK_CASES = (
     *("h2-small", "h1-small", "h1-tls-small", "h2-64k", "h2-stream", "h2-1m", "h1-1m", "h2-upload-1m"),
-    *("h2-half", "h2-fastapi", "wsgi-h1-small", "h2-access-log", "h2-idle", "startup"),
+    *("h2-half", "h2-fastapi", "wsgi-h1-small", "websocket-h1", "websocket-h2", "h2-access-log", "h2-idle", "startup"),
 )
 CHART = Path(__file__).with_name("chart.py")
 

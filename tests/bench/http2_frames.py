@@ -1,23 +1,28 @@
-"""Frames of HTTP/2 as a client writes them (RFC 9113 4.1), for the harness's own clients."""
+"""Frames of HTTP/2 as a client writes and reads them (RFC 9113 4.1), for the harness's own clients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
-DATA, HEADERS, SETTINGS, WINDOW_UPDATE = 0, 1, 4, 8
+DATA, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE = 0, 1, 3, 4, 8
 END_STREAM, END_HEADERS = 1, 4
+INITIAL_WINDOW_SIZE, ENABLE_CONNECT_PROTOCOL = 4, 8
 HEAD_SIZE = 9
 WINDOW = 2**30
+
+# Type, flags and payload.
+Frame = tuple[int, int, bytes]
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
     return len(payload).to_bytes(3) + bytes([kind, flags]) + stream.to_bytes(4) + payload
 
 
-def preface() -> bytes:
+def preface(settings: Mapping[int, int] | None = None) -> bytes:
     """What a connection begins with (RFC 9113 3.4), and room for all the answers that will ever come."""
+    wanted = b"".join(key.to_bytes(2) + value.to_bytes(4) for key, value in (settings or {}).items())
     update = frame(WINDOW_UPDATE, 0, 0, WINDOW.to_bytes(4))
-    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0) + update
+    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(SETTINGS, 0, 0, wanted) + update
 
 
 def get(stream: int, fields: bytes) -> bytes:
@@ -25,8 +30,20 @@ def get(stream: int, fields: bytes) -> bytes:
     return frame(HEADERS, END_STREAM | END_HEADERS, stream, fields)
 
 
-def frames(data: bytes) -> Iterator[tuple[int, int]]:
-    """Type and flags of each whole frame in ``data``."""
-    while len(data) >= HEAD_SIZE and len(data) >= HEAD_SIZE + int.from_bytes(data[:3]):
-        yield data[3], data[4]
-        data = data[HEAD_SIZE + int.from_bytes(data[:3]) :]
+class Frames:
+    """Reads them from a connection's bytes, however those are cut."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Those that are whole now."""
+        data = self._held + data
+        begin = 0
+        while len(data) - begin >= HEAD_SIZE:
+            end = begin + HEAD_SIZE + int.from_bytes(data[begin : begin + 3])
+            if end > len(data):
+                break
+            yield data[begin + 3], data[begin + 4], data[begin + HEAD_SIZE : end]
+            begin = end
+        self._held = data[begin:]

@@ -107,6 +107,14 @@ class Cores:
         return cls([usable[0]], [usable[1]]) if len(usable) > 1 else cls(None, None)
 
 
+def line(client: subprocess.Popen[str]) -> str:
+    """The next that a client of the harness's own prints. Raises ``Failed``."""
+    printed = client.stdout.readline() if client.stdout is not None else ""
+    if not printed:
+        raise Failed("the client ended")
+    return printed
+
+
 def pinned(cores: Sequence[int] | None) -> list[str]:
     """The start of a command line that keeps the program on these cores."""
     return [] if cores is None else ["taskset", "--cpu-list", ",".join(str(core) for core in cores)]

@@ -65,14 +65,14 @@ class Session:
         """The servers that can do ``case``; the rest get a row that says why not."""
         able = []
         for asked in self.kinds:
-            kind = asked if case.interface == "asgi" else asked.wsgi
-            if kind is None:
+            kinds = asked.with_interface(case.interface)
+            if not kinds:
                 self.report.row(case, asked.title, "no WSGI")
-                continue
-            reason = kind.absent(self.starter.peers) or kind.unable(case.load.protocol)
-            self.report.row(case, kind.title, reason)
-            if reason is None:
-                able.append(kind)
+            for kind in kinds:
+                reason = kind.absent(self.starter.peers) or kind.unable(case.load.protocol)
+                self.report.row(case, kind.title, reason)
+                if reason is None:
+                    able.append(kind)
         return able
 
     def fleet(self, case: Case, kinds: Sequence[Kind]) -> dict[str, Server]:
@@ -128,16 +128,21 @@ class Session:
         """One run, and what it cost the server in all of its processes. Raises ``NoAnswer``."""
         spent = Spent(server)
         run = self.h2load.run(server.url, load, seconds, spent)
-        return run, {
-            "cpu_us": spent.cpu_seconds / run.answered * 1e6,
-            "rps": run.answered / run.seconds,
-            "p50_ms": run.milliseconds(0.5),
-            "p99_ms": run.milliseconds(0.99),
-            "peak_mib": spent.peak_bytes / 2**20,
-            "failed": run.failed + run.shed,
-            "server_cores": spent.cpu_seconds / run.seconds,
-            "client_cores": run.client_seconds / run.seconds,
-        }
+        return run, costs(run, spent)
+
+
+def costs(run: Run, spent: Spent) -> Sample:
+    """What most cases report of a run with answers."""
+    return {
+        "cpu_us": spent.cpu_seconds / run.answered * 1e6,
+        "rps": run.answered / run.seconds,
+        "p50_ms": run.milliseconds(0.5),
+        "p99_ms": run.milliseconds(0.99),
+        "peak_mib": spent.peak_bytes / 2**20,
+        "failed": run.failed + run.shed,
+        "server_cores": spent.cpu_seconds / run.seconds,
+        "client_cores": run.client_seconds / run.seconds,
+    }
 
 
 @contextlib.contextmanager

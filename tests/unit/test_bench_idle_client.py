@@ -4,14 +4,15 @@ import hpack
 import pytest
 
 from tests.bench.experiments import idle_client
-from tests.bench.http2_frames import DATA, END_STREAM, HEADERS, frame, frames, get, preface
+from tests.bench.http2_frames import DATA, END_STREAM, HEADERS, Frames, frame, get, preface
 
 
 def test_frames_are_found_whole_only() -> None:
     data = frame(HEADERS, 4, 1, b"head") + frame(DATA, END_STREAM, 1, b"body")
-    assert list(frames(data)) == [(HEADERS, 4), (DATA, END_STREAM)]
-    assert list(frames(data[:-1])) == [(HEADERS, 4)]
-    assert list(frames(data[:8])) == []
+    expected = [(HEADERS, 4, b"head"), (DATA, END_STREAM, b"body")]
+    assert list(Frames().feed(data)) == expected
+    frames = Frames()
+    assert [found for byte in data for found in frames.feed(bytes([byte]))] == expected
 
 
 def test_the_request_of_an_idle_connection_is_a_get_of_the_root() -> None:

@@ -83,4 +83,4 @@ def test_what_takes_a_servers_place_has_its_name_and_a_title_of_its_own() -> Non
     others = [kind.wsgi for kind in KINDS if kind.wsgi is not None]
     assert all(kind.wsgi is None or kind.wsgi.name == kind.name for kind in KINDS)
     assert len({kind.title for kind in others}) == len(others)
-    assert {known.interface for known in CASES} == {"asgi", "wsgi"}
+    assert {known.interface for known in CASES} == {"asgi", "wsgi", "websocket"}

@@ -25,7 +25,6 @@ WORK_SECONDS = 0.001
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
-    # A case for WebSocket will need its echo here; until Sidegate has WebSocket, none would be measured.
     if scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     path = scope["path"]

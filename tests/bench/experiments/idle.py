@@ -1,4 +1,4 @@
-"""What an idle TLS connection holds: thousands are opened, each has one answer, and then nothing happens."""
+"""What an idle connection or WebSocket holds: thousands are opened, each has one answer, and then nothing happens."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from functools import partial
 
 from tests.bench import usage
 from tests.bench.case import Case, Sample
-from tests.bench.running import ROOT, Failed, Server, pinned
+from tests.bench.experiments.echo import way
+from tests.bench.running import ROOT, Failed, Server, line, pinned
 from tests.bench.servers.kind import Kind
 from tests.bench.session import Session
 
@@ -39,7 +40,7 @@ def raise_file_limit() -> int:
 
 
 def _measure(case: Case, session: Session, kind: Kind, count: int) -> Sample:
-    with session.starter.one(kind, case.app, tls=True) as server:
+    with session.starter.one(kind, case.app, tls=case.load.tls) as server:
         with _held(case, session, server, FEW):
             time.sleep(SETTLE_SECONDS)
         before, spent = usage.resident_bytes(server.pids), server.cpu_seconds()
@@ -65,9 +66,10 @@ def _held(case: Case, session: Session, server: Server, count: int) -> Iterator[
     """Client processes that hold ``count`` connections, all of them open; they are closed at the end."""
     share = [count // CLIENTS + (number < count % CLIENTS) for number in range(CLIENTS)]
     base = [*pinned(session.cores.client), sys.executable, "-m", "tests.bench.experiments.idle_client"]
+    what = [*way(case.load).words, *(["websocket"] if case.interface == "websocket" else [])]
     clients = [
         subprocess.Popen(
-            [*base, str(server.site.port), case.load.protocol, str(part)],
+            [*base, str(server.site.port), str(part), *what],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -77,7 +79,7 @@ def _held(case: Case, session: Session, server: Server, count: int) -> Iterator[
     ]
     try:
         for client in clients:
-            _line(client)  # says how many it opened
+            line(client)  # says how many it opened
         yield clients
     finally:
         for client in clients:
@@ -91,11 +93,4 @@ def _still_open(clients: list[subprocess.Popen[str]]) -> int:
         if client.stdin is not None:
             client.stdin.write("count\n")
             client.stdin.flush()
-    return sum(_line(client) for client in clients)
-
-
-def _line(client: subprocess.Popen[str]) -> int:
-    line = client.stdout.readline() if client.stdout is not None else ""
-    if not line:
-        raise Failed("the client of the idle connections ended")
-    return int(line)
+    return sum(int(line(client)) for client in clients)

@@ -1,4 +1,7 @@
-"""Opens many TLS connections, has one request answered on each, and keeps them: ``python -m … PORT h1|h2 COUNT``.
+"""Opens many connections, has one request answered on each, and keeps them.
+
+``python -m … PORT COUNT [h2] [tls] [deflate] [websocket]``; with the last word what is opened are WebSockets, and what
+is answered is a message.
 
 It prints how many it opened; then, for every line on its standard input, how many of them are still open. A request
 on each makes sure that the handshake is finished on both sides and that the server's codec exists.
@@ -12,80 +15,75 @@ import socket
 import ssl
 import sys
 
-from tests.bench.http2_frames import DATA, END_STREAM, HEADERS, frames, get, preface
-from tests.bench.servers.kind import HOST
-from tests.bench.tls import client_context
+from tests.bench.http2_frames import DATA, END_STREAM, HEADERS, Frames, get, preface
+from tests.bench.websocket_client import NoWebSocket, Way, WebSocket, connect, read
 
-PATIENCE = 30.0
 H1_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 H1_END = b"Hello, world!"
 
 
 def main() -> None:
-    port, protocol, count = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    context = client_context("h2" if protocol == "h2" else "http/1.1")
-    held: list[ssl.SSLSocket] = []
+    port, count, way = int(sys.argv[1]), int(sys.argv[2]), Way.of(sys.argv[3:])
+    opened = opened_websocket if "websocket" in sys.argv[3:] else opened_connection
+    held: list[socket.socket] = []
     while len(held) < count:
         try:
-            held.append(opened(context, port, protocol))
-        except OSError:
+            held.append(opened(port, way))
+        except (OSError, NoWebSocket):
             break  # refused, reset or too slow: what is open by now is the answer
     print(len(held), flush=True)
     for _ in sys.stdin:
         print(still_open(held), flush=True)
 
 
-def opened(context: ssl.SSLContext, port: int, protocol: str) -> ssl.SSLSocket:
-    """A connection after its first answer. Raises ``OSError``."""
-    plain = socket.create_connection((HOST, port), timeout=PATIENCE)
-    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    try:
-        secure = context.wrap_socket(plain, server_hostname="localhost")
-    except BaseException:
-        plain.close()
-        raise
-    if protocol == "h2":
-        ask_h2(secure)
+def opened_connection(port: int, way: Way) -> socket.socket:
+    """One after its first answer. Raises ``OSError``."""
+    connection = connect(port, way)
+    if way.protocol == "h2":
+        ask_h2(connection)
     else:
-        ask_h1(secure)
-    return secure
+        ask_h1(connection)
+    return connection
 
 
-def ask_h1(connection: ssl.SSLSocket) -> None:
+def opened_websocket(port: int, way: Way) -> socket.socket:
+    """One after its first echo. Raises ``OSError`` and ``NoWebSocket``."""
+    one = WebSocket(port, way)
+    one.send()
+    while not one.receive():
+        continue
+    return one.sock
+
+
+def ask_h1(connection: socket.socket) -> None:
     connection.sendall(H1_REQUEST)
     answer = b""
     while not answer.endswith(H1_END):
-        answer += received(connection)
+        answer += read(connection)
 
 
-def ask_h2(connection: ssl.SSLSocket) -> None:
+def ask_h2(connection: socket.socket) -> None:
     """Preface and SETTINGS, then a request whose fields are in HPACK's static table, but for the host."""
     connection.sendall(preface() + get(1, b"\x82\x87\x84\x01\x09localhost"))
-    answer = b""
-    while not any(kind in (DATA, HEADERS) and flags & END_STREAM for kind, flags in frames(answer)):
-        answer += received(connection)
+    frames, ended = Frames(), False
+    while not ended:
+        answer = frames.feed(read(connection))
+        ended = any(kind in (DATA, HEADERS) and flags & END_STREAM for kind, flags, _ in answer)
 
 
-def received(connection: ssl.SSLSocket) -> bytes:
-    data = connection.recv(65536)
-    if not data:
-        raise ConnectionResetError("closed before the answer")
-    return data
-
-
-def still_open(held: list[ssl.SSLSocket]) -> int:
+def still_open(held: list[socket.socket]) -> int:
     """Those on which no end has arrived. What else a server sends to an idle client (PING) is read and forgotten."""
     with selectors.DefaultSelector() as selector:
         for connection in held:
             connection.setblocking(False)
-            selector.register(connection, selectors.EVENT_READ)
-        ended = sum(_has_ended(key.fileobj) for key, _ in selector.select(0) if isinstance(key.fileobj, ssl.SSLSocket))
+            selector.register(connection, selectors.EVENT_READ, connection)
+        ended = sum(_has_ended(key.data) for key, _ in selector.select(0))
     return len(held) - ended
 
 
-def _has_ended(connection: ssl.SSLSocket) -> bool:
+def _has_ended(connection: socket.socket) -> bool:
     try:
-        with contextlib.suppress(ssl.SSLWantReadError):
+        with contextlib.suppress(ssl.SSLWantReadError, BlockingIOError):
             while connection.recv(65536):
                 continue
             return True

@@ -36,6 +36,10 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
+    map $http_upgrade $upstream_connection {{
+        default upgrade;
+        "" "";
+    }}
     upstream app {{
         server unix:{socket};
         keepalive {upstream};
@@ -47,7 +51,8 @@ http {{
         location / {{
             proxy_pass http://app;
             proxy_http_version 1.1;
-            proxy_set_header Connection "";
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection $upstream_connection;
             proxy_set_header Host $host;
         }}
     }}
@@ -123,7 +128,7 @@ def _common(site: Site) -> dict[str, object]:
         "host": HOST,
         "port": site.port,
         "backlog": BACKLOG,
-        "files": BACKLOG,
+        "files": 4 * BACKLOG,  # each connection may have one of its own behind it
         "keep_alive": KEEP_ALIVE_SECONDS,
         "upstream": UPSTREAM_CONNECTIONS,
     }

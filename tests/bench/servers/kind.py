@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.bench.case import Interface
 from tests.bench.programs import Peers
 from tests.support.certificates import Pair
 
@@ -56,6 +57,15 @@ class Kind:
     notes: str = ""
     wsgi: Kind | None = None
     """What takes its place where the application is a WSGI one: the same server in another way, ``THREADS`` threads."""
+
+    websocket: Sequence[Kind] = ()
+    """What takes its place where the application has WebSockets; it does itself if there is none."""
+
+    def with_interface(self, interface: Interface) -> Sequence[Kind]:
+        """What is measured for it in cases of ``interface``."""
+        if interface == "wsgi":
+            return [self.wsgi] if self.wsgi is not None else []
+        return self.websocket if interface == "websocket" and self.websocket else [self]
 
     def unable(self, protocol: str) -> str | None:
         """Why it cannot do a case of ``protocol``, in the words of the table."""

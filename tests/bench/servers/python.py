@@ -22,6 +22,17 @@ def uvicorn_wrapping(site: Site) -> Sequence[Command]:
     return uvicorn(replace(site, app="wrapped_wsgi"))
 
 
+def uvicorn_websocket(implementation: str) -> Kind:
+    """It has several; pings while idle connections are counted would find no answer."""
+
+    def launch(site: Site) -> Sequence[Command]:
+        (command,) = uvicorn(site)
+        options = ["--ws", implementation, "--ws-ping-interval", str(KEEP_ALIVE_SECONDS)]
+        return [Command([*command.arguments, *options], command.environment)]
+
+    return _kind(f"uvicorn-{implementation}", launch, h2=False, title=f"uvicorn (ws: {implementation})")
+
+
 def uvicorn_on(site: Site, *where: str) -> Command:
     """Uvicorn on a socket of the caller's choice; nginx, caddy and haproxy stand in front of such a one."""
     options = [f"{site.app}:app", *where, "--app-dir", str(APPLICATIONS), "--no-access-log", "--log-level", "warning"]
@@ -70,20 +81,25 @@ def _hypercorn(site: Site, application: str) -> Command:
 def daphne(site: Site) -> Sequence[Command]:
     files = f":privateKey={site.pair.key}:certKey={site.pair.cert}" if site.tls else ""
     endpoint = f"{'ssl' if site.tls else 'tcp'}:{site.port}:interface={HOST}:backlog={BACKLOG}{files}"
-    return [module(site, "daphne", ["-e", endpoint, "-v", "0", f"{site.app}:app"])]
+    options = ["-e", endpoint, "-v", "0", "--ping-interval", str(KEEP_ALIVE_SECONDS), f"{site.app}:app"]
+    return [module(site, "daphne", options)]
 
 
 def granian(site: Site) -> Sequence[Command]:
-    return [_granian(site, "--interface", "asginl", "--loop", "uvloop")]
+    return [_granian(site, "--interface", "asginl", "--loop", "uvloop", "--no-ws")]
+
+
+def granian_websocket(site: Site) -> Sequence[Command]:
+    return [_granian(site, "--interface", "asginl", "--loop", "uvloop", "--ws")]
 
 
 def granian_wsgi(site: Site) -> Sequence[Command]:
-    return [_granian(site, "--interface", "wsgi", "--blocking-threads", str(THREADS))]
+    return [_granian(site, "--interface", "wsgi", "--blocking-threads", str(THREADS), "--no-ws")]
 
 
 def _granian(site: Site, *how: str) -> Command:
     options = [f"{site.app}:app", "--working-dir", str(APPLICATIONS), "--host", HOST, "--port", str(site.port)]
-    options += [*how, "--workers", "1", "--no-ws", "--log-level", "warning"]
+    options += [*how, "--workers", "1", "--log-level", "warning"]
     options += ["--backlog", str(BACKLOG), "--backpressure", str(BACKLOG)]
     return module(site, "granian", [*options, *_files(site, "--ssl-certificate", "--ssl-keyfile")])
 
@@ -104,21 +120,21 @@ def _files(site: Site, cert: str, key: str) -> list[str]:
     return [cert, str(site.pair.cert), key, str(site.pair.key)] if site.tls else []
 
 
-def _kind(
-    name: str, launch: Callable[[Site], Sequence[Command]], *, h2: bool, title: str = "", wsgi: Kind | None = None
-) -> Kind:
-    return Kind(name, title or name, h2, launch, absent, wsgi=wsgi)
+def _kind(name: str, launch: Callable[[Site], Sequence[Command]], *, h2: bool, title: str = "") -> Kind:
+    return Kind(name, title or name, h2, launch, absent)
 
 
 UVICORN_WSGI = _kind("uvicorn", uvicorn_wrapping, h2=False, title="uvicorn + asgiref")
 GUNICORN_WSGI = _kind("gunicorn", gunicorn_threads, h2=False, title="gunicorn (gthread)")
 HYPERCORN_WSGI = _kind("hypercorn", hypercorn_wrapping, h2=True)
 GRANIAN_WSGI = _kind("granian", granian_wsgi, h2=True)
+GRANIAN_WEBSOCKET = _kind("granian", granian_websocket, h2=True)
+UVICORN_WEBSOCKET = [uvicorn_websocket(name) for name in ("websockets-sansio", "websockets", "wsproto")]
 
 KINDS = (
-    _kind("uvicorn", uvicorn, h2=False, wsgi=UVICORN_WSGI),
-    _kind("gunicorn", gunicorn, h2=False, wsgi=GUNICORN_WSGI),
-    _kind("hypercorn", hypercorn, h2=True, wsgi=HYPERCORN_WSGI),
+    replace(_kind("uvicorn", uvicorn, h2=False), wsgi=UVICORN_WSGI, websocket=UVICORN_WEBSOCKET),
+    replace(_kind("gunicorn", gunicorn, h2=False), wsgi=GUNICORN_WSGI),
+    replace(_kind("hypercorn", hypercorn, h2=True), wsgi=HYPERCORN_WSGI),
     _kind("daphne", daphne, h2=True),
-    _kind("granian", granian, h2=True, wsgi=GRANIAN_WSGI),
+    replace(_kind("granian", granian, h2=True), wsgi=GRANIAN_WSGI, websocket=[GRANIAN_WEBSOCKET]),
 )

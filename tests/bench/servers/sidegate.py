@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from tests.bench.programs import Peers
-from tests.bench.servers.kind import APPLICATIONS, HOST, KEEP_ALIVE_SECONDS, THREADS, Command, Kind, Site
+from tests.bench.servers.kind import APPLICATIONS, BACKLOG, HOST, KEEP_ALIVE_SECONDS, THREADS, Command, Kind, Site
 from tests.support.ports import reserve_port
 
 
@@ -18,7 +18,7 @@ from tests.support.ports import reserve_port
 class Sidegate:
     """A configuration. ``access_log`` is the format of a log file, or off. ``pool``: the application in a worker.
 
-    ``threads``: as many of them run a WSGI application; 0: it is an ASGI one.
+    ``concurrency``: what that worker may have under way. ``threads``: as many run a WSGI application; 0: an ASGI one.
     ``limits`` are set beside those that a load generator needs.
     """
 
@@ -26,6 +26,7 @@ class Sidegate:
     processes: int = 1
     access_log: str = "off"
     pool: bool = False
+    concurrency: int = 2048
     threads: int = 0
     limits: Mapping[str, str] = field(default_factory=dict)
 
@@ -39,12 +40,13 @@ class Sidegate:
 
     def _config(self, site: Site) -> dict[str, Any]:
         listener: dict[str, Any] = {"name": "only", "address": f"{HOST}:{site.port}"}
+        listener["websocket"] = {"pingInterval": f"{KEEP_ALIVE_SECONDS}s"}  # idle clients do not answer
         if site.tls:
             listener["tls"] = {"certificates": [site.pair.as_yaml()]}
         backend: dict[str, Any] = {"app": f"{site.app}:app", "directory": str(APPLICATIONS)}
         at_once = {"threads": self.threads} if self.threads else {}
         if self.pool:
-            backend["pool"] = {"workers": 1, **(at_once or {"concurrency": 2048})}
+            backend["pool"] = {"workers": 1, **(at_once or {"concurrency": self.concurrency})}
         else:
             backend.update(at_once)
         log = {"accessLog": self.access_log}
@@ -76,7 +78,11 @@ def best_engine() -> str:
 
 
 def kind(name: str, title: str, settings: Sidegate) -> Kind:
-    return replace(_kind(name, title, settings), wsgi=_kind(name, title, replace(settings, threads=THREADS)))
+    return replace(
+        _kind(name, title, settings),
+        wsgi=_kind(name, title, replace(settings, threads=THREADS)),
+        websocket=[_kind(name, title, replace(settings, concurrency=BACKLOG))],
+    )
 
 
 def _kind(name: str, title: str, settings: Sidegate) -> Kind:
