@@ -30,7 +30,6 @@ cdef class Exchange:
     cdef object _remaining
     cdef object _trailers
 
-    cdef _reader(self)
     cpdef feed(self, bytes data)
     cpdef end(self)
     cpdef disconnect(self, str reason=*)

@@ -96,20 +96,20 @@ class Exchange:
                 return self._take()
             if self._continue and self.receiving is OPEN:
                 self._send_continue()
-            reader = self._reader()
-            try:
-                await reader
-            except asyncio.CancelledError:
-                if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
-                    self._readers.remove(reader)
-                raise
+            await self._news()
 
-    def _reader(self) -> asyncio.Future[None]:  # done when the connection brings something
+    async def _news(self) -> None:
+        """Wait until the connection brings something."""
         loop = self._connection.service.loop
-        reader: asyncio.Future[None] = loop.create_future()
+        reader = loop.create_future()
         self._readers.append(reader)
         self.waiting_since = loop.time()
-        return reader
+        try:
+            await reader
+        except asyncio.CancelledError:
+            if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
+                self._readers.remove(reader)
+            raise
 
     def feed(self, data: bytes) -> None:
         """The connection brings a piece of body."""

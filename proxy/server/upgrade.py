@@ -10,7 +10,6 @@ Errors: ``ClientDisconnected`` from ``open_tunnel``, ``receive_bytes`` and ``sen
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import Any
 
@@ -154,16 +153,6 @@ class Upgrade(Exchange):
         """The process stops: whoever passes bytes on is told by their end."""
         self._leaving = True
         self._wake()
-
-    async def _news(self) -> None:
-        """Wait until the connection brings something."""
-        reader = self._reader()
-        try:
-            await reader
-        except asyncio.CancelledError:
-            if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
-                self._readers.remove(reader)
-            raise
 
     # The end.
 

@@ -45,7 +45,10 @@ DRAINED = "drained"
 IDLE, STOP = "idle", "stop"
 """Causes of an end that is no replacement: the pool shrank; the service stops."""
 
-STANDSTILLS = {STUCK: "is stuck", STUCK_THREADS: "is stuck in all of its threads"}
+STANDSTILLS = {
+    STUCK: "is stuck: it is to print its stacks and end",
+    STUCK_THREADS: "is stuck in all of its threads: it is replaced",
+}
 """What is said of a worker that has come to a standstill, by the cause of its end."""
 
 
@@ -259,7 +262,7 @@ class Pool:
     def stuck(self, serial: int, cause: str = STUCK) -> None:
         """A worker has come to a standstill, as a front says or the worker itself; the first word counts."""
         if serial in self.workers and not self.members[serial].stuck:
-            logger.error("%s %s: it is to print its stacks and end", self._name(serial), STANDSTILLS[cause])
+            logger.error("%s %s", self._name(serial), STANDSTILLS[cause])
             self.members[serial] = replace(self.members[serial], stuck=cause)
 
     def sample(self) -> None:

@@ -14,8 +14,8 @@ Rules:
   a time, until the old process has ended: the memory of a pool stays bounded however long old workers take to drain.
 * A pool that preloads has one more child, in the slot ``PRELOADER``: workers are forked from the newest that is ready.
   Its death concerns no worker. When it is retired (changed files), its successor starts first, then the workers'.
-* A stuck worker is told by SIGABRT to print its stacks and end, ``DUMP_TIME`` later by SIGKILL to end. If only its
-  threads are stuck it is drained for ``PARTING`` before: who waits in it can go elsewhere.
+* A stuck worker is told by SIGABRT to print its stacks and end, ``DUMP_TIME`` later by SIGKILL to end. One of which
+  only the threads are stuck, all of them, is drained: it still has a word, and who waits in it can go elsewhere.
 """
 
 from __future__ import annotations
@@ -37,9 +37,6 @@ HAND_OVER = 0.25
 
 DUMP_TIME = 2.0
 """Seconds that a stuck worker has to print the stacks of its threads."""
-
-PARTING = 0.5
-"""Seconds in which fronts learn that a worker whose threads are all stuck takes no more, and it refuses who waits."""
 
 MAX_AGE = "max_age"
 """Why a worker is retired that has served for its time; the other reasons come from outside."""
@@ -238,12 +235,10 @@ def _fill(steps: Schedule[PoolAction], wanted: WantedPool, slot: int, last: Memb
 
 def _enforce_time_limits(steps: Schedule[PoolAction], member: Member, limits: TimeLimits) -> None:
     child = member.child
-    if not member.stuck:
+    if member.stuck != STUCK:
         if (limit := plan.time_limit(child, limits)) is not None:
             steps.add(*limit)
     elif child.state is State.ENDING:
         steps.add(plan.Kill(child.serial, "it is stuck"), child.since + DUMP_TIME)
-    elif member.stuck == STUCK_THREADS and child.state is State.DRAINING:
-        steps.add(Dump(child.serial), child.since + PARTING)
     elif child.state is not State.KILLED:
         steps.due(Dump(child.serial))

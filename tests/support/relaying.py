@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import itertools
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvloop
 
 from proxy.config.hop import worker_config
@@ -176,3 +178,17 @@ class Records:
         if record.reason == "client_disconnected":  # the front knows first; it counts when the application was told
             return record.request_id in relayed
         return record.fault not in (None, Fault.UPSTREAM)
+
+
+def take_place_of_running(
+    monkeypatch: pytest.MonkeyPatch, namespace: Mapping[str, Any], behind_a_front: Callable[..., Any], folder: Path
+) -> Callable[..., Any]:
+    """Let the tests that ``namespace`` has by ``import *`` run their applications ``behind_a_front``."""
+
+    def running(app: Callable[..., Any], codec: str = "http1", **settings: Any) -> Any:
+        return behind_a_front(app, folder, codec, **settings)
+
+    tests = [value for name, value in namespace.items() if name.startswith("test_") and inspect.isfunction(value)]
+    for module in {test.__module__ for test in tests} - {namespace["__name__"]}:
+        monkeypatch.setattr(sys.modules[module], "running", running)
+    return running

@@ -14,7 +14,6 @@ from proxy.supervisor.pool_plan import (
     DUMP_TIME,
     HAND_OVER,
     MAX_AGE,
-    PARTING,
     PRELOADER,
     STUCK,
     STUCK_THREADS,
@@ -242,26 +241,22 @@ def test_no_worker_stays_in_a_passing_state_for_ever(member: Member, at: float, 
     assert plan_pool(ONE, members, at) == [action, Wait(None)]
 
 
-def test_a_worker_whose_threads_are_all_stuck_leaves_before_it_prints_its_stacks() -> None:
-    """Its successor starts at once; whether somebody else drains it makes no difference."""
+def test_a_worker_whose_threads_are_all_stuck_leaves_at_once() -> None:
+    """Its successor starts meanwhile; whether somebody else drains it makes no difference."""
     member = a_member(1, *SERVING, since=-10.0, stuck=STUCK_THREADS)
     leaves = Drain(1, ONE.stop_timeout)
-    assert plan_pool(ONE, [member], 0.0) == [leaves, Spawn(0, 0), Wait(PARTING)]
-    assert plan_pool(replace(ONE, kill_at=10.0), [member], 0.0) == [leaves, Wait(PARTING)]
+    assert plan_pool(ONE, [member], 0.0) == [leaves, Spawn(0, 0), Wait(ONE.stop_timeout)]
+    assert plan_pool(replace(ONE, kill_at=10.0), [member], 0.0) == [leaves, Wait(10.0)]
     left = [a_member(1, *DRAINING, stuck=STUCK_THREADS), a_member(2, *SERVING)]
-    assert plan_pool(ONE, left, PARTING - 0.1) == [Wait(PARTING)]
-    assert plan_pool(ONE, left, PARTING) == [Dump(1), Wait(None)]
+    assert plan_pool(ONE, left, 0.0) == [Wait(ONE.stop_timeout)]
+    assert plan_pool(ONE, left, ONE.stop_timeout) == [Abort(1), Wait(None)]
 
 
-def test_a_worker_whose_loop_is_stuck_prints_its_stacks_at_once() -> None:
+def test_a_stuck_worker_prints_its_stacks_and_makes_room() -> None:
     assert plan_pool(ONE, [a_member(1, *SERVING, stuck=STUCK)], 0.0) == [Dump(1), Wait(None)]
-
-
-@pytest.mark.parametrize("cause", [STUCK, STUCK_THREADS])
-def test_a_stuck_worker_that_prints_its_stacks_makes_room(cause: str) -> None:
-    told = a_member(1, *AT_A_STANDSTILL, stuck=cause)
+    told = a_member(1, *AT_A_STANDSTILL, stuck=STUCK)
     assert plan_pool(ONE, [told], 0.5) == [Spawn(0, 1), Wait(DUMP_TIME)]
-    killed = a_member(1, *AT_A_STANDSTILL, Event.KILL, stuck=cause)
+    killed = a_member(1, *AT_A_STANDSTILL, Event.KILL, stuck=STUCK)
     assert plan_pool(ONE, [killed, a_member(2, *SERVING)], 1e6) == [Wait(None)]
 
 

@@ -99,7 +99,7 @@ def test_a_worker_with_nothing_but_stuck_threads_is_replaced_once(
             await service.close()
 
     asyncio.run(live())
-    assert caplog.text.count("is stuck in all of its threads: it is to print its stacks and end") == 1
+    assert caplog.text.count("is stuck in all of its threads: it is replaced") == 1
     assert caplog.text.count("ended (stuck_threads)") == 1
     assert caplog.text.count("backend shop: shop:app is a WSGI application, 1 thread") == 1
 

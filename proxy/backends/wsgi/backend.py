@@ -13,6 +13,7 @@ for longer than any request may is *stuck*; once all threads are, a worker refus
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -33,6 +34,8 @@ from proxy.observe.thread_meter import ThreadMeter
 
 NOTICE = 0.5
 """Seconds in which a thread may notice, by its next write, that nobody waits for its response any more."""
+
+STDERR = 2
 
 logger = logging.getLogger("sidegate.wsgi")
 
@@ -115,6 +118,7 @@ class WsgiBackend:
             self._exhaust()
 
     def _exhaust(self) -> None:
+        faulthandler.dump_traceback(STDERR)  # where they hang, for whoever is to mend it
         if self.on_exhausted is not None:
             self.on_exhausted()
         if self.behind_front:

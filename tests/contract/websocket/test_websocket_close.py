@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from proxy.asgi import App
 from proxy.errors import Fault
 from tests.support.apps import Receive, Scope, Send
 from tests.support.clients import Http2Client, request
@@ -194,15 +195,20 @@ def test_the_application_closes(codec: str, message: dict[str, Any], closed: tup
     assert record.fault is None
 
 
-def test_messages_that_the_client_sends_while_it_is_closed_are_dropped(codec: str) -> None:
-    told: list[Any] = []
+def closing_at_once(told: list[Any]) -> App:
+    """An application that closes with 4000; what it is told then is in ``told``."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await send({"type": "websocket.close", "code": 4000})
         told.append(await receive())
 
-    with running(app, codec) as server:
+    return app
+
+
+def test_messages_that_the_client_sends_while_it_is_closed_are_dropped(codec: str) -> None:
+    told: list[Any] = []
+    with running(closing_at_once(told), codec) as server:
         ws = connect(server, codec)
         ws.answering = False
         ws.write(b"".join(frame(TEXT, bytes(1000)) for _ in range(1000)))  # more than a window
@@ -272,13 +278,7 @@ def test_a_failure_after_the_end_is_only_logged(codec: str, caplog: pytest.LogCa
 def test_a_close_frame_that_is_never_answered(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("proxy.server.websocket.CLOSE_TIMEOUT", 0.1)
     told: list[Any] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await accept(receive, send)
-        await send({"type": "websocket.close", "code": 4000})
-        told.append(await receive())
-
-    with running(app, codec) as server:
+    with running(closing_at_once(told), codec) as server:
         ws = connect(server, codec)
         ws.answering = False
         assert ws.closed() == (4000, "", False)

@@ -183,47 +183,43 @@ def test_a_client_that_does_not_read_makes_send_wait(codec: str) -> None:
         assert ws.closed().code == 1000
 
 
-def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None:
-    outcome: list[str] = []
+class Flooding:
+    """An application that sends without end; ``outcome`` is what ends it."""
 
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self) -> None:
+        self.outcome: list[str] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         try:
             while True:
                 await send({"type": "websocket.send", "bytes": bytes(100_000)})
         except OSError as error:
-            outcome.append(type(error).__name__)
+            self.outcome.append(type(error).__name__)
             raise
 
-    with running(app, codec) as server:
+
+def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None:
+    flooding = Flooding()
+    with running(flooding, codec) as server:
         ws = connect(server, codec)
         threading.Event().wait(0.2)
         ws.leave()
         only_record(server)
-        wait_for(lambda: outcome)
-    assert outcome == ["ClientDisconnected"]
+        wait_for(lambda: flooding.outcome)
+    assert flooding.outcome == ["ClientDisconnected"]
 
 
 def test_a_sender_that_waits_is_freed_when_the_client_closes(codec: str) -> None:
     """What is queued for it goes out first, if it reads."""
-    outcome: list[str] = []
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await accept(receive, send)
-        try:
-            while True:
-                await send({"type": "websocket.send", "bytes": bytes(100_000)})
-        except OSError as error:
-            outcome.append(type(error).__name__)
-            raise
-
-    with running(app, codec) as server:
+    flooding = Flooding()
+    with running(flooding, codec) as server:
         ws = connect(server, codec)
         threading.Event().wait(0.2)
         assert ws.close(4000).code == 4000
         only_record(server)
-        wait_for(lambda: outcome)
-    assert outcome == ["ClientDisconnected"]
+        wait_for(lambda: flooding.outcome)
+    assert flooding.outcome == ["ClientDisconnected"]
 
 
 def test_a_client_that_never_reads_again_is_given_up(codec: str) -> None:

@@ -15,16 +15,6 @@ from typing import Any
 
 import pytest
 
-from tests.contract.websocket import (
-    test_websocket_close,
-    test_websocket_compression,
-    test_websocket_denial,
-    test_websocket_flow,
-    test_websocket_handshake,
-    test_websocket_hostile,
-    test_websocket_messages,
-    test_websocket_time,
-)
 from tests.contract.websocket.test_websocket_close import *  # noqa: F403 - the same tests
 from tests.contract.websocket.test_websocket_compression import *  # noqa: F403
 from tests.contract.websocket.test_websocket_denial import *  # noqa: F403
@@ -34,20 +24,9 @@ from tests.contract.websocket.test_websocket_hostile import *  # noqa: F403
 from tests.contract.websocket.test_websocket_messages import *  # noqa: F403
 from tests.contract.websocket.test_websocket_time import *  # noqa: F403
 from tests.support.apps import Receive, Scope, Send
-from tests.support.relaying import Both, pooled
+from tests.support.relaying import Both, pooled, take_place_of_running
 from tests.support.running import only_record, wait_for
 from tests.support.websocket import Keeping, accept, connect, echo
-
-THEIRS = [
-    test_websocket_close,
-    test_websocket_compression,
-    test_websocket_denial,
-    test_websocket_flow,
-    test_websocket_handshake,
-    test_websocket_hostile,
-    test_websocket_messages,
-    test_websocket_time,
-]
 
 
 @contextlib.contextmanager
@@ -69,12 +48,7 @@ def behind_a_front(
 
 @pytest.fixture(autouse=True)
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    def running(app: Callable[..., Any], codec: str = "http1", **settings: Any) -> Any:
-        return behind_a_front(app, tmp_path, codec, **settings)
-
-    for module in THEIRS:
-        monkeypatch.setattr(module, "running", running)
-    return running
+    return take_place_of_running(monkeypatch, globals(), behind_a_front, tmp_path)
 
 
 def test_what_is_recorded(codec: str, running: Callable[..., Any]) -> None:

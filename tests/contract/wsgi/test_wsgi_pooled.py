@@ -14,41 +14,19 @@ from typing import Any
 import pytest
 
 from proxy.observe import metrics
-from tests.contract.wsgi import (
-    test_wsgi,
-    test_wsgi_clients,
-    test_wsgi_early_hints,
-    test_wsgi_environ,
-    test_wsgi_failures,
-    test_wsgi_files,
-    test_wsgi_input,
-    test_wsgi_response,
-    test_wsgi_threads,
-)
 from tests.contract.wsgi.test_wsgi import *  # noqa: F403 - the same tests
 from tests.contract.wsgi.test_wsgi_clients import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_early_hints import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_environ import *  # noqa: F403
+from tests.contract.wsgi.test_wsgi_environ import Keeping
 from tests.contract.wsgi.test_wsgi_failures import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_files import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_input import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_response import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_threads import *  # noqa: F403
-from tests.support.relaying import Both, pooled
+from tests.support.relaying import Both, pooled, take_place_of_running
 from tests.support.running import wait_for
 from tests.support.wsgi import Gate, begin, hello, line_up
-
-THEIRS = [
-    test_wsgi,
-    test_wsgi_clients,
-    test_wsgi_early_hints,
-    test_wsgi_environ,
-    test_wsgi_failures,
-    test_wsgi_files,
-    test_wsgi_input,
-    test_wsgi_response,
-    test_wsgi_threads,
-]
 
 
 @contextlib.contextmanager
@@ -75,12 +53,7 @@ def behind_a_front(
 
 @pytest.fixture(autouse=True)
 def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    def running(app: Callable[..., Any], codec: str = "http1", **settings: Any) -> Any:
-        return behind_a_front(app, tmp_path, codec, **settings)
-
-    for module in THEIRS:
-        monkeypatch.setattr(module, "running", running)
-    return running
+    return take_place_of_running(monkeypatch, globals(), behind_a_front, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +65,7 @@ def test_multiprocess_is_true_to_the_set_up(
     codec: str, pool: dict[str, Any], several: bool, running: Callable[..., Any]
 ) -> None:
     """A worker that is replaced and its successor run at the same time, too."""
-    app = test_wsgi_environ.Keeping()
+    app = Keeping()
     with running(app, codec, pool=pool, processes=2) as server:
         assert app.of(server, codec)["wsgi.multiprocess"] is several
 
