@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -196,4 +197,6 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 
 if __name__ == "__main__":
+    # It ends by way of the block that stops the server and the clients.
+    signal.signal(signal.SIGTERM, lambda received, _frame: sys.exit(128 + received))
     sys.exit(run(parse(sys.argv[1:])))
