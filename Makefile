@@ -12,7 +12,7 @@ VERSIONS := 3.11 3.12 3.13
 
 # Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler. The
 # contracts run once more through a pool on the compiled modules only, to save time: front and worker are compiled then.
-# Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the system tests.
+# Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the measured ones of whole services.
 # Three at a time on two cores, because tests wait as often as they compute.
 PARALLEL := -n 3
 OWN_TESTS := tests/unit tests/contract tests/property tests/layout
@@ -56,7 +56,7 @@ format: ## let ruff order imports and lay out code
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-bench: ## CPU per request beside eight peers (half an hour; ARGS=--quick: 4 minutes; ARGS=--help: the options)
+bench: ## CPU per request beside eight peers (three quarters of an hour; ARGS=--quick: 5 minutes; ARGS=--help: the options)
 	@.ci/setup test
 	@.ci/peers
 	$(BIN)/python -m tests.bench.compare $(ARGS)

@@ -255,7 +255,7 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
 
 
 def _put_behind_front(backends: Mapping[str, AnyBackend], limits: Limits) -> Limits:
-    """The limits of a worker: as many requests at a time as its application has threads."""
+    """Tell a worker's backend where it is. The worker's limits: as many requests at a time as that has threads."""
     for backend in backends.values():
         if isinstance(backend, WsgiBackend):
             backend.behind_front = True

@@ -53,7 +53,7 @@ class Line:
         """A place, as soon as there is one. ``since``: when it began to wait; ``again``: it has had a place before.
 
         ``waiter`` is woken then, and may be woken by others; without one, one is made. Raises ``ExchangeError`` if the
-        queue is full or the wait too long.
+        queue is full or the wait too long, or who waits is sent away.
         """
         if self.away:
             raise Unprocessed("no_thread")

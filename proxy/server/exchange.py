@@ -32,14 +32,12 @@ from proxy.server.scope import request_scope
 from proxy.server.service import HIGH_WATER
 from proxy.server.states import COMPLETE, ENDED, GONE, OPEN, STARTED, STREAMING, TAKEN, TRAILERS, WAITING
 from proxy.wire.events import RequestHead
+from proxy.wire.http2.engine import INTERNAL_ERROR, REFUSED_STREAM
 
 logger = logging.getLogger("sidegate.exchange")
 
 MANY_PIECES = 1024
 """Pieces of body kept apart: flow control counts bytes, but each piece costs an object beside them."""
-
-INTERNAL_ERROR, REFUSED_STREAM = 0x2, 0x7
-"""HTTP/2 error codes (RFC 9113 7): of a response that cannot be completed, and of one that was not begun."""
 
 
 class Exchange:

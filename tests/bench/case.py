@@ -31,6 +31,12 @@ class Load:
     upload: str = ""
     rate: float | None = None
     deflate: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        """How connections are made, as the command lines of the harness's own clients have it."""
+        return [self.protocol, *(["tls"] if self.tls else []), *(["deflate"] if self.deflate else [])]
+
     warm_up: bool = True
 
 

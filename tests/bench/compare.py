@@ -68,7 +68,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--servers", nargs="+", choices=servers, default=servers, metavar="SERVER", help=", ".join(servers)
     )
-    parser.add_argument("--quick", action="store_true", help="the main cases, one short round (some 4 minutes)")
+    parser.add_argument("--quick", action="store_true", help="the main cases, one short round (some 5 minutes)")
     parser.add_argument("--rounds", type=int, help=f"turns of every server (default {FULL.rounds})")
     parser.add_argument("--seconds", type=float, help=f"length of one run (default {FULL.seconds})")
     parser.add_argument("--idle", type=int, help=f"idle connections (default {FULL.idle})")

@@ -11,6 +11,8 @@ import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import hpack
+
 from tests.bench import websocket_frames as ws
 from tests.bench.http2_frames import (
     DATA,
@@ -50,10 +52,6 @@ class Way:
         """From a command line: ``h1`` or ``h2``, ``tls``, ``deflate``, in any order."""
         words = set(words)
         return cls("h2" if "h2" in words else "h1", "tls" in words, "deflate" in words)
-
-    @property
-    def words(self) -> list[str]:
-        return [self.protocol, *(["tls"] if self.tls else []), *(["deflate"] if self.deflate else [])]
 
 
 class WebSocket:
@@ -146,9 +144,7 @@ def compress(payload: bytes) -> bytes:
 
 
 def accepted_deflate(block: bytes) -> bool:
-    """Whether a server's header block names the extension; both ends of HPACK are libraries everywhere but here."""
-    import hpack  # noqa: PLC0415 - the other clients need none
-
+    """Whether the server's header block accepts the extension."""
     return any(name == b"sec-websocket-extensions" for name, _ in hpack.Decoder().decode(block, raw=True))
 
 

@@ -7,7 +7,7 @@ import os
 
 from tests.bench.http2_frames import END_HEADERS, HEADERS, frame
 
-TEXT, BINARY, PING = 1, 2, 9
+TEXT, BINARY = 1, 2
 FIN, COMPRESSED, MASKED = 0x80, 0x40, 0x80
 SHORT = 125
 DEFLATE = b"permessage-deflate; client_no_context_takeover; client_max_window_bits"
@@ -37,10 +37,10 @@ def literal(name: bytes, value: bytes) -> bytes:
     return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
 
 
-def message(payload: bytes, kind: int = BINARY, compressed: bool = False) -> bytes:
+def message(payload: bytes, compressed: bool = False) -> bytes:
     """One frame of at most 125 bytes, under a mask of zeros."""
     assert len(payload) <= SHORT
-    first = FIN | kind | (COMPRESSED if compressed else 0)
+    first = FIN | BINARY | (COMPRESSED if compressed else 0)
     return bytes([first, MASKED | len(payload)]) + bytes(4) + payload
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from proxy.errors import Fault
-from tests.support.apps import Receive, Scope, Send, echo, respond, wait_for_disconnect
+from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
 from tests.support.running import fetch, only_record, running, wait_for
 
@@ -27,11 +27,7 @@ def test_the_scope_is_exact(codec: str) -> None:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            scope["state"]["pool"] = "shared"
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await share_a_pool(scope, receive, send)
             return
         seen.append(scope)
         await respond(send)

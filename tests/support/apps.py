@@ -61,3 +61,12 @@ class Gate:
     def open(self) -> None:
         """Let them answer."""
         self._opened = True
+
+
+async def share_a_pool(scope: Scope, receive: Receive, send: Send) -> None:
+    """A lifespan that puts something into the state."""
+    await receive()
+    scope["state"]["pool"] = "shared"
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})

@@ -317,6 +317,11 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
         await send({**message, "type": "websocket.send"})
 
 
+def beside_echo(app: Asgi) -> Asgi:
+    """``app``, but ``echo`` under ``/echo``."""
+    return lambda scope, receive, send: (echo if scope["path"] == "/echo" else app)(scope, receive, send)
+
+
 class Keeping:
     """An application that keeps what it receives, and whose ``answer`` to a message is up to the test."""
 

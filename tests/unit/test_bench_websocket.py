@@ -83,7 +83,7 @@ def test_messages_are_counted_however_they_are_cut() -> None:
     assert [messages.feed(bytes([byte])) for byte in one + ping + one] == [0, 0, 0, 1, 0, 0, 0, 0, 0, 1]
 
 
-@pytest.mark.parametrize("way", WAYS, ids=lambda way: " ".join(way.words))
+@pytest.mark.parametrize("way", WAYS, ids=str)
 def test_a_message_comes_back(way: Way) -> None:
     with running(echo_websocket.app, "http1" if way.protocol == "h1" else "http2-h2") as server:
         one = WebSocket(server.address[1], way)

@@ -8,12 +8,11 @@ import sys
 from functools import partial
 
 from tests.bench import usage
-from tests.bench.case import Case, Load, Sample
+from tests.bench.case import Case, Sample
 from tests.bench.experiments.echo_client import BEGIN, END
 from tests.bench.h2load import WARM_UP_SECONDS, NoAnswer, Run
 from tests.bench.running import ROOT, Server, line, pinned
 from tests.bench.session import Session, Spent, costs
-from tests.bench.websocket_client import Way
 
 
 def echo(case: Case, session: Session) -> None:
@@ -22,17 +21,12 @@ def echo(case: Case, session: Session) -> None:
     session.turns(case, {title: partial(_echo, case, session, server) for title, server in servers.items()})
 
 
-def way(load: Load) -> Way:
-    """How the load's WebSockets are opened."""
-    return Way(load.protocol, load.tls, load.deflate)
-
-
 def _echo(case: Case, session: Session, server: Server) -> Sample:
     spent = Spent(server)
     run = Run(seconds=session.settings.seconds)
     timing = [str(case.load.connections), str(WARM_UP_SECONDS), str(run.seconds)]
     command = [*pinned(session.cores.client), sys.executable, "-m", "tests.bench.experiments.echo_client"]
-    command += [str(server.site.port), *timing, *way(case.load).words]
+    command += [str(server.site.port), *timing, *case.load.words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) as client:
         _expect(BEGIN, client)
         spent.begin()

@@ -12,7 +12,6 @@ from functools import partial
 
 from tests.bench import usage
 from tests.bench.case import Case, Sample
-from tests.bench.experiments.echo import way
 from tests.bench.running import ROOT, Failed, Server, line, pinned
 from tests.bench.servers.kind import Kind
 from tests.bench.session import Session
@@ -66,7 +65,7 @@ def _held(case: Case, session: Session, server: Server, count: int) -> Iterator[
     """Client processes that hold ``count`` connections, all of them open; they are closed at the end."""
     share = [count // CLIENTS + (number < count % CLIENTS) for number in range(CLIENTS)]
     base = [*pinned(session.cores.client), sys.executable, "-m", "tests.bench.experiments.idle_client"]
-    what = [*way(case.load).words, *(["websocket"] if case.interface == "websocket" else [])]
+    what = [*case.load.words, *(["websocket"] if case.interface == "websocket" else [])]
     clients = [
         subprocess.Popen(
             [*base, str(server.site.port), str(part), *what],

@@ -11,7 +11,7 @@ import pytest
 from tests.support.apps import Receive, Scope, Send
 from tests.support.clients import Http2Client
 from tests.support.running import only_record, running, wait_for
-from tests.support.websocket import WebSocket, accept, connect, echo, upgrade
+from tests.support.websocket import WebSocket, accept, beside_echo, connect, upgrade
 from tests.support.websocket_frames import CLOSE, TEXT, frame
 
 MIB = 1 << 20
@@ -118,11 +118,7 @@ def test_a_message_larger_than_any_window(codec: str) -> None:
 def test_what_nobody_reads_does_not_stop_others(engine: str) -> None:
     """Not even on the same connection."""
     app = Held()
-
-    async def either(scope: Scope, receive: Receive, send: Send) -> None:
-        await (echo if scope["path"] == "/echo" else app)(scope, receive, send)
-
-    with running(either, engine) as server:
+    with running(beside_echo(app), engine) as server:
         client = server.client(engine)
         held = [upgrade(client) for _ in range(3)]
         other = upgrade(client, "/echo")

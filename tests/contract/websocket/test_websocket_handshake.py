@@ -11,7 +11,7 @@ import pytest
 
 from proxy.errors import Fault
 from proxy.observe import metrics
-from tests.support.apps import Receive, Scope, Send, respond
+from tests.support.apps import Receive, Scope, Send, respond, share_a_pool
 from tests.support.certificates import Authority
 from tests.support.clients import Fields, Http2Client, request
 from tests.support.running import only_record, running, wait_for
@@ -131,11 +131,7 @@ class Seen:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            scope["state"]["pool"] = "shared"
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await share_a_pool(scope, receive, send)
             return
         self.scopes.append(scope)
         await accept(receive, send, **self._accepting)

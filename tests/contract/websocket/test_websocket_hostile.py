@@ -10,7 +10,7 @@ import pytest
 from proxy.errors import Fault
 from tests.support.apps import Receive, Scope, Send
 from tests.support.running import only_record, running, wait_for
-from tests.support.websocket import Keeping, WebSocket, connect, echo, upgrade
+from tests.support.websocket import Keeping, WebSocket, beside_echo, connect, echo, upgrade
 from tests.support.websocket_frames import BINARY, CLOSE, CONT, FIN, PING, RSV1, TEXT, deflated, frame, header
 
 MIB = 1 << 20
@@ -55,11 +55,7 @@ def broken_off(ws: WebSocket, sent: bytes) -> tuple[int, str]:
 
 def test_a_breach_ends_that_websocket_only(codec: str) -> None:
     app = Keeping()
-
-    async def either(scope: Scope, receive: Receive, send: Send) -> None:
-        await (echo if scope["path"] == "/echo" else app)(scope, receive, send)
-
-    with running(either, codec) as server:
+    with running(beside_echo(app), codec) as server:
         client = server.client(codec)
         other = upgrade(client, "/echo")
         for count, (breach, (sent, expected)) in enumerate(BREACHES.items(), 1):

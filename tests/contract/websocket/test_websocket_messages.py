@@ -20,23 +20,22 @@ SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_048_576]
 
 @pytest.mark.parametrize("size", SIZES)
 def test_binary_messages_arrive_whole(codec: str, size: int) -> None:
-    data = (bytes(range(256)) * (size // 256 + 1))[:size]
-    app = Keeping(lambda send, message: send({"type": "websocket.send", "bytes": message["bytes"]}))
-    with running(app, codec) as server:
-        ws = connect(server, codec)
-        assert ws.echoed(data) == data
-        ws.close()
-    assert app.messages[0] == {"type": "websocket.receive", "bytes": data}
+    assert_whole(codec, "bytes", (bytes(range(256)) * (size // 256 + 1))[:size])
 
 
 @pytest.mark.parametrize("text", ["", "x", "héllo", "\N{PILE OF POO}" * 20_000, "\0"], ids=lambda text: str(len(text)))
 def test_text_messages_arrive_whole(codec: str, text: str) -> None:
-    app = Keeping(lambda send, message: send({"type": "websocket.send", "text": message["text"]}))
+    assert_whole(codec, "text", text)
+
+
+def assert_whole(codec: str, kind: str, data: str | bytes) -> None:
+    """The application gets it as it was sent, and so does the client."""
+    app = Keeping(lambda send, message: send({"type": "websocket.send", kind: message[kind]}))
     with running(app, codec) as server:
         ws = connect(server, codec)
-        assert ws.echoed(text) == text
+        assert ws.echoed(data) == data
         ws.close()
-    assert app.messages[0] == {"type": "websocket.receive", "text": text}
+    assert app.messages[0] == {"type": "websocket.receive", kind: data}
 
 
 def test_many_messages_stay_in_order(codec: str) -> None:

@@ -101,13 +101,19 @@ def test_a_server_that_refuses_the_stream(codec: str, tmp_path: Path) -> None:
         assert asked.answer().receive() == "hello"
 
 
+def greeted(front: RunningFront, codec: str, peer: RawPeer) -> tuple[int, WebSocket]:
+    """A WebSocket that has had its first message; its stream at the server."""
+    asked = Asked(front, codec, peer)
+    peer.send(peer.head(asked.stream, OK), http2.data(asked.stream, HELLO))
+    ws = asked.answer()
+    assert ws.receive() == "hello"
+    return asked.stream, ws
+
+
 def test_a_server_that_breaks_off(codec: str, tmp_path: Path) -> None:
     with before_a_server(codec, tmp_path, CONNECT_PROTOCOL) as (front, peer, _):
-        asked = Asked(front, codec, peer)
-        peer.send(peer.head(asked.stream, OK), http2.data(asked.stream, HELLO))
-        ws = asked.answer()
-        assert ws.receive() == "hello"
-        peer.send(http2.rst_stream(asked.stream, 2))
+        stream, ws = greeted(front, codec, peer)
+        peer.send(http2.rst_stream(stream, 2))
         closed = ws.closed()
         assert closed.code == 1006
         assert closed.reset is (codec != "http1")
@@ -117,10 +123,7 @@ def test_a_server_that_breaks_off(codec: str, tmp_path: Path) -> None:
 
 def test_a_server_that_is_lost(codec: str, tmp_path: Path) -> None:
     with before_a_server(codec, tmp_path, CONNECT_PROTOCOL) as (front, peer, _):
-        asked = Asked(front, codec, peer)
-        peer.send(peer.head(asked.stream, OK), http2.data(asked.stream, HELLO))
-        ws = asked.answer()
-        assert ws.receive() == "hello"
+        _, ws = greeted(front, codec, peer)
         peer.close()
         assert ws.closed().code == 1006
         record = only_record(front)
