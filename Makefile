@@ -22,7 +22,9 @@ COMPILED_TESTS := tests/property $(wildcard tests/contract/test_*codecs.py tests
 MEASURED_TESTS := tests/config $(patsubst %,tests/system/test_%.py,examples failing_starts imports pool_supervision \
     preload supervisor surroundings worker_command worker_process)
 SERVED_TESTS := $(filter-out $(MEASURED_TESTS),$(wildcard tests/system/test_*.py))
-WHOLLY_COVERED := proxy/wire/*,proxy/config/*,proxy/routing.py,proxy/supervisor/plan.py,proxy/supervisor/pool_plan.py
+comma := ,
+space := $() $()
+WHOLLY_COVERED := $(subst $(space),$(comma),$(patsubst %,proxy/sidegate/%,wire/* config/* routing/* supervisor/plan.py supervisor/pool_plan.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help run test lint format bench bench-micro soak autobahn test-all clean

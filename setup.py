@@ -15,27 +15,30 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-NGHTTP2 = "proxy/wire/http2/nghttp2"
+# The source root: package-dir of pyproject.toml.
+ROOT = Path("proxy")
+
+NGHTTP2 = "proxy/sidegate/wire/http2/nghttp2"
 
 # Every module that has a .pxd file beside its .py file is compiled.
-COMPILED = sorted(path.with_suffix(".py") for path in Path("proxy").rglob("*.pxd") if path.with_suffix(".py").exists())
+COMPILED = sorted(path.with_suffix(".py") for path in ROOT.rglob("*.pxd") if path.with_suffix(".py").exists())
 
 # Debug information would be five sixths of the files.
 FLAGS = ["-g0", "-O2"]
 
 extensions = [
     Extension(
-        NGHTTP2.replace("/", "."),
+        "sidegate.wire.http2.nghttp2",
         [f"{NGHTTP2}.pyx"],
-        depends=[f"{NGHTTP2}.pxd", *sorted(map(str, Path("proxy/wire/http2").glob("*.pxi")))],
+        depends=[f"{NGHTTP2}.pxd", *sorted(map(str, Path("proxy/sidegate/wire/http2").glob("*.pxi")))],
         libraries=["nghttp2"],
         extra_compile_args=FLAGS,
         optional=True,
     ),
-    Extension("proxy.server.step", ["proxy/server/step.pyx"], extra_compile_args=FLAGS, optional=True),
+    Extension("sidegate.aio.step", ["proxy/sidegate/aio/step.pyx"], extra_compile_args=FLAGS, optional=True),
     *(
         Extension(
-            ".".join(source.with_suffix("").parts),
+            ".".join(source.with_suffix("").relative_to(ROOT).parts),
             [str(source)],
             depends=[str(source.with_suffix(".pxd"))],
             extra_compile_args=FLAGS,
@@ -51,6 +54,7 @@ setup(
     ext_modules=cythonize(
         extensions if shutil.which(compiler) else [],
         build_dir="build/cython",
+        include_path=[str(ROOT)],
         nthreads=os.cpu_count() or 1,
         # Annotations stay mypy's business: as C types they would refuse subclasses and None where Python does not.
         compiler_directives={"language_level": 3, "annotation_typing": False, "binding": False},

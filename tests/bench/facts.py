@@ -9,8 +9,8 @@ import ssl
 import sys
 from pathlib import Path
 
-import proxy
-import proxy.server.exchange
+import sidegate
+import sidegate.server.exchange
 from tests.bench.programs import Peers, Program
 from tests.bench.running import Cores
 from tests.bench.servers.sidegate import best_engine
@@ -30,7 +30,7 @@ def facts(peers: Peers, settings: Settings, cores: Cores) -> dict[str, str]:
     return {
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, Linux {os.uname().release}",
         "measured": f"{settings.rounds} rounds of {settings.seconds:g} s; {_where(cores)}",
-        "Sidegate": f"{proxy.__version__}, engine {best_engine()}, hot modules {modules()}, with {own}",
+        "Sidegate": f"{sidegate.__version__}, engine {best_engine()}, hot modules {modules()}, with {own}",
         "Python": f"{sys.version.split()[0]}, {ssl.OPENSSL_VERSION}",
         "peers": python.says("-c", ASK, *PACKAGES).strip() if python else "not installed",
         "programs": ", ".join(_version(peers, name) for name in VERSION_OPTIONS),
@@ -39,7 +39,7 @@ def facts(peers: Peers, settings: Settings, cores: Cores) -> dict[str, str]:
 
 def modules() -> str:
     """Whether the modules of the request path are compiled in this tree, or plain Python."""
-    name = str(proxy.server.exchange.__file__)
+    name = str(sidegate.server.exchange.__file__)
     return "compiled" if name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES)) else "plain Python"
 
 

@@ -6,9 +6,9 @@ made with these limits.
 
 from __future__ import annotations
 
-from proxy.wire.events import Body, End, GoAway, Informational, Pong, RequestHead, Reset, ResponseHead
-from proxy.wire.http2.client import CONNECTION_LOST
-from proxy.wire.http2.engine import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, WINDOW_MAX
+from sidegate.wire.events import Body, End, GoAway, Informational, Pong, RequestHead, Reset, ResponseHead
+from sidegate.wire.http2.client import CONNECTION_LOST
+from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, WINDOW_MAX
 from tests.support import http2 as c
 from tests.support.http2_client import MakePair
 

@@ -7,10 +7,10 @@ Hand it an implementation: for each of ``CHECKS`` call ``check(make_peer)``, whe
 
 from __future__ import annotations
 
-from proxy.asgi import Headers
-from proxy.config.schema import Limits
-from proxy.wire.events import Body, End, Rejected, Reset, Violation
-from proxy.wire.fields import FieldPolicy
+from sidegate.asgi import Headers
+from sidegate.config.schema import Limits
+from sidegate.wire.events import Body, End, Rejected, Reset, Violation
+from sidegate.wire.fields import FieldPolicy
 from tests.contract.peers import HOST, WEBSOCKET, MakePeer, Peer, Response
 
 LIMITS = Limits(header_fields=8, stream_window=65535)

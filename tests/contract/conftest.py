@@ -23,5 +23,5 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 def _available(request: pytest.FixtureRequest) -> str:
     if request.param == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
+        pytest.importorskip("sidegate.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     return str(request.param)

@@ -12,8 +12,8 @@ import h2.events
 import h2.settings
 import h11
 
-from proxy.asgi import Headers
-from proxy.wire.events import Codec, Event, RequestHead
+from sidegate.asgi import Headers
+from sidegate.wire.events import Codec, Event, RequestHead
 
 HOST = b"a.example"
 WEBSOCKET = [(b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
 from tests.support.running import fetch, only_record, running, wait_for

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from proxy.wire.http1 import Http1Codec
-from proxy.wire.http2 import Http2Codec, load_engine
+from sidegate.wire.http1.server import Http1Codec
+from sidegate.wire.http2 import Http2Codec, load_engine
 from tests.contract.codec_contract import CHECKS, LIMITS, POLICY, answer
 from tests.contract.peers import Http1Peer, Http2Peer, MakePeer, Peer
 
@@ -29,7 +29,7 @@ def http2_h2(window: int = 65535) -> Http2Peer:
 def make_peer(request: pytest.FixtureRequest) -> MakePeer:
     make: MakePeer = request.param
     if make is http2_nghttp2:
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
+        pytest.importorskip("sidegate.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     return make
 
 
@@ -41,7 +41,7 @@ def test_contract(check: Callable[[MakePeer], None], make_peer: MakePeer) -> Non
 @pytest.mark.parametrize("make_http2", [http2_nghttp2, http2_h2], ids=["nghttp2", "h2"])
 def test_goaway_of_http2_comes_in_two_phases(make_http2: Callable[[], Http2Peer]) -> None:
     if make_http2 is http2_nghttp2:
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
+        pytest.importorskip("sidegate.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     peer = make_http2()
     first = peer.open().stream_id
     peer.codec.goaway(False)

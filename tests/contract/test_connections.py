@@ -18,10 +18,10 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
-from proxy.observe import metrics
-from proxy.server import listener
-from proxy.wire.sniff import PREFACE
+from sidegate.errors import Fault
+from sidegate.observe import metrics
+from sidegate.server import listener
+from sidegate.wire.sniff import PREFACE
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond
 from tests.support.clients import Http1Client, Http2Client, request
 from tests.support.running import Running, running, wait_for
@@ -227,7 +227,7 @@ def test_broken_http2_gets_a_goaway_and_is_counted(engine: str, case: str) -> No
 
 def skip_without(engine: str) -> None:
     if engine == "http2-nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
+        pytest.importorskip("sidegate.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
 
 
 # Requests one behind the other.

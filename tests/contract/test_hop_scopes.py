@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from proxy.asgi import RECORD_KEY, TUNNEL_KEY, WEBSOCKET_KEY
-from proxy.backends.hop_fields import HopFields
-from proxy.config.hop import worker_config
-from proxy.config.schema import Compression, Config
-from proxy.config.websocket import WebSocketSettings
-from proxy.observe.record import Record
-from proxy.runtime import Runtime
-from proxy.server import hop as facts
-from proxy.server.forwarded import TrustedProxies
-from proxy.wire import hop
+from sidegate.asgi import RECORD_KEY, TUNNEL_KEY, WEBSOCKET_KEY
+from sidegate.backends.upstream.request_fields import HopFields
+from sidegate.config.hop import worker_config
+from sidegate.config.schema import Compression, Config
+from sidegate.config.websocket import WebSocketSettings
+from sidegate.observe.record import Record
+from sidegate.process.runtime import Runtime
+from sidegate.server import hop as facts
+from sidegate.server.forwarded import TrustedProxies
+from sidegate.wire import hop
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.certificates import Authority
 from tests.support.clients import Client, Fields, Http2Client

@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator
 import pytest
 import uvloop
 
-from proxy.errors import Fault
-from proxy.observe import metrics
-from proxy.wire.http1 import DRAIN
+from sidegate.errors import Fault
+from sidegate.observe import metrics
+from sidegate.wire.http1.server import DRAIN
 from tests.support.apps import Gate, Receive, Scope, Send, respond
 from tests.support.clients import Client, Fields, Http2Client, Response, request
 from tests.support.running import Running, running, wait_for

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
-from proxy.observe import metrics
+from sidegate.errors import Fault
+from sidegate.observe import metrics
 from tests.support import http2
 from tests.support.clients import Client, Fields, Response
 from tests.support.raw_server import OK, RawPeer, RawServer

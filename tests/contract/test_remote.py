@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import uvloop
 
-from proxy.backends import build
-from proxy.backends.pauses import EJECTED_AFTER
-from proxy.backends.upstream_tls import client_context
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.errors import Fault
-from proxy.runtime import BuildError
+from sidegate.backends import build
+from sidegate.backends.upstream.backoff import EJECTED_AFTER
+from sidegate.backends.upstream.tls import client_context
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.errors import Fault
+from sidegate.process.runtime import BuildError
 from tests.support import http2
 from tests.support.apps import echo, hello
 from tests.support.certificates import Authority

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
-from proxy.observe import metrics
+from sidegate.errors import Fault
+from sidegate.observe import metrics
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond, wait_for_disconnect
 from tests.support.clients import Client, Response, request
 from tests.support.raw_server import OK, RawServer

@@ -17,14 +17,14 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.errors import Fault, StartError
-from proxy.observe.cells import Area
-from proxy.observe.metrics import Layout
-from proxy.observe.observer import Observer
-from proxy.runtime import BuildError, Problems, Runtime, check
-from proxy.server.self_signed import ensure_self_signed
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.errors import Fault, StartError
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
+from sidegate.process.runtime import BuildError, Problems, Runtime, check
+from sidegate.server.tls.self_signed import ensure_self_signed
 from tests.support.apps import Gate, Receive, Scope, Send, hello, respond, wait_for_disconnect
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, Http2Client, request
@@ -406,7 +406,7 @@ def test_a_request_that_came_with_the_cut_closes_its_record() -> None:
 
 
 def test_a_shutdown_that_hangs_is_given_up(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.runtime.ABORT_PAUSE", 0.05)
+    monkeypatch.setattr("sidegate.process.runtime.ABORT_PAUSE", 0.05)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond
 from tests.support.clients import Http2Client, request
 from tests.support.running import Running, running, wait_for
@@ -257,7 +257,7 @@ def test_a_refusal_that_is_never_taken_does_not_keep_the_connection(engine: str)
 
 
 def test_a_client_that_goes_on_sending_after_the_end_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.server.timeouts.LINGER", 0.1)
+    monkeypatch.setattr("sidegate.server.timeouts.LINGER", 0.1)
     with running(hello) as server:
         sock = server.connect()
         sock.sendall(b"nonsense\r\n\r\n")
@@ -266,7 +266,7 @@ def test_a_client_that_goes_on_sending_after_the_end_is_cut(monkeypatch: pytest.
 
 
 def test_lingering_begins_when_the_response_is_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.server.timeouts.LINGER", 0.1)
+    monkeypatch.setattr("sidegate.server.timeouts.LINGER", 0.1)
     size = 60_000  # more than the small buffers of the kernel hold, less than what pauses the transport
     with running(large(size)) as server:
         server._sockets["test"][0].setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # connections inherit it

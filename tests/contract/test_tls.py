@@ -15,8 +15,8 @@ import pytest
 import uvloop
 from cryptography import x509
 
-from proxy.observe import metrics
-from proxy.server.listener import handshake_reason
+from sidegate.observe import metrics
+from sidegate.server.listener import handshake_reason
 from tests.support.apps import Receive, Scope, Send, hello, respond
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, Http2Client, request

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = "proxy"
+SOURCE = ROOT / "proxy"
+PACKAGE = "sidegate"
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -56,8 +57,8 @@ class Module:
 def modules() -> dict[str, Module]:
     """Every module of the package by its dotted name."""
     found = {}
-    for path in sorted((ROOT / PACKAGE).rglob("*.py")):
-        parts = path.relative_to(ROOT).with_suffix("").parts
+    for path in sorted((SOURCE / PACKAGE).rglob("*.py")):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
         is_package = parts[-1] == "__init__"
         name = ".".join(parts[:-1] if is_package else parts)
         text = path.read_text()
@@ -71,7 +72,7 @@ def own_imports(module: Module) -> set[str]:
 
 
 def _module_of(name: str) -> str:
-    """``proxy.errors.Refused`` -> ``proxy.errors``; the name of a module stays."""
-    is_extension = (ROOT / Path(*name.split("."))).with_suffix(".pyx").exists()
+    """``sidegate.errors.Refused`` -> ``sidegate.errors``; the name of a module stays."""
+    is_extension = (SOURCE / Path(*name.split("."))).with_suffix(".pyx").exists()
     parent = name.rpartition(".")[0]
     return parent if name not in modules() and not is_extension and parent in modules() else name

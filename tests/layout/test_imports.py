@@ -11,7 +11,7 @@ from tests.layout.modules import modules
 PROBE = """
 import importlib, sys, threading
 for name in sys.argv[1:]:
-    for loaded in [m for m in sys.modules if m == "proxy" or m.startswith("proxy.")]:
+    for loaded in [m for m in sys.modules if m == "sidegate" or m.startswith("sidegate.")]:
         # The extension module keeps C state and may be loaded only once in a process.
         if not hasattr(sys.modules[loaded], "__file__") or (sys.modules[loaded].__file__ or "").endswith(".py"):
             del sys.modules[loaded]

@@ -20,19 +20,16 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("__main__",),
     ("cli",),
     ("standalone",),
-    ("supervisor",),
-    ("worker_boot",),
-    ("preload",),
-    ("front", "worker"),
-    ("child", "settle"),
-    ("runtime", "admin", "versions"),
-    ("server", "routing", "filters"),
-    ("backends",),
+    ("process", "supervisor"),
+    ("admin", "versions"),
+    ("server",),
+    ("filters",),
+    ("routing", "backends"),
     ("observe",),
     ("wire",),
-    ("config", "control", "lending"),
+    ("config", "ipc", "aio"),
     ("asgi", "errors"),
-    ("",),  # proxy/__init__.py: the version
+    ("",),  # sidegate/__init__.py: the version
 )
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 
@@ -56,7 +53,7 @@ every_module = pytest.mark.parametrize("module", modules().values(), ids=lambda 
 
 
 def part(name: str) -> str:
-    """``proxy.wire.http1`` -> ``wire``: the name that stands in a row."""
+    """``sidegate.wire.http1.server`` -> ``wire``: the name that stands in a row."""
     return [*name.split("."), ""][1]
 
 
@@ -89,7 +86,7 @@ def test_wire_is_sans_io(module: Module) -> None:
 
 
 def test_the_binding_is_sans_io() -> None:
-    text = (ROOT / "proxy" / "wire" / "http2" / "nghttp2.pyx").read_text()
+    text = (ROOT / "proxy" / "sidegate" / "wire" / "http2" / "nghttp2.pyx").read_text()
     imported = set(re.findall(r"^\s*(?:from|c?import)\s+([A-Za-z_0-9]+)", text, re.MULTILINE))
     assert "libc" in imported
     assert not imported & WIRE_FORBIDDEN
@@ -129,7 +126,7 @@ def test_every_dependency_is_used() -> None:
     used = {name.split(".")[0] for module in modules().values() for name in module.imports}
     names = [re.split(r"[\s<>=!~;\[]", requirement, maxsplit=1)[0] for requirement in project["dependencies"]]
     unused = [name for name in names if IMPORT_NAMES.get(name, name) not in used]
-    assert not unused, f"named in pyproject.toml, imported nowhere in proxy: {', '.join(unused)}"
+    assert not unused, f"named in pyproject.toml, imported nowhere in sidegate: {', '.join(unused)}"
 
 
 def test_top_level_names() -> None:

@@ -28,7 +28,7 @@ def test_the_request_line_is_as_documented() -> None:
 
     def profile(frame: FrameType, event: str, argument: Any) -> None:
         name = frame.f_globals.get("__name__", "")
-        if event == "call" and name.startswith("proxy.") and name not in entered:
+        if event == "call" and name.startswith("sidegate.") and name not in entered:
             entered.append(name)
 
     async def switch(profiler: Any) -> None:

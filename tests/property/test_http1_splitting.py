@@ -6,11 +6,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.config.schema import Limits
-from proxy.wire import http1_head
-from proxy.wire.events import Body, End, Event, Rejected, RequestHead
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http1 import Http1Codec
+from sidegate.config.schema import Limits
+from sidegate.wire.events import Body, End, Event, Rejected, RequestHead
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1 import head as http1_head
+from sidegate.wire.http1.server import Http1Codec
 
 LIMITS = Limits(request_line=64, header_block=256, header_fields=6)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.wire import events as e
+from sidegate.wire import events as e
 from tests.support import http2 as c
 from tests.support.http2_client import client
 from tests.support.http2_strategies import data_frame, headers_frame
 
-pytest.importorskip("proxy.wire.http2.nghttp2")
+pytest.importorskip("sidegate.wire.http2.nghttp2")
 
 STREAMS = st.sampled_from([1, 1, 3, 3, 5, 7, 9, 9, 11, 2, 0])
 STATUSES = st.sampled_from([b"200", b"200", b"204", b"304", b"100", b"103", b"101", b"99", b"2000", b"abc", b""])

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from proxy.wire import events as e
+from sidegate.wire import events as e
 from tests.support import http2 as c
 from tests.support.http2_strategies import data_frame, headers_frame
 
-pytest.importorskip("proxy.wire.http2.nghttp2")
+pytest.importorskip("sidegate.wire.http2.nghttp2")
 
 NAMES = st.sampled_from(
     [

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from proxy.errors import Refused
-from proxy.wire.target import Target, split_target
+from sidegate.errors import Refused
+from sidegate.wire.target import Target, split_target
 
 PIECES = st.sampled_from(
     [*"/.%?=&a\\~;:", "..", "/../", "/./", "%2e", "%2F", "%25", "%2f..", "%C3%A9", "%ff", "%3F", "%20"]

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from websockets.frames import Opcode
 from websockets.protocol import Protocol, Side
 
-from proxy.wire.http2.floods import Bucket
-from proxy.wire.websocket import Frames
-from proxy.wire.websocket_events import Closed, Event, Message, Pong
-from proxy.wire.websocket_handshake import Deflate
+from sidegate.wire.http2.floods import Bucket
+from sidegate.wire.websocket.events import Closed, Event, Message, Pong
+from sidegate.wire.websocket.frames import Frames
+from sidegate.wire.websocket.handshake import Deflate
 from tests.support.websocket_frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, TEXT, frame
 
 LIMIT = 300

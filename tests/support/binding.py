@@ -6,9 +6,9 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.supervisor.sockets import ServiceSockets
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.supervisor.sockets import ServiceSockets
 
 Bind = Callable[..., ServiceSockets]
 

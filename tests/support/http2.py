@@ -10,10 +10,10 @@ from typing import Any, Literal
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame
 
-from proxy.config.schema import Limits
-from proxy.wire import events as e
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http2 import Http2Codec, load_engine
+from sidegate.config.schema import Limits
+from sidegate.wire import events as e
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http2 import Http2Codec, load_engine
 
 EngineName = Literal["nghttp2", "h2"]
 ENGINES: tuple[EngineName, ...] = ("nghttp2", "h2") if load_engine("auto").name == "nghttp2" else ("h2",)

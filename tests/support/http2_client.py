@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from proxy.config.schema import Limits
-from proxy.wire import events as e
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http2 import EngineSettings, Http2ClientCodec, Http2Codec, load_engine
+from sidegate.config.schema import Limits
+from sidegate.wire import events as e
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http2 import EngineSettings, Http2ClientCodec, Http2Codec, load_engine
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(

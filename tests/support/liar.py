@@ -3,7 +3,7 @@
 import socket
 import sys
 
-from proxy.control import receive_first, send_last
+from sidegate.ipc.control import receive_first, send_last
 
 control = socket.socket(fileno=int(sys.argv[1]))
 receive_first(control)

@@ -6,17 +6,17 @@ import subprocess
 import time
 from typing import Any
 
-from proxy.asgi import Headers
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.errors import Fault
-from proxy.observe.cells import Area
-from proxy.observe.collector import CellCollector, Facts, make_registry
-from proxy.observe.meter import ListenerMeter
-from proxy.observe.metrics import Layout
-from proxy.observe.observer import Observer
-from proxy.observe.record import Record
-from proxy.wire.events import RequestHead
+from sidegate.asgi import Headers
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.errors import Fault
+from sidegate.observe.cells import Area
+from sidegate.observe.collector import CellCollector, Facts, make_registry
+from sidegate.observe.meter import ListenerMeter
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
+from sidegate.observe.record import Record
+from sidegate.wire.events import RequestHead
 from tests.support.programs import program
 
 

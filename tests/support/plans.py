@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from proxy.supervisor.plan import Exit, Wait
+from sidegate.supervisor.plan import Exit, Wait
 
 
 def carry_out(ask: Callable[[], Sequence[Any]], act: Callable[[Any], None], now: float) -> Exit | Wait:

@@ -43,7 +43,7 @@ def remote_config(addresses: Any, kind: str = "h2c", **fields: Any) -> dict[str,
 
 def worker_command(bind: str, *options: str, app: str = "pooled:app") -> list[str]:
     """``sidegate worker`` for an application of the tests."""
-    return [sys.executable, "-m", "proxy", "worker", app, "--directory", str(APPS), "--bind", bind, *options]
+    return [sys.executable, "-m", "sidegate", "worker", app, "--directory", str(APPS), "--bind", bind, *options]
 
 
 def workers(server: Sidegate, backend: str = "pooled") -> list[dict[str, Any]]:

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 import uvloop
 
-from proxy.config.hop import worker_config
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.errors import Fault
-from proxy.observe.metrics import WORKER_METRICS, WSGI_THREADS, Metric
-from proxy.observe.record import Record
-from proxy.runtime import Runtime
-from proxy.server.forwarded import TrustedProxies
+from sidegate.config.hop import worker_config
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.errors import Fault
+from sidegate.observe.metrics import WORKER_METRICS, WSGI_THREADS, Metric
+from sidegate.observe.record import Record
+from sidegate.process.runtime import Runtime
+from sidegate.server.forwarded import TrustedProxies
 from tests.support.running import Running
 
 _numbers = itertools.count()

@@ -20,16 +20,16 @@ from typing import Any, cast
 
 import uvloop
 
-from proxy.config.address import parse_address
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.observe import metrics
-from proxy.observe.cells import Area
-from proxy.observe.metrics import Layout, Metric
-from proxy.observe.observer import Observer
-from proxy.observe.record import Record
-from proxy.runtime import Runtime
-from proxy.server.connection import Connection
+from sidegate.config.address import parse_address
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.observe import metrics
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout, Metric
+from sidegate.observe.observer import Observer
+from sidegate.observe.record import Record
+from sidegate.process.runtime import Runtime
+from sidegate.server.connection import Connection
 from tests.support.clients import Client, Http1Client, Http2Client, Response, request
 
 CODECS = ["http1", "http2-nghttp2", "http2-h2"]

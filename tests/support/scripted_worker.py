@@ -5,11 +5,11 @@ from __future__ import annotations
 import socket
 import sys
 
-from proxy.config.plain import unpack
-from proxy.config.schema import Config
-from proxy.control import Decoder, encode, receive_first
-from proxy.observe.cells import Area
-from proxy.observe.observer import Observer
+from sidegate.config.plain import unpack
+from sidegate.config.schema import Config
+from sidegate.ipc.control import Decoder, encode, receive_first
+from sidegate.observe.cells import Area
+from sidegate.observe.observer import Observer
 
 
 def main(control: socket.socket) -> None:

@@ -76,7 +76,7 @@ class Sidegate:
         environment = {**os.environ, "XDG_CACHE_HOME": str(folder / "cache"), "PYTHONUNBUFFERED": "1", **(env or {})}
         with self.log_path.open("wb") as log:
             self.process = subprocess.Popen(
-                [*prefix, sys.executable, "-m", "proxy", "serve", str(self.config_path), *args],
+                [*prefix, sys.executable, "-m", "sidegate", "serve", str(self.config_path), *args],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -98,7 +98,7 @@ class Sidegate:
         living = []
         for child in processes.tree(self.pid)[1:]:
             with contextlib.suppress(psutil.NoSuchProcess):  # it ended meanwhile
-                if child.status() != psutil.STATUS_ZOMBIE and "proxy.front" in child.cmdline():
+                if child.status() != psutil.STATUS_ZOMBIE and "sidegate.process.front" in child.cmdline():
                     living.append(child)
         return living
 
@@ -208,7 +208,7 @@ def run_cli(
 ) -> subprocess.CompletedProcess[str]:
     """Run ``sidegate`` with arguments until it ends by itself; nothing is raised for its exit code."""
     return subprocess.run(
-        [sys.executable, "-m", "proxy", *args],
+        [sys.executable, "-m", "sidegate", *args],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

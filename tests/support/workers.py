@@ -13,20 +13,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy import __version__, lending
-from proxy.config.hop import NAME, worker_config
-from proxy.config.plain import pack
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.control import Decoder, Message, encode
-from proxy.observe import metrics
-from proxy.observe.cells import Area
-from proxy.observe.metrics import Layout
-from proxy.observe.resident import resident_bytes
-from proxy.wire import events as e
-from proxy.wire.hop import HEADER_TABLE, HOP_SETTING
-from proxy.wire.http2 import EngineSettings, load_engine
-from proxy.wire.http2.client import Http2ClientCodec
+from sidegate import __version__
+from sidegate.config.hop import NAME, worker_config
+from sidegate.config.plain import pack
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.ipc import borrowed_packages as lending
+from sidegate.ipc.control import Decoder, Message, encode
+from sidegate.observe import metrics
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout
+from sidegate.observe.resident import resident_bytes
+from sidegate.wire import events as e
+from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
+from sidegate.wire.http2 import EngineSettings, load_engine
+from sidegate.wire.http2.client import Http2ClientCodec
 from tests.support.clients import Fields, Response
 
 PATIENCE = 30.0

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
 from typing import Any
 
-from proxy.observe import metrics
+from sidegate.observe import metrics
 from tests.support import running as in_process
 from tests.support.clients import Client
 from tests.support.running import Running, wait_for

@@ -11,7 +11,7 @@ import sys
 import textwrap
 from pathlib import Path
 
-from proxy.control import encode, receive_first
+from sidegate.ipc.control import encode, receive_first
 from tests.support.lifecycle import PATIENCE, Start, serving, status, wait_until
 from tests.support.server import app_config, http_get, listener
 
@@ -83,15 +83,15 @@ def test_an_access_log_that_cannot_be_opened_ends_the_start(start: Start) -> Non
 
 # ---- injected faults --------------------------------------------------------------------------------------
 
-# ``sidegate`` with another way to spawn fronts. argv: -c EXECUTABLE -m proxy serve FILE
+# ``sidegate`` with another way to spawn fronts. argv: -c EXECUTABLE -m sidegate serve FILE
 INJECT = """\
 import os, sys
-from proxy.supervisor import front
+from sidegate.supervisor import front_process as front
 real = front.spawn
 def spawn(command, environment, inherited):
 {body}
 front.spawn = spawn
-from proxy.cli import main
+from sidegate.cli import main
 sys.exit(main(sys.argv[4:]))
 """
 
@@ -140,7 +140,7 @@ def run_front(first: bytes) -> int:
     """The exit code of a front whose supervisor says ``first`` and goes."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        command = [sys.executable, "-m", "proxy.front", str(theirs.fileno())]
+        command = [sys.executable, "-m", "sidegate.process.front", str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         theirs.close()
         ours.sendall(first)
@@ -156,7 +156,7 @@ def test_a_front_whose_supervisor_is_already_gone_ends() -> None:
 def test_an_upgrade_under_a_running_service_is_called_by_its_name() -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        command = [sys.executable, "-m", "proxy.front", str(theirs.fileno())]
+        command = [sys.executable, "-m", "sidegate.process.front", str(theirs.fileno())]
         process = subprocess.Popen(command, pass_fds=[theirs.fileno()])
         ours.sendall(encode("config", supervisor=os.getpid(), version="0.0.1"))
         answer = receive_first(ours)

@@ -26,7 +26,7 @@ def test_a_front_imports_none_of_the_supervisors_libraries(tmp_path: Path, confi
         status, body = http_get(server.url("/"))
     assert status == 200
     imported = set(json.loads(body))
-    assert {"httptools", "proxy.runtime"} <= imported
+    assert {"httptools", "sidegate.process.runtime"} <= imported
     assert not imported & (LIBRARIES | {"argparse", "difflib"})  # websockets imports importlib.metadata
 
 

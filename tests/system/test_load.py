@@ -49,7 +49,7 @@ def counted(server: Sidegate) -> float:
 @pytest.mark.parametrize("way", WAYS)
 def test_no_request_fails_under_load(serve: Serve, way: str, engine: str) -> None:
     if engine == "nghttp2":
-        pytest.importorskip("proxy.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
+        pytest.importorskip("sidegate.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     server = serve(app_config("plain:app", tls={"selfSigned": True}, http2Engine=engine))
     requests = 10_000 if engine == "nghttp2" else 2_000
     counts = h2load(server, way, requests)

@@ -175,7 +175,7 @@ AS_NOBODY = ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "
 
 
 @pytest.mark.skipif(
-    not works(AS_NOBODY, sys.executable, "-c", "import proxy"),
+    not works(AS_NOBODY, sys.executable, "-c", "import sidegate"),
     reason="needs root, setpriv(1) and an interpreter that everybody may run",
 )
 def test_a_worker_runs_as_another_user(serve: Serve) -> None:

@@ -49,7 +49,7 @@ AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env
 
 
 @pytest.mark.skipif(
-    not works(AS_NOBODY, sys.executable, "-c", "import proxy"),
+    not works(AS_NOBODY, sys.executable, "-c", "import sidegate"),
     reason="needs root, setpriv(1) and an interpreter that everybody may run",
 )
 def test_as_an_ordinary_user() -> None:
@@ -162,13 +162,13 @@ def test_a_json_log_is_json_from_the_first_line(start: Start) -> None:
 
 
 def test_the_working_directory_may_hold_a_package_called_like_ours(tmp_path: Path) -> None:
-    other = tmp_path / "proxy"
+    other = tmp_path / "sidegate"
     other.mkdir()
-    (other / "__init__.py").write_text("raise RuntimeError('the wrong proxy')\n")
+    (other / "__init__.py").write_text("raise RuntimeError('the wrong sidegate')\n")
     result = subprocess.run(
-        [sys.executable, "-P", "-m", "proxy", "run", "nothing_here:app", "--port", "0"],
+        [sys.executable, "-P", "-m", "sidegate", "run", "nothing_here:app", "--port", "0"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2] / "proxy")},
         capture_output=True,
         text=True,
         timeout=PATIENCE,
@@ -190,7 +190,7 @@ def test_run_serves_an_application_without_a_file(tmp_path: Path) -> None:
         )
     )
     port = reserve_port()
-    command = [sys.executable, "-m", "proxy", "run", "hello:app", "--app-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "sidegate", "run", "hello:app", "--app-dir", str(tmp_path)]
     with subprocess.Popen([*command, "--host", "127.0.0.1", "--port", str(port)], stderr=subprocess.PIPE) as process:
         assert process.stderr is not None
         try:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.wire import hop
+from sidegate.wire import hop
 from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
 from tests.support.ports import reserve_port
@@ -52,7 +52,7 @@ class Command:
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "proxy", "worker", "served:app", "--directory", str(folder), *arguments],
+                [sys.executable, "-m", "sidegate", "worker", "served:app", "--directory", str(folder), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -17,8 +17,8 @@ from typing import Any
 import psutil
 import pytest
 
-from proxy import lending
-from proxy.worker_boot import too_old
+from sidegate.ipc import borrowed_packages as lending
+from sidegate.process.boot import too_old
 from tests.support.lifecycle import wait_until
 from tests.support.workers import WorkerProcess, pool_of_one
 
@@ -140,7 +140,8 @@ def test_it_settles_in(worker: Start, folder: Path) -> None:
     assert facts["data"] == [512 << 20, 512 << 20]
     assert facts["folder"] == str(other)
     assert facts["path"][:2] == [str(folder), str(other)]
-    assert str(Path(__file__).parents[2] / "proxy") not in facts["path"]
+    package = Path(__file__).parents[2] / "proxy" / "sidegate"
+    assert not {str(package), str(package / "process")} & set(facts["path"])
 
 
 def test_a_limit_that_cannot_be_set_is_a_failure_in_words(worker: Start) -> None:

@@ -284,7 +284,7 @@ def test_the_log_says_what_was_found(server: Sidegate) -> None:
 def test_a_worker_of_someone_else_behind_h2c(serve: Serve, tmp_path: Path, together: ThreadPoolExecutor) -> None:
     """``sidegate worker`` with two threads: what finds none waits in the front."""
     path = f"unix:{tmp_path}/app.sock"
-    command = [sys.executable, "-m", "proxy", "worker", APP, "--interface", "wsgi", "--threads", "2"]
+    command = [sys.executable, "-m", "sidegate", "worker", APP, "--interface", "wsgi", "--threads", "2"]
     with (tmp_path / "log").open("wb") as log:
         worker = subprocess.Popen(
             [*command, "--directory", str(APPS), "--bind", path], stdin=subprocess.DEVNULL, stdout=log, stderr=log

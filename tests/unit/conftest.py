@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.supervisor.sockets import ServiceSockets
-from proxy.supervisor.systemd import PassedSockets
+from sidegate.supervisor.sockets import ServiceSockets
+from sidegate.supervisor.systemd import PassedSockets
 from tests.support.binding import Bind, a_config, locate
 
 

@@ -13,8 +13,8 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from proxy.admin.app import make_app
-from proxy.observe.collector import CellCollector, Facts, make_registry
+from sidegate.admin.app import make_app
+from sidegate.observe.collector import CellCollector, Facts, make_registry
 from tests.support.observing import promtool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"

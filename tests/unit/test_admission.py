@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config.schema import Limits
-from proxy.config.validation import validate
-from proxy.server.admission import Admission
+from sidegate.config.schema import Limits
+from sidegate.config.validation import validate
+from sidegate.server.admission import Admission
 
 
 @pytest.fixture

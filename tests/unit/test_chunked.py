@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.asgi import Headers
-from proxy.errors import Refused
-from proxy.wire.chunked import MAX_EXTENSIONS, MAX_SIZE_DIGITS, MAX_SIZE_LINE, ChunkedReader
-from proxy.wire.fields import FieldPolicy
+from sidegate.asgi import Headers
+from sidegate.errors import Refused
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1.chunked import MAX_EXTENSIONS, MAX_SIZE_DIGITS, MAX_SIZE_LINE, ChunkedReader
 
 POLICY = FieldPolicy(max_fields=3, max_block=100)
 

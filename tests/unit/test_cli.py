@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from proxy import __version__, cli, standalone
-from proxy.config.load import loads
-from proxy.errors import StartError
-from proxy.supervisor import service
-from proxy.supervisor.summary import Addresses, summary, wants_colour
+from sidegate import __version__, cli, standalone
+from sidegate.config.load import loads
+from sidegate.errors import StartError
+from sidegate.supervisor import service
+from sidegate.supervisor.summary import Addresses, summary, wants_colour
 
 Capture = pytest.CaptureFixture[str]
 
@@ -135,7 +135,7 @@ def test_check_without_imports(file: Path, capsys: Capture) -> None:
 
 
 def test_check_misses_an_engine(file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "proxy.wire.http2.nghttp2", None)
+    monkeypatch.setitem(sys.modules, "sidegate.wire.http2.nghttp2", None)
     file.write_text(GOOD + "http2Engine: nghttp2\n")
     assert cli.main(["check", str(file)]) == 2
     assert ":15:14: http2Engine: HTTP/2 engine nghttp2 cannot be used" in capsys.readouterr().err
@@ -301,7 +301,7 @@ def test_schema(capsys: Capture) -> None:
 
 
 def test_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "proxy.wire.http2.nghttp2", None)
+    monkeypatch.setitem(sys.modules, "sidegate.wire.http2.nghttp2", None)
     assert cli.main(["version", "--json"]) == 0
     parts = json.loads(capsys.readouterr().out)
     assert parts["sidegate"] == __version__
@@ -313,10 +313,10 @@ def test_version(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_version_starts_no_web_server_in_memory() -> None:
-    code = "import sys; from proxy.cli import main; main(['version']); print(*sys.modules)"
+    code = "import sys; from sidegate.cli import main; main(['version']); print(*sys.modules)"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = set(result.stdout.splitlines()[-1].split())
-    assert not loaded & {"aiohttp", "pydantic", "uvloop", "proxy.runtime", "proxy.supervisor.supervisor"}
+    assert not loaded & {"aiohttp", "pydantic", "uvloop", "sidegate.process.runtime", "sidegate.supervisor.supervisor"}
 
 
 class Terminal(io.StringIO):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.address import UNIX_PATH_BYTES, Address, parse_address
+from sidegate.config.address import UNIX_PATH_BYTES, Address, parse_address
 
 
 @pytest.mark.parametrize(

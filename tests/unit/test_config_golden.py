@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.load import loads
-from proxy.config.plain import dump
-from proxy.config.write import to_yaml
+from sidegate.config.load import loads
+from sidegate.config.plain import dump
+from sidegate.config.write import to_yaml
 
 GOLDEN = Path(__file__).parents[1] / "config" / "golden"
 ENVIRON = {"PORT": "8080", "EMPTY": "", "WORD": "word", "SURROGATE": "a\udc80", "LEVEL": "debug"}

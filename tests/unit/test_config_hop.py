@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from proxy.config.hop import FACTS_FIELDS, FACTS_SIZE, hop_limits, longest_request, streams_of_front, worker_config
-from proxy.config.plain import pack, unpack
-from proxy.config.schema import Config, Limits, Queue
-from proxy.config.structure import fields
-from proxy.config.validation import validate
+from sidegate.config.hop import FACTS_FIELDS, FACTS_SIZE, hop_limits, longest_request, streams_of_front, worker_config
+from sidegate.config.plain import pack, unpack
+from sidegate.config.schema import Config, Limits, Queue
+from sidegate.config.structure import fields
+from sidegate.config.validation import validate
 
 
 def parent(**more: Any) -> Config:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.load import MAX_BYTES, load, loads, loads_plain
-from proxy.config.loaded import Loaded
-from proxy.config.messages import MAX_LENGTH
+from sidegate.config.load import MAX_BYTES, load, loads, loads_plain
+from sidegate.config.loaded import Loaded
+from sidegate.config.messages import MAX_LENGTH
 
 EXAMPLES = Path(__file__).parents[2] / "config"
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from proxy.config.address import Address, parse_upstream, upstream_text
-from proxy.config.load import loads
-from proxy.config.loaded import Loaded
-from proxy.config.plain import dump, pack, unpack
-from proxy.config.schema import Backend, Config, Pool, Queue, Reload, UpstreamTls, WorkerLimits, Workers
-from proxy.config.validation import validate
-from proxy.config.write import to_yaml
+from sidegate.config.address import Address, parse_upstream, upstream_text
+from sidegate.config.load import loads
+from sidegate.config.loaded import Loaded
+from sidegate.config.plain import dump, pack, unpack
+from sidegate.config.schema import Backend, Config, Pool, Queue, Reload, UpstreamTls, WorkerLimits, Workers
+from sidegate.config.validation import validate
+from sidegate.config.write import to_yaml
 
 GOOD = """\
 listeners: [{name: http, address: ":8080"}]

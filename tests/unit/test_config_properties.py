@@ -9,12 +9,12 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from proxy.config.load import loads
-from proxy.config.loaded import Loaded
-from proxy.config.plain import dump, pack, unpack
-from proxy.config.schema import Config
-from proxy.config.validation import validate, validate_file
-from proxy.config.write import to_yaml
+from sidegate.config.load import loads
+from sidegate.config.loaded import Loaded
+from sidegate.config.plain import dump, pack, unpack
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate, validate_file
+from sidegate.config.write import to_yaml
 
 ROOT = Path(__file__).parents[2]
 # Not the bombs: they are bounded, but slow enough to eat the time of the other examples.

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from proxy.config.plain import dump
-from proxy.config.quantities import format_duration, format_size, parse_duration, parse_size
-from proxy.config.schema import Limits, Listener
-from proxy.config.validation import validate
+from sidegate.config.plain import dump
+from sidegate.config.quantities import format_duration, format_size, parse_duration, parse_size
+from sidegate.config.schema import Limits, Listener
+from sidegate.config.validation import validate
 
 
 @pytest.mark.parametrize(

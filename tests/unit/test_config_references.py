@@ -11,14 +11,14 @@ from typing import Any
 import jsonschema
 import pytest
 
-from proxy.config.json_schema import json_schema
-from proxy.config.messages import explain
-from proxy.config.plain import dump
-from proxy.config.reference import reference
-from proxy.config.schema import Config, Limits
-from proxy.config.structure import home_of, keys_at, model_at, short_forms_at
-from proxy.config.validation import validate_file
-from proxy.config.yaml_tree import read_document
+from sidegate.config.json_schema import json_schema
+from sidegate.config.messages import explain
+from sidegate.config.plain import dump
+from sidegate.config.reference import reference
+from sidegate.config.schema import Config, Limits
+from sidegate.config.structure import home_of, keys_at, model_at, short_forms_at
+from sidegate.config.validation import validate_file
+from sidegate.config.yaml_tree import read_document
 
 ROOT = Path(__file__).parents[2]
 FILES = [*ROOT.glob("config/*.yaml"), *ROOT.glob("tests/config/golden/good-*.yaml")]
@@ -94,7 +94,7 @@ def test_the_committed_reference_is_current() -> None:
 
 def test_the_reference_is_printed() -> None:
     printed = subprocess.run(
-        [sys.executable, "-m", "proxy.config.reference"], cwd=ROOT, check=True, capture_output=True
+        [sys.executable, "-m", "sidegate.config.reference"], cwd=ROOT, check=True, capture_output=True
     )
     assert printed.stdout.decode() == reference()
 

@@ -10,10 +10,10 @@ import sys
 import pytest
 from pydantic import ValidationError
 
-from proxy.config.plain import dump
-from proxy.config.schema import Config, Limits, Match, PathMatch
-from proxy.config.structure import fields
-from proxy.config.validation import validate, validate_file
+from sidegate.config.plain import dump
+from sidegate.config.schema import Config, Limits, Match, PathMatch
+from sidegate.config.structure import fields
+from sidegate.config.validation import validate, validate_file
 
 MINIMAL = {
     "listeners": [{"name": "http", "address": ":8080"}],
@@ -93,8 +93,15 @@ def test_every_field_is_described() -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["pydantic", "pydantic_core", "yaml", "proxy.config.load", "proxy.config.reference", "proxy.config.json_schema"],
+    [
+        "pydantic",
+        "pydantic_core",
+        "yaml",
+        "sidegate.config.load",
+        "sidegate.config.reference",
+        "sidegate.config.json_schema",
+    ],
 )
 def test_the_schema_is_imported_without(module: str) -> None:
-    program = f"import sys, proxy.config.schema; sys.exit({module!r} in sys.modules)"
+    program = f"import sys, sidegate.config.schema; sys.exit({module!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from proxy.config.plain import dump
-from proxy.config.schema import Compression, Config, WebSocket
-from proxy.config.structure import fields
-from proxy.config.validation import validate
-from proxy.config.websocket import (
+from sidegate.config.plain import dump
+from sidegate.config.schema import Compression, Config, WebSocket
+from sidegate.config.structure import fields
+from sidegate.config.validation import validate
+from sidegate.config.websocket import (
     MEMORY_LEVELS,
     MODES,
     WINDOW_BITS,

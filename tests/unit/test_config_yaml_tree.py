@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import yaml
 
-from proxy.config import yaml_tree
-from proxy.config.yaml_tree import YamlError, escape, read_document, resolve
+from sidegate.config import yaml_tree
+from sidegate.config.yaml_tree import YamlError, escape, read_document, resolve
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.control import Channel, Decoder, Message, encode, receive_first, send_last
+from sidegate.ipc.control import Channel, Decoder, Message, encode, receive_first, send_last
 
 Pair = tuple[socket.socket, socket.socket]
 LARGE = "x" * 3_000_000  # more than any socket buffer holds

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.server.done import DONE
+from sidegate.aio.done import DONE
 
 
 def test_it_can_be_awaited_gathered_and_made_a_task_of() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.server.error_page import error_page, phrase
+from sidegate.server.error_page import error_page, phrase
 
 
 def test_text_for_programs() -> None:

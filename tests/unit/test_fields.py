@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.asgi import Headers
-from proxy.errors import Fault, Refused
-from proxy.wire import fields
-from proxy.wire.fields import (
+from sidegate.asgi import Headers
+from sidegate.errors import Fault, Refused
+from sidegate.wire import fields
+from sidegate.wire.fields import (
     FieldPolicy,
     RequestFields,
     request_fields,

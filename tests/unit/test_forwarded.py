@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.server.forwarded import TrustedProxies, forwarded_scheme
+from sidegate.server.forwarded import TrustedProxies, forwarded_scheme
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.clients import Http1Client, request
 from tests.support.running import running

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from proxy.config.websocket import Compression, WebSocketSettings
-from proxy.server.hop import MAX_WEBSOCKET_SIZE
-from proxy.wire import hop
-from proxy.wire.events import RequestHead
-from proxy.wire.fields import FieldPolicy, Kind
+from sidegate.config.websocket import Compression, WebSocketSettings
+from sidegate.server.hop import MAX_WEBSOCKET_SIZE
+from sidegate.wire import hop
+from sidegate.wire.events import RequestHead
+from sidegate.wire.fields import FieldPolicy, Kind
 from tests.support import http2 as c
 from tests.support import http2_client
 

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.asgi import Headers
-from proxy.config.schema import Limits
-from proxy.wire import http1_head
-from proxy.wire.events import End, Event, Rejected, RequestHead
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http1 import Http1Codec
-from proxy.wire.http1_head import MAX_BLANK_LINES, REMEMBERED, REMEMBERED_LINE, REMEMBERED_LINES, REMEMBERED_SIZE
+from sidegate.asgi import Headers
+from sidegate.config.schema import Limits
+from sidegate.wire.events import End, Event, Rejected, RequestHead
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1 import head as http1_head
+from sidegate.wire.http1.head import MAX_BLANK_LINES, REMEMBERED, REMEMBERED_LINE, REMEMBERED_LINES, REMEMBERED_SIZE
+from sidegate.wire.http1.server import Http1Codec
 
 LIMITS = Limits(request_line=100, header_block=4096, header_fields=8)
 BLOCK = b"Host: a\r\nX-Forwarded-For: 1.1.1.1\r\nCookie: b=1\r\nCookie: c=2\r\n"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.config.schema import Limits
-from proxy.wire.events import Event, Rejected, RequestHead
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http1 import Http1Codec
-from proxy.wire.http1_head import MAX_BLANK_LINES
-from proxy.wire.target import TARGET_BYTES
+from sidegate.config.schema import Limits
+from sidegate.wire.events import Event, Rejected, RequestHead
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1.head import MAX_BLANK_LINES
+from sidegate.wire.http1.server import Http1Codec
+from sidegate.wire.target import TARGET_BYTES
 
 LIMITS = Limits(request_line=100, header_block=400, header_fields=8)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.asgi import Headers
-from proxy.config.schema import Limits
-from proxy.wire.events import Body, End, Rejected, RequestHead, Reset
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http1 import CANCEL, HELD_INPUT, Http1Codec
+from sidegate.asgi import Headers
+from sidegate.config.schema import Limits
+from sidegate.wire.events import Body, End, Rejected, RequestHead, Reset
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1.server import CANCEL, HELD_INPUT, Http1Codec
 
 LIMITS = Limits(stream_window=65536)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)

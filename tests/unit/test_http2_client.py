@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hpack import Decoder, Encoder
 
-from proxy.asgi import Headers
-from proxy.wire.events import Body, End, Event, GoAway, Informational, Pong, Rejected, Reset, ResponseHead, Violation
-from proxy.wire.hop import HEADER_TABLE, REQUEST_ID
-from proxy.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
-from proxy.wire.http2 import engine as wire
-from proxy.wire.http2.client import MOST_CONTROLS, MOST_INFORMATIONAL
+from sidegate.asgi import Headers
+from sidegate.wire.events import Body, End, Event, GoAway, Informational, Pong, Rejected, Reset, ResponseHead, Violation
+from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
+from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.client import MOST_CONTROLS, MOST_INFORMATIONAL
 from tests.support import http2 as c
 from tests.support.http2_client import OK, SETTINGS, START, client, heads, pair, started
 

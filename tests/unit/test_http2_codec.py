@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from hpack import Decoder
 
-from proxy.wire import events as e
-from proxy.wire.http2 import Http2Codec
+from sidegate.wire import events as e
+from sidegate.wire.http2 import Http2Codec
 from tests.support import http2 as c
 
 pytestmark = pytest.mark.parametrize("engine", c.ENGINES)

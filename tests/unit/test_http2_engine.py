@@ -8,14 +8,14 @@ import sys
 import pytest
 from hpack import Decoder, Encoder
 
-from proxy.config.schema import Limits
-from proxy.errors import Refused, StartError
-from proxy.wire import events as e
-from proxy.wire.fields import FieldPolicy
-from proxy.wire.http2 import EngineSettings, load_engine
-from proxy.wire.http2 import engine as wire
-from proxy.wire.http2.engine import Fields
-from proxy.wire.http2.head import HeadJudge, Malformed
+from sidegate.config.schema import Limits
+from sidegate.errors import Refused, StartError
+from sidegate.wire import events as e
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http2 import EngineSettings, load_engine
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.engine import Fields
+from sidegate.wire.http2.head import HeadJudge, Malformed
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(
@@ -34,7 +34,7 @@ def test_auto_is_nghttp2_where_it_was_built() -> None:
 
 
 def test_auto_is_h2_where_nghttp2_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "proxy.wire.http2.nghttp2", None)
+    monkeypatch.setitem(sys.modules, "sidegate.wire.http2.nghttp2", None)
     chosen = load_engine("auto")
     assert chosen == load_engine("h2")
     assert (chosen.name, chosen.version[0].isdigit()) == ("h2", True)
@@ -43,18 +43,18 @@ def test_auto_is_h2_where_nghttp2_was_not_built(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_an_engine_that_is_missing_is_an_import_error_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "proxy.wire.http2.h2", None)
+    monkeypatch.setitem(sys.modules, "sidegate.wire.http2.h2", None)
     with pytest.raises(ImportError, match="h2 is not installed"):
         load_engine("h2")
 
 
 @needs_nghttp2
-@pytest.mark.parametrize(("engine", "other"), [("nghttp2", "h2.connection"), ("h2", "proxy.wire.http2.nghttp2")])
+@pytest.mark.parametrize(("engine", "other"), [("nghttp2", "h2.connection"), ("h2", "sidegate.wire.http2.nghttp2")])
 def test_only_the_engine_asked_for_is_imported(engine: str, other: str) -> None:
     """The other one would cost memory in every process."""
     program = f"""
 import sys
-from proxy.wire.http2 import load_engine
+from sidegate.wire.http2 import load_engine
 load_engine({engine!r})
 assert {other!r} not in sys.modules
 """

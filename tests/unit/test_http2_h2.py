@@ -10,10 +10,10 @@ from h2.events import ResponseReceived
 from h2.stream import H2Stream
 from hpack import Decoder, Encoder
 
-from proxy.wire.http2 import EngineSettings, load_engine
-from proxy.wire.http2 import engine as wire
-from proxy.wire.http2.h2_connection import connect
-from proxy.wire.http2.h2_fields import REMEMBERED, BlockDecoder, Fault, FieldEncoder
+from sidegate.wire.http2 import EngineSettings, load_engine
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.h2_connection import connect
+from sidegate.wire.http2.h2_fields import REMEMBERED, BlockDecoder, Fault, FieldEncoder
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from proxy.wire import events as e
+from sidegate.wire import events as e
 from tests.support import http2 as c
 
 pytestmark = pytest.mark.parametrize("engine", c.ENGINES)

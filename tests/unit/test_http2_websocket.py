@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.wire import events as e
-from proxy.wire.events import Body, End, RequestHead, Reset, ResponseHead, Violation
-from proxy.wire.http2 import Http2ClientCodec, Http2Codec
-from proxy.wire.http2 import engine as wire
+from sidegate.wire import events as e
+from sidegate.wire.events import Body, End, RequestHead, Reset, ResponseHead, Violation
+from sidegate.wire.http2 import Http2ClientCodec, Http2Codec
+from sidegate.wire.http2 import engine as wire
 from tests.support import http2 as c
 from tests.support.http2_client import OK, client, heads, started
 

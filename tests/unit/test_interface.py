@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from proxy.backends.interface import recognise
+from sidegate.backends.app.interface import recognise
 
 # ASGI 3.
 

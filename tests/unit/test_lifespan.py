@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from proxy.backends import lifespan
-from proxy.backends.inprocess import InProcessBackend
-from proxy.backends.lifespan import Lifespan
-from proxy.backends.loading import LoadedApp
-from proxy.errors import StartError
+from sidegate.backends.app import lifespan
+from sidegate.backends.app.asgi import InProcessBackend
+from sidegate.backends.app.lifespan import Lifespan
+from sidegate.backends.app.loading import LoadedApp
+from sidegate.errors import StartError
 from tests.support.apps import Receive, Scope, Send
 
 

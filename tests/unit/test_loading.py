@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.backends.loading import LoadError, find_kind, load_app
+from sidegate.backends.app.loading import LoadError, find_kind, load_app
 
 _numbers = itertools.count()
 

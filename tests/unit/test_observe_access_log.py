@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from proxy.errors import Fault
-from proxy.observe import access_log as module
-from proxy.observe.access_log import AccessLog, open_access_log
-from proxy.observe.cells import Area
-from proxy.observe.log_lines import MAX_ID, MAX_LINE, REMEMBERED, Memory, make_format
-from proxy.observe.metrics import Layout
-from proxy.observe.observer import Observer
-from proxy.observe.record import Record
+from sidegate.errors import Fault
+from sidegate.observe import access_log as module
+from sidegate.observe.access_log import AccessLog, open_access_log
+from sidegate.observe.cells import Area
+from sidegate.observe.log_lines import MAX_ID, MAX_LINE, REMEMBERED, Memory, make_format
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
+from sidegate.observe.record import Record
 from tests.support.observing import client_left, make_config, make_record
 
 CONFIG = make_config()

@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.observe.cells import Area
+from sidegate.observe.cells import Area
 
 CHILD = """
 import os, signal, sys
-from proxy.observe.cells import Area
+from sidegate.observe.cells import Area
 cells = Area(int(sys.argv[1])).cells
 cells[3] += 2.5
 cells[511] += 1

@@ -10,13 +10,13 @@ from prometheus_client import CollectorRegistry, generate_latest, openmetrics
 from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from proxy import __version__
-from proxy.errors import Fault
-from proxy.observe.cells import Area
-from proxy.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
-from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
-from proxy.observe.observer import Observer
-from proxy.observe.resident import resident_bytes
+from sidegate import __version__
+from sidegate.errors import Fault
+from sidegate.observe.cells import Area
+from sidegate.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
+from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
+from sidegate.observe.observer import Observer
+from sidegate.observe.resident import resident_bytes
 from tests.support.observing import client_left, make_config, make_record, promtool
 
 FACTS = Facts(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import StartError
-from proxy.observe import log_writer as module
-from proxy.observe.log_lines import MAX_LINE
-from proxy.observe.log_writer import LogWriter
+from sidegate.errors import StartError
+from sidegate.observe import log_writer as module
+from sidegate.observe.log_lines import MAX_LINE
+from sidegate.observe.log_writer import LogWriter
 
 LINE = b"x" * 99 + b"\n"
 PATIENCE = 30.0
@@ -250,7 +250,7 @@ def test_a_terminal_gets_its_lines(lost: Lost, monkeypatch: pytest.MonkeyPatch) 
 
 WRITER = """
 import sys
-from proxy.observe.log_writer import LogWriter
+from sidegate.observe.log_writer import LogWriter
 writer = LogWriter(None, lambda lines: None)
 for number in range(30):
     writer.write(b"".join(sys.argv[1].encode() * (37 * (number + i) % 900 + 1) + b"\\n" for i in range(20)))

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.plain import dump, pack, unpack
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.observe import metrics, reasons
-from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
-from proxy.observe.reference import reference
+from sidegate.config.plain import dump, pack, unpack
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.observe import metrics, reasons
+from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
+from sidegate.observe.reference import reference
 from tests.support.observing import make_config
 
 ROOT = Path(__file__).parents[2]
@@ -28,7 +28,7 @@ VIOLATIONS = re.compile(r'(?:Violation|_violate)\(\s*"(\w+)"|^    (?:wire\.)?[A-
 
 
 def words(pattern: re.Pattern[str], *folders: str) -> set[str]:
-    places = [ROOT / "proxy" / folder for folder in folders]
+    places = [ROOT / "proxy" / "sidegate" / folder for folder in folders]
     files = [path for place in places for path in ([place] if place.is_file() else place.rglob("*.py*"))]
     texts = [path.read_text() for path in files if path.suffix in {".py", ".pyx"}]
     return {match[match.lastindex] for text in texts for match in pattern.finditer(text) if match.lastindex}
@@ -93,21 +93,21 @@ def test_every_violation_of_the_wire_is_in_the_table() -> None:
 
 
 def test_every_error_of_an_exchange_is_in_the_table() -> None:
-    found = words(REFUSALS, "server", "backends") | words(REFUSALS, "routing.py")
+    found = words(REFUSALS, "server", "backends") | words(REFUSALS, "routing")
     assert {"no_route", "no_response", "body_too_large"} <= found, "the pattern misses some"
     assert found - reasons.EXCHANGE_ERRORS.keys() - reasons.REFUSALS.keys() == set()
 
 
 def test_every_handshake_failure_is_in_the_table() -> None:
-    listener = (ROOT / "proxy" / "server" / "listener.py").read_text()
+    listener = (ROOT / "proxy" / "sidegate" / "server" / "listener.py").read_text()
     table = listener[listener.index("_REASONS = {") :]
     found = set(re.findall(r': "([a-z_]+)"', table[: table.index("}")])) | {"timeout", "disconnected"}
     assert found - reasons.HANDSHAKE_FAILURES.keys() == set()
 
 
 def test_the_reference_is_current() -> None:
-    command = [sys.executable, "-m", "proxy.observe.reference"]
+    command = [sys.executable, "-m", "sidegate.observe.reference"]
     page = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     committed = (ROOT / "dashboards" / "METRICS.md").read_text()
-    assert committed == page, "run: python -m proxy.observe.reference > dashboards/METRICS.md"
+    assert committed == page, "run: python -m sidegate.observe.reference > dashboards/METRICS.md"
     assert page == reference()

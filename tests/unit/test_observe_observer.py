@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
-from proxy.observe.cells import Area
-from proxy.observe.observer import Observer
+from sidegate.errors import Fault
+from sidegate.observe.cells import Area
+from sidegate.observe.observer import Observer
 from tests.support.observing import Service, client_left, make_config, make_record
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from proxy.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS
-from proxy.supervisor.process import State
+from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS
+from sidegate.supervisor.child_state import State
 from tests.support.observing import promtool
 
 FOLDER = Path(__file__).parents[2] / "dashboards" / "prometheus"

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from proxy.config.hop import worker_config
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.observe.cells import Area
-from proxy.observe.collector import PoolFact
-from proxy.observe.metrics import Layout
-from proxy.observe.observer import Observer
+from sidegate.config.hop import worker_config
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.observe.cells import Area
+from sidegate.observe.collector import PoolFact
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
 from tests.support.observing import Service, make_config
 
 BACKENDS: dict[str, Any] = {

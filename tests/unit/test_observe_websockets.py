@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.hop import worker_config
-from proxy.observe.cells import Area
-from proxy.observe.collector import PoolFact
-from proxy.observe.metrics import FRONT_METRICS, Layout
-from proxy.observe.observer import Observer
-from proxy.observe.worker_counts import Counts, add_counts, worker_counts
+from sidegate.config.hop import worker_config
+from sidegate.observe.cells import Area
+from sidegate.observe.collector import PoolFact
+from sidegate.observe.metrics import FRONT_METRICS, Layout
+from sidegate.observe.observer import Observer
+from sidegate.observe.worker_counts import Counts, add_counts, worker_counts
 from tests.support.observing import Service, make_config
 
 FAMILIES = {metric.name.removesuffix("_total") for metric in FRONT_METRICS if "websocket" in metric.name}

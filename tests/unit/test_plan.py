@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxy.supervisor.plan import (
+from sidegate.supervisor.child_state import TRANSITIONS, Child, Event, ImpossibleEventError, State
+from sidegate.supervisor.plan import (
     END_TIME,
     FAILED_START_GRACE,
     Abort,
@@ -31,7 +32,6 @@ from proxy.supervisor.plan import (
     Workers,
     plan,
 )
-from proxy.supervisor.process import TRANSITIONS, Child, Event, ImpossibleEventError, State
 from tests.support.plans import carry_out
 
 

@@ -9,8 +9,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from proxy.supervisor.plan import END_TIME, Abort, Drain, Kill, Serve, Spawn, Wait
-from proxy.supervisor.pool_plan import (
+from sidegate.supervisor.child_state import TRANSITIONS, Child, Event, State
+from sidegate.supervisor.plan import END_TIME, Abort, Drain, Kill, Serve, Spawn, Wait
+from sidegate.supervisor.pool_plan import (
     DUMP_TIME,
     HAND_OVER,
     MAX_AGE,
@@ -26,7 +27,6 @@ from proxy.supervisor.pool_plan import (
     plan_pool,
     settled,
 )
-from proxy.supervisor.process import TRANSITIONS, Child, Event, State
 from tests.support.plans import carry_out
 
 READY = (Event.READY,)

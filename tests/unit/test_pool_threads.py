@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.supervisor.interfaces import Interfaces
-from proxy.supervisor.pool import Pool
-from proxy.supervisor.pools import Loop, Pools
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.supervisor.interfaces import Interfaces
+from sidegate.supervisor.pool import Pool
+from sidegate.supervisor.pools import Loop, Pools
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0

@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from proxy.config.schema import Config
-from proxy.config.validation import validate
-from proxy.errors import StartError
-from proxy.supervisor.child import ChildProcess, spawn
-from proxy.supervisor.plan import Workers
-from proxy.supervisor.pools import Loop, Pools
-from proxy.supervisor.watch import Watch
+from sidegate.config.schema import Config
+from sidegate.config.validation import validate
+from sidegate.errors import StartError
+from sidegate.supervisor.child_process import ChildProcess, spawn
+from sidegate.supervisor.plan import Workers
+from sidegate.supervisor.pools import Loop, Pools
+from sidegate.supervisor.watch import Watch
 
 
 def a_config(**pool: Any) -> Config:

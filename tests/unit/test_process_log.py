@@ -12,8 +12,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config.schema import Logging
-from proxy.observe import process_log
+from sidegate.config.schema import Logging
+from sidegate.observe import process_log
 
 logger = logging.getLogger("sidegate.test")
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.backends.pauses import EJECTED_AFTER, LONGEST, LONGEST_EJECTION, Pauses
-from proxy.backends.retry import reason_to_retry
-from proxy.errors import ExchangeError, Fault
-from proxy.wire.http2.client import CONNECTION_LOST
-from proxy.wire.http2.engine import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from sidegate.backends.upstream.backoff import EJECTED_AFTER, LONGEST, LONGEST_EJECTION, Pauses
+from sidegate.backends.upstream.retry import reason_to_retry
+from sidegate.errors import ExchangeError, Fault
+from sidegate.wire.http2.client import CONNECTION_LOST
+from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 
 
 @pytest.mark.parametrize(

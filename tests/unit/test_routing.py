@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from proxy.asgi import RECORD_KEY
-from proxy.config.schema import Backend, Config, Listener, Respond, Route
-from proxy.config.validation import validate
-from proxy.errors import ExchangeError
-from proxy.routing import Choice, Router
+from sidegate.asgi import RECORD_KEY
+from sidegate.config.schema import Backend, Config, Listener, Respond, Route
+from sidegate.config.validation import validate
+from sidegate.errors import ExchangeError
+from sidegate.routing.router import Choice, Router
 
 
 class Named:

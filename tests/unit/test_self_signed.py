@@ -11,11 +11,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from proxy.config.schema import Certificate, Tls
-from proxy.errors import StartError
-from proxy.server import self_signed
-from proxy.server.self_signed import ensure_self_signed
-from proxy.server.tls import ServerTls, self_signed_path
+from sidegate.config.schema import Certificate, Tls
+from sidegate.errors import StartError
+from sidegate.server.tls import self_signed
+from sidegate.server.tls.contexts import ServerTls, self_signed_path
+from sidegate.server.tls.self_signed import ensure_self_signed
 
 
 @pytest.fixture(autouse=True)

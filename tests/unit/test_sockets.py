@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import StartError
-from proxy.supervisor import sockets as sockets_module
-from proxy.supervisor.sockets import ServiceSockets
-from proxy.supervisor.systemd import PassedSockets
+from sidegate.errors import StartError
+from sidegate.supervisor import sockets as sockets_module
+from sidegate.supervisor.sockets import ServiceSockets
+from sidegate.supervisor.systemd import PassedSockets
 from tests.support.binding import Bind, a_config, connect, locate, the_sockets
 
 HAS_IPV6 = socket.has_dualstack_ipv6()

@@ -8,8 +8,8 @@ from typing import Any
 
 import uvloop
 
-from proxy.backends.arrival import STEPPING, Arrival
-from proxy.server.first_step import SpareTask, Stepped
+from sidegate.aio.eager import SpareTask, Stepped
+from sidegate.aio.wakeup import STEPPING, Arrival
 
 
 def run(test: Callable[[SpareTask, Arrival], Awaitable[None]]) -> None:

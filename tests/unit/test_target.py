@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import Refused
-from proxy.wire import target
-from proxy.wire.sniff import PREFACE, sniff
-from proxy.wire.target import REMEMBERED, REMEMBERED_SIZE, TARGET_BYTES, Target, split_target
+from sidegate.errors import Refused
+from sidegate.wire import target
+from sidegate.wire.sniff import PREFACE, sniff
+from sidegate.wire.target import REMEMBERED, REMEMBERED_SIZE, TARGET_BYTES, Target, split_target
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.errors import StartError
-from proxy.supervisor.systemd import PassedSockets
-from proxy.supervisor.unix_socket import PathTakenError, UnixSocket
+from sidegate.errors import StartError
+from sidegate.supervisor.systemd import PassedSockets
+from sidegate.supervisor.unix_socket import PathTakenError, UnixSocket
 from tests.support.binding import Bind, connect, the_sockets
 
 # ---- unix sockets -----------------------------------------------------------------------------------------

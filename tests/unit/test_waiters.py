@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from proxy.server.waiters import Waiters
+from sidegate.aio.waiters import Waiters
 
 
 def test_waiters_are_freed_by_stream() -> None:

@@ -11,11 +11,11 @@ from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode
 from websockets.protocol import Protocol, Side
 
-from proxy.wire import websocket
-from proxy.wire.http2.floods import Bucket
-from proxy.wire.websocket import BATCH, MAX_FRAGMENTS, MIN_DEFLATED, Frames
-from proxy.wire.websocket_events import Closed, Event, Message, Pong
-from proxy.wire.websocket_handshake import Deflate
+from sidegate.wire.http2.floods import Bucket
+from sidegate.wire.websocket import frames as websocket
+from sidegate.wire.websocket.events import Closed, Event, Message, Pong
+from sidegate.wire.websocket.frames import BATCH, MAX_FRAGMENTS, MIN_DEFLATED, Frames
+from sidegate.wire.websocket.handshake import Deflate
 from tests.support.websocket_frames import (
     BINARY,
     CLOSE,

@@ -6,10 +6,10 @@ import pytest
 from websockets.extensions.permessage_deflate import ClientPerMessageDeflateFactory
 from websockets.headers import parse_extension
 
-from proxy.asgi import Headers
-from proxy.config.websocket import Compression
-from proxy.errors import Refused
-from proxy.wire.websocket_handshake import (
+from sidegate.asgi import Headers
+from sidegate.config.websocket import Compression
+from sidegate.errors import Refused
+from sidegate.wire.websocket.handshake import (
     MAX_OFFERS,
     Deflate,
     Handshake,

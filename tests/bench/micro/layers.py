@@ -13,13 +13,13 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from proxy.asgi import Message
-from proxy.observe.record import Record
-from proxy.server.codecs import make_codec
-from proxy.server.connection import Connection
-from proxy.server.exchange import Exchange
-from proxy.server.scope import request_scope
-from proxy.wire.events import Codec, RequestHead
+from sidegate.asgi import Message
+from sidegate.observe.record import Record
+from sidegate.server.codecs import make_codec
+from sidegate.server.connection import Connection
+from sidegate.server.exchange import Exchange
+from sidegate.server.scope import request_scope
+from sidegate.wire.events import Codec, RequestHead
 from tests.bench.applications import plain
 from tests.bench.micro.stage import CONNECTIONS, Stage
 from tests.bench.servers.kind import HOST

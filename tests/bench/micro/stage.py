@@ -14,13 +14,13 @@ from typing import Any
 import hpack
 import yaml
 
-from proxy.config.load import load
-from proxy.observe.cells import Area
-from proxy.observe.metrics import Layout
-from proxy.observe.observer import Observer
-from proxy.runtime import Runtime
-from proxy.server.connection import Connection
-from proxy.server.service import Service
+from sidegate.config.load import load
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
+from sidegate.process.runtime import Runtime
+from sidegate.server.connection import Connection
+from sidegate.server.service import Service
 from tests.bench.applications import plain
 from tests.bench.http2_frames import get, preface
 from tests.bench.servers.kind import HOST

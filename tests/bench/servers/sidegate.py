@@ -33,7 +33,7 @@ class Sidegate:
     def launch(self, site: Site) -> Sequence[Command]:
         path = site.folder / "sidegate.yaml"
         path.write_text(yaml.safe_dump(self._config(site)))
-        return [Command([sys.executable, "-m", "proxy", "serve", str(path), "--http2-engine", self.engine])]
+        return [Command([sys.executable, "-m", "sidegate", "serve", str(path), "--http2-engine", self.engine])]
 
     def absent(self, _peers: Peers) -> str | None:
         return None if self.engine != "nghttp2" or nghttp2_built() else "nghttp2 binding not built"
@@ -66,7 +66,7 @@ class Sidegate:
 
 def nghttp2_built() -> bool:
     try:
-        from proxy.wire.http2 import nghttp2  # noqa: F401, PLC0415  # whether it is there is the question
+        from sidegate.wire.http2 import nghttp2  # noqa: F401, PLC0415  # whether it is there is the question
     except ImportError:
         return False
     return True

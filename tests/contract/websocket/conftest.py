@@ -16,5 +16,5 @@ def codec(request: pytest.FixtureRequest) -> str:
     if request.param == "http1":
         return "http1"
     pooled = request.node.path.stem.endswith("_pooled")
-    built = importlib.util.find_spec("proxy.wire.http2.nghttp2") is not None
+    built = importlib.util.find_spec("sidegate.wire.http2.nghttp2") is not None
     return "http2-nghttp2" if built and not pooled else "http2-h2"

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from proxy.asgi import App
-from proxy.errors import Fault
+from sidegate.asgi import App
+from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send
 from tests.support.clients import Http2Client, request
 from tests.support.running import only_record, running, wait_for
@@ -276,7 +276,7 @@ def test_a_failure_after_the_end_is_only_logged(codec: str, caplog: pytest.LogCa
 
 
 def test_a_close_frame_that_is_never_answered(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.server.websocket.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("sidegate.server.websocket.CLOSE_TIMEOUT", 0.1)
     told: list[Any] = []
     with running(closing_at_once(told), codec) as server:
         ws = connect(server, codec)
@@ -287,7 +287,7 @@ def test_a_close_frame_that_is_never_answered(codec: str, monkeypatch: pytest.Mo
 
 
 def test_a_client_that_only_sends_on_after_the_close(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.server.websocket.CLOSE_TIMEOUT", 0.1)
+    monkeypatch.setattr("sidegate.server.websocket.CLOSE_TIMEOUT", 0.1)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.clients import request
 from tests.support.running import only_record, running, wait_for

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
-from proxy.observe import metrics
+from sidegate.errors import Fault
+from sidegate.observe import metrics
 from tests.support.apps import Receive, Scope, Send, respond, share_a_pool
 from tests.support.certificates import Authority
 from tests.support.clients import Fields, Http2Client, request

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send
 from tests.support.running import only_record, running, wait_for
 from tests.support.websocket import Keeping, WebSocket, beside_echo, connect, echo, upgrade
@@ -172,7 +172,7 @@ def test_compressed_text_that_is_no_utf_8(codec: str) -> None:
 
 def test_a_client_that_goes_on_after_its_breach(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets its close frame and the end; what it sends is not kept."""
-    monkeypatch.setattr("proxy.server.timeouts.LINGER", 0.1)
+    monkeypatch.setattr("sidegate.server.timeouts.LINGER", 0.1)
     with running(Keeping(), codec) as server:
         ws = connect(server, codec)
         ws.answering = False

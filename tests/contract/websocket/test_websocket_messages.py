@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from websockets.frames import Opcode
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send
 from tests.support.running import only_record, running, wait_for
 from tests.support.websocket import Keeping, accept, connect, echo

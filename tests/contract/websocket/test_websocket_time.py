@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from websockets.frames import Opcode
 
-from proxy.errors import Fault
-from proxy.observe import metrics
+from sidegate.errors import Fault
+from sidegate.observe import metrics
 from tests.support.apps import Receive, Scope, Send
 from tests.support.running import only_record, running, wait_for
 from tests.support.websocket import Keeping, accept, connect, echo, upgrade

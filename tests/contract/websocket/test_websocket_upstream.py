@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support import http2
 from tests.support.raw_server import OK, RawPeer, RawServer
 from tests.support.relaying import RunningFront, running_front

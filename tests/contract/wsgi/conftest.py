@@ -6,7 +6,7 @@ import importlib.util
 
 import pytest
 
-HTTP2 = "http2-nghttp2" if importlib.util.find_spec("proxy.wire.http2.nghttp2") else "http2-h2"
+HTTP2 = "http2-nghttp2" if importlib.util.find_spec("sidegate.wire.http2.nghttp2") else "http2-h2"
 
 
 @pytest.fixture(params=["http1", HTTP2])

@@ -17,7 +17,7 @@ from wsgiref.validate import validator
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.clients import request
 from tests.support.running import fetch, only_record, wait_for
 from tests.support.wsgi import (

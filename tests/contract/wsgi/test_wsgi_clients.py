@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import psutil
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.clients import Client, Http2Client
 from tests.support.running import Running, fetch, only_record, wait_for
 from tests.support.wsgi import TEXT, Closing, Environ, StartResponse, hello, respond, running

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
-from proxy.observe.record import Record
+from sidegate.errors import Fault
+from sidegate.observe.record import Record
 from tests.support.clients import Response
 from tests.support.running import fetch, only_record
 from tests.support.wsgi import TEXT, App, Environ, StartResponse, respond, running

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.clients import Response
 from tests.support.running import Running, fetch, wait_for
 from tests.support.wsgi import Closing, Environ, StartResponse, hello, respond, running

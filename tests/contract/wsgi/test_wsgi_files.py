@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.clients import request
 from tests.support.running import fetch, only_record, wait_for
 from tests.support.wsgi import Closing, Environ, StartResponse, running

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.clients import Client, request
 from tests.support.running import fetch, only_record, wait_for
 from tests.support.wsgi import Environ, StartResponse, echo, hello, respond, running

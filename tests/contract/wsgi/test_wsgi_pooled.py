@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from proxy.observe import metrics
+from sidegate.observe import metrics
 from tests.contract.wsgi.test_wsgi import *  # noqa: F403 - the same tests
 from tests.contract.wsgi.test_wsgi_clients import *  # noqa: F403
 from tests.contract.wsgi.test_wsgi_early_hints import *  # noqa: F403

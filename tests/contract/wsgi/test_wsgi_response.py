@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import Fault
+from sidegate.errors import Fault
 from tests.support.clients import Response, request
 from tests.support.running import fetch, only_record, wait_for
 from tests.support.wsgi import TEXT, App, Closing, Environ, StartResponse, hello, respond, running

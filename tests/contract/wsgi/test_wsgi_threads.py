@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from proxy.config.backends import THREADS
-from proxy.errors import Fault
+from sidegate.config.backends import THREADS
+from sidegate.errors import Fault
 from tests.support.clients import TIMEOUT, Client, Http2Client, Response
 from tests.support.running import fetch, wait_for
 from tests.support.wsgi import (

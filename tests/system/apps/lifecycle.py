@@ -28,7 +28,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from proxy import runtime
+from sidegate.process import runtime
 
 FOLDER = Path(os.environ["LIFECYCLE_FOLDER"])
 

@@ -1,0 +1,1 @@
+"""Scheduling pieces without HTTP: eager starts, wake-ups, waiters, the clock."""

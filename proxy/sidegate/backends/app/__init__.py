@@ -1,0 +1,1 @@
+"""Applications that run in this process: loading, lifespan, ASGI, WSGI."""

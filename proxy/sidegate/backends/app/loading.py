@@ -1,0 +1,127 @@
+"""Finding an application: ``module:attribute`` to an ASGI 3 or a WSGI callable.
+
+Where it stands: used when a runtime is built and by ``sidegate check``. Errors: ``LoadError`` with words for the
+operator, and the traceback of a module that fails while it is imported.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.machinery
+import sys
+import traceback
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from sidegate.asgi import App, Receive, Scope, Send
+from sidegate.backends.app.interface import Kind, recognise
+from sidegate.errors import SidegateError
+
+
+class LoadError(SidegateError):
+    """An application cannot be found or is not one that can be run."""
+
+
+class LoadedApp(NamedTuple):
+    """An application, how it is called, and what was found, in words such as ``ASGI 2 application``.
+
+    ``app`` is an ASGI 3 application (one of ASGI 2 is wrapped) or a WSGI one.
+    """
+
+    app: Callable[..., Any]
+    interface: Literal["asgi", "wsgi"]
+    kind: str
+
+
+def load_app(reference: str, directory: str | None, interface: str = "auto") -> LoadedApp:
+    """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path.
+
+    ``interface`` is asgi, wsgi, or auto to tell by the application itself.
+    """
+    target = _find_app(reference, directory)
+    if reference.endswith("()"):
+        target = _call_factory(target, reference)
+    kind = _recognise(target, reference, interface)
+    app = _wrap_asgi2(target) if kind == "ASGI 2" else target
+    return LoadedApp(app, "wsgi" if kind == "WSGI" else "asgi", _words(kind))
+
+
+def find_kind(reference: str, directory: str | None, interface: str = "auto") -> str:
+    """Import what ``load_app`` would; the words for its kind, empty for what a factory makes.
+
+    No factory is called: what one makes may belong to one process.
+    """
+    target = _find_app(reference, directory)
+    return "" if reference.endswith("()") else _words(_recognise(target, reference, interface))
+
+
+def _find_app(reference: str, directory: str | None) -> Any:
+    folder = str(Path(directory or ".").resolve())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    module_name, _, attribute = reference.partition(":")
+    return _attribute(_import(module_name, folder), module_name, attribute.removesuffix("()"))
+
+
+def _import(module_name: str, folder: str) -> Any:
+    _refuse_shadowed(module_name.partition(".")[0], folder)
+    try:
+        return importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
+            raise LoadError(f"there is no module {error.name!r} in {folder} or in this Python's packages") from error
+        raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
+    except BaseException as error:  # whatever a module raises, SystemExit too, is its failure
+        raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
+
+
+def _refuse_shadowed(name: str, folder: str) -> None:
+    """One process has one module of a name: another folder's would be served in its place, without a word."""
+    loaded = getattr(sys.modules.get(name), "__file__", None)
+    wanted = importlib.machinery.PathFinder.find_spec(name, [folder])
+    if loaded and wanted and wanted.origin and Path(loaded).resolve() != Path(wanted.origin).resolve():
+        raise LoadError(
+            f"a module {name!r} is already loaded from {loaded}, so the one in {folder} cannot be; rename one of them"
+        )
+
+
+def _attribute(module: Any, module_name: str, path: str) -> Any:
+    try:
+        return reduce(getattr, path.split("."), module)
+    except AttributeError as error:
+        raise LoadError(f"module {module_name!r} has no attribute {path!r}") from error
+
+
+def _call_factory(factory: Any, reference: str) -> Any:
+    try:
+        return factory()
+    except BaseException as error:  # as above
+        raise LoadError(f"the factory {reference} fails: {_own_traceback(error)}") from error
+
+
+def _own_traceback(error: BaseException) -> str:
+    """The error with its traceback, without the frames of this file and of the import system."""
+    ours = (__file__, importlib.__file__, "<frozen importlib")
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)]
+    lines = "".join([*traceback.format_list(frames), *traceback.format_exception_only(error)])
+    return f"{type(error).__name__}: {error}\n{lines}".rstrip()
+
+
+def _recognise(target: Any, reference: str, interface: str) -> Kind:
+    try:
+        return recognise(target, interface)
+    except ValueError as error:
+        raise LoadError(f"{reference} {error}") from error
+
+
+def _words(kind: Kind) -> str:
+    return f"{kind} application"
+
+
+def _wrap_asgi2(target: Callable[[Scope], Callable[[Receive, Send], Any]]) -> App:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await target(scope)(receive, send)
+
+    return app

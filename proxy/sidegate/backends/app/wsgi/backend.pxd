@@ -1,0 +1,38 @@
+"""C types of the WSGI backend."""
+
+from sidegate.backends.wait_queue cimport Line
+from sidegate.backends.app.wsgi.job cimport Job, Mailbox
+from sidegate.backends.app.wsgi.threads cimport Threads
+from sidegate.observe.record cimport Record
+from sidegate.observe.thread_meter cimport ThreadMeter
+
+
+cdef class WsgiBackend:
+    cdef public str name
+    cdef public str interface
+    cdef public double patience
+    cdef public object on_exhausted
+    cdef public bint behind_front
+    cdef public Line line
+    cdef public Threads threads
+    cdef public ThreadMeter thread_meter
+    cdef public Mailbox mailbox
+    cdef object _app
+    cdef dict _base
+    cdef str _root_path
+    cdef long _stuck
+
+    cpdef act(self, Job job)
+    cpdef begin(self, Job job)
+    cpdef abandon(self, Job job)
+    cdef _exhaust(self)
+    cpdef settle(self, Job job)
+
+
+cdef class Call:
+    cdef WsgiBackend _backend
+    cdef object _scope
+    cdef object _receive
+    cdef object _send
+    cdef Record _record
+    cdef object _fetching

@@ -1,0 +1,247 @@
+"""A WSGI application as an App: its requests run on threads beside the event loop.
+
+Where it stands: step 7 of the request line, in a front or in a worker. Here is the loop's side of every request: it
+waits in line for a thread, sends what the thread produces, fetches the body that the thread wants to read. It owns the
+threads and their line. Errors: those of the application, ``ExchangeError`` (503) from the line, ``ClientDisconnected``.
+
+Theory of operation. Like a relayed request, this one has no task unless it has to wait for more than its thread. When
+the client goes away or the route's time is up the exchange cancels it (``Record.passing``); the application is told
+where it next reads or writes, and the request's place is taken until its thread is free again. A thread that runs on
+for longer than any request may is *stuck*; once all threads are, a worker refuses who waits, and a front keeps them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+from collections.abc import Awaitable, Callable
+
+from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
+from sidegate.backends.app.loading import LoadedApp
+from sidegate.backends.app.wsgi.environ import Environ, make_environ
+from sidegate.backends.app.wsgi.error_stream import ErrorLog
+from sidegate.backends.app.wsgi.input import open_body
+from sidegate.backends.app.wsgi.job import HIGH_WATER, Job, Mailbox
+from sidegate.backends.app.wsgi.response import LAST, FileWrapper, Response
+from sidegate.backends.app.wsgi.threads import Threads
+from sidegate.backends.no_websocket import refuse_websocket
+from sidegate.backends.upstream.upload import KEPT, announced_length
+from sidegate.backends.wait_queue import Line
+from sidegate.errors import ClientDisconnected, ExchangeError, stems_from_disconnect
+from sidegate.observe.record import Record
+from sidegate.observe.thread_meter import ThreadMeter
+
+NOTICE = 0.5
+"""Seconds in which a thread may notice, by its next write, that nobody waits for its response any more."""
+
+STDERR = 2
+
+logger = logging.getLogger("sidegate.wsgi")
+
+
+class WsgiBackend:
+    """An App around a WSGI application. ``patience``: seconds after which a thread is stuck; 0: never."""
+
+    def __init__(
+        self, loaded: LoadedApp, base: Environ, line: Line, threads: Threads, meter: ThreadMeter, *, root_path: str
+    ) -> None:
+        self.name = line.meter.name
+        self.interface = f"{loaded.kind}, {threads.places} thread{'s' if threads.places > 1 else ''}"
+        self.patience = 0.0
+        self.on_exhausted: Callable[[], None] | None = None
+        """Called when all threads are stuck."""
+        self.behind_front = False
+        """When all threads are stuck, requests that wait are refused: their front has, or will have, another worker."""
+        self.line = line
+        self.threads = threads
+        self.thread_meter = meter
+        self.mailbox = Mailbox(line.loop, self.settle)
+        self._app = loaded.app
+        self._base = {**base, "wsgi.file_wrapper": FileWrapper}
+        self._root_path = root_path
+        self._stuck = 0
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        refuse_websocket(scope)
+        if self._root_path:  # else that of the front's backend counts, where this is a worker
+            scope["root_path"] = self._root_path
+        return Call(self, scope, receive, send).run()
+
+    async def start(self) -> None:
+        """Threads are made when there is something for them to do."""
+        self.line.choice.add(self.threads)
+
+    async def stop(self) -> None:
+        """Let the threads go."""
+        self.line.stop()
+        self.threads.stop()
+
+    def statistics(self) -> dict[str, int]:
+        """For ``/status``."""
+        waiting = len(self.line.choice.queue)
+        return {"threads": self.threads.places, "busy": self.threads.busy, "stuck": self._stuck, "queued": waiting}
+
+    def act(self, job: Job) -> None:
+        """Run the application for one request; on its thread."""
+        environ = make_environ(job.scope, self._base)
+        environ["wsgi.input"] = open_body(job)
+        environ["wsgi.errors"] = errors = ErrorLog(job.scope[RECORD_KEY])
+        try:
+            Response(job).run(self._app, environ)
+        finally:
+            errors.flush()
+
+    def begin(self, job: Job) -> None:
+        """A thread has ``job``, or is to have it."""
+        job.began = self.line.loop.time()
+        if not job.settled:  # else it has ended before the loop knew that it had begun
+            job.counted = True
+            self.thread_meter.began()
+
+    def abandon(self, job: Job) -> None:
+        """Nobody waits for the response any more. The thread is stuck if it does not notice in time."""
+        job.abandon()
+        job.abandoned = True
+        if self.patience and not job.ended:
+            notices = job.loop.time() + NOTICE
+            job.timer = job.loop.call_at(max(job.began + self.patience, notices), self._on_patience, job)
+
+    def _on_patience(self, job: Job) -> None:
+        if job.ended:
+            return
+        job.stuck = True
+        self._stuck += 1
+        self.thread_meter.stuck()
+        logger.error("backend %r: %d of %d threads are stuck", self.name, self._stuck, self.threads.places)
+        if self._stuck == self.threads.places:
+            self._exhaust()
+
+    def _exhaust(self) -> None:
+        faulthandler.dump_traceback(STDERR)  # where they hang, for whoever is to mend it
+        if self.on_exhausted is not None:
+            self.on_exhausted()
+        if self.behind_front:
+            self.line.send_away()
+
+    def settle(self, job: Job) -> None:
+        """A thread is free again."""
+        if job.timer is not None:
+            job.timer.cancel()
+        if job.stuck:
+            self._stuck -= 1
+            self.line.away = False
+            self.thread_meter.unstuck()
+        if job.counted:
+            self.thread_meter.ended()
+        self.line.meter.ended()
+        self.line.give_back(self.threads)
+        if job.abandoned and job.error is not None and not stems_from_disconnect(job.error):
+            text = "application failed after its client had gone (request id %s)"
+            logger.error(text, job.scope[RECORD_KEY].request_id, exc_info=job.error)
+
+
+class Call:
+    """Made for one request; ``run`` is its life."""
+
+    __slots__ = ("_backend", "_fetching", "_receive", "_record", "_scope", "_send")
+
+    def __init__(self, backend: WsgiBackend, scope: Scope, receive: Receive, send: Send) -> None:
+        self._backend = backend
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._record: Record = scope[RECORD_KEY]
+        self._record.passing = True
+        self._fetching: asyncio.Task[None] | None = None
+
+    async def run(self) -> None:
+        """From the request's head to the moment when all of its response is sent."""
+        backend = self._backend
+        whole = b"" if not self._record.has_body else await self._small_body()
+        job = Job(backend.line.loop, backend.mailbox, backend.act, self._scope, whole)
+        self._backend.line.meter.begun()  # by the attributes: compiled, they have types
+        at_once = self._backend.line.choice.take() is not None
+        if at_once:
+            self._backend.line.meter.placed_at_once()
+        else:
+            await self._wait_in_line(job)
+        self._backend.begin(job)
+        try:
+            self._backend.threads.start(job, not at_once)
+            await self._pass_on(job)
+        except BaseException:
+            await self._abandon(job)
+            raise
+        finally:
+            if self._fetching is not None:
+                self._fetching.cancel()
+        if job.error is not None:
+            raise job.error
+
+    async def _wait_in_line(self, job: Job) -> None:
+        """Until a thread has ``job``, or is to have it."""
+        line, threads = self._backend.line, self._backend.threads
+        threads.offer(job)
+        try:
+            await line.wait(line.loop.time(), False, job)
+        except BaseException as error:
+            if threads.withdraw(job):
+                line.meter.ended()
+                raise
+            threads.busy += 1  # a thread was faster than the line, which has just given it up
+            if not isinstance(error, ExchangeError):
+                self._backend.begin(job)
+                await self._abandon(job)
+                raise
+
+    async def _small_body(self) -> bytes | None:
+        """The body if it is announced to be small: a client that sends slowly then takes no thread. Else None."""
+        headers = self._scope["headers"]
+        length = announced_length(headers)
+        if length is None or length > KEPT or any(name == b"expect" for name, _ in headers):
+            return None
+        pieces: list[bytes] = []
+        while True:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                raise ClientDisconnected("the client is gone")
+            pieces.append(message["body"])
+            if not message["more_body"]:
+                return b"".join(pieces)
+
+    async def _pass_on(self, job: Job) -> None:
+        """Send what the thread produces, fetch what it wants to read, until it has ended."""
+        while not job.ended or job.out:
+            if job.out:
+                await self._pass_message(job, job.out.popleft())
+            elif job.wants_body and not job.fed_whole and self._fetching is None:
+                self._fetching = job.loop.create_task(self._fetch(job))
+            else:
+                await job.arrival()
+
+    async def _pass_message(self, job: Job, message: Message) -> None:
+        size = len(message["body"]) if "body" in message else 0
+        if size and job.out and job.out[0] is LAST:  # so that a response in one piece is one, and has a content-length
+            job.out.popleft()
+            message["more_body"] = False
+        await self._send(message)
+        job.passed(size)
+
+    async def _fetch(self, job: Job) -> None:
+        """Read the client's body until enough of it waits for the application."""
+        job.wants_body = False
+        while not job.fed_whole and job.unread < HIGH_WATER:
+            message = await self._receive()
+            if message["type"] != "http.request":
+                job.abandon()
+                return
+            job.feed(message["body"], message["more_body"])
+        self._fetching = None
+        job.wake()  # for what it has come to want meanwhile
+
+    async def _abandon(self, job: Job) -> None:
+        """Nobody waits for the response; wait for its thread, unless cancelled once more."""
+        self._backend.abandon(job)
+        while not job.ended:
+            await job.arrival()

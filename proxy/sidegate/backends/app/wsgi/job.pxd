@@ -1,0 +1,63 @@
+"""C types of a job."""
+
+cimport cython
+
+from sidegate.aio.wakeup cimport Arrival
+
+
+cdef class Job
+
+
+cdef class Mailbox:
+    cdef object _loop
+    cdef object _settle
+    cdef object _posted
+    cdef bint _told
+    cdef object _context
+
+    cpdef post(self, Job job)
+    @cython.locals(job=Job)
+    cpdef deliver(self)
+
+
+cdef class Job(Arrival):
+    cdef public object scope
+    cdef public bytes whole
+    cdef public object out
+    cdef public bint taken
+    cdef public bint ended
+    cdef public bint settled
+    cdef public bint abandoned
+    cdef public bint counted
+    cdef public bint stuck
+    cdef public bint gone
+    cdef public bint wants_body
+    cdef public bint fed_whole
+    cdef public double began
+    cdef public object timer
+    cdef public object error
+    cdef Mailbox _mailbox
+    cdef object _act
+    cdef object _news
+    cdef object _body
+    cdef long long _emitted
+    cdef long long _passed
+    cdef long long _produced
+    cdef long long _sent
+    cdef long long _fed
+    cdef long long _read
+
+    cpdef passed(self, Py_ssize_t size)
+    cpdef feed(self, bytes data, bint more)
+    cpdef abandon(self)
+    cdef _tell(self)
+    cpdef run(self)
+    cpdef fail(self, error)
+    cpdef put(self, message)
+    cpdef emit(self, message, Py_ssize_t size=*)
+    cpdef emit_last(self, message)
+    cpdef emit_all(self)
+    cpdef next_piece(self)
+    cpdef check_present(self)
+    cdef _want_body(self)
+    cdef _wait(self, ready)

@@ -1,0 +1,29 @@
+"""C types of the response."""
+
+cimport cython
+
+from sidegate.backends.app.wsgi.job cimport Job
+
+
+cdef class Response:
+    cdef Job _job
+    cdef int _status
+    cdef list _headers
+    cdef bint _started
+    cdef object _remaining
+
+    cpdef run(self, application, dict environ)
+    cdef bint _put_whole(self, blocks) except -1
+    cdef _pass_on(self, result)
+    cdef Py_ssize_t _emit(self, bytes block) except -1
+    cdef bytes _fitting(self, bytes block)
+    cdef _start(self)
+    cdef bint _send_file(self, file) except -1
+    cdef _close_after_failure(self, result)
+
+
+cdef int _new_code(status) except -1
+cdef bytes _judged(block)
+cdef tuple _field(pair)
+cdef tuple _new_field(pair)
+cdef bytes _bytes(text, str what)

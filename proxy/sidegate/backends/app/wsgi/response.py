@@ -1,0 +1,259 @@
+"""One run of a WSGI application (PEP 3333): ``start_response``, ``write``, and what it returns, as ASGI messages.
+
+Where it stands: on a request's thread, from the environ to the call of ``close``. It owns the state of the response:
+nothing said, head said, head out. Each block leaves before the next one is asked for; the job blocks when the client
+is slow. Errors: whatever the application raises, ``ExchangeError`` for what PEP 3333 forbids, ``ClientDisconnected``.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+import stat
+from collections.abc import Callable, Iterable
+from os import fstat
+from types import TracebackType
+from typing import Any
+
+from sidegate.asgi import Headers, Message
+from sidegate.backends.app.wsgi.environ import Environ
+from sidegate.backends.app.wsgi.job import HIGH_WATER, Job
+from sidegate.errors import ExchangeError, Fault, stems_from_disconnect
+from sidegate.wire.fields import response_fields
+
+logger = logging.getLogger("sidegate.wsgi")
+
+ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
+
+REMEMBERED = 1024
+"""Response fields whose bytes are remembered, at most; and none that is longer than ``REMEMBERED_SIZE``."""
+REMEMBERED_SIZE = 128
+
+LAST: Message = {"type": "http.response.body", "body": b"", "more_body": False}
+"""The end of a response whose blocks came one by one."""
+
+_PLAIN = (list, tuple)
+"""What may be returned and has no ``close``."""
+
+_ANY = -1  # no content-length, or one that says nothing of this body
+
+_STATUS = re.compile(r"[0-9]{3}(?: [^\x00-\x1f\x7f]*)?")
+
+_codes: dict[str, int] = {}
+_fields: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+
+
+class FileWrapper:
+    """``wsgi.file_wrapper``: returned as the response's body, a regular file is sent without being read here."""
+
+    def __init__(self, filelike: Any, block_size: int = HIGH_WATER) -> None:
+        self.filelike = filelike
+        self._block_size = block_size
+        if hasattr(filelike, "close"):
+            self.close = filelike.close
+
+    def __iter__(self) -> FileWrapper:
+        return self
+
+    def __next__(self) -> bytes:
+        data: bytes = self.filelike.read(self._block_size)
+        if not data:
+            raise StopIteration
+        return data
+
+
+class Response:
+    """Made for one request; ``run`` is its life."""
+
+    __slots__ = ("_headers", "_job", "_remaining", "_started", "_status")
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._status = 0
+        self._headers: Headers = []
+        self._started = False
+        """Whether the head is out."""
+        self._remaining = _ANY
+        """Bytes of body that content-length still promises."""
+
+    def run(self, application: Callable[..., Iterable[bytes]], environ: Environ) -> None:
+        """Call it, pass on what it returns, and close that in any case."""
+        environ["wsgi.early_hints"] = self.early_hints
+        result = application(environ, self.start_response)
+        if type(result) in _PLAIN and not self._started and self._put_whole(result):
+            return
+        try:
+            self._pass_on(result)
+        except BaseException:
+            self._close_after_failure(result)
+            raise
+        if hasattr(result, "close"):
+            result.close()
+
+    # What the application calls.
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExceptionInfo | None = None
+    ) -> Callable[[bytes], None]:
+        """What the response begins with. With ``exc_info`` it may be said again, until the head is out."""
+        if exc_info is not None:
+            try:
+                if self._started:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None  # else the traceback holds this frame, which holds the traceback
+        elif self._status:
+            raise _forbidden("start_response was called twice, without exc_info")
+        code = _codes.get(status) or _new_code(status)
+        fields = [_field(pair) for pair in headers]
+        try:
+            length = response_fields(fields)[1]
+        except ValueError as error:  # here, where the application can still catch it
+            raise _forbidden(f"headers: {error}") from error
+        self._status, self._headers = code, fields
+        bodiless = code in (204, 304) or self._job.scope["method"] == "HEAD"
+        self._remaining = _ANY if length is None or bodiless else length
+        return self.write
+
+    def write(self, data: bytes) -> None:
+        """The old way to send a block. Raises what is longer than the length, behind what fits."""
+        size = len(_judged(data))
+        if data and self._emit(data) < size:
+            raise _forbidden("write() beyond content-length")
+
+    def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
+        """Send a 103 response with the ``Link`` fields (RFC 8297); nothing once the head is out."""
+        links = [_bytes(value, "a Link field") for name, value in headers if name.lower() == "link"]
+        if links and not self._started:
+            self._job.emit({"type": "http.response.early_hint", "links": links})
+
+    # The body.
+
+    def _put_whole(self, blocks: Any) -> bool:
+        """Whether all of a small body is here; then it leaves when the application has ended, which is now."""
+        if not blocks:
+            body = b""
+        elif len(blocks) == 1:
+            body = blocks[0]
+        elif any(type(block) is not bytes for block in blocks) or sum(map(len, blocks)) > HIGH_WATER:
+            return False
+        else:
+            body = b"".join(blocks)
+        self._start()
+        body = self._fitting(_judged(body))
+        self._job.put({"type": "http.response.body", "body": body, "more_body": False})
+        return True
+
+    def _pass_on(self, result: Iterable[bytes]) -> None:
+        if isinstance(result, FileWrapper) and self._send_file(result.filelike):
+            return
+        for block in result:
+            if _judged(block):
+                self._emit(block)
+                if not self._remaining:
+                    break  # PEP 3333: all that was promised is out
+            else:
+                self._job.check_present()
+        self._start()
+        self._job.emit_last(LAST)
+
+    def _emit(self, block: bytes) -> int:
+        """Send a block that is not empty, as far as it fits; how many bytes of it did."""
+        self._start()
+        block = self._fitting(block)
+        if block:
+            self._job.emit({"type": "http.response.body", "body": block, "more_body": True}, len(block))
+        return len(block)
+
+    def _fitting(self, block: bytes) -> bytes:
+        """What of it content-length has room for. PEP 3333: more must not leave."""
+        if self._remaining == _ANY:
+            return block
+        if len(block) > self._remaining:
+            block = block[: self._remaining]
+        self._remaining -= len(block)
+        return block
+
+    def _start(self) -> None:
+        if self._started:
+            return
+        if not self._status:
+            raise _forbidden("start_response was not called before the first block of the body")
+        self._started = True
+        self._job.put({"type": "http.response.start", "status": self._status, "headers": self._headers})
+
+    def _send_file(self, file: Any) -> bool:
+        """Whether ``file`` is one whose bytes the system can send; then they were sent."""
+        raw = getattr(file, "raw", file)  # of what open() returns; gzip and zip files are no such thing
+        if not (isinstance(file, io.BufferedReader | io.FileIO) and isinstance(raw, io.FileIO)):
+            return False
+        number = raw.fileno()
+        facts = fstat(number)
+        if not stat.S_ISREG(facts.st_mode):
+            return False
+        self._start()
+        offset = file.tell()
+        count = max(0, facts.st_size - offset)
+        if self._remaining != _ANY:
+            count = min(count, self._remaining)
+        message = {"type": "http.response.zerocopysend", "file": number, "offset": offset, "count": count}
+        self._job.emit(message)
+        self._job.emit_all()
+        return True
+
+    def _close_after_failure(self, result: Any) -> None:
+        """What failed first is what counts."""
+        try:
+            if hasattr(result, "close"):
+                result.close()
+        except BaseException as error:
+            if not stems_from_disconnect(error):
+                logger.error("the application's close() failed, after another error", exc_info=error)
+
+
+def _new_code(status: Any) -> int:
+    """PEP 3333: "a status string of the form '999 Message here'". The code is judged later, as for ASGI."""
+    if type(status) is not str or not _STATUS.fullmatch(status):
+        raise _forbidden(f"a status must be a str such as '200 OK', not {status!r}")
+    code = int(status[:3])
+    if len(_codes) < REMEMBERED and len(status) <= REMEMBERED_SIZE:
+        _codes[status] = code
+    return code
+
+
+def _field(pair: tuple[str, str]) -> tuple[bytes, bytes]:
+    known = _fields.get(pair) if type(pair) is tuple else None
+    return _new_field(pair) if known is None else known
+
+
+def _new_field(pair: Any) -> tuple[bytes, bytes]:
+    if not isinstance(pair, tuple | list) or len(pair) != 2:
+        raise _forbidden(f"a header field must be a tuple of name and value, not {pair!r}")
+    name, value = pair
+    field = (_bytes(name, "a header's name"), _bytes(value, f"the header {name!r}"))
+    if type(pair) is tuple and len(name) + len(value) <= REMEMBERED_SIZE:
+        if len(_fields) >= REMEMBERED:
+            _fields.clear()
+        _fields[pair] = field
+    return field
+
+
+def _bytes(text: Any, what: str) -> bytes:
+    if not isinstance(text, str):
+        raise _forbidden(f"{what} must be a str, not {text!r}")
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise _forbidden(f"{what} has characters that stand for no byte (PEP 3333: latin-1 only): {text!r}") from error
+
+
+def _judged(block: Any) -> bytes:
+    if type(block) is not bytes:
+        raise _forbidden(f"a block of the body must be bytes, not {type(block).__name__}")
+    return block
+
+
+def _forbidden(detail: str) -> ExchangeError:
+    """The application broke PEP 3333."""
+    return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)

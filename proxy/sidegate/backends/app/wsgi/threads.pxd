@@ -1,0 +1,22 @@
+"""C types of the threads."""
+
+cimport cython
+
+from sidegate.backends.load_balancer cimport Place
+from sidegate.backends.app.wsgi.job cimport Job
+
+
+cdef class Threads(Place):
+    cdef str _name
+    cdef object _offered
+    cdef object _calls
+    cdef long _made
+
+    cpdef offer(self, Job job)
+    cpdef withdraw(self, Job job)
+    cpdef start(self, Job job, bint offered)
+    cpdef stop(self)
+    cdef _make(self, Job job)
+    cpdef work(self)
+    @cython.locals(job=Job)
+    cdef _take_all(self)

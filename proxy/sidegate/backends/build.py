@@ -1,0 +1,133 @@
+"""Makes the backends that a Config names.
+
+Where it stands: called by the runtime, above every kind of backend. What cannot be built is told by its path in the
+configuration; no error leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+
+from sidegate.backends.app.asgi import InProcessBackend
+from sidegate.backends.app.loading import LoadedApp, LoadError, load_app
+from sidegate.backends.app.wsgi.backend import WsgiBackend
+from sidegate.backends.app.wsgi.environ import base_environ
+from sidegate.backends.app.wsgi.threads import Threads
+from sidegate.backends.respond import RespondBackend
+from sidegate.backends.upstream.backoff import Pauses
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.pool import PoolBackend, Report
+from sidegate.backends.upstream.remote import RemoteBackend
+from sidegate.backends.upstream.tls import client_context
+from sidegate.backends.wait_queue import Line
+from sidegate.config.backends import THREADS
+from sidegate.config.hop import longest_request, streams_of_front
+from sidegate.config.schema import Backend, Config
+from sidegate.errors import Problems
+from sidegate.observe.observer import Observer
+from sidegate.wire.hop import HEADER_TABLE
+from sidegate.wire.http2 import EngineSettings, Http2ClientCodec, load_engine
+
+AnyBackend = InProcessBackend | PoolBackend | RemoteBackend | RespondBackend | WsgiBackend
+
+RESPONSE_FIELDS = 1000
+RESPONSE_BLOCK = 256 * 1024
+"""Bounds of a response's head, far beyond what clients take: an application in the front itself has none."""
+
+FRAME = 16 * 1024
+"""Bytes that a CONTINUATION frame holds if nothing else was agreed (RFC 9113 4.2)."""
+
+ANY_STREAMS = 1 << 15
+"""Of somebody else's server nobody knows how many streams it takes: room for the windows of more than there will be."""
+
+LIVENESS = 30.0
+"""Seconds for the answer to a PING of a server that is no worker of a pool."""
+
+
+def build_backends(config: Config, observer: Observer, report: Report, problems: Problems) -> dict[str, AnyBackend]:
+    """The backends by name; what cannot be built is added to ``problems``. Within a running event loop."""
+    backends: dict[str, AnyBackend] = {}
+    for name, backend in config.backends.items():
+        if backend.respond is not None:
+            backends[name] = RespondBackend(name, backend.respond)
+        elif backend.pool is not None:
+            balancer = _balancer(config, name, observer)
+            backends[name] = PoolBackend(balancer, backend.root_path, report)
+        elif backend.h2c or backend.h2:
+            _add_remote(config, name, observer, backends, problems)
+        elif (loaded := _load(name, backend, problems)) is not None:
+            backends[name] = _with_application(config, name, loaded, observer, report)
+    return backends
+
+
+def check_applications(configs: Mapping[str, Backend], problems: Problems) -> dict[str, str]:
+    """Import every application that fronts run; what each is, in words. What cannot be is added to ``problems``."""
+    loaded = {name: _load(name, backend, problems) for name, backend in configs.items() if backend.pool is None}
+    return {name: app.kind for name, app in loaded.items() if app is not None}
+
+
+def _load(name: str, backend: Backend, problems: Problems) -> LoadedApp | None:
+    if backend.app is None:
+        return None
+    try:
+        loaded = load_app(backend.app, backend.directory, backend.interface)
+    except LoadError as error:
+        problems.append((("backends", name, "app"), str(error)))
+        return None
+    if loaded.interface == "wsgi" and backend.lifespan == "on":
+        problems.append((("backends", name, "lifespan"), f"{backend.app} is a WSGI application, which has no lifespan"))
+    return loaded
+
+
+def _with_application(
+    config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report
+) -> InProcessBackend | WsgiBackend:
+    backend = config.backends[name]
+    if loaded.interface == "asgi":
+        return InProcessBackend(name, loaded, backend.root_path, backend.lifespan)
+    return _on_threads(config, name, loaded, observer, report)
+
+
+def _on_threads(config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report) -> WsgiBackend:
+    backend = config.backends[name]
+    threads = Threads(name, THREADS if backend.threads is None else backend.threads)
+    base = base_environ(multithread=threads.places > 1, multiprocess=config.processes > 1)
+    line = Line(observer.pool(name), backend.queue)
+    built = WsgiBackend(loaded, base, line, threads, observer.threads(name), root_path=backend.root_path)
+    built.patience = longest_request(config, name)
+    built.on_exhausted = partial(report, "exhausted", backend=name)
+    return built
+
+
+def _add_remote(
+    config: Config, name: str, observer: Observer, backends: dict[str, AnyBackend], problems: Problems
+) -> None:
+    backend = config.backends[name]
+    tls = None
+    if backend.h2:
+        try:
+            tls = client_context(backend.tls)
+        except OSError as error:  # ssl.SSLError is one
+            problems.append((("backends", name, "tls"), str(error)))
+            return
+    server_name = backend.tls.server_name if backend.tls is not None else None
+    backends[name] = RemoteBackend(_balancer(config, name, observer), backend.h2 or backend.h2c, tls, server_name)
+
+
+def _balancer(config: Config, name: str, observer: Observer) -> Balancer:
+    backend = config.backends[name]
+    pool = backend.pool
+    settings = EngineSettings(
+        concurrent_streams=ANY_STREAMS if pool is None else streams_of_front(pool, config.processes),
+        stream_window=config.limits.stream_window,
+        header_fields=RESPONSE_FIELDS,
+        header_block=RESPONSE_BLOCK,
+        continuation_frames=RESPONSE_BLOCK // FRAME + 1,
+        header_table=HEADER_TABLE,
+        hop=True,
+    )
+    liveness = LIVENESS if pool is None else pool.liveness_timeout
+    new_codec = partial(Http2ClientCodec, load_engine(config.http2_engine), settings)
+    share = 1 if pool is None else config.processes
+    return Balancer(observer.pool(name), backend.queue, liveness, Pauses(ejects=pool is None), new_codec, share=share)

@@ -1,0 +1,34 @@
+"""A fixed answer, written in the configuration: a health probe, a maintenance page, a refusal.
+
+Where it stands: step 7 of the request line. It reads no request body.
+"""
+
+from __future__ import annotations
+
+from sidegate.asgi import Headers, Receive, Scope, Send, send_response
+from sidegate.backends.no_websocket import refuse_websocket
+from sidegate.config.schema import Respond
+
+
+class RespondBackend:
+    """An App that sends the same response to everyone."""
+
+    def __init__(self, name: str, respond: Respond) -> None:
+        self.name = name
+        self._status = respond.status
+        self._headers: Headers = [
+            (header.name.lower().encode("ascii"), header.value.encode("latin-1")) for header in respond.headers
+        ]
+        if respond.body and all(field != b"content-type" for field, _ in self._headers):
+            self._headers.append((b"content-type", respond.content_type.encode("latin-1")))
+        self._body = respond.body.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refuse_websocket(scope)
+        await send_response(send, self._status, self._headers, self._body)
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def stop(self) -> None:
+        """Nothing to stop."""

@@ -1,0 +1,1 @@
+"""Requests that go to other processes: connections, streams, balancing, retry, relay, tunnel."""

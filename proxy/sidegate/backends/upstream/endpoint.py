@@ -1,0 +1,72 @@
+"""Where a link leads: a unix socket or a TCP address, with or without TLS.
+
+Where it stands: below the keeper, which asks it to connect. Errors: ``OSError`` (``ssl.SSLError`` is one) and
+``TimeoutError`` from ``connect``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from dataclasses import dataclass
+from typing import Protocol
+
+from sidegate.backends.upstream.connection import Link
+
+CONNECT_TIMEOUT = 5.0
+"""Seconds, TLS handshake included."""
+
+
+class Endpoint(Protocol):
+    """Something that can be connected to; equal ones are the same."""
+
+    async def connect(self, link: Link) -> None:
+        """Connect ``link`` to it."""
+
+    def __str__(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class UnixEndpoint:
+    """A unix socket. ``serial`` tells workers apart that had the same path one after another."""
+
+    path: str
+    serial: int = 0
+
+    async def connect(self, link: Link) -> None:
+        """See ``Endpoint``."""
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            await link.loop.create_unix_connection(lambda: link, self.path)  # type: ignore[type-var]
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
+
+
+@dataclass(frozen=True, slots=True)
+class TcpEndpoint:
+    """An address (no name) and port. ``tls``: with ALPN h2; ``server_name`` is what the certificate must be for."""
+
+    host: str
+    port: int
+    tls: ssl.SSLContext | None = None
+    server_name: str = ""
+
+    async def connect(self, link: Link) -> None:
+        """See ``Endpoint``."""
+        name = self.server_name if self.tls is not None else None
+        async with asyncio.timeout(CONNECT_TIMEOUT):
+            transport, _ = await link.loop.create_connection(
+                lambda: link,  # type: ignore[type-var]
+                self.host,
+                self.port,
+                ssl=self.tls,
+                server_hostname=name,
+            )
+        tls = transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != "h2":
+            link.abort()
+            raise ConnectionError(f"{self} does not speak HTTP/2 (ALPN)")
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"

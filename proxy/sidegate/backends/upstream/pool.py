@@ -1,0 +1,44 @@
+"""A backend whose application runs in worker processes of this service.
+
+Where it stands: step 7 of the request line; an App. The supervisor says which workers there are, by way of the front;
+this backend turns them into endpoints and tells the supervisor of queues and of workers that do not answer. No error
+leaves it but those of a relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Protocol
+
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.endpoint import UnixEndpoint
+from sidegate.backends.upstream.reconnector import Keeper
+from sidegate.backends.upstream.upstream_backend import RelayingBackend
+
+
+class Report(Protocol):
+    """Sends the supervisor a message about a backend."""
+
+    def __call__(self, kind: str, **fields: Any) -> None: ...
+
+
+class PoolBackend(RelayingBackend):
+    """An App before the workers of one pool."""
+
+    def __init__(self, balancer: Balancer, root_path: str, report: Report) -> None:
+        super().__init__(balancer, root_path)
+        self._report = report
+        balancer.line.on_pressure = self._on_pressure
+        balancer.on_silence = self._on_silence
+
+    def set_workers(self, workers: Iterable[tuple[int, str]]) -> None:
+        """Serial and socket path of every worker that may get requests."""
+        self._balancer.set_endpoints(UnixEndpoint(path, serial) for serial, path in workers)
+
+    def _on_pressure(self, queued: int) -> None:
+        self._report("pressure", backend=self.name, queued=queued)
+
+    def _on_silence(self, keeper: Keeper) -> None:
+        endpoint = keeper.endpoint
+        if isinstance(endpoint, UnixEndpoint):
+            self._report("stuck", backend=self.name, serial=endpoint.serial)

@@ -1,0 +1,227 @@
+"""One request on its way to another process and its response on the way back.
+
+Where it stands: step 7 of the request line, for backends whose application runs elsewhere. It asks the balancer for a
+place, sends the request on that link, passes the response to the exchange, and sends the request again where
+``retry.py`` allows it. It owns the call and the upload; it parses nothing and buffers no whole body: credit for a
+piece goes back to the peer when ``send`` has taken it.
+
+Theory of operation. The response's head is held back until the stream's next event, so that a request whose worker
+dies in between can still be sent again; a head without anything behind it goes out after ``HOLD``. A whole small
+response is one wake-up of this task. When the client goes away the exchange cancels the task (``Record.passing``), and
+``Call.close`` resets the stream.
+
+Errors: ``ExchangeError`` for what the upstream did and for a queue that is full or late; ``ClientDisconnected``.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
+from sidegate.backends.upstream import retry
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.client_stream import Call
+from sidegate.backends.upstream.connection import Link
+from sidegate.backends.upstream.request_fields import HopFields
+from sidegate.backends.upstream.upload import KEPT, Upload, announced_length
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault
+from sidegate.observe.record import Record
+from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
+from sidegate.wire.http2.engine import REFUSED_STREAM
+
+HOLD = 0.05
+"""Seconds that a response's head waits for what comes next; a stream of events may send nothing for a long time."""
+
+
+class Relay:
+    """Made for one request; ``run`` is its life."""
+
+    __slots__ = (
+        "_balancer", "_expects", "_fields", "_head", "_receive", "_record", "_scope", "_send", "_started", "_trailers",
+        "_upload",
+    )  # fmt: skip
+
+    def __init__(self, balancer: Balancer, fields: HopFields, scope: Scope, receive: Receive, send: Send) -> None:
+        self._balancer = balancer
+        self._fields = fields
+        self._scope = scope
+        self._receive = receive
+        self._send = send
+        self._record: Record = scope[RECORD_KEY]
+        self._record.passing = self._record.relayed = True
+        self._upload: Upload | None = None
+        self._expects = False
+        self._head: ResponseHead | None = None
+        self._started = False
+        self._trailers = False
+
+    async def run(self) -> None:
+        """From the request's head to the response's end, or an error."""
+        balancer = self._balancer
+        if self._record.has_body:
+            await self._prepare_upload()
+        self._balancer.meter.begun()  # by the attributes: compiled, they have types
+        since = 0.0
+        lost = again = False
+        try:
+            while True:
+                link = None if again else self._balancer.take()
+                if link is not None:
+                    self._balancer.meter.placed_at_once()
+                else:
+                    since = since or balancer.loop.time()
+                    link = await balancer.wait(since, again)
+                reset, sent = await self._attempt(link)
+                if reset is None:
+                    return
+                reason = retry.reason_to_retry(reset.code, self._record.method, sent, lost)
+                await self._prepare_retry(reason)
+                again = True
+                lost = lost or reason is retry.LOST
+        finally:
+            self._balancer.meter.ended()
+
+    # The request.
+
+    async def _prepare_upload(self) -> None:
+        """A body that is announced to be small is read first (``upload.py``)."""
+        headers = self._scope["headers"]
+        self._upload = Upload(self._receive)
+        self._expects = any(name == b"expect" for name, _ in headers)
+        length = announced_length(headers)
+        if length is not None and length <= KEPT and not self._expects:
+            await self._upload.gather()
+
+    async def _attempt(self, link: Link) -> tuple[Reset | None, bool]:
+        """Send it there. None when the response is passed on; the reset if nothing of one was, and whether it was sent.
+
+        The link's place is given back.
+        """
+        upload = self._upload
+        if upload is not None and upload.empty:
+            upload = None
+        call: Call | None = None
+        try:
+            call = self._open(link, self._is_whole(upload))
+            if call is None:  # the link has ended since the place was given
+                self._balancer.rest(link)
+                return Reset(0, REFUSED_STREAM), False
+            if upload is not None and not (self._expects and link.hop):
+                upload.start(call)
+            reset = await self._pass_response(call)
+            if reset is not None and reset.code == REFUSED_STREAM:
+                self._balancer.rest(link)
+            return reset, call.sent
+        finally:
+            if upload is not None:
+                upload.stop()
+            self._give_back(link, call)
+
+    def _is_whole(self, upload: Upload | None) -> bool:
+        """Whether the request has no body."""
+        return upload is None
+
+    def _open(self, link: Link, whole: bool) -> Call | None:
+        return link.open(self._fields.build(self._scope, self._record, link.hop), whole)
+
+    def _give_back(self, link: Link, call: Call | None) -> None:
+        if call is not None:
+            call.close()
+        self._balancer.give_back(link)
+
+    async def _prepare_retry(self, reason: str) -> None:
+        upload = self._upload
+        if upload is not None:
+            if upload.consumed and reason is retry.LOST:
+                raise ExchangeError(Fault.UPSTREAM, 502, "upstream_lost")
+            if not upload.replayable:
+                raise ExchangeError(Fault.UPSTREAM, 502, "upstream_refused")
+            await upload.stopped()
+        self._head = None
+        self._balancer.meter.retried(reason)
+
+    # The response.
+
+    async def _pass_response(self, call: Call) -> Reset | None:
+        """Pass it on as it comes. Returns early, with the reset, if nothing was passed on before it."""
+        events = call.events
+        while True:
+            if not events:
+                if self._head is None or self._started:
+                    await call.arrival()
+                else:
+                    await self._hold(call)
+                continue
+            event = events.popleft()
+            kind = type(event)
+            if kind is ResponseHead:
+                self._head = event
+                if event.end_stream:
+                    await self._finish(b"", [])
+                    return None
+            elif kind is Body:
+                last = bool(events) and type(events[0]) is End
+                if last:
+                    await self._finish(event.data, events.popleft().trailers)
+                else:
+                    await self._pass_piece(event.data)
+                call.acknowledge(len(event.data), last)
+                if last:
+                    return None
+            elif kind is End:
+                await self._finish(b"", event.trailers)
+                return None
+            elif kind is Reset:
+                if self._started:
+                    raise retry.broken_off(event.code)
+                return cast(Reset, event)
+            elif kind is Informational:
+                await self._pass_informational(call, event)
+            else:
+                raise ClientDisconnected("the client is gone")
+
+    async def _hold(self, call: Call) -> None:
+        """Wait for what comes behind the head, but not for long."""
+        timer = self._balancer.loop.call_later(HOLD, call.wake)
+        try:
+            await call.arrival()
+        finally:
+            timer.cancel()
+        if not call.events:
+            await self._pass_piece(b"")
+
+    async def _pass_piece(self, data: bytes) -> None:
+        """Not the last one."""
+        if not self._started:
+            await self._send(self._start(True))
+        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+
+    async def _finish(self, data: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
+        """The last piece of body, and the trailers if they were promised in time."""
+        if not self._started:
+            await self._send(self._start(bool(trailers)))
+        await self._send({"type": "http.response.body", "body": data})
+        if self._trailers:
+            await self._send({"type": "http.response.trailers", "headers": trailers})
+
+    def _start(self, trailers: bool) -> Message:
+        """The message that begins the response. ``trailers``: some may come."""
+        head = self._head
+        if head is None:  # the codec lets no body pass before a head
+            raise ExchangeError(Fault.PROXY, 502, "upstream_reset")
+        self._started = True
+        self._trailers = trailers and announced_length(head.headers) is None
+        return {
+            "type": "http.response.start",
+            "status": head.status,
+            "headers": head.headers,
+            "trailers": self._trailers,
+        }
+
+    async def _pass_informational(self, call: Call, event: Informational) -> None:
+        if event.status == 100 and self._expects and self._upload is not None:
+            self._expects = False
+            self._upload.start(call)
+        elif event.status == 103:
+            links = [value for name, value in event.headers if name == b"link"]
+            await self._send({"type": "http.response.early_hint", "links": links})

@@ -1,0 +1,91 @@
+"""A backend whose requests go to HTTP/2 servers that somebody else runs, here or on another host.
+
+Where it stands: step 7 of the request line; an App. It turns the addresses of the configuration into endpoints: a name
+stands for all its addresses, looked up again every ``LOOKUP_PERIOD`` seconds and soon after a failure. A name that
+cannot be looked up keeps the addresses that it had. No error leaves it but those of a relay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+from collections.abc import Sequence
+
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from sidegate.backends.upstream.reconnector import Keeper
+from sidegate.backends.upstream.upstream_backend import RelayingBackend
+from sidegate.config.address import Address, parse_upstream, upstream_text
+
+logger = logging.getLogger("sidegate.backend")
+
+LOOKUP_PERIOD = 30.0
+"""Seconds: the usual time to live of a service's name within a cluster."""
+
+LOOKUP_PAUSE = 1.0
+"""Seconds between two look-ups at least, however much fails."""
+
+
+class RemoteBackend(RelayingBackend):
+    """An App before servers at ``addresses`` (``unix:/path``, ``tcp://host:port``)."""
+
+    def __init__(
+        self, balancer: Balancer, addresses: Sequence[str], tls: ssl.SSLContext | None, server_name: str | None
+    ) -> None:
+        super().__init__(balancer, "")
+        self._addresses = [parse_upstream(address) for address in addresses]
+        self._tls = tls
+        self._server_name = server_name
+        self._known: dict[Address, list[Endpoint]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._failed = asyncio.Event()
+        balancer.on_failure = self._failed.set
+        balancer.on_silence = self._on_silence
+
+    async def start(self) -> None:
+        """See ``RelayingBackend``; but the addresses are looked up first."""
+        await super().start()
+        await self._look_up()
+        if any(address.kind == "tcp" for address in self._addresses):
+            self._task = asyncio.create_task(self._look_up_again(), name=f"addresses of {self.name}")
+
+    async def stop(self) -> None:
+        """Close every link."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        await super().stop()
+
+    def _on_silence(self, keeper: Keeper) -> None:
+        """It neither answers PING nor ends its streams: what is under way there is lost."""
+        if keeper.link is not None:
+            logger.warning("%s does not answer", keeper.link.name)
+            keeper.link.abort()
+
+    async def _look_up_again(self) -> None:
+        while True:
+            await asyncio.sleep(LOOKUP_PAUSE)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOKUP_PERIOD):
+                    await self._failed.wait()
+            self._failed.clear()
+            await self._look_up()
+
+    async def _look_up(self) -> None:
+        for address in self._addresses:
+            try:
+                self._known[address] = await self._endpoints(address)
+            except OSError as error:
+                logger.warning("backend %r: %s cannot be looked up: %s", self.name, upstream_text(address), error)
+        self._balancer.set_endpoints(endpoint for found in self._known.values() for endpoint in found)
+
+    async def _endpoints(self, address: Address) -> list[Endpoint]:
+        if address.kind == "unix":
+            return [UnixEndpoint(address.path)]
+        host, port = address.host, address.port
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        name = "" if self._tls is None else self._server_name or host
+        return [TcpEndpoint(str(sockaddr[0]), port, self._tls, name) for *_, sockaddr in found]

@@ -1,0 +1,21 @@
+"""The TLS context towards a server that somebody else runs.
+
+Where it stands: made once for each backend with ``h2``. The server is always verified. Errors: ``OSError`` (also
+``ssl.SSLError``) for files that cannot be used.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+from sidegate.config.schema import UpstreamTls
+
+
+def client_context(tls: UpstreamTls | None) -> ssl.SSLContext:
+    """TLS 1.2 or newer with ALPN h2."""
+    context = ssl.create_default_context(cafile=None if tls is None else tls.ca)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if tls is not None and tls.cert is not None:
+        context.load_cert_chain(tls.cert, tls.key)
+    return context

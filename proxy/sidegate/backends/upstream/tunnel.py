@@ -1,0 +1,107 @@
+"""A WebSocket on its way to another process: its frames pass both ways unparsed.
+
+Where it stands: step 7 of the request line, in the place of ``relay.py``, from which it has how a place is found and
+when a handshake may be sent again. To the peer it is an extended CONNECT (RFC 8441), whichever version of HTTP the
+client speaks. It owns the task that passes on what the client sends. Flow-control credit goes back when the other side
+has taken a piece, so neither side can make the front hold more than a window.
+
+Errors: those of a relay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from sidegate.asgi import TUNNEL_KEY, Receive, Scope, Send
+from sidegate.backends.upstream import retry
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.client_stream import Call
+from sidegate.backends.upstream.connection import Link
+from sidegate.backends.upstream.relay import Relay
+from sidegate.backends.upstream.request_fields import HopFields
+from sidegate.backends.upstream.upload import Upload
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault
+from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
+
+
+class Tunnel(Relay):
+    """Made for one WebSocket; ``run`` is its life."""
+
+    __slots__ = ("_bytes",)
+
+    def __init__(self, balancer: Balancer, fields: HopFields, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(balancer, fields, scope, receive, denial(send))
+        self._bytes: Any = scope[TUNNEL_KEY]
+
+    async def _prepare_upload(self) -> None:
+        """What the client sends belongs to the protocol, and comes once that is agreed on."""
+
+    def _is_whole(self, upload: Upload | None) -> bool:
+        """Never: the stream stays open."""
+        return False
+
+    def _open(self, link: Link, whole: bool) -> Call | None:
+        if not link.codec.connect_protocol:
+            raise ExchangeError(Fault.UPSTREAM, 502, "upstream_no_websocket")
+        return Relay._open(self, link, whole)  # in a compiled method `super()` finds no class
+
+    async def _pass_response(self, call: Call) -> Reset | None:
+        """Until both sides have ended, or a denial is passed on. Returns early, with the reset, before either."""
+        events = call.events
+        while True:
+            if not events:
+                await call.arrival()
+                continue
+            event = events[0]
+            if isinstance(event, Reset):
+                return event
+            if isinstance(event, Informational):
+                events.popleft()
+                continue
+            if isinstance(event, ResponseHead) and 200 <= event.status < 300:
+                events.popleft()
+                self._bytes.open_tunnel(event.headers)
+                if event.end_stream:
+                    await self._bytes.send_bytes(b"", True)
+                else:
+                    await self._pass_both_ways(call)
+                return None
+            return await super()._pass_response(call)
+
+    async def _pass_both_ways(self, call: Call) -> None:
+        upload = asyncio.get_running_loop().create_task(self._pass_up(call))
+        try:
+            await self._pass_down(call)
+        finally:
+            upload.cancel()
+
+    async def _pass_down(self, call: Call) -> None:
+        events = call.events
+        while True:
+            if not events:
+                await call.arrival()
+                continue
+            event = events.popleft()
+            if isinstance(event, Body):
+                await self._bytes.send_bytes(event.data, False)
+                call.acknowledge(len(event.data), False)
+            elif isinstance(event, End):
+                await self._bytes.send_bytes(b"", True)
+                return
+            elif isinstance(event, Reset):
+                raise retry.broken_off(event.code)
+
+    async def _pass_up(self, call: Call) -> None:
+        """The end of the client's side, or of this process, ends this side of the stream; a client lost resets it."""
+        with contextlib.suppress(ClientDisconnected):  # `run` is cancelled
+            while data := await self._bytes.receive_bytes():
+                call.send_data(data, False)
+                await call.drained()
+            call.send_data(b"", True)
+
+
+def denial(send: Send) -> Send:
+    """``send`` for an ordinary response in the place of a WebSocket (ASGI, WebSocket Denial Response)."""
+    return lambda message: send({**message, "type": f"websocket.{message['type']}"})

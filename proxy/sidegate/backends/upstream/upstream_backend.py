@@ -1,0 +1,41 @@
+"""What backends have in common whose requests go to other processes: a balancer, and a relay for each request.
+
+Where it stands: step 7 of the request line; an App. ``pool.py`` and ``remote.py`` add which endpoints there are. No
+error leaves it but those of a relay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from sidegate.asgi import Receive, Scope, Send
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.relay import Relay
+from sidegate.backends.upstream.request_fields import HopFields
+from sidegate.backends.upstream.tunnel import Tunnel
+
+
+class RelayingBackend:
+    """An App before other processes. ``root_path``: what a worker is to tell its application."""
+
+    def __init__(self, balancer: Balancer, root_path: str) -> None:
+        self.name = balancer.name
+        self._balancer = balancer
+        self._fields = HopFields(root_path)
+
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        kind = Relay if scope["type"] == "http" else Tunnel
+        return kind(self._balancer, self._fields, scope, receive, send).run()
+
+    async def start(self) -> None:
+        """Begin to look after links; whether anybody answers is not waited for."""
+        self._balancer.start()
+
+    async def stop(self) -> None:
+        """Close every link."""
+        await self._balancer.stop()
+
+    def statistics(self) -> dict[str, Any]:
+        """See ``Balancer``."""
+        return self._balancer.statistics()

@@ -1,0 +1,341 @@
+"""The command ``sidegate``.
+
+Where it stands: the top. It reads arguments, prints, and turns errors into exit codes; what is done is done below.
+Each command imports what it needs when it runs, so that ``sidegate version`` does not wait for a web server's imports
+and ``sidegate serve`` holds no more in memory than it uses. No error leaves ``main``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
+
+from sidegate.errors import StartError
+
+if TYPE_CHECKING:
+    from sidegate.config.loaded import Loaded, Problem
+    from sidegate.config.schema import Config
+
+OK = 0
+BAD_CONFIGURATION = 2
+FAILED_START = 3
+
+EPILOG = """\
+exit codes:
+  0  done; a service was stopped by SIGTERM or SIGINT and finished what it had begun
+  2  wrong arguments, or problems in the configuration: one line each on standard error, nothing was started
+  3  the start failed: an address in use, an application's startup that raised
+  128 + N  a second signal N ended the service at once
+"""
+
+HTTP2_ENGINES = ("auto", "nghttp2", "h2")
+INTERFACES = ("auto", "asgi", "wsgi")
+
+COMMAND_LINE = "<command line>"
+"""Stands for the file name in problems of ``sidegate run``; its folder is the working directory."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the exit code."""
+    arguments = _parser().parse_args(argv)
+    try:
+        code: int = arguments.command(arguments)
+    except StartError as error:
+        _say(str(error), sys.stderr)
+        return FAILED_START
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # whoever read our output has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit would complain too
+        return 128 + signal.SIGPIPE
+    return code
+
+
+# ---- commands ---------------------------------------------------------------------------------------------
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from sidegate.supervisor.subprocess_call import apart
+
+    loaded: Loaded = apart("sidegate.config.load:load", arguments.config, dict(os.environ))
+    if loaded.config is None:
+        problems, _ = _every_problem(loaded, import_apps=True)
+        return _refuse(problems)
+    return _start(_with_engine(loaded.config, arguments.http2_engine), loaded)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from sidegate.supervisor.subprocess_call import apart
+
+    if arguments.cert is None and arguments.key is not None:
+        arguments.parser.error("--key needs --cert")
+    document = _run_document(arguments)
+    loaded: Loaded = apart("sidegate.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
+    if loaded.config is None:
+        # Lines and columns of a text that nobody wrote would only confuse.
+        return _refuse(replace(problem, line=0) for problem in loaded.problems)
+    if arguments.print_config:
+        from sidegate.config.write import to_yaml
+
+        _say(to_yaml(loaded.config).rstrip())
+        return OK
+    return _start(loaded.config, replace(loaded, positions={}))
+
+
+def _worker(arguments: argparse.Namespace) -> int:
+    from sidegate import standalone
+    from sidegate.process.runtime import BuildError
+    from sidegate.supervisor.subprocess_call import apart
+
+    for option, value in (("--tls-key", arguments.tls_key), ("--client-ca", arguments.client_ca)):
+        if arguments.tls_cert is None and value is not None:
+            arguments.parser.error(f"{option} needs --tls-cert")
+    loaded: Loaded = apart("sidegate.config.load:loads_plain", standalone.document(arguments), COMMAND_LINE, {})
+    if loaded.config is None:
+        return _refuse(replace(problem, line=0) for problem in loaded.problems)
+    signal.signal(signal.SIGTERM, _leave)  # until the event loop takes it
+    try:
+        return standalone.serve(loaded.config)
+    except BuildError as error:
+        for _, message in error.problems:
+            _say(message, sys.stderr)
+        return BAD_CONFIGURATION
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from sidegate.config.load import load
+    from sidegate.supervisor.summary import describe_found, route_lines
+
+    loaded = load(arguments.config, os.environ)
+    problems, kinds = _every_problem(loaded, import_apps=not arguments.no_import)
+    if loaded.config is None or problems:
+        return _refuse(problems)
+    config = loaded.config
+    _say(f"{arguments.config}: ok")
+    for listener in config.listeners:
+        tls = "TLS" if listener.tls else "cleartext"
+        _say(f"  listener {listener.name}: {', '.join(listener.addresses)} ({tls}, {', '.join(listener.protocols)})")
+    for name, backend in config.backends.items():
+        _say(f"  backend {name}: {describe_found(backend, kinds.get(name))}")
+    for line in route_lines(config):
+        _say(f"  route {line}")
+    return OK
+
+
+def _schema(_: argparse.Namespace) -> int:
+    from sidegate.config.json_schema import json_schema
+
+    _say(json.dumps(json_schema(), indent=2))
+    return OK
+
+
+def _version(arguments: argparse.Namespace) -> int:
+    from sidegate.versions import installation
+
+    parts = installation()
+    if arguments.json:
+        _say(json.dumps(parts, indent=2))
+    else:
+        for name, version in parts.items():
+            _say(f"{name:10} {version or '-'}")
+    return OK
+
+
+# ---- steps ------------------------------------------------------------------------------------------------
+
+
+def _start(config: Config, loaded: Loaded) -> int:
+    from sidegate.supervisor.service import serve
+
+    # Until the supervisor's loop takes signals. As PID 1, SIGTERM would do nothing without a handler.
+    signal.signal(signal.SIGTERM, _leave)
+    return serve(config, lambda path, message: str(loaded.problem(path, message)))
+
+
+def _leave(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
+
+
+def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], dict[str, str]]:
+    """What is wrong with the text, and with the files and applications named in those parts of it that are valid.
+
+    And what the applications are, in words, by the backend's name.
+    """
+    from sidegate.process.runtime import check
+    from sidegate.supervisor.pool_check import check_pools
+    from sidegate.wire.http2 import load_engine
+
+    found, kinds = check(loaded.listeners, loaded.backends, import_apps)
+    if loaded.config is not None:
+        if import_apps:
+            of_pools, kinds_of_pools = check_pools(loaded.config)
+            found += of_pools
+            kinds |= kinds_of_pools
+        try:
+            load_engine(loaded.config.http2_engine)
+        except StartError as error:
+            found.append((("http2Engine",), str(error)))
+    return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)], kinds
+
+
+def _refuse(problems: Iterable[Problem]) -> int:
+    for problem in sorted(problems, key=lambda problem: (problem.line, problem.column)):
+        _say(str(problem), sys.stderr)
+    return BAD_CONFIGURATION
+
+
+def _with_engine(config: Config, engine: Literal["auto", "nghttp2", "h2"] | None) -> Config:
+    return config if engine is None else replace(config, http2_engine=engine)
+
+
+def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The YAML document that ``sidegate run`` stands for."""
+    listener: dict[str, Any] = {"name": "http"}
+    if arguments.cert is not None:
+        pair = {"cert": arguments.cert, "key": arguments.key or arguments.cert}
+        listener = {"name": "https", "tls": {"certificates": [pair]}}
+    elif arguments.tls:
+        listener = {"name": "https", "tls": {"selfSigned": True}}
+    port = arguments.port if arguments.port is not None else (8443 if "tls" in listener else 8080)
+    host = f"[{arguments.host}]" if ":" in arguments.host else arguments.host
+    listener["address"] = f"unix:{arguments.unix}" if arguments.unix else f"{host}:{port}"
+    backend = {
+        "app": arguments.app,
+        "interface": arguments.interface,
+        "threads": arguments.threads,
+        "directory": arguments.app_dir,
+        "rootPath": arguments.root_path,
+    }
+    return {
+        "listeners": [listener],
+        "backends": {"app": backend},
+        "routes": [{"name": "app", "path": "/", "backend": "app"}],
+        "admin": {"address": arguments.admin} if arguments.admin else False,
+        "processes": arguments.processes,
+        "logging": {"accessLog": arguments.access_log},
+        "http2Engine": arguments.http2_engine or "auto",
+    }
+
+
+def _say(text: str, stream: TextIO | None = None) -> None:
+    stream = stream or sys.stdout
+    stream.write(f"{text}\n")
+    stream.flush()
+
+
+# ---- arguments --------------------------------------------------------------------------------------------
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sidegate",
+        description="A front proxy, written in Python, for Python web applications.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    serve = commands.add_parser("serve", help="serve what a configuration file says")
+    serve.add_argument("config", metavar="CONFIG", help="YAML file")
+    _add_engine(serve)
+    serve.set_defaults(command=_serve)
+
+    _add_run(commands.add_parser("run", help="serve one application without a configuration file"))
+
+    _add_worker(commands.add_parser("worker", help="serve one application to fronts that run elsewhere, by HTTP/2"))
+
+    check = commands.add_parser("check", help="report every problem of a configuration file, start nothing")
+    check.add_argument("config", metavar="CONFIG", help="YAML file")
+    check.add_argument("--no-import", action="store_true", help="do not import the applications")
+    check.set_defaults(command=_check)
+
+    schema = commands.add_parser("schema", help="print the configuration's JSON Schema, for editors")
+    schema.set_defaults(command=_schema)
+
+    version = commands.add_parser("version", help="print the versions of Sidegate and of what it runs on")
+    version.add_argument("--json", action="store_true", help="as a JSON object")
+    version.set_defaults(command=_version)
+    return parser
+
+
+def _add_run(run: argparse.ArgumentParser) -> None:
+    _add_app(run)
+    run.add_argument("--host", default="localhost", help="address or name to listen on (default: localhost)")
+    run.add_argument("--port", type=int, help="default: 8080, with TLS 8443; 0: any free port")
+    run.add_argument("--unix", metavar="PATH", help="listen on a unix socket instead")
+    run.add_argument("--tls", action="store_true", help="with a self-signed certificate, for development")
+    run.add_argument("--cert", metavar="FILE", help="TLS with this certificate chain (PEM)")
+    run.add_argument("--key", metavar="FILE", help="its private key (default: in the certificate's file)")
+    run.add_argument("--processes", default="1", type=_processes, metavar="N", help="front processes, or auto")
+    run.add_argument("--root-path", default="", metavar="PATH", help="where the application is mounted")
+    run.add_argument("--app-dir", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
+    run.add_argument(
+        "--access-log", nargs="?", const="combined", default="off", choices=("off", "combined", "json"),
+        help="write an access log to standard output (without a value, at the end of the line: combined)",
+    )  # fmt: skip
+    run.add_argument("--admin", metavar="ADDRESS", help="serve metrics and probes there, such as 127.0.0.1:9090")
+    run.add_argument("--print-config", action="store_true", help="print the YAML that says the same, and exit")
+    _add_engine(run)
+    run.set_defaults(command=_run, parser=run)
+
+
+def _add_worker(worker: argparse.ArgumentParser) -> None:
+    _add_app(worker)
+    worker.add_argument("--bind", required=True, metavar="ADDRESS", help="unix:/path or tcp://host:port")
+    worker.add_argument("--mode", metavar="OCTAL", help="permissions of the unix socket, such as 0660")
+    worker.add_argument("--directory", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
+    worker.add_argument(
+        "--root-path",
+        default="",
+        metavar="PATH",
+        help="where the application is mounted (default: what the front says)",
+    )
+    worker.add_argument(
+        "--lifespan", default="auto", choices=("auto", "on", "off"), help="ASGI lifespan (default: auto)"
+    )
+    worker.add_argument(
+        "--concurrency",
+        type=int,
+        default=100,
+        metavar="N",
+        help="requests at once from each front (default: 100; a WSGI application: its threads)",
+    )
+    worker.add_argument("--tls-cert", metavar="FILE", help="TLS with this certificate chain (PEM)")
+    worker.add_argument("--tls-key", metavar="FILE", help="its private key (default: in the certificate's file)")
+    worker.add_argument(
+        "--client-ca", metavar="FILE", help="only fronts with a certificate of these authorities may connect (PEM)"
+    )
+    worker.add_argument(
+        "--trust", action="append", default=[], metavar="CIDR",
+        help="address block of fronts whose word on their clients counts, beside unix sockets and loopback; repeatable",
+    )  # fmt: skip
+    worker.add_argument(
+        "--grace-period", default="25s", metavar="TIME",
+        help="from SIGTERM to the end of what is under way (default: 25s)",
+    )  # fmt: skip
+    _add_engine(worker)
+    worker.set_defaults(command=_worker, parser=worker)
+
+
+def _add_app(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("app", metavar="module:attr", help="ASGI or WSGI application; module:attr() calls a factory")
+    parser.add_argument(
+        "--interface", default="auto", choices=INTERFACES, help="how it is called (default: auto, told by itself)"
+    )
+    parser.add_argument(
+        "--threads", type=int, metavar="N", help="threads of each process for a WSGI application (default: 4)"
+    )
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--http2-engine", choices=HTTP2_ENGINES, help="default: what the configuration says, or auto")
+
+
+def _processes(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text

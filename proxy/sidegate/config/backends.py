@@ -1,0 +1,139 @@
+"""Backends: what answers a request."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from sidegate.config import values
+from sidegate.config.model import Integer, Model, camel, model, setting
+from sidegate.config.pool import MAX_THREADS, Pool
+from sidegate.config.rules import After
+from sidegate.config.upstream import Addresses, Queue, TcpAddresses, UpstreamTls
+
+THREADS = 4
+"""Of a process that runs a WSGI application, unless ``threads`` says otherwise."""
+
+FilePath = Annotated[str, After(values.file_path)]
+HeaderValue = Annotated[str, After(values.header_value)]
+
+
+@model
+class Header(Model):
+    """A response header."""
+
+    name: Annotated[str, After(values.response_header_name)] = setting(description="Name, lower-cased.")
+    value: HeaderValue = setting(description="Value, in ASCII.")
+
+
+@model
+class Respond(Model):
+    """A fixed answer."""
+
+    status: Integer = setting(default=200, ge=200, le=599, description="Status code.")
+    headers: tuple[Header, ...] = setting(default=(), description="Further headers, in order.")
+    body: str = setting(default="", description="Body, sent as UTF-8.")
+    content_type: HeaderValue = setting(default="text/plain; charset=utf-8", description="`content-type` of a body.")
+
+    def __post_init__(self) -> None:
+        if self.status in (204, 205, 304) and self.body:
+            raise ValueError(f"a response with status {self.status} has no body (RFC 9110 6.4.1)")
+
+
+@model
+class Backend(Model):
+    """What answers a request: exactly one of `app`, `respond`, `h2c` and `h2`."""
+
+    app: Annotated[str, After(values.application)] | None = setting(
+        default=None,
+        description="ASGI or WSGI application: `module:attribute`; `()` calls a factory. Without `pool` it runs in the "
+        "fronts' own processes.",
+    )
+    interface: Literal["auto", "asgi", "wsgi"] = setting(
+        default="auto",
+        description="How `app` is called: `auto` looks at it and tells ASGI 3, ASGI 2 and WSGI (PEP 3333) apart; "
+        "`sidegate check` prints what it found.",
+    )
+    threads: Integer | None = setting(
+        default=None,
+        ge=1,
+        le=MAX_THREADS,
+        description="Threads that run a WSGI application in each front's own process, one request each; more requests "
+        "wait in `queue`. By default 4. With `pool`, `threads` stands there.",
+    )
+    directory: FilePath | None = setting(default=None, description="Folder put first on the import path of `app`.")
+    root_path: Annotated[str, After(values.root_path)] = setting(
+        default="",
+        description="Where the application is mounted, without a closing `/`: ASGI `root_path`, WSGI `SCRIPT_NAME`.",
+    )
+    lifespan: Literal["auto", "on", "off"] = setting(
+        default="auto", description="ASGI lifespan: `auto` goes on without it if the application does not know it."
+    )
+    pool: Pool | None = setting(default=None, description="Worker processes that run `app`.")
+    respond: Respond | None = setting(default=None, description="A fixed answer.")
+    h2c: Addresses = setting(
+        default=(),
+        description="A server that speaks cleartext HTTP/2 by prior knowledge, such as `sidegate worker`: "
+        "`unix:/path`, `tcp://host:port`, or a list of them. A name stands for all its addresses.",
+    )
+    h2: TcpAddresses = setting(
+        default=(), description="A server that speaks HTTP/2 over TLS: `tcp://host:port`, or a list of them."
+    )
+    tls: UpstreamTls | None = setting(default=None, description="How `h2` is verified, and what is shown to it.")
+    queue: Queue = setting(
+        default=Queue(),
+        description="Where requests wait for `pool`, `h2c` and `h2`, and for the threads of a WSGI application. For an "
+        "ASGI application in the front's own process nothing waits.",
+    )
+
+    def __post_init__(self) -> None:
+        kinds = [key for key in ("app", "respond", "h2c", "h2") if getattr(self, key) not in (None, ())]
+        if len(kinds) != 1:
+            raise ValueError("needs exactly one of 'app', 'respond', 'h2c' and 'h2'")
+        (kind,) = kinds
+        addresses = self.h2c + self.h2
+        found = [
+            *_strangers(self, kind),
+            *_contradictions(self),
+            *(f"{kind!r} names {one!r} twice" for one in sorted(set(addresses)) if addresses.count(one) > 1),
+        ]
+        if found:
+            raise ValueError("; ".join(found))
+
+
+_HOMES = {
+    "interface": ("app",),
+    "threads": ("app",),
+    "directory": ("app",),
+    "root_path": ("app",),
+    "lifespan": ("app",),
+    "pool": ("app",),
+    "tls": ("h2",),
+    "queue": ("app", "h2c", "h2"),
+}
+"""Which kinds of backend a key belongs to."""
+
+
+def _strangers(backend: Backend, kind: str) -> Iterator[str]:
+    """Keys that were set and belong to another kind of backend."""
+    for field in dataclasses.fields(Backend):
+        homes = _HOMES.get(field.name, (kind,))
+        if kind not in homes and getattr(backend, field.name) != field.default:
+            *others, last = map(repr, homes)
+            words = f"{', '.join(others)} and {last}" if others else last
+            yield f"{camel(field.name)!r} belongs to {words}, not to {kind!r}"
+
+
+def _contradictions(backend: Backend) -> Iterator[str]:
+    """Settings of an application that is called in one way for one that is called in the other."""
+    if backend.app is None:
+        return
+    if backend.threads is not None and backend.pool is not None:
+        yield "'threads' stands in 'pool', whose workers run the application"
+    elif backend.interface == "asgi" and (backend.threads or (backend.pool and backend.pool.threads)):
+        yield "'threads' are for WSGI applications, and 'interface' says asgi"
+    if backend.interface == "asgi" and backend.pool is None and backend.queue != Queue():
+        yield "'queue' is of no use: nothing waits for an ASGI application in the front's own process"
+    if backend.interface == "wsgi" and backend.lifespan == "on":
+        yield "'lifespan: on' asks for ASGI's lifespan, and 'interface' says wsgi"

@@ -1,0 +1,84 @@
+"""Rules between the parts of a configuration: unique names and addresses, backends that exist.
+
+They take the parts that are valid by themselves, each under its place in the file, so that the loader can report
+them beside the mistakes inside other parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+
+from sidegate.config.listeners import Listener
+from sidegate.config.routes import Route
+
+Path = tuple[str | int, ...]
+"""Where something stands: keys as written (camelCase) and places in lists, from 0."""
+
+Found = Iterator[tuple[Path, str]]
+
+
+def route_name(route: Route, place: int) -> str:
+    """The route's name, or the one that a nameless route at ``place`` gets."""
+    return route.name or f"route-{place + 1}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
+    import difflib  # noqa: PLC0415 - fronts have no mistakes to explain
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def listener_problems(listeners: Mapping[int, Listener], admin: str | None) -> Found:
+    """Names used twice, and addresses used twice, among the listeners and the admin server's ``admin``."""
+    yield from _repeated({("listeners", place, "name"): item.name for place, item in listeners.items()}, "name")
+    addresses: dict[Path, str] = {
+        ("listeners", place, "addresses", number): address
+        for place, item in listeners.items()
+        for number, address in enumerate(item.addresses)
+        if not _any_port(address)
+    }
+    if admin is not None and not _any_port(admin):
+        addresses[("admin", "address")] = admin
+    yield from _repeated(addresses, "address")
+
+
+def route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> Found:
+    """Names used twice, and references to names that are not in ``backends``."""
+    names: dict[Path, str] = {("routes", place, "name"): route_name(item, place) for place, item in routes.items()}
+    yield from _repeated(names, "name")
+    for place, route in routes.items():
+        for number, ref in enumerate(route.backend_refs):
+            if ref.name not in backends:
+                hint = suggestion(ref.name, backends)
+                yield ("routes", place, "backendRefs", number, "name"), f"there is no backend {ref.name!r}{hint}"
+
+
+def delay_problems(shutdown_delay: float, websocket_drain: float | None, grace_period: float) -> Found:
+    """The delay and, behind it, the closing of WebSockets are parts of the grace period."""
+    if shutdown_delay > grace_period:
+        yield ("shutdownDelay",), "must not be longer than gracePeriod, of which it is a part"
+    elif websocket_drain is not None and round(shutdown_delay + websocket_drain, 3) > grace_period:  # milliseconds
+        yield ("websocketDrain",), "must not be longer than what shutdownDelay leaves of gracePeriod"
+
+
+def _any_port(address: str) -> bool:
+    return address.endswith(":0")
+
+
+def _repeated(found: Mapping[Path, str], what: str) -> Found:
+    first: dict[str, Path] = {}
+    for path, value in found.items():
+        if value in first:
+            where = path_text(first[value][:2])
+            yield path, f"the {what} {value!r} is already used by {where}"
+        first.setdefault(value, path)
+
+
+def path_text(path: Path) -> str:
+    """``routes[0].matches[1].path.value``; a key that is not a plain word stands in brackets and quotes."""
+    plain = (isinstance(part, str) and re.fullmatch(r"[\w-]+", part) for part in path)
+    text = "".join(f".{part}" if word else f"[{part!r}]" for part, word in zip(path, plain, strict=True))
+    return text.removeprefix(".")

@@ -1,0 +1,105 @@
+"""What a worker runs, as a Config of its own: one backend behind one listener, with the limits of a trusted hop.
+
+Where it stands: between the operator's Config and a worker, which therefore is built as a front is. Its values need
+not be such as a file may hold. No error leaves it but those of a backend that has no pool.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from sidegate.config.limits import Limits
+from sidegate.config.schema import BackendRef, Config, Listener, Logging, Pool, Queue, Route, Timeouts
+
+NAME = "worker"
+"""Of the listener."""
+
+FACTS_SIZE = 16 * 1024
+"""Bytes of header that a front adds at most: the client's addresses, its certificate, the number of the request."""
+FACTS_FIELDS = 8
+"""Header fields that a front adds at most."""
+
+OFF = 1e9
+"""Seconds, some 30 years: no timeout."""
+ANY_NUMBER = 10**9
+"""Of frames: no limit."""
+
+_FRAME = 16 * 1024  # what one HEADERS or CONTINUATION frame holds (RFC 9113 4.2)
+_WIDEST_ESCAPE = 3  # a byte of a path that was normalised may come as %XX
+
+
+def worker_config(config: Config, name: str) -> Config:
+    """What one worker of the backend ``name`` runs. Raises ValueError if that has no pool.
+
+    The listener's address is nothing to bind: the socket is handed to the worker under the listener's name.
+    The first of its routes takes every request; that all the fronts' routes are there, in their order, lets a worker
+    count under their names. ``processes`` is 2 where several of the pool's processes may run at the same time, for
+    ``wsgi.multiprocess``.
+    """
+    backend = config.backends[name]
+    pool = backend.pool
+    if pool is None:
+        raise ValueError(f"the backend {name!r} has no pool")
+    drain, longest = config.websocket_drain, longest_request(config, name)
+    return Config(
+        listeners=(Listener(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
+        backends={name: dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())},
+        routes=tuple(_route(route.name, name, longest) for route in config.routes),
+        logging=Logging(level=config.logging.level, format=config.logging.format),
+        limits=hop_limits(config.limits, pool.concurrency),
+        processes=2 if _overlaps(pool) else 1,
+        start_timeout=pool.start_timeout,
+        grace_period=pool.stop_timeout,
+        websocket_drain=None if drain is None else min(drain, pool.stop_timeout),
+        http2_engine=config.http2_engine,
+    )
+
+
+def longest_request(config: Config, name: str) -> float:
+    """The longest ``timeouts.request`` of the routes that lead to the backend ``name``; 0.0 if none has one."""
+    routes = (route for route in config.routes if any(ref.name == name and ref.weight for ref in route.backend_refs))
+    return max((route.timeouts.request for route in routes), default=0.0)
+
+
+def _route(name: str, backend: str, longest: float) -> Route:
+    return Route(name=name, backend_refs=(BackendRef(name=backend),), timeouts=Timeouts(request=longest))
+
+
+def _overlaps(pool: Pool) -> bool:
+    """Whether two workers run at some time: several are wanted, or one that is replaced waits for its successor."""
+    return pool.workers.max > 1 or bool(pool.max_requests or pool.max_age or pool.max_memory or pool.reload)
+
+
+def streams_of_front(pool: Pool, processes: int) -> int:
+    """How many requests one of so many fronts may have under way at one worker."""
+    return -(-pool.concurrency // processes)
+
+
+def hop_limits(limits: Limits, concurrent_streams: int) -> Limits:
+    """Limits towards a front, which has already held every client to ``limits``.
+
+    What stays is what bounds an application (``queue_delay``) and the memory of one stream.
+    """
+    line = _WIDEST_ESCAPE * limits.request_line
+    block = limits.header_block + line + FACTS_SIZE
+    return dataclasses.replace(
+        limits,
+        request_line=line,
+        header_block=block,
+        header_fields=limits.header_fields + FACTS_FIELDS,
+        continuation_frames=max(limits.continuation_frames, block // _FRAME + 1),
+        concurrent_streams=concurrent_streams,
+        request_body=0,
+        exchanges=0,
+        connection_requests=0,
+        stream_reset_burst=ANY_NUMBER,
+        control_frames=ANY_NUMBER,
+        empty_data_frames=ANY_NUMBER,
+        http2_preface=OFF,
+        continuation=OFF,
+        request_head=OFF,
+        body_idle=OFF,
+        write_stall=OFF,
+        keep_alive=OFF,
+        connection_life=OFF,
+    )

@@ -1,0 +1,98 @@
+"""Listeners: addresses, TLS, protocols."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from sidegate.config import values
+from sidegate.config.model import Boolean, Integer, Model, model, setting
+from sidegate.config.rules import After, Before, Strict
+from sidegate.config.websocket import WebSocket
+
+Name = Annotated[str, After(values.name)]
+Address = Annotated[str, After(values.address)]
+FilePath = Annotated[str, After(values.file_path)]
+UnixMode = Annotated[
+    int,
+    Strict(),
+    Before(
+        values.unix_mode,
+        json_schema={"type": "string", "pattern": "^0?[0-7]{3}$", "examples": ["0660"]},
+        write=lambda mode: f"{mode:04o}",
+    ),
+]
+
+
+@model
+class Certificate(Model):
+    """A certificate chain with its private key."""
+
+    cert: FilePath = setting(description="PEM file: the certificate, then its intermediates.")
+    key: FilePath = setting(description="PEM file: the private key, not encrypted.")
+
+
+@model
+class ClientCertificates(Model):
+    """Whether clients must show a certificate (mutual TLS)."""
+
+    mode: Literal["none", "optional", "required"] = setting(
+        default="required",
+        description="`required` refuses a handshake without one; `optional` verifies one if it is shown.",
+    )
+    ca: FilePath | None = setting(
+        default=None, description="PEM file: the authorities that client certificates must come from."
+    )
+
+    def __post_init__(self) -> None:
+        if self.mode != "none" and self.ca is None:
+            raise ValueError(f"mode {self.mode!r} needs 'ca', the file of the authorities to verify against")
+
+
+@model
+class Tls(Model):
+    """TLS of one listener: either certificates or a self-signed one for development."""
+
+    certificates: tuple[Certificate, ...] = setting(
+        default=(), description="Chosen by the name the client asks for (SNI): exact, then wildcard, then the first."
+    )
+    self_signed: Boolean = setting(
+        default=False,
+        description="Make a certificate for localhost and 127.0.0.1 once and keep it. For development only.",
+    )
+    client_certificates: ClientCertificates | None = setting(default=None, description="Ask clients for a certificate.")
+    min_version: Literal["1.2", "1.3"] = setting(default="1.2", description="Oldest TLS version accepted.")
+
+    def __post_init__(self) -> None:
+        if bool(self.certificates) == self.self_signed:
+            raise ValueError("needs either 'certificates' or 'selfSigned: true'")
+
+
+@model
+class Listener(Model):
+    """One service address, or several with the same settings."""
+
+    short_forms: ClassVar = {"address": ("addresses", 0)}
+
+    name: Name = setting(description="Names the listener in messages and metric labels.")
+    addresses: tuple[Address, ...] = setting(
+        min_length=1,
+        description="Where to listen: `0.0.0.0:8443`, `[::]:8443`, `:8443` (every address), `localhost:8080`, "
+        "`unix:/path`, `fd:3`, `systemd:NAME`. Short form: `address` with one of them.",
+    )
+    mode: UnixMode | None = setting(
+        default=None, description='Permissions of a unix socket, in octal and quotes: `"0660"`.'
+    )
+    backlog: Integer = setting(
+        default=2048, ge=1, le=65535, description="Connections the kernel queues before they are taken."
+    )
+    tls: Tls | None = setting(default=None, description="Without it, the listener speaks cleartext.")
+    protocols: tuple[Literal["h2", "http/1.1"], ...] = setting(
+        default=("h2", "http/1.1"),
+        min_length=1,
+        description="Offered by ALPN in this order; on a cleartext listener `h2` is taken by prior knowledge.",
+    )
+    websocket: WebSocket = setting(default=WebSocket(), description="WebSockets that come this way.")
+
+    def __post_init__(self) -> None:
+        if self.mode is not None and not any(address.startswith("unix:") for address in self.addresses):
+            raise ValueError("'mode' is for unix sockets, and none of the addresses is one")

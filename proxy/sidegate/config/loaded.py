@@ -1,0 +1,78 @@
+"""What a file held, with the positions of everything in it.
+
+Where it stands: the result of ``load.py``, in a module of its own, because it lives as long as the service and the
+validation's libraries need not. No error leaves it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidegate.config.backends import Backend
+from sidegate.config.checks import Path, path_text
+from sidegate.config.listeners import Listener
+from sidegate.config.schema import Config
+from sidegate.config.structure import short_forms_at
+
+Position = tuple[int, int]
+"""Line and column, both from 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake. ``line`` and ``column`` count from 1; line 0 stands for the file as a whole."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        """``file:line:column: path: message``, without the parts that do not apply."""
+        position = f":{self.line}:{self.column}" if self.line else ""
+        return f"{self.file}{position}: {self.path}{': ' if self.path else ''}{self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a file held. ``config`` is None if there is any problem.
+
+    ``listeners`` and ``backends`` are the entries that are valid by themselves, so that a caller can go on to check
+    certificates and applications and report everything at once. ``positions`` are those of values, by path.
+    """
+
+    file: str
+    config: Config | None = None
+    problems: tuple[Problem, ...] = ()
+    positions: Mapping[Path, Position] = field(default_factory=dict)
+    listeners: dict[int, Listener] = field(default_factory=dict)
+    backends: dict[str, Backend] = field(default_factory=dict)
+
+    def problem(self, path: Path, message: str) -> Problem:
+        """A problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""
+        written = as_written(path, self.positions)
+        line, column = nearest(written, self.positions)
+        return Problem(self.file, line, column, path_text(written), message)
+
+
+def as_written(path: Path, positions: Mapping[Path, Position]) -> Path:
+    """``path`` in the short forms that the file uses."""
+    if path[-2:] == ("path", "value") and path not in positions:
+        path = path[:-1]
+    if path[-1:] == (0,) and path not in positions and path[:-1] in positions:
+        path = path[:-1]  # one entry, written without the list around it
+    for depth in range(len(path)):
+        parent, rest = path[:depth], path[depth:]
+        for short, long in short_forms_at(parent).items():
+            if rest[: len(long)] == long and (*parent, rest[0]) not in positions and (*parent, short) in positions:
+                return (*parent, short, *rest[len(long) :])
+    return path
+
+
+def nearest(path: Path, positions: Mapping[Path, Position]) -> Position:
+    """Where ``path`` stands, or its nearest parent that stands anywhere."""
+    while path and path not in positions:
+        path = path[:-1]
+    return positions.get(path, (1, 1))

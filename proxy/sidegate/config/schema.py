@@ -1,0 +1,188 @@
+"""What an operator may write, as frozen models; each limit with its default and its reason.
+
+Where it stands: the bottom of the proxy, read by everything above. It reads no file and opens no socket:
+``load.py`` turns YAML into these models. Keys are camelCase in YAML and snake_case here; routes are named
+after the Kubernetes Gateway API's HTTPRoute rules. Short forms are normalised while validating, so the rest
+of the code sees one shape only. Importing it imports no pydantic: ``validation.py`` does that. Errors that leave it:
+``ValueError`` of a constructor whose values contradict each other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from sidegate.config import checks, values
+from sidegate.config.backends import Backend, Header, Respond
+from sidegate.config.limits import Limits
+from sidegate.config.listeners import Certificate, ClientCertificates, Listener, Tls
+from sidegate.config.model import Boolean, Model, model, setting
+from sidegate.config.pool import Pool, Reload, WorkerLimits, Workers
+from sidegate.config.quantities import Duration
+from sidegate.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route, Timeouts
+from sidegate.config.rules import After, Before
+from sidegate.config.upstream import Queue, UpstreamTls
+from sidegate.config.websocket import Compression, WebSocket
+
+__all__ = [
+    "Admin",
+    "Backend",
+    "BackendRef",
+    "Certificate",
+    "ClientCertificates",
+    "Compression",
+    "Config",
+    "Header",
+    "HeaderMatch",
+    "Limits",
+    "Listener",
+    "Logging",
+    "Match",
+    "PathMatch",
+    "Pool",
+    "QueryMatch",
+    "Queue",
+    "Reload",
+    "Respond",
+    "Route",
+    "Settings",
+    "Timeouts",
+    "Tls",
+    "UpstreamTls",
+    "WebSocket",
+    "WorkerLimits",
+    "Workers",
+]
+
+
+@model
+class Admin(Model):
+    """The admin server: metrics, probes, status."""
+
+    address: Annotated[str, After(values.address)] = setting(
+        default="127.0.0.1:9090", description="Where it listens; keep it away from the public."
+    )
+
+
+@model
+class Logging(Model):
+    """The process log (stderr) and the access log."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        default="info", description="Lowest level that is logged."
+    )
+    format: Literal["text", "json"] = setting(default="text", description="Format of the process log.")
+    access_log: Literal["off", "combined", "json"] = setting(default="off", description="Format of the access log.")
+    access_log_file: Annotated[str, After(values.file_path)] | None = setting(
+        default=None, description="File it is appended to; by default stdout."
+    )
+    access_log_query: Boolean = setting(
+        default=True,
+        description="Whether the query of a request's target is logged, as nginx does; `false` where it has secrets.",
+    )
+    skip_paths: tuple[Annotated[str, After(values.path)], ...] = setting(
+        default=(), description="Paths left out of the access log, such as those of probes."
+    )
+
+    def __post_init__(self) -> None:
+        if self.access_log == "off" and (self.access_log_file or self.skip_paths):
+            raise ValueError("'accessLogFile' and 'skipPaths' need 'accessLog: combined' or 'accessLog: json'")
+
+
+def _processes(value: object) -> object:
+    if value == "auto":
+        return values.usable_cpus()
+    if isinstance(value, bool) or not isinstance(value, int):
+        written = f", not {value!r}" if isinstance(value, str) else ""
+        raise ValueError(f"must be a whole number or auto{written}")
+    return value
+
+
+Processes = Annotated[
+    int,
+    Before(_processes, json_schema={"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}),
+]
+
+
+def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
+    return tuple(
+        route if route.name else dataclasses.replace(route, name=checks.route_name(route, place))
+        for place, route in enumerate(routes)
+    )
+
+
+@model
+class Entries(Model):
+    """Who connects where, and who answers."""
+
+    listeners: tuple[Listener, ...] = setting(min_length=1, description="Where clients connect.")
+    backends: dict[Annotated[str, After(values.name)], Backend] = setting(
+        default_factory=dict, description="Who answers, by name."
+    )
+    routes: Annotated[tuple[Route, ...], After(_named)] = setting(
+        min_length=1,
+        description="Which backend a request goes to. The most specific wins, as in the Gateway API: exact host, "
+        "then wildcard, Exact path, longest PathPrefix, method, number of headers, of query parameters, then order.",
+    )
+
+
+@model
+class Settings(Model):
+    """What stands beside listeners, backends and routes; a model of its own, so that it can be valid by itself."""
+
+    admin: Annotated[Admin | None, Before(lambda data: None if data is False else data)] = setting(
+        default=None, description="The admin server; `false` or absent: none."
+    )
+    processes: Processes = setting(
+        default=1, ge=1, le=1024, description="Front processes; `auto` is one for each CPU this process may use."
+    )
+    logging: Logging = setting(default=Logging(), description="What is logged, and how.")
+    limits: Limits = setting(default=Limits(), description="What one client may make a process hold or do.")
+    start_timeout: Duration = setting(
+        default=60.0,
+        ge=0.001,
+        le=86400,
+        description="How long a front may take to import applications and run their startup before it is ended.",
+    )
+    shutdown_delay: Duration = setting(
+        default=0.0,
+        ge=0,
+        le=3600,
+        description="From SIGTERM (`/readyz` turns 503) to the closing of listeners: time for balancers to notice.",
+    )
+    grace_period: Duration = setting(
+        default=25.0,
+        ge=0,
+        le=86400,
+        description="From SIGTERM to the end, the delay included. Kubernetes kills after 30s, so stay below that.",
+    )
+    websocket_drain: Duration | None = setting(
+        default=None,
+        ge=0,
+        le=86400,
+        description="From the closing of listeners on, the time over which open WebSockets are closed with 1001, "
+        "evenly spread, so that their clients do not all connect anew at one moment. By default most of what "
+        "`gracePeriod` leaves.",
+    )
+    http2_engine: Literal["auto", "nghttp2", "h2"] = setting(
+        default="auto", description="`auto` takes nghttp2 where it was built, else h2."
+    )
+    trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
+        default=(),
+        description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are believed; "
+        "`unix`: whoever connects by a unix socket.",
+    )
+
+
+@model
+class Config(Settings, Entries):
+    """A whole configuration."""
+
+    def __post_init__(self) -> None:
+        found = [
+            *checks.listener_problems(dict(enumerate(self.listeners)), self.admin.address if self.admin else None),
+            *checks.route_problems(dict(enumerate(self.routes)), self.backends),
+            *checks.delay_problems(self.shutdown_delay, self.websocket_drain, self.grace_period),
+        ]
+        if found:
+            raise ValueError("; ".join(f"{checks.path_text(path)}: {message}" for path, message in found))

@@ -1,0 +1,64 @@
+"""Servers that somebody else runs: their TLS, and the queue before whatever takes requests from the fronts."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from sidegate.config import values
+from sidegate.config.listeners import FilePath
+from sidegate.config.model import Integer, Model, model, setting
+from sidegate.config.quantities import Duration
+from sidegate.config.rules import After, Before
+
+
+def _listed(data: object) -> object:
+    if isinstance(data, str):
+        return [data]
+    if not isinstance(data, list | tuple):
+        raise ValueError("must be an address such as unix:/run/app.sock or tcp://127.0.0.1:8000, or a list of them")
+    return data
+
+
+Addresses = Annotated[tuple[Annotated[str, After(values.upstream)], ...], Before(_listed)]
+TcpAddresses = Annotated[tuple[Annotated[str, After(values.tcp_upstream)], ...], Before(_listed)]
+
+
+@model
+class UpstreamTls(Model):
+    """TLS towards a server: it is always verified."""
+
+    ca: FilePath | None = setting(
+        default=None,
+        description="PEM file: the authorities that its certificate must come from; by default the system's.",
+    )
+    cert: FilePath | None = setting(
+        default=None, description="PEM file: the certificate to show, then its intermediates."
+    )
+    key: FilePath | None = setting(default=None, description="PEM file: the private key of `cert`, not encrypted.")
+    server_name: Annotated[str, After(values.server_name)] | None = setting(
+        default=None,
+        description="Name asked for (SNI) and verified, if it is not the host in the address.",
+    )
+
+    def __post_init__(self) -> None:
+        if (self.cert is None) != (self.key is None):
+            raise ValueError("'cert' and 'key' belong together: one of them is missing")
+
+
+@model
+class Queue(Model):
+    """Requests that wait in a front until there is room; what has no place or waits too long gets 503."""
+
+    size: Integer = setting(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="Requests that may wait in one front process; 0: none waits. haproxy: no limit unless "
+        "`maxqueue` sets one.",
+    )
+    timeout: Duration = setting(
+        default=10.0,
+        ge=0.001,
+        le=3600,
+        description="Longest wait; then 503 with `Retry-After`. haproxy: `timeout queue`, usually 5s or more.",
+    )

@@ -1,0 +1,137 @@
+"""WebSockets: what one may hold, how it is kept alive, how it is compressed; by listener and by route.
+
+A key of a route counts before the same key of its listener. ``settings_of`` puts both together with the defaults, so
+the rest of the code sees plain values: ``WebSocketSettings``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from sidegate.config.model import Boolean, Integer, Model, model, setting
+from sidegate.config.quantities import Duration, Size
+from sidegate.config.rules import Before
+
+MAX_MESSAGE = 1024**2
+PING_INTERVAL = 20.0
+PING_TIMEOUT = 20.0
+MAX_QUEUE = 32
+"""What counts where neither the route nor its listener says anything."""
+
+LEAST_MESSAGE, LARGEST_MESSAGE = 64, 1024**3
+LONGEST_PING = 3600.0
+LONGEST_QUEUE = 10_000
+WINDOW_BITS = (9, 15)
+MEMORY_LEVELS = (1, 9)
+"""What may be set. zlib makes no raw deflate with a window of 8 bits."""
+
+MODES = ("deflate", "off")
+
+MOST = 0.8
+"""Share of the time to stop over which WebSockets are closed, if nobody says so; the last of them need the rest."""
+
+
+def _expand_mode(data: object) -> object:
+    if data in MODES:
+        return {"mode": data}
+    if not isinstance(data, dict | Compression):
+        written = f", not {data!r}" if isinstance(data, str) else ""
+        raise ValueError(f"must be deflate, off, or a mapping with 'mode' and its parameters{written}")
+    return data
+
+
+@model
+class Compression(Model):
+    """What the server agrees to when a client offers `permessage-deflate` (RFC 7692)."""
+
+    mode: Literal["deflate", "off"] = setting(default="deflate", description="`off`: no message is compressed.")
+    window_bits: Integer = setting(
+        default=12,
+        ge=WINDOW_BITS[0],
+        le=WINDOW_BITS[1],
+        description="zlib's window, as a power of two, both ways. With 12 and `memoryLevel` 5 a WebSocket that uses it "
+        "takes some 40 KiB; zlib's own 15 and 8 take 300.",
+    )
+    memory_level: Integer = setting(
+        default=5,
+        ge=MEMORY_LEVELS[0],
+        le=MEMORY_LEVELS[1],
+        description="zlib's memory for compressing, beside the window.",
+    )
+    context_takeover: Boolean = setting(
+        default=True,
+        description="Whether a message is compressed with the help of those before it; `false` keeps no memory between "
+        "messages and gains little for small ones.",
+    )
+
+
+COMPRESSION = Compression()
+
+
+@model
+class WebSocket(Model):
+    """WebSockets of one listener or one route. A key of the route counts before the same key of the listener."""
+
+    max_message: Size | None = setting(
+        default=None,
+        ge=LEAST_MESSAGE,
+        le=LARGEST_MESSAGE,
+        description="Largest message, after inflation; above it the WebSocket is closed with 1009. By default `1Mi`. "
+        "uvicorn: 16Mi; websockets: 1Mi.",
+    )
+    ping_interval: Duration | None = setting(
+        default=None,
+        ge=0,
+        le=LONGEST_PING,
+        description="From one ping of the server to the next, 0s for none. By default `20s`: below the idle time of "
+        "the proxies in between. uvicorn: 20s.",
+    )
+    ping_timeout: Duration | None = setting(
+        default=None,
+        ge=0,
+        le=LONGEST_PING,
+        description="Longest wait for the answer to a ping; then the WebSocket is closed with 1011. 0s for no limit. "
+        "By default `20s`. uvicorn: 20s.",
+    )
+    max_queue: Integer | None = setting(
+        default=None,
+        ge=1,
+        le=LONGEST_QUEUE,
+        description="Messages that may wait for the application; then the client's side stops until it takes one. By "
+        "default `32`. uvicorn: 32.",
+    )
+    compression: Annotated[Compression, Before(_expand_mode)] | None = setting(
+        default=None,
+        description="Compression of messages; one key, so that a route's takes the place of all of the listener's. "
+        "Short form: its `mode`. By default `deflate`.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class WebSocketSettings:
+    """What counts for one WebSocket: bytes, seconds (0.0 for no ping, no limit), messages."""
+
+    max_message: int = MAX_MESSAGE
+    ping_interval: float = PING_INTERVAL
+    ping_timeout: float = PING_TIMEOUT
+    max_queue: int = MAX_QUEUE
+    compression: Compression = COMPRESSION
+
+
+def settings_of(listener: WebSocket, route: WebSocket) -> WebSocketSettings:
+    """What counts for the WebSockets of a route that come by a listener."""
+    names = WebSocketSettings.__slots__
+    written = ((name, getattr(part, name)) for part in (listener, route) for name in names)
+    return WebSocketSettings(**{name: value for name, value in written if value is not None})
+
+
+def settings_by_route(listener: WebSocket, routes: Iterable[WebSocket]) -> tuple[WebSocketSettings, ...]:
+    """``settings_of`` by route index; the last entry is the one for no route, so that Python's index -1 finds it."""
+    return tuple(settings_of(listener, route) for route in (*routes, WebSocket()))
+
+
+def drain_seconds(wanted: float | None, grace: float) -> float:
+    """Over how many seconds WebSockets are closed where ``grace`` are left to stop. ``wanted``: ``websocketDrain``."""
+    return MOST * grace if wanted is None else min(wanted, grace)

@@ -1,0 +1,1 @@
+"""What the supervisor and its children share: control messages and borrowed packages."""

@@ -1,0 +1,190 @@
+"""Turns cells into metric families when Prometheus asks.
+
+Where it stands: in the supervisor, above cells and table; the admin server exposes its registry. It owns the areas
+of all living children and the totals of the dead. Nothing here runs on a request's path.
+
+A child that ended leaves its counters in ``_retired``, by metric and label values and not by cell: the next
+generation may have another layout. Its gauges are forgotten, because what it had open is gone with it.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import compress
+from typing import TypeAlias
+
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from sidegate import __version__
+from sidegate.observe import metrics
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import BUCKETS, FRONT_METRICS, SUM, Layout, Metric
+from sidegate.observe.resident import resident_bytes
+from sidegate.observe.worker_counts import Counts
+
+Labels: TypeAlias = tuple[str, ...]
+Totals: TypeAlias = defaultdict[str, defaultdict[Labels, float]]
+"""Values by metric name and label values; of a histogram, by route and bucket or ``SUM``."""
+
+BACKEND = ("backend",)
+"""First axis of the metrics that only backends with workers or threads have."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessFact:
+    """One child as the supervisor sees it: kind (``front``, ``worker``), state, and pid while it has one."""
+
+    kind: str
+    state: str
+    pid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFact:
+    """One pool: workers by state, replaced workers by cause, resident bytes, requests by slot, threads by state.
+
+    ``threads`` is empty for anything but a WSGI application. ``counts``: what its workers have counted that no front
+    sees, those that have ended included.
+    """
+
+    backend: str
+    workers: Mapping[str, int]
+    restarts: Mapping[str, int]
+    resident: int
+    requests: Mapping[int, int]
+    threads: Mapping[str, int] = field(default_factory=dict)
+    counts: Counts = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause."""
+
+    http2_engine: str
+    start_time: float
+    last_reload_successful: bool = True
+    processes: Sequence[ProcessFact] = ()
+    restarts: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    pools: Sequence[PoolFact] = ()
+
+
+class CellCollector(Collector):
+    """Every metric of the service. ``facts`` is called at each scrape."""
+
+    def __init__(self, facts: Callable[[], Facts]) -> None:
+        self._facts = facts
+        self._areas: dict[Area, Layout] = {}
+        self._retired = _new_totals()
+
+    def attach(self, area: Area, layout: Layout) -> None:
+        """A child that counts into ``area`` is about to start."""
+        self._areas[area] = layout
+
+    def retire(self, area: Area) -> None:
+        """The child is dead: keep its counters, forget its gauges, close the area."""
+        _add_area(self._retired, area, self._areas.pop(area), gauges=False)
+        area.close()
+
+    def collect(self) -> Iterator[Family]:
+        totals = _new_totals()
+        for name, values in self._retired.items():
+            totals[name].update(values)
+        for area, layout in self._areas.items():
+            _add_area(totals, area, layout, gauges=True)
+        facts = self._facts()
+        for pool in facts.pools:
+            for state, count in pool.threads.items():
+                totals[metrics.WSGI_THREADS.name][pool.backend, state] += count
+            for (name, *labels), value in pool.counts.items():
+                totals[name][tuple(labels)] += value
+        for route, _ in totals[metrics.WEBSOCKET_BYTES.name]:
+            totals[metrics.WEBSOCKETS_OPEN.name][route,] += 0.0  # whoever has had one shows that none is left
+        for metric in FRONT_METRICS:
+            yield _family(metric, totals[metric.name])
+        for metric, known in _supervisor_values(facts):
+            yield _family(metric, known)
+
+
+def make_registry(collector: CellCollector) -> CollectorRegistry:
+    """A registry of our own: the global one would show whatever an application registers there."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(collector)
+    ProcessCollector(registry=registry)
+    return registry
+
+
+def _new_totals() -> Totals:
+    return defaultdict(lambda: defaultdict(float))
+
+
+def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> None:
+    """Add every sample of one area, but for those that would say something of threads where there are none."""
+    threadless = layout.without_threads(area)
+    for block in layout.blocks:
+        zeros = block.metric.zeros
+        if block.metric.kind == "gauge" and not gauges:
+            continue
+        values = area.read(block.start, len(block.run))
+        if values is None:
+            if not zeros:
+                continue
+            values = [0.0] * len(block.run)
+        of_metric = totals[block.metric.name]
+        left_out = threadless if block.metric.axes[0].labels == BACKEND else frozenset[str]()
+        # compress: of 501 status codes a handful is in use; a loop in Python over all of them takes ten times as long.
+        pairs = zip(block.run, values, strict=True)
+        for label, value in pairs if zeros else compress(pairs, values):
+            labels = (*block.labels, label)
+            if labels[0] not in left_out:
+                of_metric[labels] += value
+
+
+def _family(metric: Metric, values: Mapping[Labels, float]) -> Family:
+    if metric.kind == "histogram":
+        return _histogram(metric, values)
+    make = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+    family = make(metric.name, metric.help, labels=metric.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Metric, values: Mapping[Labels, float]) -> Family:
+    """Cells count one bucket each; Prometheus wants every bucket with all below it."""
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for leading in dict.fromkeys(labels[:-1] for labels in values):
+        count = 0.0
+        buckets: list[tuple[str, float]] = []
+        for bound in (*map(str, BUCKETS), "+Inf"):
+            count += values.get((*leading, bound), 0.0)
+            buckets.append((bound, count))
+        family.add_metric(leading, buckets, values.get((*leading, SUM), 0.0))
+    return family
+
+
+def _supervisor_values(facts: Facts) -> Iterator[tuple[Metric, Mapping[Labels, float]]]:
+    processes: defaultdict[Labels, float] = defaultdict(float)
+    memory: defaultdict[Labels, float] = defaultdict(float)
+    for process in facts.processes:
+        processes[process.kind, process.state] += 1
+        memory[process.kind,] += 0 if process.pid is None else resident_bytes(process.pid)
+    yield metrics.BUILD_INFO, {(__version__, platform.python_version(), facts.http2_engine): 1.0}
+    yield metrics.PROCESSES, processes
+    yield metrics.RESTARTS, {labels: float(count) for labels, count in facts.restarts.items()}
+    yield metrics.RESIDENT_MEMORY, memory
+    yield from _pool_values(facts.pools)
+    yield metrics.LAST_RELOAD, {(): float(facts.last_reload_successful)}
+    yield metrics.START_TIME, {(): facts.start_time}
+
+
+def _pool_values(pools: Sequence[PoolFact]) -> Iterator[tuple[Metric, Mapping[Labels, float]]]:
+    yield metrics.POOL_WORKERS, {(p.backend, state): float(n) for p in pools for state, n in p.workers.items()}
+    yield metrics.POOL_RESTARTS, {(p.backend, cause): float(n) for p in pools for cause, n in p.restarts.items()}
+    yield metrics.POOL_MEMORY, {(pool.backend,): float(pool.resident) for pool in pools}
+    yield metrics.POOL_REQUESTS, {(p.backend, str(slot)): float(n) for p in pools for slot, n in p.requests.items()}

@@ -1,0 +1,157 @@
+"""Writes log lines to a file or to standard output, in a thread of its own.
+
+Where it stands: behind ``AccessLog.write``. The thread is there because no flag makes this safe without one: a
+disk may stall, and a pipe whose reader sleeps blocks its writer; setting O_NONBLOCK on standard output would
+change it for every process that shares it. The thread may wait as long as it takes. The queue before it is
+bounded in bytes, and ``write`` raises ``BlockingIOError`` instead of waiting.
+
+Several processes may write to one destination: lines go out whole. A file opened with O_APPEND takes a batch in
+one write; anything else (pipe, socket, terminal) gets pieces of at most ``MAX_LINE`` bytes, cut between lines.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import logging
+import os
+import queue
+import select
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from sidegate.errors import AccessLogError
+from sidegate.observe.log_lines import MAX_LINE
+
+logger = logging.getLogger("sidegate.access")
+
+CAPACITY = 1024 * 1024
+"""Bytes of lines that may wait for the destination: about 5000 lines."""
+
+CLOSE_TIMEOUT = 1.0
+"""Seconds that ``close`` gives the destination to take the last lines."""
+
+STDOUT = 1
+
+_OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
+"""O_NONBLOCK: opening a FIFO that nobody reads fails at once (ENXIO) instead of hanging the start."""
+
+
+class LineWriter(Protocol):
+    """Where the access log puts lines (``LogWriter``)."""
+
+    def write(self, lines: bytes) -> None:
+        """Take whole lines without waiting. Raises ``BlockingIOError`` when full, another ``OSError`` when broken."""
+
+    def reopen(self) -> None:
+        """Open the destination again by its name."""
+
+    def close(self) -> None:
+        """Write what was taken and let go."""
+
+
+class LogWriter:
+    """``path``: a file, or None for standard output. ``lost(lines)`` is called from the thread."""
+
+    def __init__(self, path: str | None, lost: Callable[[int], None]) -> None:
+        """Open the destination and start the thread. Raises ``StartError`` if it cannot be opened."""
+        self._path = path
+        self._lost = lost
+        try:
+            self._fd = STDOUT if path is None else os.open(path, _OPEN_FLAGS, 0o640)
+        except OSError as error:
+            reason = f"cannot open {path}: {error.strerror}; its folder must exist and be writable"
+            raise AccessLogError(reason) from error
+        self._jobs: queue.SimpleQueue[bytes | Callable[[], None] | None] = queue.SimpleQueue()
+        self._accepted = 0  # bytes; written by the callers' thread only
+        self._done = 0  # bytes; written by the writing thread only
+        self._torn = False
+        self._failing = False
+        self._thread = threading.Thread(target=self._run, name="access-log", daemon=True)
+        self._thread.start()
+
+    def write(self, lines: bytes) -> None:
+        """Queue whole lines. Raises ``BlockingIOError`` if the destination is that far behind."""
+        if self._accepted - self._done + len(lines) > CAPACITY:
+            raise BlockingIOError(errno.EAGAIN, "the access log's destination is too slow")
+        self._accepted += len(lines)
+        self._jobs.put(lines)
+
+    def reopen(self) -> None:
+        """Open the file again by its name, after a log rotation renamed it. The old one stays if that fails."""
+        if self._path is not None:
+            self._jobs.put(functools.partial(self._reopen, self._path))
+
+    def close(self) -> None:
+        """Write what is queued, for at most ``CLOSE_TIMEOUT``; a destination that is stuck is left alone."""
+        self._jobs.put(None)
+        self._thread.join(CLOSE_TIMEOUT)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if isinstance(job, bytes):
+                self._write_lines(job)
+                self._done += len(job)
+            else:
+                job()
+        if self._path is not None:
+            os.close(self._fd)
+
+    def _reopen(self, path: str) -> None:
+        try:
+            fd = os.open(path, _OPEN_FLAGS, 0o640)
+        except OSError as error:
+            logger.error("cannot reopen the access log %s: %s", path, error.strerror)
+            return
+        os.close(self._fd)
+        self._fd = fd
+
+    def _write_lines(self, lines: bytes) -> None:
+        whole = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        for piece in [lines] if whole else _pieces(lines):
+            try:
+                self._write_all(b"\n" + piece if self._torn else piece)
+            except OSError as error:
+                self._lost(piece.count(b"\n"))
+                self._say(error)
+            else:
+                self._say(None)
+
+    def _write_all(self, data: bytes) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                rest = rest[os.write(self._fd, rest) :]
+            except BlockingIOError:
+                self._wait_writable()
+            else:
+                self._torn = bool(rest)
+
+    def _wait_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        poll.poll()
+
+    def _say(self, error: OSError | None) -> None:
+        """Tell the operator when writing starts to fail and when it works again, not for every line."""
+        if (error is not None) == self._failing:
+            return
+        self._failing = error is not None
+        destination = self._path or "standard output"
+        if error is not None:
+            logger.error("access log lines are being dropped: %s: %s", destination, error.strerror)
+        else:
+            logger.warning("access log lines are written again: %s", destination)
+
+
+def _pieces(lines: bytes) -> Iterator[bytes]:
+    """Cut between lines into pieces of at most ``MAX_LINE`` bytes."""
+    start = 0
+    while start < len(lines):
+        end = len(lines)
+        if end - start > MAX_LINE:
+            end = lines.rindex(b"\n", start, start + MAX_LINE) + 1
+        yield lines[start:end]
+        start = end

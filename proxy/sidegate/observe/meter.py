@@ -1,0 +1,59 @@
+"""What happens on one listener's connections, added into cells.
+
+Where it stands: below the observer, which makes one meter for each listener; called by connections. It runs on
+the request path: every method is dict hits on small fixed dicts and additions, and nothing here logs or waits.
+"""
+
+from __future__ import annotations
+
+from sidegate.observe import metrics, reasons
+from sidegate.observe.cells import Cells
+from sidegate.observe.metrics import Layout
+
+
+class ListenerMeter:
+    """Counts for one listener. ``in_flight`` is the cell of its gauge of exchanges."""
+
+    __slots__ = (
+        "_cells", "_failed", "_handshakes", "_open", "_opened", "_refused", "_violated", "in_flight", "name",
+    )  # fmt: skip
+
+    def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
+        self.name = name
+        self.in_flight = layout.cell(metrics.IN_FLIGHT, name)
+        self._cells = cells
+        self._opened = layout.offsets(metrics.CONNECTIONS, name)
+        self._open = layout.offsets(metrics.OPEN_CONNECTIONS, name)
+        self._handshakes = layout.offsets(metrics.HANDSHAKES, name)
+        self._failed = layout.offsets(metrics.HANDSHAKE_FAILURES, name)
+        self._refused = layout.offsets(metrics.REFUSED, name)
+        self._violated = layout.offsets(metrics.CONNECTION_ERRORS, name)
+
+    def connection_opened(self, protocol: str) -> None:
+        """A connection's protocol is settled: ``1.1`` or ``2``."""
+        self._cells[self._opened[protocol]] += 1.0
+        self._cells[self._open[protocol]] += 1.0
+
+    def connection_closed(self, protocol: str) -> None:
+        """A connection that was counted as opened has ended."""
+        self._cells[self._open[protocol]] -= 1.0
+
+    def handshake_done(self, tls_version: str) -> None:
+        """``tls_version`` as ``SSLObject.version()`` says it."""
+        self._add(self._handshakes, tls_version)
+
+    def handshake_failed(self, reason: str) -> None:
+        """``reason``: a key of ``reasons.HANDSHAKE_FAILURES``."""
+        self._add(self._failed, reason)
+
+    def refused(self, reason: str) -> None:
+        """A request was refused by policy or limit (``Rejected.reason``)."""
+        self._add(self._refused, reason)
+
+    def violation(self, reason: str) -> None:
+        """A connection could not go on (``Violation.reason``)."""
+        self._add(self._violated, reason)
+
+    def _add(self, offsets: dict[str, int], word: str) -> None:
+        cell = offsets.get(word)
+        self._cells[offsets[reasons.OTHER] if cell is None else cell] += 1.0

@@ -1,0 +1,378 @@
+"""Every metric of Sidegate in one table, and where each sample of a front lives in its cells.
+
+Where it stands: above ``cells``; read by the observer (which writes), the collector (which reads) and the
+reference page. ``Layout`` is a pure function of the Config: front and supervisor compute it apart and agree, so
+no name ever travels between them.
+
+Label values come from the config or from small fixed sets, never from a client: a client must not be able to
+make time series. Names, units and types follow https://prometheus.io/docs/practices/naming/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain, product
+from typing import Literal
+
+from sidegate.config.schema import Backend, Config
+from sidegate.errors import Fault
+from sidegate.observe import reasons
+from sidegate.observe.cells import Area, Cells
+
+PROTOCOLS = ("1.0", "1.1", "2")
+CONNECTION_PROTOCOLS = ("1.1", "2")
+TLS_VERSIONS = ("TLSv1.2", "TLSv1.3", reasons.OTHER)
+
+NO_RESPONSE = 99
+"""Takes the place of status 0 when a cell is worked out: the cell of code ``0`` is the one before ``100``."""
+
+CODES = ("0", *map(str, range(100, 600)))
+
+BUCKETS = (
+    *(0.0001, 0.00025, 0.0005),
+    *(0.001, 0.0025, 0.005),
+    *(0.01, 0.025, 0.05),
+    *(0.1, 0.25, 0.5),
+    *(1.0, 2.5, 5.0),
+    *(10.0, 30.0, 60.0),
+)
+"""Upper bounds in seconds. In-process applications answer in fractions of a millisecond, reports in a minute."""
+
+LE = "le"
+SUM = "sum"
+
+BUSY, STUCK = "busy", "stuck"
+"""States of a WSGI application's thread that has work."""
+
+RECEIVED, SENT = "received", "sent"
+CLIENT, SERVER = "client", "server"
+FIRST_CLOSE = 1000
+CLOSE_CODES = (*map(str, range(FIRST_CLOSE, 1016)), reasons.OTHER)
+"""Those of RFC 6455 7.4.1 and its registry; the rest are an application's or a client's own."""
+
+Kind = Literal["counter", "gauge", "histogram"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """Labels that take their values together: ``values(config)`` has one tuple for each combination."""
+
+    labels: tuple[str, ...]
+    source: str
+    values: Callable[[Config], list[tuple[str, ...]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One row of the table. Its samples are the product of its axes; the last axis has one label and varies fastest.
+
+    ``zeros``: samples that are zero are exported too, so that the first event is already an increase. Off where the
+    product of labels is large. A histogram's last axis is its buckets and its sum.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    axes: tuple[Axis, ...]
+    zeros: bool = True
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(label for axis in self.axes for label in axis.labels if label != LE)
+
+
+def _fixed(*values: str) -> Callable[[Config], list[tuple[str, ...]]]:
+    return lambda _: [(value,) for value in values]
+
+
+def _listeners(config: Config) -> list[tuple[str, ...]]:
+    return [(listener.name,) for listener in config.listeners]
+
+
+def _routes(config: Config) -> list[tuple[str, ...]]:
+    return [*((route.name,) for route in config.routes), ("",)]
+
+
+def _route_backends(config: Config) -> list[tuple[str, ...]]:
+    pairs: list[tuple[str, ...]] = []
+    for route in config.routes:
+        names = dict.fromkeys([*(ref.name for ref in route.backend_refs), ""])
+        pairs.extend((route.name, name) for name in names)
+    return [*pairs, ("", "")]
+
+
+def _may_be_wsgi(backend: Backend) -> bool:
+    """Whether this process itself may have threads for it; what it is, only whoever imports it knows."""
+    return backend.app is not None and backend.pool is None and backend.interface != "asgi"
+
+
+def _threaded(config: Config) -> list[tuple[str, ...]]:
+    return [(name,) for name, backend in config.backends.items() if _may_be_wsgi(backend)]
+
+
+def _queued(config: Config) -> list[tuple[str, ...]]:
+    return [
+        (name,)
+        for name, backend in config.backends.items()
+        if backend.pool or backend.h2c or backend.h2 or _may_be_wsgi(backend)
+    ]
+
+
+LISTENER = Axis(("listener",), "the listener's name in the config", _listeners)
+ROUTE = Axis(("route",), "the route's name in the config; empty: no route matched", _routes)
+ROUTE_BACKEND = Axis(
+    ("route", "backend"), "names in the config; empty: no route matched, no backend was reached", _route_backends
+)
+PROTOCOL = Axis(("protocol",), "HTTP version: 1.0, 1.1, 2", _fixed(*PROTOCOLS))
+CONNECTION_PROTOCOL = Axis(("protocol",), "HTTP version spoken: 1.1 (also for 1.0), 2", _fixed(*CONNECTION_PROTOCOLS))
+CODE = Axis(
+    ("code",),
+    "status sent; 499: the client went away before a response began; 0: no response for another cause",
+    _fixed(*CODES),
+)
+TLS_VERSION = Axis(("version",), "TLSv1.2, TLSv1.3, other", _fixed(*TLS_VERSIONS))
+FAULT = Axis(("fault",), "who has to change something: " + ", ".join(Fault), _fixed(*Fault))
+BUCKET = Axis((LE,), "of the histogram's buckets: upper bound in seconds", _fixed(*map(str, BUCKETS), "+Inf", SUM))
+
+
+def _reason(known: dict[str, str]) -> Axis:
+    return Axis(("reason",), "one of the reasons below", _fixed(*known))
+
+
+REFUSAL = _reason(reasons.REFUSALS)
+VIOLATION = _reason({**reasons.REFUSALS, **reasons.VIOLATIONS})
+HANDSHAKE_FAILURE = _reason(reasons.HANDSHAKE_FAILURES)
+EXCHANGE_ERROR = _reason({**reasons.REFUSALS, **reasons.EXCHANGE_ERRORS})
+DROP = _reason(reasons.DROPS)
+RETRY = _reason(reasons.RETRIES)
+QUEUED = Axis(
+    ("backend",), "the name of a backend with pool, h2c or h2, or of a WSGI application in the front itself", _queued
+)
+THREADED = Axis(("backend",), "the name of a backend whose application is a WSGI one", _threaded)
+THREAD_STATE = Axis(
+    ("state",), "busy: runs a request; stuck: still runs one that nobody waits for, and longer than any request may",
+    _fixed(BUSY, STUCK),
+)  # fmt: skip
+DIRECTION = Axis(("direction",), "received: from clients; sent: to them", _fixed(RECEIVED, SENT))
+CLOSED_BY = Axis(("side",), "who closed first: client, server", _fixed(CLIENT, SERVER))
+CLOSE_CODE = Axis(
+    ("code",),
+    "close code (RFC 6455 7.4.1): 1000 to 1015, other; 1006: without a close frame, as when a connection breaks",
+    _fixed(*CLOSE_CODES),
+)
+
+REQUESTS = Metric(
+    "sidegate_requests_total", "counter", "Exchanges that ended.",
+    (ROUTE_BACKEND, PROTOCOL, CODE), zeros=False,
+)  # fmt: skip
+DURATION = Metric(
+    "sidegate_request_duration_seconds", "histogram", "Time from a request's head to the last byte of its response.",
+    (ROUTE, BUCKET), zeros=False,
+)  # fmt: skip
+IN_FLIGHT = Metric("sidegate_requests_in_flight", "gauge", "Exchanges that have begun and not ended.", (LISTENER,))
+REQUEST_BYTES = Metric(
+    "sidegate_request_body_bytes_total", "counter", "Body bytes of ended requests, after their framing.", (ROUTE,)
+)
+RESPONSE_BYTES = Metric(
+    "sidegate_response_body_bytes_total", "counter", "Body bytes of ended responses, before their framing.", (ROUTE,)
+)
+CONNECTIONS = Metric(
+    "sidegate_connections_total", "counter", "Connections whose protocol was settled.", (LISTENER, CONNECTION_PROTOCOL)
+)
+OPEN_CONNECTIONS = Metric(
+    "sidegate_connections_open", "gauge", "Connections open now.", (LISTENER, CONNECTION_PROTOCOL)
+)
+HANDSHAKES = Metric("sidegate_tls_handshakes_total", "counter", "TLS handshakes completed.", (LISTENER, TLS_VERSION))
+HANDSHAKE_FAILURES = Metric(
+    "sidegate_tls_handshake_failures_total", "counter", "TLS handshakes that failed.", (LISTENER, HANDSHAKE_FAILURE)
+)
+REFUSED = Metric(
+    "sidegate_requests_refused_total", "counter", "Requests refused by the header policy or a limit.",
+    (LISTENER, REFUSAL),
+)  # fmt: skip
+CONNECTION_ERRORS = Metric(
+    "sidegate_connection_errors_total", "counter",
+    "Connections ended because the peer broke the protocol or a limit, or not accepted for want of descriptors.",
+    (LISTENER, VIOLATION),
+)  # fmt: skip
+EXCHANGE_ERRORS = Metric(
+    "sidegate_exchange_errors_total", "counter", "Exchanges that ended in an error, by whose fault it was.",
+    (ROUTE, FAULT, EXCHANGE_ERROR), zeros=False,
+)  # fmt: skip
+LOG_DROPPED = Metric("sidegate_access_log_dropped_total", "counter", "Access-log lines lost.", (DROP,))
+POOL_IN_FLIGHT = Metric(
+    "sidegate_pool_requests_in_flight", "gauge", "Requests at the backend's workers or threads, or in its queue.",
+    (QUEUED,),
+)  # fmt: skip
+POOL_QUEUE = Metric(
+    "sidegate_pool_queue_length", "gauge", "Requests that wait until a worker has room or a thread is free.", (QUEUED,)
+)
+POOL_QUEUE_WAIT = Metric(
+    "sidegate_pool_queue_wait_seconds", "histogram",
+    "Time that requests waited until a worker had room or a thread was free; those that did not wait are in the first "
+    "bucket.",
+    (QUEUED, BUCKET),
+)  # fmt: skip
+POOL_RETRIES = Metric(
+    "sidegate_pool_retries_total", "counter", "Requests sent once more, to another worker if there was one.",
+    (QUEUED, RETRY),
+)  # fmt: skip
+WSGI_THREADS = Metric(
+    "sidegate_wsgi_threads", "gauge",
+    "Threads that run a request, of all fronts or of all workers of the pool; those without work are not counted.",
+    (THREADED, THREAD_STATE),
+)  # fmt: skip
+WEBSOCKETS_OPEN = Metric(
+    "sidegate_websockets_open", "gauge", "WebSockets that are accepted and not ended.", (ROUTE,), zeros=False
+)
+WEBSOCKET_MESSAGES = Metric(
+    "sidegate_websocket_messages_total", "counter",
+    "Whole messages of WebSockets, but for those that pass to an h2c or h2 backend.",
+    (ROUTE, DIRECTION), zeros=False,
+)  # fmt: skip
+WEBSOCKET_BYTES = Metric(
+    "sidegate_websocket_bytes_total", "counter", "Bytes of WebSockets' frames, before TLS.",
+    (ROUTE, DIRECTION), zeros=False,
+)  # fmt: skip
+WEBSOCKET_CLOSES = Metric(
+    "sidegate_websocket_closes_total", "counter",
+    "WebSockets that ended, by the code of whoever closed first, but for those that pass to an h2c or h2 backend.",
+    (ROUTE, CLOSED_BY, CLOSE_CODE), zeros=False,
+)  # fmt: skip
+WEBSOCKET_PING = Metric(
+    "sidegate_websocket_ping_seconds", "histogram", "Time from a ping of the server to the client's answer.",
+    (ROUTE, BUCKET), zeros=False,
+)  # fmt: skip
+
+WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING)
+"""What fronts cannot see of WebSockets that they pass to workers: the workers count it, under the fronts' routes."""
+
+FRONT_METRICS = (
+    REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
+    HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, POOL_IN_FLIGHT, POOL_QUEUE,
+    POOL_QUEUE_WAIT, POOL_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES, WEBSOCKET_BYTES,
+    WEBSOCKET_CLOSES, WEBSOCKET_PING,
+)  # fmt: skip
+"""Counted by the fronts in their cells. To threads and ``WORKER_METRICS`` the supervisor adds what workers count."""
+
+
+def _facts(label: str, source: str) -> Axis:
+    return Axis((label,), source, _fixed())
+
+
+PROCESS_KIND = _facts("kind", "front, worker, preloader")
+PROCESS_STATE = _facts("state", "starting, ready, serving, draining, ending, killed, dead")
+RESTART_CAUSE = _facts(
+    "cause",
+    "how it ended: exit_N, a signal's name, failed_start, start_timeout, drained (by its own SIGTERM); a worker also: "
+    "max_requests, max_age, max_memory, reload, stuck (its event loop), stuck_threads (all of its WSGI threads), "
+    "not_forked",
+)
+POOL = _facts("backend", "the name of a backend with a pool")
+WORKER_STATE = _facts("state", "starting, ready, serving, draining, ending, killed")
+SLOT = _facts("slot", "the worker's place in its pool, from 0; its successor has the same")
+
+BUILD_INFO = Metric(
+    "sidegate_build_info", "gauge", "Always 1; what is running is in the labels.",
+    (_facts("version", "Sidegate"), _facts("python", "the interpreter"), _facts("http2_engine", "nghttp2, h2")),
+)  # fmt: skip
+PROCESSES = Metric("sidegate_processes", "gauge", "Child processes by state.", (PROCESS_KIND, PROCESS_STATE))
+RESTARTS = Metric(
+    "sidegate_process_restarts_total", "counter", "Child processes replaced after they ended unasked.",
+    (PROCESS_KIND, RESTART_CAUSE),
+)  # fmt: skip
+RESIDENT_MEMORY = Metric(
+    "sidegate_process_resident_memory_bytes", "gauge",
+    "Resident memory of the child processes together; what they share is counted in each.", (PROCESS_KIND,),
+)  # fmt: skip
+POOL_WORKERS = Metric("sidegate_pool_workers", "gauge", "Workers by state.", (POOL, WORKER_STATE))
+POOL_RESTARTS = Metric(
+    "sidegate_pool_worker_restarts_total", "counter", "Workers that were replaced, or ended unasked.",
+    (POOL, RESTART_CAUSE),
+)  # fmt: skip
+POOL_MEMORY = Metric(
+    "sidegate_pool_resident_memory_bytes", "gauge",
+    "Resident memory of a pool's processes together; what they share is counted in each.", (POOL,),
+)  # fmt: skip
+POOL_REQUESTS = Metric(
+    "sidegate_pool_worker_requests_total", "counter", "Exchanges that ended in a worker.", (POOL, SLOT)
+)
+LAST_RELOAD = Metric(
+    "sidegate_config_last_reload_successful", "gauge", "1: the config last loaded serves; 0: it was rejected.", ()
+)
+START_TIME = Metric("sidegate_start_time_seconds", "gauge", "When the supervisor started, in Unix time.", ())
+
+SUPERVISOR_METRICS = (
+    BUILD_INFO, PROCESSES, RESTARTS, RESIDENT_MEMORY, POOL_WORKERS, POOL_RESTARTS, POOL_MEMORY, POOL_REQUESTS,
+    LAST_RELOAD, START_TIME,
+)  # fmt: skip
+"""Known to the supervisor itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Neighbouring cells of one metric: all labels but the last are fixed, one cell for each value in ``run``."""
+
+    metric: Metric
+    labels: tuple[str, ...]
+    start: int
+    run: tuple[str, ...]
+
+
+class Layout:
+    """Which cell holds which sample of a front that runs ``config``.
+
+    ``size`` is the number of cells; ``worker_blocks`` are those of ``WORKER_METRICS``.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.blocks = tuple(_blocks(config))
+        self.size = self.blocks[-1].start + len(self.blocks[-1].run)
+        self._blocks = {(block.metric.name, block.labels): block for block in self.blocks}
+        self.worker_blocks = tuple(block for block in self.blocks if any(block.metric is one for one in WORKER_METRICS))
+        self._threaded = [name for (name,) in _threaded(config)]
+        self._undeclared = [name for name in self._threaded if config.backends[name].interface == "auto"]
+
+    def start(self, metric: Metric, *labels: str) -> int:
+        """The first cell of the block whose leading labels these are. Raises ``KeyError`` for unknown ones."""
+        return self._blocks[metric.name, labels].start
+
+    def cell(self, metric: Metric, *labels: str) -> int:
+        """The cell of one sample. Raises ``KeyError`` or ``ValueError`` for unknown labels."""
+        block = self._blocks[metric.name, labels[:-1]]
+        return block.start + block.run.index(labels[-1])
+
+    def ended(self, cells: Cells, route: str) -> int:
+        """How many exchanges of a route have ended: each is in one bucket of the histogram."""
+        start = self.start(DURATION, route)
+        return int(sum(cells[start : start + len(BUCKETS) + 1]))
+
+    def without_threads(self, area: Area) -> set[str]:
+        """The applications that show no sign of being WSGI ones: none was declared or has ever placed a request.
+
+        Their series would say nothing, and most are ASGI applications whose config leaves it open what they are.
+        """
+        size = len(BUCKETS) + 2
+        return {name for name in self._undeclared if area.read(self.start(POOL_QUEUE_WAIT, name), size) is None}
+
+    def threads(self, area: Area, backend: str) -> dict[str, int]:
+        """A WSGI application's threads that have work, by state; empty if it shows no sign of being one."""
+        if backend not in self._threaded or backend in self.without_threads(area):
+            return {}
+        return {state: int(area.cells[cell]) for state, cell in self.offsets(WSGI_THREADS, backend).items()}
+
+    def offsets(self, metric: Metric, *labels: str) -> dict[str, int]:
+        """The cells of the block whose leading labels these are, by the value of the last label."""
+        block = self._blocks[metric.name, labels]
+        return {value: block.start + index for index, value in enumerate(block.run)}
+
+
+def _blocks(config: Config) -> Iterator[Block]:
+    start = 0
+    for metric in FRONT_METRICS:
+        *leading, last = (axis.values(config) for axis in metric.axes)
+        run = tuple(value for (value,) in last)
+        for combination in product(*leading):
+            yield Block(metric, tuple(chain.from_iterable(combination)), start, run)
+            start += len(run)

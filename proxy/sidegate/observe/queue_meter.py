@@ -1,0 +1,58 @@
+"""What happens in front of one backend whose requests go to other processes or to threads, added into cells.
+
+Where it stands: below the observer, which makes one meter for each such backend; called on the request path by whoever
+gives places to requests, in the event loop's thread only: additions only.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from sidegate.observe import metrics
+from sidegate.observe.cells import Cells
+from sidegate.observe.metrics import BUCKETS, SUM, Layout
+
+
+class PoolMeter:
+    """Counts for one backend."""
+
+    __slots__ = ("_cells", "_in_flight", "_queued", "_retries", "_wait", "_wait_sum", "name")
+
+    def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
+        self.name = name
+        self._cells = cells
+        self._in_flight = layout.cell(metrics.POOL_IN_FLIGHT, name)
+        self._queued = layout.cell(metrics.POOL_QUEUE, name)
+        waits = layout.offsets(metrics.POOL_QUEUE_WAIT, name)
+        self._wait = waits[str(BUCKETS[0])]
+        self._wait_sum = waits[SUM]
+        self._retries = layout.offsets(metrics.POOL_RETRIES, name)
+
+    def begun(self) -> None:
+        """A request has come for this backend."""
+        self._cells[self._in_flight] += 1.0
+
+    def ended(self) -> None:
+        """A request that had begun has ended."""
+        self._cells[self._in_flight] -= 1.0
+
+    def placed_at_once(self) -> None:
+        """A request did not have to wait."""
+        self._cells[self._wait] += 1.0
+
+    def queued(self) -> None:
+        """A request waits for a place."""
+        self._cells[self._queued] += 1.0
+
+    def unqueued(self) -> None:
+        """A request waits no more."""
+        self._cells[self._queued] -= 1.0
+
+    def waited(self, seconds: float) -> None:
+        """A request that waited got its place."""
+        self._cells[self._wait + bisect_left(BUCKETS, seconds)] += 1.0
+        self._cells[self._wait_sum] += seconds
+
+    def retried(self, reason: str) -> None:
+        """A request is sent once more; ``reason``: a key of ``reasons.RETRIES``."""
+        self._cells[self._retries[reason]] += 1.0

@@ -1,0 +1,30 @@
+"""C types of the record."""
+
+from sidegate.observe.meter cimport ListenerMeter
+
+
+cdef class Record:
+    cdef public ListenerMeter listener
+    cdef public str client
+    cdef public str method
+    cdef public bytes target
+    cdef public str http_version
+    cdef public str scheme
+    cdef public double started
+    cdef public int route
+    cdef public str backend
+    cdef public int status
+    cdef public long long bytes_in
+    cdef public long long bytes_out
+    cdef public list headers
+    cdef public str tls
+    cdef public bint has_body
+    cdef public bint passing
+    cdef public bint relayed
+    cdef public bint counted
+    cdef public object fault
+    cdef public str reason
+    cdef str _request_id
+
+
+cdef str _numbered(unsigned long long number)

@@ -1,0 +1,92 @@
+"""The record of one exchange: what metrics, access log and (later) traces are made from.
+
+Where it stands: made by the exchange when a request's head is known, filled while it runs, handed to
+``Observer.finished`` once, and to ``Observer.count`` before that if its application outlives it. It holds plain values
+only; nothing here computes, logs or looks at a clock.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+from sidegate.asgi import Headers
+from sidegate.errors import Fault
+from sidegate.observe.meter import ListenerMeter
+from sidegate.wire.events import Rejected, RequestHead
+
+_request_prefix = os.urandom(8).hex()
+_request_numbers = itertools.count(1)
+
+
+class Record:
+    """One request and its response.
+
+    ``client``: the peer's address, or ``unix``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
+    ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if
+    none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``tls``: the
+    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: of the request, as its head says. ``passing``: the
+    task here only passes it on, to a thread or another process; ``relayed``: to another process. ``counted``: by the
+    observer, and logged. ``fault`` and ``reason``: whose error ended it, and one word.
+    """
+
+    __slots__ = (
+        "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
+        "http_version", "listener", "method", "passing", "reason", "relayed", "route", "scheme", "started", "status",
+        "target", "tls",
+    )  # fmt: skip
+
+    def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
+        self.listener = listener
+        self.client = client
+        self.method = head.method
+        self.target = head.target
+        self.http_version = head.http_version
+        self.has_body = isinstance(head, RequestHead) and not head.end_stream
+        self.scheme = "http"
+        self.started = started
+        self.route = -1
+        self.backend = ""
+        self.status = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.headers: Headers = []
+        self.tls = ""
+        self.fault: Fault | None = None
+        self.reason = ""
+        self.passing = False
+        self.relayed = False
+        self.counted = False
+        self._request_id = ""
+
+    @property
+    def request_id(self) -> str:
+        """32 hexadecimal digits, made on first use: 64 random bits of this process, then a counter.
+
+        Unique, and cheap, but not secret: who knows one can guess the next.
+        """
+        if not self._request_id:
+            self._request_id = _numbered(next(_request_numbers))
+        return self._request_id
+
+    @request_id.setter
+    def request_id(self, value: str) -> None:
+        self._request_id = value
+
+
+def _numbered(number: int) -> str:
+    return f"{_request_prefix}{number:016x}"
+
+
+CLIENT_GONE = 499
+"""nginx's number for a client that went away before a response began: its users and dashboards look for it."""
+
+
+def final_status(record: Record) -> int:
+    """The status sent; ``CLIENT_GONE``; or 0 for no response from another cause.
+
+    0 and not 500 or 502: no status is claimed that nobody was sent.
+    """
+    if 100 <= record.status <= 599:
+        return record.status
+    return CLIENT_GONE if record.fault is Fault.CLIENT else 0

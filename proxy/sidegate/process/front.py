@@ -1,0 +1,96 @@
+"""A front process: ``python -m sidegate.process.front DESCRIPTOR``, started by the supervisor only.
+
+Where it stands: the child that accepts clients' connections. The life of a child is ``process/child.py``'s; here is
+what only a front has: listening sockets of the service, the access log, the word to serve. No error leaves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+
+from sidegate.config.plain import unpack
+from sidegate.config.schema import Config
+from sidegate.errors import AccessLogError
+from sidegate.ipc.control import Message
+from sidegate.observe import process_log
+from sidegate.observe.access_log import AccessLog, open_access_log
+from sidegate.observe.cells import Area
+from sidegate.observe.observer import Observer
+from sidegate.process import child
+from sidegate.process.child import Child, Failure
+from sidegate.process.runtime import BuildError, Runtime
+from sidegate.versions import engines
+
+STATISTICS_PERIOD = 5.0
+"""Seconds between two messages to the supervisor, which shows the last one in ``/status``."""
+
+
+def main(argv: list[str]) -> int:
+    """Run one front to its end; the exit code."""
+    control = socket.socket(fileno=int(argv[1]))
+    first = child.first_message(control)
+    if first is None:
+        return child.FAILED_START
+    config = unpack(Config, first["config"])
+    process_log.set_up(config.logging)
+    return child.run(Front(config, first, control).run(), control)
+
+
+class Front(Child):
+    """The life of one front. ``first`` is the supervisor's first message."""
+
+    noun = "front"
+
+    def __init__(self, config: Config, first: Message, control: socket.socket) -> None:
+        super().__init__(config, control)
+        self._first = first
+        self._access_log: AccessLog | None = None
+
+    async def run(self) -> Failure | None:
+        """See ``Child``; after it, the access log ends."""
+        try:
+            return await super().run()
+        finally:
+            if self._access_log is not None:
+                self._access_log.close()
+
+    def build(self) -> Runtime:
+        self._access_log = self._open_access_log()
+        os.set_inheritable(self._first["cells"], False)
+        observer = Observer(self._config, Area(self._first["cells"]).cells, self._access_log)
+        sockets = {name: [child.inherited(fd) for fd in fds] for name, fds in self._first["sockets"].items()}
+        runtime = Runtime.build(self._config, sockets, observer, report=self._tell)
+        process_log.set_up(self._config.logging)  # an application's logging configuration may have disabled it
+        return runtime
+
+    def _open_access_log(self) -> AccessLog | None:
+        try:
+            return open_access_log(self._config, asyncio.get_running_loop().call_later)
+        except AccessLogError as error:
+            raise BuildError([(("logging", "accessLogFile"), str(error))]) from error
+
+    def started(self) -> None:
+        parts = engines(self._config.http2_engine, child.loop_package())
+        self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
+
+    def on_message(self, message: Message) -> None:
+        match message["type"]:
+            case "serve":
+                self._runtime.serve()
+                self._tell_statistics()
+            case "workers":
+                self._runtime.set_workers(message["backend"], message["workers"])
+            case "reopen":
+                if self._access_log is not None:
+                    self._access_log.reopen()
+
+    def _tell_statistics(self) -> None:
+        self._tell("statistics", statistics=self._runtime.statistics())
+        asyncio.get_running_loop().call_later(STATISTICS_PERIOD, self._tell_statistics)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,138 @@
+"""How a worker becomes what its pool says, before it imports anything of the application's.
+
+Where it stands: beside ``child``; called once by a worker, or by the preloader for all workers that it forks. The order
+is that of privilege: what needs root first, then the user, then what that user must be allowed to do. The error that
+leaves it is ``StartError``, with the key of the pool that is to blame.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import grp
+import os
+import pwd
+import resource
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from sidegate.config.schema import Pool
+from sidegate.errors import StartError
+
+STDERR = 2
+
+
+def settle_in(pool: Pool) -> None:
+    """Take on niceness, limits, user, umask and folder. SIGABRT from now on prints the stack of every thread.
+
+    :raises StartError: the system refuses one of them.
+    """
+    faulthandler.enable(STDERR)
+    with _blamed("nice"):
+        os.nice(pool.nice)
+    _limit("openFiles", resource.RLIMIT_NOFILE, pool.limits.open_files)
+    _limit("memory", resource.RLIMIT_DATA, pool.limits.memory)
+    if pool.user is not None:
+        _become(pool.user, pool.group)
+    elif pool.group is not None:
+        _join(pool.group)
+    if pool.umask is not None:
+        os.umask(pool.umask)
+    if pool.directory is not None:
+        _enter(pool.directory)
+
+
+@contextlib.contextmanager
+def _blamed(key: str) -> Iterator[None]:
+    try:
+        yield
+    except PermissionError as error:
+        raise StartError(f"the pool's '{key}' needs root ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        raise StartError(f"the pool's '{key}': {error}") from error
+
+
+def _limit(key: str, number: int, value: int | None) -> None:
+    """The hard limit too: the application is not to raise it again."""
+    if value is not None:
+        with _blamed(f"limits.{key}"):
+            resource.setrlimit(number, (value, value))
+
+
+def _become(user: str, group: str | None) -> None:
+    """Groups first: a user who is not root cannot change them any more."""
+    with _blamed("user"):
+        account = _account(user)
+    uid = int(user) if account is None else account.pw_uid
+    if group is not None:
+        gid = _group(group)
+    elif account is not None:
+        gid = account.pw_gid
+    else:
+        raise StartError(
+            f"the pool's 'user': {user} has no entry in the system's list and so no group; say 'group' too"
+        )
+    if (uid, gid) == (os.getuid(), os.getgid()):
+        return
+    before = os.getuid()
+    with _blamed("user"):
+        if account is None:
+            os.setgroups([gid])
+        else:
+            os.initgroups(account.pw_name, gid)
+        os.setresgid(gid, gid, gid)
+        os.setresuid(uid, uid, uid)
+    if account is not None:
+        _move_home(account, before)
+
+
+def _join(group: str) -> None:
+    gid = _group(group)
+    if gid != os.getgid():
+        with _blamed("group"):
+            os.setgroups([gid])
+            os.setresgid(gid, gid, gid)
+
+
+def _account(user: str) -> pwd.struct_passwd | None:
+    """The user's entry; a number need not have one."""
+    try:
+        return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
+    except KeyError:
+        if user.isdecimal():
+            return None
+        raise ValueError(f"there is no user {user}") from None
+
+
+def _group(group: str) -> int:
+    if group.isdecimal():
+        return int(group)
+    with _blamed("group"):
+        try:
+            return grp.getgrnam(group).gr_gid
+        except KeyError:
+            raise ValueError(f"there is no group {group}") from None
+
+
+def _move_home(account: pwd.struct_passwd, before: int) -> None:
+    """HOME, USER and LOGNAME that are inherited from Sidegate's own user become the new user's, as systemd does."""
+    try:
+        old = pwd.getpwuid(before)
+    except KeyError:
+        return
+    for key, inherited, own in (
+        ("HOME", old.pw_dir, account.pw_dir),
+        ("USER", old.pw_name, account.pw_name),
+        ("LOGNAME", old.pw_name, account.pw_name),
+    ):
+        if os.environ.get(key, inherited) == inherited:
+            os.environ[key] = own
+
+
+def _enter(folder: str) -> None:
+    with _blamed("directory"):
+        os.chdir(folder)
+    resolved = str(Path(folder).resolve())
+    if resolved not in sys.path:
+        sys.path.insert(0, resolved)

@@ -1,0 +1,273 @@
+"""What one process runs, built from a Config: build, start, serve, drain.
+
+Where it stands: above server, routing and backends; below the front, which drives it. A Runtime is never changed:
+another configuration is another process. ``check`` walks the same path without starting anything.
+
+Errors: ``BuildError`` with every problem that only building can find (certificates, applications), each with its
+path in the configuration; ``StartError`` from ``start``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sidegate.aio.clock import Clock
+from sidegate.aio.eager import FirstStep, first_step
+from sidegate.backends.app.asgi import InProcessBackend
+from sidegate.backends.app.wsgi.backend import WsgiBackend
+from sidegate.backends.build import AnyBackend, build_backends, check_applications
+from sidegate.backends.upstream.pool import PoolBackend, Report
+from sidegate.backends.upstream.upstream_backend import RelayingBackend
+from sidegate.config.schema import Backend, Certificate, Config, Limits, Tls
+from sidegate.config.schema import Listener as ListenerConfig
+from sidegate.config.websocket import drain_seconds, settings_by_route
+from sidegate.errors import Problems, SidegateError
+from sidegate.observe.observer import Observer
+from sidegate.routing.router import Router
+from sidegate.server import timeouts
+from sidegate.server.admission import Admission
+from sidegate.server.codecs import import_codecs
+from sidegate.server.forwarded import TrustedProxies
+from sidegate.server.listener import Listener
+from sidegate.server.service import Service
+from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
+from sidegate.server.upgrade import part
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http2 import load_engine
+
+logger = logging.getLogger("sidegate.runtime")
+
+DRAIN_POLL = 0.02
+"""Seconds between two looks whether the last connection has ended."""
+
+ABORT_PAUSE = 1.0
+"""Seconds that cancelled applications get to clean up."""
+
+
+class BuildError(SidegateError):
+    """The configuration is well formed but cannot be carried out; ``problems`` names all of the reasons."""
+
+    def __init__(self, problems: Problems) -> None:
+        super().__init__("; ".join(message for _, message in problems))
+        self.problems = problems
+
+
+def _no_report(kind: str, **fields: Any) -> None:
+    """For whoever has no supervisor to tell."""
+
+
+class Runtime:
+    """Listeners, root App and backends of one process."""
+
+    def __init__(
+        self,
+        listeners: list[Listener],
+        backends: Mapping[str, AnyBackend],
+        clock: Clock[Any],
+        first_step: FirstStep,
+        websocket_drain: float | None,
+    ) -> None:
+        self._listeners = listeners
+        self._backends = backends
+        self._clock = clock
+        self._first_step = first_step
+        self._started: list[AnyBackend] = []
+        self._websocket_drain = websocket_drain
+
+    @classmethod
+    def build(
+        cls,
+        config: Config,
+        sockets: Mapping[str, list[socket.socket]],
+        observer: Observer,
+        fronts: TrustedProxies | None = None,
+        report: Report = _no_report,
+    ) -> Runtime:
+        """Import applications, load certificates, compile routes. To be called within a running event loop.
+
+        ``fronts``: this is a worker, and who they are from whom it takes the facts of a scope. ``report``: sends the
+        supervisor a message about a pool.
+        """
+        problems: Problems = []
+        backends = build_backends(config, observer, report, problems)
+        contexts = build_tls(dict(enumerate(config.listeners)), problems)
+        if problems:
+            raise BuildError(problems)
+        loop = asyncio.get_running_loop()
+        limits = config.limits if fronts is None else _put_behind_front(backends, config.limits)
+        clock = Clock(loop, timeouts.check)
+        steps = first_step(loop)
+        admission = Admission(loop, config.limits)
+        router = Router(config.routes, backends)
+        engine = load_engine(config.http2_engine)
+        trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
+        hop_policy = None if fronts is None else _policy(config, keep_forwarding=True, keep_own=True)
+        listeners = []
+        for index, listener in enumerate(config.listeners):
+            import_codecs(listener.protocols)
+            service = Service(
+                app=router,
+                limits=limits,
+                observer=observer,
+                meter=observer.listener(listener.name),
+                engine=engine,
+                protocols=listener.protocols,
+                clock=clock,
+                loop=loop,
+                first_step=steps,
+                admission=admission,
+                policy=_policy(config, keep_forwarding=False),
+                tls=contexts.get(index),
+                trusted=trusted,
+                trusted_policy=_policy(config, keep_forwarding=True),
+                request_timeouts=tuple(route.timeouts.request for route in config.routes) if fronts is None else (),
+                hop_policy=hop_policy,
+                websockets=settings_by_route(listener.websocket, (route.websocket for route in config.routes)),
+            )
+            listeners.append(Listener(service, sockets[listener.name]))
+        return cls(listeners, backends, clock, steps, config.websocket_drain)
+
+    async def start(self) -> None:
+        """Start the backends in the order of the file. Raises ``StartError``; those already started are stopped."""
+        try:
+            for backend in self._backends.values():
+                await backend.start()
+                self._started.append(backend)
+        except BaseException:
+            await self._stop_backends()
+            raise
+
+    def serve(self) -> None:
+        """Begin to accept connections."""
+        self._clock.start()
+        for listener in self._listeners:
+            listener.start()
+
+    def set_workers(self, backend: str, workers: Iterable[tuple[int, str]]) -> None:
+        """Serial and socket path of every worker of a pool that may get requests."""
+        pool = self._backends[backend]
+        if isinstance(pool, PoolBackend):
+            pool.set_workers(workers)
+
+    async def drain(self, delay: float, grace: float) -> None:
+        """Stop without losing a request.
+
+        Go on for ``delay`` seconds (balancers notice), accept no more, finish what is under way, stop the backends.
+        Whatever is left ``grace`` seconds from now is cut.
+        """
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + grace
+        await asyncio.sleep(delay)
+        for listener in self._listeners:
+            listener.service.draining = True
+            listener.close()
+            part(listener.service, drain_seconds(self._websocket_drain, deadline - loop.time()))
+            for connection in list(listener.service.connections):
+                connection.wind_down()
+        await self._until_idle(deadline)
+        if self._busy:
+            logger.warning("cutting what is still under way after the grace period of %g s", grace)
+            self.abort()
+            await self._until_idle(loop.time() + ABORT_PAUSE)
+        try:
+            async with asyncio.timeout_at(max(deadline, loop.time() + ABORT_PAUSE)):
+                await self._stop_backends()
+        except TimeoutError:
+            logger.error("an application's lifespan shutdown did not end within the grace period")
+        self._clock.stop()
+        self._first_step.stop()
+
+    def abort(self) -> None:
+        """Cut everything now."""
+        for listener in self._listeners:
+            listener.close()
+            listener.abort()
+
+    @property
+    def interfaces(self) -> dict[str, str]:
+        """What each application in this process is, in words, by its backend."""
+        own = (InProcessBackend, WsgiBackend)
+        return {name: backend.interface for name, backend in self._backends.items() if isinstance(backend, own)}
+
+    def statistics(self) -> dict[str, Any]:
+        """Open connections by listener index; links or threads of every backend that has some. For ``/status``."""
+        some = (RelayingBackend, WsgiBackend)
+        backends = {name: backend.statistics() for name, backend in self._backends.items() if isinstance(backend, some)}
+        return {
+            "connections": [len(listener.service.connections) for listener in self._listeners],
+            "backends": backends,
+        }
+
+    @property
+    def _busy(self) -> bool:
+        return any(listener.busy for listener in self._listeners)
+
+    async def _until_idle(self, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        # An event would have to be told by every connection and handshake of every listener, for this moment alone.
+        while self._busy and loop.time() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(DRAIN_POLL)
+
+    async def _stop_backends(self) -> None:
+        while self._started:
+            await self._started.pop().stop()
+
+
+def check(
+    listeners: Mapping[int, ListenerConfig], backends: Mapping[str, Backend], import_apps: bool
+) -> tuple[Problems, dict[str, str]]:
+    """The problems that only building finds, without starting anything; what each application is, in words.
+
+    Applications are imported into this process.
+    """
+    problems: Problems = []
+    build_tls(listeners, problems, self_signed=False)
+    kinds = check_applications(backends, problems) if import_apps else {}
+    return problems, kinds
+
+
+def build_tls(
+    listeners: Mapping[int, ListenerConfig], problems: Problems, self_signed: bool = True
+) -> dict[int, ServerTls]:
+    """TLS by listener index; ``self_signed=False`` leaves the development certificate alone (it would be made)."""
+    contexts = {}
+    for index, listener in listeners.items():
+        tls = listener.tls
+        if tls is None or (tls.self_signed and not self_signed):
+            continue
+        try:
+            contexts[index] = ServerTls(tls, listener.protocols, _certificates(tls))
+        except TlsError as error:
+            problems.append((("listeners", index, "tls", *error.field), str(error)))
+    return contexts
+
+
+def _certificates(tls: Tls) -> tuple[Certificate, ...]:
+    if not tls.self_signed:
+        return tls.certificates
+    path = str(self_signed_path())  # the supervisor has made it
+    return (Certificate(cert=path, key=path),)
+
+
+def _put_behind_front(backends: Mapping[str, AnyBackend], limits: Limits) -> Limits:
+    """Tell a worker's backend where it is. The worker's limits: as many requests at a time as that has threads."""
+    for backend in backends.values():
+        if isinstance(backend, WsgiBackend):
+            backend.behind_front = True
+            return replace(limits, concurrent_streams=backend.threads.places)
+    return limits
+
+
+def _policy(config: Config, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:
+    return FieldPolicy(
+        max_fields=config.limits.header_fields,
+        max_block=config.limits.header_block,
+        keep_forwarding=keep_forwarding,
+        keep_own=keep_own,
+        keep_underscores=frozenset(name.encode("ascii") for name in config.limits.keep_underscores),
+    )

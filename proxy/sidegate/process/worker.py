@@ -1,0 +1,116 @@
+"""A worker process: one backend's application behind HTTP/2 on a unix socket, for the fronts of the same service.
+
+Where it stands: the child that runs a pool's application; ``process/boot.py`` or a preloader start it. The life of a
+child is ``process/child.py``'s, what is served the runtime's: the same server as a front's, with the limits of a
+trusted hop and the scope's facts from the front (``server/hop.py``). Here is what only a worker has: settling in, the
+wish to retire. No error leaves it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import random
+import socket
+
+from sidegate.config.plain import unpack
+from sidegate.config.schema import Config, Pool
+from sidegate.errors import StartError
+from sidegate.ipc.control import Message, send_last
+from sidegate.observe import process_log
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
+from sidegate.process import child
+from sidegate.process.child import Child, Failure
+from sidegate.process.privileges import settle_in
+from sidegate.process.runtime import Runtime
+from sidegate.server.forwarded import TrustedProxies
+from sidegate.versions import engines
+
+COUNT_PERIOD = 0.1
+"""Seconds between two looks at the number of requests, where ``maxRequests`` is set."""
+
+FRONTS = TrustedProxies(["unix"])
+"""Nobody else can connect: the socket stands in a private folder."""
+
+
+def main(control_fd: int) -> int:
+    """Run one worker to its end; the exit code."""
+    control = socket.socket(fileno=control_fd)
+    first = child.first_message(control)
+    if first is None:
+        return child.FAILED_START
+    config, pool = settled(first, control)
+    if pool is None:
+        return child.FAILED_START
+    os.set_inheritable(first["cells"], False)
+    return serve(config, pool, control, child.inherited(first["socket"]), first["cells"])
+
+
+def settled(first: Message, control: socket.socket) -> tuple[Config, Pool | None]:
+    """What a first message says, settled into it; no pool, and the supervisor told, if that is not possible."""
+    config, pool = unpack(Config, first["config"]), unpack(Pool, first["pool"])
+    process_log.set_up(config.logging)
+    try:
+        settle_in(pool)
+    except StartError as error:
+        send_last(control, "failed", message=str(error))
+        return config, None
+    child.die_with_parent()  # the kernel forgets it when the user changes
+    return config, pool
+
+
+def serve(config: Config, pool: Pool, control: socket.socket, listening: socket.socket, cells: int) -> int:
+    """Run a worker that has settled in to its end; the exit code. ``cells``: the descriptor of its counters."""
+    worker = Worker(config, pool, control, listening, Area(cells))
+    return child.run(worker.run(), control)
+
+
+class Worker(Child):
+    """The life of one worker."""
+
+    noun = "worker"
+
+    def __init__(
+        self, config: Config, pool: Pool, control: socket.socket, listening: socket.socket, area: Area
+    ) -> None:
+        super().__init__(config, control)
+        self._listening = listening
+        self._area = area
+        self._layout = Layout(config)
+        self._most_requests = pool.max_requests - math.floor(pool.max_requests * _share(pool.recycle_jitter))
+
+    async def run(self) -> Failure | None:
+        """See ``Child``. A worker's problems have no place in the file, so they are told in words."""
+        failure = await super().run()
+        if failure is not None and "problems" in failure:
+            return {"message": "\n".join(message for _, message in failure["problems"])}
+        return failure
+
+    def build(self) -> Runtime:
+        observer = Observer(self._config, self._area.cells)
+        sockets = {self._config.listeners[0].name: [self._listening]}
+        runtime = Runtime.build(self._config, sockets, observer, fronts=FRONTS, report=self._tell)
+        process_log.set_up(self._config.logging)  # an application's logging configuration may have disabled it
+        return runtime
+
+    def started(self) -> None:
+        self._runtime.serve()
+        parts = engines(self._config.http2_engine, child.loop_package(), http1=False)
+        self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
+        if self._most_requests:
+            self._watch_requests()
+
+    def _watch_requests(self) -> None:
+        """Ask once for a successor; until it is there and drains this one, requests are served as before."""
+        if self._layout.ended(self._area.cells, self._config.routes[0].name) >= self._most_requests:
+            self._tell("retire", cause="max_requests")
+        else:
+            asyncio.get_running_loop().call_later(COUNT_PERIOD, self._watch_requests)
+
+
+def _share(percent: int) -> float:
+    """A random part of so many percent, so that workers that began together do not end together."""
+    return random.random() * percent / 100  # noqa: S311 - nobody gains by guessing it

@@ -1,0 +1,1 @@
+"""The route map: which backend answers a request."""

@@ -1,0 +1,33 @@
+"""The codec for a connection whose protocol is settled.
+
+Where it stands: called once by each connection; the only place that knows which class speaks which protocol.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+
+from sidegate.server.service import Service
+from sidegate.wire.events import Codec
+from sidegate.wire.http2.server import Http2Codec
+
+LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
+
+HTTP1 = "sidegate.wire.http1.server"
+"""Imported only where a listener speaks HTTP/1.1: a worker does not, and its Python may lack httptools."""
+
+
+def import_codecs(protocols: Iterable[str]) -> None:
+    """Import what these protocols need, before the first connection has to wait for it."""
+    if "http/1.1" in protocols:
+        importlib.import_module(HTTP1)
+
+
+def make_codec(service: Service, protocol: str, trusted: bool, opened: float) -> Codec:
+    """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
+    policy = service.trusted_policy if trusted else service.policy
+    if protocol == "h2":
+        return Http2Codec(service.engine, policy, service.limits, opened, service.hop_policy if trusted else None)
+    codec: Codec = importlib.import_module(HTTP1).Http1Codec(policy, service.limits, opened)
+    return codec

@@ -1,0 +1,400 @@
+"""One peer socket and its codec: bytes to events to exchanges, and output back.
+
+Where it stands: steps 2 and 3 of the request line, between the event loop's transport and the exchanges. One
+class serves HTTP/1.1 and HTTP/2: all that differs is behind the codec. It owns the codec, the exchanges that are
+under way and the order of writing. It never waits for an application: body bytes go into the exchange's buffer,
+and reading stops only when the codec says that the peer has sent as much as may be held.
+
+Theory of operation. The first step of an application runs while its request is handled (``aio/eager.py``). When all
+requests of one read are handled, one ``flush`` follows, so the responses of many streams leave in one write; whatever
+changes the codec later schedules a flush at the end of the loop's iteration. A flush takes the codec's output, wakes
+the senders whose queue has drained, and settles the exchanges that have ended: an exchange counts as finished when its
+last byte has left the codec, not when its application returned. While the transport's buffer is full the codec keeps
+its output, which is what makes ``send`` wait. No error leaves it: a broken connection is closed, its exchanges told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from time import perf_counter
+from typing import Any, cast
+
+from sidegate.aio.waiters import Waiters
+from sidegate.errors import ClientDisconnected, Fault
+from sidegate.observe.record import Record
+from sidegate.server.codecs import LABELS, make_codec
+from sidegate.server.connection_base import Carrier
+from sidegate.server.error_page import error_page
+from sidegate.server.exchange import Exchange
+from sidegate.server.files import OpenFile
+from sidegate.server.peer import peer_of
+from sidegate.server.sendfile import Aside
+from sidegate.server.service import GOAWAY_PAUSE, LOW_WATER, Service
+from sidegate.server.stall import Progress
+from sidegate.server.states import GONE
+from sidegate.server.websocket import WebSocket
+from sidegate.wire.events import PIECE, Body, End, Event, Rejected, RequestHead, Reset, Violation
+from sidegate.wire.sniff import sniff
+
+
+class Connection(Carrier):
+    """An ``asyncio.Protocol``, made by the listener for an accepted socket whose TLS handshake, if any, is done."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        self.service, self.clock, self._loop = service, service.clock, service.loop
+        self.observer, self._first_step, self.admission = service.observer, service.first_step, service.admission
+        self.protocol: str | None = None
+        """``h2`` or ``http/1.1``; None until the first bytes tell."""
+        self.exchanges: dict[int, Exchange] = {}
+        self.ended: list[Exchange] = []
+        self.blocked = Waiters()
+        self.opened = self.last_active = self._loop.time()
+        self.requests = self.written = 0  # the latter: bytes, to the transport
+        self.write_paused = self.winding_down = False
+        self.progress = Progress()
+        self.stalled: dict[int, Progress] = {}  # by stream: its peer has to open a window
+        self.lingering_since: float | None = None
+        self._first_bytes = b""
+        self._flush_scheduled = self._reading_paused = self._body_open = self._lost = False
+        self._handling = False  # events are being handled; a flush follows
+        self._wrote = False  # since requests held back were last looked for
+        self._aside = Aside()
+
+    # From the event loop.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The socket is ours."""
+        self.transport = cast(asyncio.Transport, transport)
+        self.peer = peer_of(transport, self.service.tls, self.service.trusted)
+        self._client = self.peer.client[0] if self.peer.client is not None else "unix"
+        self.service.connections.add(self)
+        self.clock.add(self)
+        self._settle_protocol(transport.get_extra_info("ssl_object"))
+        if self.service.draining:
+            self.wind_down()
+
+    def _settle_protocol(self, ssl_object: ssl.SSLObject | None) -> None:
+        protocols = self.service.protocols
+        if ssl_object is not None:
+            # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
+            chosen = ssl_object.selected_alpn_protocol() or "http/1.1"
+            if chosen not in protocols:
+                self.service.meter.violation("no_protocol")
+                self.transport.abort()
+                return
+            self._choose_codec(chosen)
+        elif len(protocols) == 1:
+            self._choose_codec(protocols[0])
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the peer."""
+        if self.protocol is None:
+            data = self._sniff(data)
+        elif self.lingering_since is not None:
+            return
+        if data:
+            self._handling = self._flush_scheduled = True
+            self._handle(self.codec.receive(data, self._loop.time()), at_once=True)
+            self._handling = False
+            self._watch_reading()
+            self.flush()
+
+    def eof_received(self) -> bool:
+        """The peer closed its sending side: it is gone (see ARCHITECTURE.md, decisions)."""
+        if self.protocol is not None and self.lingering_since is None:
+            self.flush()  # what has been answered goes out: the transport writes what it has before it closes
+            self._handle(self.codec.receive_eof())
+            for exchange in list(self.exchanges.values()):
+                exchange.disconnect()
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """The socket is gone."""
+        self._lost = True
+        self.clock.discard(self)
+        if self.protocol is None:
+            self.service.connections.discard(self)
+            return
+        self.service.meter.connection_closed(LABELS[self.protocol])
+        for exchange in list(self.exchanges.values()):
+            exchange.disconnect()
+        self._aside.tell(lost=True)
+        self._settle()
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full: keep the output in the codec."""
+        self.write_paused = True
+
+    def resume_writing(self) -> None:
+        """There is room again."""
+        self.write_paused = False
+        self._aside.tell(lost=False)
+        self.flush()
+
+    # The codec.
+
+    def _sniff(self, data: bytes) -> bytes:
+        """Tell the protocol by the first bytes; what was read so far once it is known, else nothing."""
+        self._first_bytes += data
+        version = sniff(self._first_bytes)
+        if version is None:
+            return b""
+        self._choose_codec("h2" if version == "2" else "http/1.1")
+        data, self._first_bytes = self._first_bytes, b""
+        return data
+
+    def _choose_codec(self, protocol: str) -> None:
+        service = self.service
+        self.protocol = protocol
+        self.codec = make_codec(service, protocol, self.peer.trusted is not None, self.opened)
+        if self.winding_down:
+            self.codec.goaway(False)
+        service.meter.connection_opened(LABELS[protocol])
+        self.schedule_flush()
+
+    def _handle(self, events: list[Any], at_once: bool = False) -> None:
+        # at_once: this is not called from within a task, so applications may begin here and now.
+        for event in events:
+            kind = type(event)
+            if kind is RequestHead:
+                self._begin(event, at_once)
+            elif kind is Body:
+                self._feed(event)
+            elif kind is End:
+                self._end(event)
+            else:
+                self._handle_rare(event)
+
+    def _begin(self, head: RequestHead, at_once: bool) -> None:
+        service = self.service
+        record = self._open_record(head)
+        record.headers = head.headers
+        exchange = Exchange(self, head, record) if not head.protocol else WebSocket(self, head, record)
+        self.exchanges[head.stream_id] = exchange
+        self._body_open = not (head.end_stream or head.protocol)
+        self.requests += 1
+        if self.requests == service.limits.connection_requests:
+            self.wind_down()
+        exchange.task = self._first_step.start(exchange.run(service.app), at_once)
+
+    def _open_record(self, head: RequestHead | Rejected) -> Record:
+        peer = self.peer
+        record = Record(self.service.meter, self._client, head, perf_counter())
+        record.scheme, record.tls = peer.scheme, peer.tls_version
+        self.observer.started(record)
+        return record
+
+    def _feed(self, event: Body) -> None:
+        exchange = self.exchanges.get(event.stream_id)
+        if exchange is None:
+            self.codec.acknowledge(event.stream_id, len(event.data))
+        else:
+            exchange.feed(event.data)
+
+    def _end(self, event: End) -> None:
+        self._body_open = False
+        exchange = self.exchanges.get(event.stream_id)
+        if exchange is not None:
+            exchange.end()
+
+    def _handle_rare(self, event: Event) -> None:
+        if isinstance(event, Reset):
+            exchange = self.exchanges.get(event.stream_id)
+            if exchange is not None:
+                exchange.disconnect()
+        elif isinstance(event, Rejected):
+            self._reject(event)
+        elif isinstance(event, Violation):
+            self.service.meter.violation(event.reason)
+
+    def _reject(self, event: Rejected) -> None:
+        record = self._open_record(event)
+        record.fault, record.reason = Fault.CLIENT, event.reason
+        self.service.meter.refused(event.reason)
+        self._body_open = True  # whatever follows on HTTP/1.1 is not going to be read
+        self.send_error(record, event.stream_id, event.status, event.detail, b"")
+        self.observer.finished(record)
+        self.codec.release(event.stream_id)
+
+    def _watch_reading(self) -> None:
+        paused = self.codec.read_paused()
+        if paused is not self._reading_paused and not self._lost:
+            self._reading_paused = paused
+            (self.transport.pause_reading if paused else self.transport.resume_reading)()
+
+    # For the exchanges.
+
+    def schedule_flush(self) -> None:
+        """Write what the codec has at the end of this iteration of the loop."""
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what the codec has; wake and settle what that frees."""
+        self._flush_scheduled = False
+        if self.write_paused or self._lost:
+            return
+        while output := self.codec.take_output():
+            self.written += len(output)
+            self._wrote = True
+            self.transport.write(output)
+            if self.write_paused:
+                return  # what waits for these bytes goes on when there is room again
+            if len(output) < PIECE:
+                break
+        if self.blocked:
+            self.blocked.wake(self._is_drained)
+        if self._handling:
+            return  # an application sent much in its first step; the rest follows when all events are handled
+        if self._wrote:
+            self._wrote = False
+            if self.codec.held:
+                self._go_on()  # a request held back may begin, even if the application before it has more to do
+        if self.ended:
+            self._settle()
+        if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
+            self._close()
+
+    async def drained(self, stream_id: int) -> None:
+        """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
+        self.flush()
+        if not self._is_drained(stream_id) and not self._lost:
+            await self.blocked.add(stream_id, self._loop)
+
+    def _is_drained(self, stream_id: int) -> bool:
+        return self.codec.pending(stream_id) <= LOW_WATER
+
+    def release_writers(self, stream_id: int) -> None:
+        """Whoever waits for this stream to drain need not any more."""
+        self.blocked.release(stream_id)
+
+    def credit_given(self) -> None:
+        """An application took body: the peer may send more."""
+        self._watch_reading()
+        self.schedule_flush()
+
+    def upgraded(self) -> None:
+        """No length tells a WebSocket's client the end: it waits for ours. TLS, without a half-close, closes whole."""
+        self._body_open = self.transport.can_write_eof()
+
+    def exchange_ended(self, stream_id: int) -> None:
+        """The application is done; the record closes when the last byte is out."""
+        self.ended.append(self.exchanges[stream_id])
+        if self._lost:
+            self._settle()
+        else:
+            self.schedule_flush()
+
+    def send_error(self, record: Record, stream_id: int, status: int, detail: str, accept: bytes) -> None:
+        """Answer with the error page."""
+        headers, body = error_page(status, record.request_id, detail, accept)
+        record.status = status
+        record.bytes_out += len(body)
+        self.codec.send_head(stream_id, status, [*headers, self.clock.date_field], False)
+        self.codec.send_data(stream_id, body, True)
+
+    async def send_aside(self, file: OpenFile) -> None:
+        """Let the kernel write a file's range to the socket, behind the transport's back.
+
+        So the transport must have nothing left to write. Raises ``ClientDisconnected``.
+        """
+        self.transport.set_write_buffer_limits(high=0)
+        self.flush()
+        try:
+            await self._aside.write(self.transport, file, self.service.limits.write_stall)
+        except BaseException as error:  # also cancelled, or the file shrank: part of what was promised is missing
+            if isinstance(error, TimeoutError):
+                self.cut_stalled()
+            self._cut()
+            if isinstance(error, OSError):
+                raise ClientDisconnected("the client is gone") from error
+            raise
+        self.transport.set_write_buffer_limits()
+
+    def _settle(self) -> None:
+        """Close the records of exchanges whose last byte has left the codec."""
+        still: list[Exchange] = []
+        again = False
+        codec = self.codec
+        for exchange in self.ended:
+            if not self._lost and exchange.receiving is not GONE and codec.pending(exchange.stream_id):
+                still.append(exchange)
+                continue
+            del self.exchanges[exchange.stream_id]
+            self.observer.finished(exchange.record)
+            again |= codec.release(exchange.stream_id)
+        self.ended = still
+        self.last_active = self._loop.time()
+        if self._lost:
+            if not self.exchanges:
+                self.service.connections.discard(self)
+        elif again:
+            # HTTP/1.1 kept a pipelined request back until now; an HTTP/2 reset of an unread body leaves now.
+            self._go_on()
+
+    def _go_on(self) -> None:
+        self._handle(self.codec.receive(b"", self._loop.time()))
+        self._watch_reading()
+        self.schedule_flush()
+
+    # The end.
+
+    def _close(self) -> None:
+        """Close once all is written; in two steps if the peer may still be sending (ARCHITECTURE.md, decisions)."""
+        if self._body_open and self.protocol != "h2":
+            if self.lingering_since is None:
+                self.lingering_since = self._loop.time()
+                if self.transport.can_write_eof():  # not with TLS: there the response's own length must do
+                    self.transport.write_eof()
+        elif not self.transport.is_closing():  # a second close breaks asyncio's TLS transport of Python 3.11.2
+            self.transport.close()
+
+    def wind_down(self) -> None:
+        """Announce the end, finish what is under way and what comes within ``GOAWAY_PAUSE``, then close."""
+        if self._lost or self.winding_down:
+            return
+        self.winding_down = True
+        if self.protocol is not None:
+            self.codec.goaway(False)
+            self.schedule_flush()
+        self._loop.call_later(GOAWAY_PAUSE, self._final_goaway)
+
+    def _final_goaway(self) -> None:
+        if self._lost:
+            return
+        if self.protocol is None:
+            self.transport.close()
+        else:
+            self.codec.goaway(True)
+            self.schedule_flush()
+
+    def cut_stalled(self) -> None:
+        """The peer takes nothing of what is written: let it go."""
+        self.service.meter.violation("write_stall")
+        for exchange in list(self.exchanges.values()):
+            exchange.disconnect("write_stall")
+        self._cut()
+
+    def abort(self) -> None:
+        """Cut the connection; applications are cancelled."""
+        # Not at once: a task that is cancelled before its first step never closes its record.
+        self._loop.call_soon(self._abort)
+
+    def _abort(self) -> None:
+        for exchange in self.exchanges.values():
+            if exchange.task is not None:
+                exchange.task.cancel()
+        self._cut()
+
+    def _cut(self) -> None:
+        if not self._lost:
+            self.transport.abort()
+
+    def on_deadline(self, now: float) -> None:
+        """The codec's own deadline is due."""
+        self._handle(self.codec.on_deadline(now))
+        self.schedule_flush()

@@ -1,0 +1,398 @@
+"""One request with its response: the spine of the request line.
+
+Where it stands: step 4. The connection makes an exchange from a request head and feeds it; the exchange makes
+the ASGI scope, offers ``receive`` and ``send``, runs the root App and opens and closes the record. Nothing else
+starts, ends or logs an exchange.
+
+It owns two halves with a state each: receiving (the request body) and sending (the response). It never touches
+the socket, and it never holds the connection up: body bytes wait here, and their flow-control credit goes back
+only when the application takes them.
+
+Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the client is gone and
+``ExchangeError`` for messages that the ASGI specification forbids. ``run`` lets nothing out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable
+from functools import partial
+from typing import Any
+
+from sidegate.aio.done import DONE, failed
+from sidegate.aio.eager import Stepped
+from sidegate.asgi import App, Headers, Message
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, Unprocessed, stems_from_disconnect
+from sidegate.observe.record import Record
+from sidegate.server.connection_base import Carrier
+from sidegate.server.files import OpenFile
+from sidegate.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
+from sidegate.server.scope import request_scope
+from sidegate.server.service import HIGH_WATER
+from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, STARTED, STREAMING, TAKEN, TRAILERS, WAITING
+from sidegate.wire.events import RequestHead
+from sidegate.wire.http2.engine import INTERNAL_ERROR, REFUSED_STREAM
+
+logger = logging.getLogger("sidegate.exchange")
+
+MANY_PIECES = 1024
+"""Pieces of body kept apart: flow control counts bytes, but each piece costs an object beside them."""
+
+
+class Exchange:
+    """Made by a connection for one request head; ``run`` is its life."""
+
+    __slots__ = (
+        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_readers", "_received",
+        "_refusal", "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task",
+        "waiting_since",
+    )  # fmt: skip
+
+    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
+        self._connection, self._head, self.record = connection, head, record
+        self._codec = self._connection.codec  # by the attribute: compiled, it has a type
+        # Judged now: by the time a task runs, a whole burst may have been counted, and none of it would be served.
+        self._refusal = self._connection.admission.refusal(self.record.started, self._connection.observer.in_flight)
+        self.stream_id = self._head.stream_id
+        self.task: asyncio.Task[None] | Stepped | None = None
+        self.receiving = ENDED if self._head.end_stream else OPEN
+        self._continue = self._head.expect_continue
+        self._chunks: list[bytes] = []
+        self._held = self._received = 0
+        self._readers: list[asyncio.Future[None]] = []
+        self.waiting_since = 0.0
+        self.sending = WAITING
+        self._status = 0
+        self._headers: Headers = []
+        self._remaining: int | None = None
+        self._trailers: Headers | None = None
+
+    async def run(self, app: App) -> None:
+        """Live: scope, application, end. Every way out passes here, and nothing is raised."""
+        try:
+            if self._refusal:
+                raise ExchangeError(Fault.PROXY, 503, self._refusal)
+            scope = request_scope(self._connection.peer, self._head, self.record)
+            if self._head.content_length is not None:
+                self._check_declared_length(self._head.content_length)
+            await app(scope, self.receive, self.send)
+            if self.sending is not COMPLETE and self.receiving is not GONE:
+                self._complete_or_fail()
+        except BaseException as error:  # noqa: BLE001 - an application's SystemExit must not end the process
+            self._fail(error)
+        self._connection.exchange_ended(self.stream_id)
+
+    # The request half.
+
+    async def receive(self) -> Message:
+        """ASGI ``receive``: the next piece of body, or ``http.disconnect``."""
+        while True:
+            if self.receiving is GONE or self.sending is COMPLETE:
+                return {"type": "http.disconnect"}
+            if self._chunks or self.receiving is ENDED:
+                return self._take()
+            if self._continue and self.receiving is OPEN:
+                self._send_continue()
+            await self._news()
+
+    async def _news(self) -> None:
+        """Wait until the connection brings something."""
+        loop = self._connection.service.loop
+        reader = loop.create_future()
+        self._readers.append(reader)
+        self.waiting_since = loop.time()
+        try:
+            await reader
+        except asyncio.CancelledError:
+            if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
+                self._readers.remove(reader)
+            raise
+
+    def feed(self, data: bytes) -> None:
+        """The connection brings a piece of body."""
+        if self.receiving is not OPEN or self.sending is COMPLETE:
+            self._codec.acknowledge(self.stream_id, len(data))
+            return
+        self._continue = False  # RFC 9110 10.1.1: a client that did not wait needs no 100
+        self._received += len(data)
+        self.record.bytes_in = self._received
+        if 0 < self._connection.service.limits.request_body < self._received:
+            self._codec.acknowledge(self.stream_id, len(data))
+            self.give_up(_too_large(self._connection.service.limits.request_body))
+            return
+        self._chunks.append(data)
+        if len(self._chunks) > MANY_PIECES:
+            self._chunks = [b"".join(self._chunks)]
+        self._held += len(data)
+        self._wake()
+
+    def end(self) -> None:
+        """The connection says that the request is complete."""
+        if self.receiving is OPEN:
+            self.receiving = ENDED
+            self._wake()
+
+    def disconnect(self, reason: str = "client_disconnected") -> None:
+        """The client went away: an application is told, never cancelled; what only relays is cancelled."""
+        delivered = self.sending is COMPLETE and not self._codec.pending(self.stream_id)
+        if not delivered and self.record.fault is None:
+            self.record.fault, self.record.reason = Fault.CLIENT, reason
+        self._leave()
+        if self.record.passing and self.task is not None:
+            self.task.cancel()
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Is the application waiting for bytes that the client has not sent?"""
+        return bool(self._readers) and self.receiving is OPEN
+
+    def _take(self) -> Message:
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        chunks.clear()
+        more = self.receiving is OPEN
+        if not more:
+            self.receiving = TAKEN
+        self._acknowledge_held()
+        return {"type": "http.request", "body": body, "more_body": more}
+
+    def _acknowledge_held(self) -> None:
+        if self._held:
+            self._codec.acknowledge(self.stream_id, self._held)
+            self._held = 0
+            self._connection.credit_given()
+
+    def _send_continue(self) -> None:
+        self._continue = False
+        if self.sending < STREAMING:
+            self._codec.send_informational(self.stream_id, 100, [])
+            self._connection.schedule_flush()
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            if not reader.done():
+                reader.set_result(None)
+        self._readers.clear()
+
+    def _leave(self) -> None:
+        """Nothing the application does from here on reaches the client."""
+        self.receiving = GONE
+        self._chunks.clear()
+        self._acknowledge_held()
+        self._wake()
+        self._connection.release_writers(self.stream_id)
+
+    def _check_declared_length(self, length: int) -> None:
+        limit = self._connection.service.limits.request_body
+        if 0 < limit < length:
+            raise _too_large(limit)
+
+    # The response half.
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """ASGI ``send``: done once the message is queued and the queue is below its high-water mark.
+
+        Most messages are queued at once; then there is nothing to await, and no coroutine is made for it.
+        """
+        try:
+            if self.receiving is GONE:
+                raise ClientDisconnected("the client is gone")
+            kind = message["type"]
+            if kind == "http.response.body":
+                self._body(message.get("body", b""), message.get("more_body", False))
+                if self._codec.pending(self.stream_id) > HIGH_WATER:
+                    return self._drain()
+            elif kind == "http.response.start":
+                self._start(message)  # nothing is queued yet
+            else:
+                return self._send_extension(kind, message)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+            return failed(error)
+        return DONE
+
+    async def _drain(self) -> None:
+        await self._connection.drained(self.stream_id)
+        self.check_present()
+
+    def check_present(self) -> None:
+        """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
+        if self.receiving is GONE:
+            raise ClientDisconnected("the client is gone")
+
+    async def _send_extension(self, kind: str, message: Message) -> None:
+        if kind == "http.response.trailers":
+            self._send_trailers(message)
+        elif kind == "http.response.early_hint":
+            self._send_early_hint(message)
+        elif kind == "http.response.pathsend":
+            open_path = partial(OpenFile.of_path, message["path"])
+            with await self._connection.service.loop.run_in_executor(None, open_path) as file:
+                await self._send_file(file, more=False)
+        elif kind == "http.response.zerocopysend":
+            with OpenFile.of_message(message) as file:
+                await self._send_file(file, message.get("more_body", False))
+        else:
+            raise bad_message(f"{kind!r} is no message of an HTTP response")
+        if self._codec.pending(self.stream_id) > HIGH_WATER:
+            await self._drain()
+
+    def _start(self, message: Message) -> None:
+        if self.sending is not WAITING:
+            raise bad_message("http.response.start was sent twice")
+        self._status, headers, length, dated = judge_start(message)
+        if not dated:
+            headers.append(self._connection.clock.date_field)
+        self._headers = headers
+        self._trailers = [] if message.get("trailers", False) else None
+        # RFC 9110 8.6: here the length is that of a response that is not sent.
+        self._remaining = None if self._is_bodiless() else length
+        self.sending = STARTED
+
+    def _is_bodiless(self) -> bool:
+        return self._head.method == "HEAD" or self._status in (204, 304)
+
+    def _body(self, data: Any, more: bool) -> None:
+        if self.sending is not STARTED and self.sending is not STREAMING:
+            raise bad_message(f"http.response.body in state {self.sending.name}")
+        if type(data) is not bytes:
+            data = as_bytes(data)
+        size = len(data)
+        if self._remaining is not None:
+            self._count_down(size, more)
+        end = not more and self._trailers is None
+        if self.sending is STARTED:
+            self._send_head(size if end else None, end_stream=end and not size)
+        if size or end:
+            self._codec.send_data(self.stream_id, data, end)
+        self.record.bytes_out += size
+        self._advance(end, more)
+
+    async def _send_file(self, file: OpenFile, more: bool) -> None:
+        """Send a file's bytes as body: by the kernel where the connection can, else read by read."""
+        if self._is_bodiless():
+            self._body(b"", more)
+            return
+        if self.sending is not STARTED and self.sending is not STREAMING:
+            raise bad_message(f"a file in state {self.sending.name}")
+        if self._remaining is not None:
+            self._count_down(file.count, more)
+        end = not more and self._trailers is None
+        if self.sending is STARTED:
+            self._send_head(file.count if end else None)
+        self.sending = STREAMING
+        await self._write_file(file)
+        self._codec.send_data(self.stream_id, b"", end)
+        self._advance(end, more)
+
+    async def _write_file(self, file: OpenFile) -> None:
+        """By sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
+        connection = self._connection
+        if not connection.peer.tls_version and self._codec.send_aside(self.stream_id, file.count):
+            await connection.send_aside(file)
+            self.record.bytes_out += file.count
+            return
+        async for data in file.pieces():
+            self._codec.send_data(self.stream_id, data, False)
+            self.record.bytes_out += len(data)
+            await connection.drained(self.stream_id)
+            self.check_present()
+
+    def _count_down(self, size: int, more: bool) -> None:
+        remaining = (self._remaining or 0) - size
+        if remaining < 0 or (remaining > 0 and not more):
+            raise ExchangeError(
+                Fault.APPLICATION, 500, "content_length_mismatch", "the body is not as long as content-length says"
+            )
+        self._remaining = remaining
+
+    def _send_head(self, whole: int | None, end_stream: bool = False) -> None:
+        """``whole``: the length of the body if all of it is known; a length is better than chunked framing."""
+        headers = self._headers
+        if whole is not None and self._remaining is None and not self._is_bodiless():
+            headers.append((b"content-length", b"%d" % whole))
+        self.record.status = self._status
+        self._codec.send_head(self.stream_id, self._status, headers, end_stream)
+
+    def _advance(self, end: bool, more: bool) -> None:
+        if end:
+            self._complete()
+        else:
+            self.sending = STREAMING if more else TRAILERS
+        self._connection.schedule_flush()
+
+    def _complete(self) -> None:
+        self.sending = COMPLETE
+        if self._held:
+            self._chunks.clear()
+            self._acknowledge_held()
+        if self._readers:
+            self._wake()
+
+    def _send_trailers(self, message: Message) -> None:
+        if self.sending is not TRAILERS or self._trailers is None:
+            raise bad_message(f"http.response.trailers in state {self.sending.name}")
+        self._trailers += judge_fields(message.get("headers", ()), "response trailers")[0]
+        if not message.get("more_trailers", False):
+            self._codec.send_trailers(self.stream_id, self._trailers)
+            self._advance(end=True, more=False)
+
+    def _send_early_hint(self, message: Message) -> None:
+        if self.sending is not WAITING:
+            raise bad_message("http.response.early_hint after http.response.start")
+        self._codec.send_informational(self.stream_id, 103, judge_early_hint(message))
+        self._connection.schedule_flush()
+
+    # The end.
+
+    def _complete_or_fail(self) -> None:
+        if self.sending is STARTED and self._is_bodiless():
+            self._body(b"", more=False)  # a HEAD, 204 or 304 has no body to wait for
+            return
+        raise ExchangeError(
+            Fault.APPLICATION, 500, "no_response", "the application returned without completing its response"
+        )
+
+    def _fail(self, error: BaseException) -> None:
+        if isinstance(error, ExchangeError):
+            failure = error
+        elif isinstance(error, asyncio.CancelledError):
+            failure = ExchangeError(Fault.PROXY, 503, "shutdown")
+        elif stems_from_disconnect(error):
+            self.disconnect()
+            return
+        else:
+            failure = ExchangeError(Fault.APPLICATION, 500, "exception")
+        if failure.fault is Fault.APPLICATION:
+            record, target = self.record, ascii(self.record.target.decode("latin-1"))[1:-1]
+            logger.error(
+                "application failed: %s %s (request id %s)", record.method, target, record.request_id, exc_info=error
+            )
+        if self.sending is not COMPLETE:
+            self.give_up(failure)
+
+    def give_up(self, failure: ExchangeError) -> None:
+        """End it by a failure: an error page if the head is not out, else a reset; the application is told."""
+        record = self.record
+        if record.fault is None:
+            record.fault, record.reason = failure.fault, failure.reason
+        if self.receiving is not GONE:
+            if self.sending < STREAMING and isinstance(failure, Unprocessed) and self._head.http_version == "2":
+                self._codec.reset(self.stream_id, REFUSED_STREAM)
+            elif self.sending < STREAMING:
+                self._send_error_page(failure)
+            elif self.sending is not COMPLETE or self._codec.pending(self.stream_id):
+                self._connection.flush()  # what was sent before the failure goes before the reset
+                self._codec.reset(self.stream_id, INTERNAL_ERROR)
+        self.sending = COMPLETE
+        self._leave()
+        self._connection.schedule_flush()
+
+    def _send_error_page(self, failure: ExchangeError) -> None:
+        accept = next((value for name, value in self._head.headers if name == b"accept"), b"")
+        detail = failure.detail if isinstance(failure, Refused) else ""
+        self._connection.send_error(self.record, self.stream_id, failure.status, detail, accept)
+
+
+def _too_large(limit: int) -> Refused:
+    return Refused(413, "body_too_large", f"The request body is larger than {limit} bytes.")

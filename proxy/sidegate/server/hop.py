@@ -1,0 +1,120 @@
+"""The facts of the real client, taken from the request fields that a front of ours adds (``wire/hop.py``).
+
+Where it stands: beside the scope, which asks for them on connections of trusted peers. Only the header policy of a peer
+that has announced itself as a front lets such fields pass, so whoever finds one here may believe it. A request without
+them (another proxy's, another client's) is served with what the connection itself knows.
+
+Errors that leave it: ``Refused`` for facts that cannot be read, as those of another version of Sidegate may be.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidegate.asgi import WEBSOCKET_KEY, Headers
+from sidegate.errors import Refused
+from sidegate.observe.record import Record
+from sidegate.wire.fields import OWN_PREFIX
+from sidegate.wire.hop import (
+    PEER,
+    REQUEST_ID,
+    TLS,
+    WEBSOCKET,
+    PeerFacts,
+    WebSocketFacts,
+    decode_peer,
+    decode_tls,
+    decode_websocket,
+)
+
+MAX_PEERS = 1024
+MAX_PEER_SIZE = 512
+MAX_TLS = 128
+MAX_TLS_SIZE = 16 * 1024
+MAX_WEBSOCKETS = 1024
+MAX_WEBSOCKET_SIZE = 128
+"""Bounds of what is remembered decoded, in entries and in bytes of each: the requests of one client connection share
+their facts, and reading JSON costs ten times as much as all the rest of a scope."""
+
+_own, _peer, _tls = OWN_PREFIX, PEER, TLS  # names that have a type when they are compiled
+_websocket, _request_id = WEBSOCKET, REQUEST_ID
+
+_peers: dict[bytes, PeerFacts] = {}
+_tls_facts: dict[bytes, dict[str, Any]] = {}
+_websockets: dict[bytes, WebSocketFacts] = {}
+
+
+def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
+    """Move a front's facts from the end of ``headers`` into scope and record. False if there are none."""
+    told = False
+    while headers and headers[-1][0].startswith(_own):
+        name, value = headers.pop()
+        if name == _peer:
+            _tell_peer(_read_peer(value), scope, record)
+            told = True
+        elif name == _tls:
+            scope["extensions"]["tls"] = _read_tls(value).copy()
+        elif name == _websocket:
+            scope[WEBSOCKET_KEY] = _read_websocket(value)
+        elif name == _request_id:
+            record.request_id = value.decode("latin-1")
+    return told
+
+
+def _tell_peer(facts: PeerFacts, scope: dict[str, Any], record: Record) -> None:
+    client, server, scheme, http_version, root_path = facts
+    scope["client"] = client
+    scope["server"] = server
+    scope["scheme"] = record.scheme = scheme
+    scope["http_version"] = http_version
+    scope["root_path"] = root_path
+    record.client = client[0] if client else "unix"
+
+
+def _read_peer(value: bytes) -> PeerFacts:
+    known = _peers.get(value)
+    if known is not None:
+        return known
+    try:
+        facts = decode_peer(value)
+    except ValueError as error:
+        raise _unreadable(PEER, error) from error
+    if len(value) <= MAX_PEER_SIZE:
+        if len(_peers) >= MAX_PEERS:
+            _peers.clear()
+        _peers[value] = facts
+    return facts
+
+
+def _read_tls(value: bytes) -> dict[str, Any]:
+    known = _tls_facts.get(value)
+    if known is not None:
+        return known
+    try:
+        facts = decode_tls(value)
+    except ValueError as error:
+        raise _unreadable(TLS, error) from error
+    if len(value) <= MAX_TLS_SIZE:
+        if len(_tls_facts) >= MAX_TLS:
+            _tls_facts.clear()
+        _tls_facts[value] = facts
+    return facts
+
+
+def _read_websocket(value: bytes) -> WebSocketFacts:
+    known = _websockets.get(value)
+    if known is not None:
+        return known
+    try:
+        facts = decode_websocket(value)
+    except ValueError as error:
+        raise _unreadable(WEBSOCKET, error) from error
+    if len(value) <= MAX_WEBSOCKET_SIZE:
+        if len(_websockets) >= MAX_WEBSOCKETS:
+            _websockets.clear()
+        _websockets[value] = facts
+    return facts
+
+
+def _unreadable(name: bytes, error: ValueError) -> Refused:
+    return Refused(400, "bad_hop_facts", f"{name.decode()} of a front cannot be read: {error}")

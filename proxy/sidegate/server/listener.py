@@ -1,0 +1,172 @@
+"""Accepting connections on the sockets of one listener.
+
+Where it stands: step 1 of the request line. It accepts, does the TLS handshake, and hands the socket to a
+Connection. It owns the accept loop and the handshakes under way; it never reads a request.
+
+Why not ``loop.create_server``: asyncio keeps the outcome of a failed handshake to itself, and an operator must
+see it counted with its reason. ``connect_accepted_socket`` raises it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from sidegate.server.connection import Connection
+from sidegate.server.service import Service
+from sidegate.server.tls.read_buffer import cover_used
+
+logger = logging.getLogger("sidegate.listener")
+
+EXHAUSTED_PAUSE = 1.0
+"""Seconds without accepting after it failed, mostly for want of descriptors or memory; clients wait in the backlog."""
+
+SHORT_TURN = 0.001
+"""Seconds: in a turn of the loop that lasted n times as long, n connections are accepted instead of one."""
+
+# OpenSSL's words for the failures that operators ask about.
+_REASONS = {
+    "HTTP_REQUEST": "cleartext",
+    "WRONG_VERSION_NUMBER": "cleartext",
+    "UNSUPPORTED_PROTOCOL": "protocol_version",
+    "VERSION_TOO_LOW": "protocol_version",
+    "NO_SHARED_CIPHER": "no_shared_cipher",
+    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no_client_certificate",
+    "CERTIFICATE_VERIFY_FAILED": "client_certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "certificate_rejected",
+    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "certificate_rejected",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "certificate_rejected",
+    "UNEXPECTED_EOF_WHILE_READING": "disconnected",
+}
+
+
+class Listener:
+    """The sockets of one listener in one process; they are inherited and stay open for other processes."""
+
+    def __init__(self, service: Service, sockets: Sequence[socket.socket]) -> None:
+        self._service = service
+        self._sockets = list(sockets)
+        self._tls: dict[str, Any] = {}
+        # It has the methods of a protocol, but no base class from asyncio: that could not be compiled.
+        self._make: Callable[[], Any] = partial(Connection, service)
+        if service.tls is not None:
+            self._make = self._connection_for_tls
+            self._tls = {"ssl": service.tls.context, "ssl_handshake_timeout": service.limits.tls_handshake}
+        self._handshakes: set[asyncio.Task[None]] = set()
+        self._accepting = False
+
+    @property
+    def service(self) -> Service:
+        """What the connections of this listener share."""
+        return self._service
+
+    def start(self) -> None:
+        """Begin to accept. The sockets must be listening."""
+        self._accepting = True
+        for sock in self._sockets:
+            sock.setblocking(False)
+            self._service.loop.add_reader(sock.fileno(), self._accept, sock)
+
+    def close(self) -> None:
+        """Accept what the kernel already holds, then no more; let go of the sockets. Handshakes under way go on."""
+        for sock in self._sockets:
+            if self._accepting:
+                self._service.loop.remove_reader(sock.fileno())
+                while self._take(sock):
+                    pass
+            sock.close()
+        self._accepting = False
+        self._sockets.clear()
+
+    def abort(self) -> None:
+        """Cut every connection and every handshake now."""
+        for task in self._handshakes:
+            task.cancel()
+        for connection in list(self._service.connections):
+            connection.abort()
+
+    @property
+    def busy(self) -> bool:
+        """Is a connection open or a handshake under way?"""
+        return bool(self._service.connections or self._handshakes)
+
+    def _accept(self, listening: socket.socket) -> None:
+        """Take one.
+
+        No more in one turn of the loop: the other fronts accept from the same socket, and whoever took all that
+        wait would also have to serve them all (as nginx with ``multi_accept off``). But a turn in which applications
+        compute is long, and what waits after it no other front was free to take.
+        """
+        loop = self._service.loop
+        if self._take(listening):
+            loop.call_soon(self._catch_up, listening, loop.time())
+
+    def _catch_up(self, listening: socket.socket, since: float) -> None:
+        """Take what short turns would have since then (uvloop's time is that of the turn's beginning)."""
+        missed = int((self._service.loop.time() - since) / SHORT_TURN)
+        while missed > 0 and self._accepting and self._take(listening):
+            missed -= 1
+
+    def _take(self, listening: socket.socket) -> bool:
+        """Accept one connection. True if there may be more."""
+        try:
+            sock, _ = listening.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return False
+        except OSError as error:
+            self._accept_failed(listening, error)
+            return False
+        sock.setblocking(False)
+        task = self._service.loop.create_task(self._open(sock))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+        return True
+
+    def _accept_failed(self, listening: socket.socket, error: OSError) -> None:
+        logger.error("cannot accept a connection: %s; trying again in %g s", error, EXHAUSTED_PAUSE)
+        loop = self._service.loop
+        loop.remove_reader(listening.fileno())
+        self._service.meter.violation("accept_failed")
+        loop.call_later(EXHAUSTED_PAUSE, self._accept_again, listening)
+
+    def _accept_again(self, listening: socket.socket) -> None:
+        if self._accepting:
+            self._service.loop.add_reader(listening.fileno(), self._accept, listening)
+
+    async def _open(self, sock: socket.socket) -> None:
+        """Handshake if there is one to do, then the connection is its own master."""
+        service = self._service
+        try:
+            if sock.family != socket.AF_UNIX:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            transport, _ = await service.loop.connect_accepted_socket(self._make, sock, **self._tls)
+        except asyncio.CancelledError:
+            sock.close()
+            raise
+        except (OSError, EOFError) as error:
+            sock.close()
+            if self._tls:
+                service.meter.handshake_failed(handshake_reason(error))
+                logger.debug("TLS handshake failed: %s", error)
+            return
+        if self._tls:
+            service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
+
+    def _connection_for_tls(self) -> Connection:
+        """Called by the loop just before it makes the TLS transport with its read buffer, in the same step."""
+        cover_used(self._service.loop)
+        return Connection(self._service)
+
+
+def handshake_reason(error: BaseException) -> str:
+    """One word for why a handshake failed, of a fixed set (it becomes a metric's label)."""
+    if isinstance(error, TimeoutError | ConnectionAbortedError):
+        return "timeout"
+    if not isinstance(error, ssl.SSLError):
+        return "disconnected"
+    return _REASONS.get(getattr(error, "reason", None) or "", "other")

@@ -1,0 +1,52 @@
+"""Judging what an application sends: ASGI messages in, checked values out.
+
+Where it stands: called by the exchange for every message. It holds no state; which message may come when is the
+exchange's business. Errors: ``ExchangeError`` with the application's fault, whose detail goes to the log only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sidegate.asgi import Headers, Message
+from sidegate.errors import ExchangeError, Fault
+from sidegate.wire.fields import ResponseFields, response_fields
+
+
+def bad_message(detail: str) -> ExchangeError:
+    """The application broke the ASGI specification."""
+    return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)
+
+
+def judge_start(message: Message) -> tuple[int, Headers, int | None, bool]:
+    """``http.response.start``: the status, then the checked fields (``ResponseFields``)."""
+    status = message.get("status")
+    if not isinstance(status, int) or not 200 <= status <= 599:
+        raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
+    headers, length, dated = judge_fields(message.get("headers", ()), "response headers")
+    return status, headers, length, dated
+
+
+def judge_fields(raw: Any, what: str) -> ResponseFields:
+    """Header fields as an application gives them."""
+    try:
+        return response_fields(raw)
+    except (TypeError, ValueError, AttributeError) as error:
+        raise bad_message(f"{what}: {error}") from error
+
+
+def judge_early_hint(message: Message) -> Headers:
+    """``http.response.early_hint``: the ``link`` fields of a 103 response (RFC 8297)."""
+    links = message.get("links", ())
+    try:
+        raw = [(b"link", link) for link in links]
+    except TypeError as error:
+        raise bad_message(f"early hint: {error}") from error
+    return judge_fields(raw, "early hint")[0]
+
+
+def as_bytes(data: object) -> bytes:
+    """Body data, copied if it is another buffer than ``bytes``."""
+    if isinstance(data, bytes | bytearray | memoryview):
+        return bytes(data)
+    raise bad_message(f"body must be bytes, not {type(data).__name__}")

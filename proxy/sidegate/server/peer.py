@@ -1,0 +1,86 @@
+"""What a connection knows of its two ends: addresses, TLS facts, trust.
+
+Where it stands: made once when a connection opens, read by the scope of each of its requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+from sidegate.asgi import RECORD_KEY
+from sidegate.server.forwarded import TrustedProxies
+from sidegate.server.tls.contexts import ServerTls
+
+EXTENSIONS: dict[str, dict[str, Any]] = {
+    "http.response.early_hint": {},
+    "http.response.pathsend": {},
+    "http.response.trailers": {},
+    "http.response.zerocopysend": {},
+}
+
+SCOPE_KEYS = (
+    "type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path", "headers",
+    "client", "server", "extensions", RECORD_KEY,
+)  # fmt: skip
+"""In the order of the ASGI specification, ours last."""
+
+
+class Peer:
+    """What a connection knows of its two ends; the same for all its requests.
+
+    ``client`` and ``server`` are (host, port); over a unix socket ``client`` is None and ``server`` (path, None).
+    ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a proxy whose forwarding fields count.
+    ``scope`` is what every scope begins with: to copy it costs half of naming all its keys.
+    """
+
+    __slots__ = ("client", "extensions", "scheme", "scope", "server", "tls_version", "trusted")
+
+    def __init__(
+        self,
+        client: tuple[str, int] | None,
+        server: tuple[str, int | None] | None,
+        trusted: TrustedProxies | None,
+    ) -> None:
+        """In cleartext; ``peer_of`` adds what TLS adds."""
+        self.client = client
+        self.server = server
+        self.trusted = trusted
+        self.scheme = "http"
+        self.tls_version = ""
+        self.extensions = EXTENSIONS
+        self.scope: dict[str, Any] = {
+            **dict.fromkeys(SCOPE_KEYS),
+            "type": "http",
+            "scheme": "http",
+            "root_path": "",
+            "client": client,
+            "server": server,
+        }
+
+
+def peer_of(transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: TrustedProxies) -> Peer:
+    """The facts of an open transport."""
+    client = _address(transport.get_extra_info("peername"))
+    server = transport.get_extra_info("sockname")
+    # By the socket's family: a TCP peer that has reset its connection already has no address either.
+    is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
+    is_trusted = trusted.unix if is_unix else trusted.trusts(client)
+    peer = Peer(client, _address(server) or (_path(server), None), trusted if is_trusted else None)
+    ssl_object = transport.get_extra_info("ssl_object")
+    if ssl_object is not None:
+        peer.scheme = peer.scope["scheme"] = "https"
+        peer.tls_version = ssl_object.version() or ""
+        if tls is not None:
+            peer.extensions = {**EXTENSIONS, "tls": tls.extension(ssl_object)}
+    return peer
+
+
+def _address(name: Any) -> tuple[str, int] | None:
+    """(host, port) of an INET or INET6 socket name; None for a unix socket's."""
+    return (name[0], name[1]) if isinstance(name, tuple) else None
+
+
+def _path(name: Any) -> str:
+    return name.decode("utf-8", "surrogateescape") if isinstance(name, bytes) else str(name or "")

@@ -1,0 +1,13 @@
+"""C types of making a scope."""
+
+from sidegate.observe.record cimport Record
+from sidegate.server.hop cimport take_facts
+from sidegate.server.peer cimport Peer
+from sidegate.wire.events cimport RequestHead
+from sidegate.wire.target cimport split_target
+
+
+cdef dict _asgi
+
+
+cpdef dict request_scope(Peer peer, RequestHead head, Record record)

@@ -1,0 +1,123 @@
+"""The timeout policy of a connection: what to do about peers that are silent or slow, and slow applications.
+
+Where it stands: called for every connection at every tick of the clock; the times are the ``limits`` of the
+configuration and the ``timeouts`` of its routes. It decides only; the connection and its exchanges act.
+"""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+from sidegate.aio.clock import TICK
+from sidegate.errors import ExchangeError, Fault
+from sidegate.server.connection import Connection
+from sidegate.server.exchange import Exchange
+from sidegate.server.service import LOW_WATER
+from sidegate.server.stall import Progress
+from sidegate.server.states import COMPLETE, GONE, OPEN
+from sidegate.server.websocket import WebSocket
+
+LINGER = 5.0
+"""Seconds that a closing connection waits for the peer to stop sending (nginx's ``lingering_timeout``)."""
+
+
+def check(connection: Connection, now: float) -> None:
+    """Carry out what is due at ``now``, the loop's time in seconds."""
+    limits = connection.service.limits
+    if connection.protocol is None:
+        if now - connection.opened > limits.request_head:
+            connection.service.meter.violation("head_timeout")
+            connection.transport.abort()
+        return
+    unsent = connection.transport.get_write_buffer_size()
+    if connection.progress.silence(connection.written, unsent, now) > limits.write_stall:
+        connection.cut_stalled()
+    elif connection.lingering_since is not None:
+        _check_lingering(connection, unsent, now)
+    else:
+        deadline = connection.codec.next_deadline()
+        if deadline is not None and now >= deadline:
+            connection.on_deadline(now)
+        _check_streams(connection, now)
+        _check_web_sockets(connection, now)
+        _check_bodies(connection, now)
+        _check_requests(connection, now)
+        _check_age(connection, now)
+
+
+def _check_lingering(connection: Connection, unsent: int, now: float) -> None:
+    if unsent:
+        connection.lingering_since = now  # it begins when the response is out
+    elif now - (connection.lingering_since or now) > LINGER:
+        connection.transport.abort()
+
+
+def _check_streams(connection: Connection, now: float) -> None:
+    """A stream whose window stays closed holds memory here: after ``writeStall`` seconds it is given up."""
+    before, connection.stalled = connection.stalled, {}
+    if connection.write_paused:
+        return  # the connection itself is what is slow
+    for stream_id, exchange in list(connection.exchanges.items()):
+        pending = connection.codec.pending(stream_id)
+        if pending:
+            progress = before.get(stream_id) or Progress()
+            connection.stalled[stream_id] = progress
+            if progress.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write_stall:
+                exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_stall"))
+
+
+def _check_web_sockets(connection: Connection, now: float) -> None:
+    for exchange in list(connection.exchanges.values()):
+        if isinstance(exchange, WebSocket):
+            exchange.on_tick(now)
+
+
+def _check_bodies(connection: Connection, now: float) -> None:
+    """An application that waits for a body whose client has fallen silent gets the disconnect it would get."""
+    idle = connection.service.limits.body_idle
+    for exchange in list(connection.exchanges.values()):
+        if exchange.waits_for_body and now - exchange.waiting_since > idle:
+            exchange.give_up(ExchangeError(Fault.CLIENT, 408, "body_timeout"))
+
+
+def _check_requests(connection: Connection, now: float) -> None:
+    """A request that has had all the time of its route is over (Gateway API, HTTPRouteTimeouts.request).
+
+    The rest of a response that is complete is not judged here: it is the client's to take, within ``writeStall``.
+    """
+    timeouts = connection.service.request_timeouts
+    if not timeouts:
+        return
+    clock = perf_counter()  # by which ``Record.started`` was read
+    for exchange in list(connection.exchanges.values()):
+        record = exchange.record
+        if exchange.sending is COMPLETE or exchange.receiving is GONE or record.route < 0:
+            continue
+        if isinstance(exchange, WebSocket) and exchange.accepted:
+            continue  # the handshake was in time
+        if 0 < timeouts[record.route] < clock - record.started:
+            exchange.give_up(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
+            exchange.disconnect()  # which cancels what only relays
+            connection.observer.count(record)  # now, because the application may go on for ever
+
+
+def _slow_side(connection: Connection, exchange: Exchange, now: float) -> Fault:
+    """Whom everybody was waiting for when the time was over."""
+    reading = exchange.waits_for_body or now - exchange.waiting_since < TICK  # just now it may have got a piece
+    if (reading and exchange.receiving is OPEN) or connection.codec.pending(exchange.stream_id) > LOW_WATER:
+        return Fault.CLIENT
+    return Fault.UPSTREAM if exchange.record.relayed else Fault.APPLICATION
+
+
+def _check_age(connection: Connection, now: float) -> None:
+    limits = connection.service.limits
+    if now - connection.opened > limits.connection_life:
+        connection.wind_down()
+    if connection.exchanges:
+        return
+    silence = now - connection.last_active
+    # HTTP/2 may still hold an error page whose window is closed. No exchange waits for it, so it keeps nothing open.
+    if silence > limits.keep_alive and (connection.codec.idle or connection.protocol == "h2"):
+        connection.wind_down()
+    if connection.winding_down and silence > limits.keep_alive + limits.write_stall:
+        connection.transport.abort()

@@ -1,0 +1,1 @@
+"""TLS towards clients: contexts, certificates, read buffers."""

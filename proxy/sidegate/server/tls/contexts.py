@@ -1,0 +1,156 @@
+"""TLS contexts of a listener: certificates by SNI, client certificates, ALPN, and the ASGI ``tls`` extension.
+
+Where it stands: built once by the runtime; the listener hands ``context`` to the event loop. Errors: ``TlsError``
+for files that cannot be used, with words for the operator.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import ssl
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from sidegate.config.schema import Certificate, Tls
+from sidegate.errors import SidegateError, StartError
+
+# TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 4.2); TLS 1.3 suites are all fine.
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+
+_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+_MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+_VERSION_CODES = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
+
+
+def self_signed_path() -> Path:
+    """Where the development certificate is kept: below ``$XDG_CACHE_HOME``, by default ``~/.cache``.
+
+    Raises ``StartError`` for a user without a home folder, as in some containers.
+    """
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        cache = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError as error:
+        raise StartError(
+            "there is no home folder to keep the self-signed certificate in; set XDG_CACHE_HOME"
+        ) from error
+    return cache / "sidegate" / "self-signed.pem"
+
+
+class TlsError(SidegateError):
+    """A certificate, key or CA file cannot be used. ``field`` is the key of the configuration it is about."""
+
+    def __init__(self, field: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.field = field
+
+
+class ServerTls:
+    """The contexts of one listener. The first certificate serves clients whose SNI matches none."""
+
+    def __init__(self, tls: Tls, protocols: Sequence[str], certificates: Sequence[Certificate]) -> None:
+        """``certificates``: those of ``tls``, or the self-signed one. Raises ``TlsError``."""
+        contexts = [_context(tls, protocols, certificate, index) for index, certificate in enumerate(certificates)]
+        self.context = contexts[0]
+        self._pems = {id(context): _first_pem(c.cert) for context, c in zip(contexts, certificates, strict=True)}
+        self._suites = {cipher["name"]: cipher["id"] & 0xFFFF for cipher in self.context.get_ciphers()}
+        self._by_name: dict[str, ssl.SSLContext] = {}
+        if len(contexts) > 1:
+            for context, certificate in zip(contexts, certificates, strict=True):
+                for name in _x509().certificate_names(certificate.cert):
+                    self._by_name.setdefault(name, context)
+            self.context.sni_callback = self._choose
+
+    def _choose(self, ssl_object: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+        """SNI: the exact name, else the wildcard that covers its first label (RFC 6125 6.4.3), else the first."""
+        if name is None:
+            return
+        name = name.lower()
+        context = self._by_name.get(name) or self._by_name.get("*." + name.partition(".")[2])
+        if context is not None:
+            ssl_object.context = context
+
+    def extension(self, ssl_object: ssl.SSLObject) -> dict[str, Any]:
+        """The ASGI ``tls`` extension of one connection (https://asgi.readthedocs.io/en/latest/specs/tls.html)."""
+        cipher = ssl_object.cipher()
+        chain = _client_chain(ssl_object)
+        return {
+            "server_cert": self._pems.get(id(ssl_object.context)),
+            "client_cert_chain": [ssl.DER_cert_to_PEM_cert(der) for der in chain],
+            "client_cert_name": _x509().subject(chain[0]) if chain else None,
+            "client_cert_error": None,
+            "tls_version": _VERSION_CODES.get(ssl_object.version() or ""),
+            "cipher_suite": self._suites.get(cipher[0]) if cipher else None,
+        }
+
+
+def _context(tls: Tls, protocols: Sequence[str], certificate: Certificate, index: int) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = _VERSIONS[tls.min_version]
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
+    context.set_ciphers(CIPHERS)
+    context.set_alpn_protocols(list(protocols))
+    _load_certificate(context, certificate, index)
+    client = tls.client_certificates
+    if client is not None and client.mode != "none":
+        context.verify_mode = _MODES[client.mode]
+        try:
+            context.load_verify_locations(client.ca)
+        except (OSError, ssl.SSLError) as error:
+            raise TlsError(("clientCertificates", "ca"), _words(client.ca, "CA certificates", error)) from error
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, certificate: Certificate, index: int) -> None:
+    for key, path in (("cert", certificate.cert), ("key", certificate.key)):
+        try:
+            Path(path).read_bytes()
+        except OSError as error:
+            what = "certificate" if key == "cert" else "private key"
+            raise TlsError(("certificates", index, key), _words(path, what, error)) from error
+    try:
+        context.load_cert_chain(certificate.cert, certificate.key, _no_passphrase)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            message = f"the private key {certificate.key} does not belong to the certificate {certificate.cert}"
+            raise TlsError(("certificates", index, "key"), message) from error
+        message = f"{certificate.cert} and {certificate.key} are no PEM certificate and private key"
+        raise TlsError(("certificates", index), f"{message} ({error.reason or error})") from error
+    except ValueError as error:
+        raise TlsError(("certificates", index, "key"), f"{certificate.key}: {error}") from error
+
+
+def _no_passphrase() -> str:
+    raise ValueError("the private key is encrypted; give one without a passphrase")
+
+
+def _words(path: str | None, what: str, error: OSError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return f"{path} holds no {what} in PEM form"
+    return f"cannot read the {what} {path}: {error.strerror}"
+
+
+def _first_pem(path: str) -> str:
+    begin, end = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+    text = Path(path).read_text("ascii", "replace")
+    return begin + text.partition(begin)[2].partition(end)[0] + end + "\n"
+
+
+def _client_chain(ssl_object: ssl.SSLObject) -> list[bytes]:
+    """The peer's certificates in DER, leaf first; empty if it sent none. A resumed session knows the leaf only."""
+    leaf = ssl_object.getpeercert(binary_form=True)
+    if leaf is None:
+        return []
+    if hasattr(ssl_object, "get_unverified_chain"):  # Python 3.13
+        return list(ssl_object.get_unverified_chain()) or [leaf]
+    # Before, the same list is there but has no public name.
+    chain = ssl_object._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
+    return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain] or [leaf]
+
+
+def _x509() -> ModuleType:
+    """Imported on first use, see there."""
+    return importlib.import_module("sidegate.server.tls.x509")

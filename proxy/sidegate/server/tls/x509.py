@@ -1,0 +1,26 @@
+"""What the ssl module does not tell of certificates: their names.
+
+Where it stands: below ``contexts.py``, imported only where certificates are chosen by name or clients send theirs:
+``cryptography`` takes about 10 MiB in every process that imports it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+
+
+def certificate_names(path: str) -> list[str]:
+    """The DNS names of a certificate file's subjectAltName, in lower case."""
+    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return []
+    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+
+
+def subject(der: bytes) -> str:
+    """The subject's distinguished name as RFC 4514 writes it."""
+    return x509.load_der_x509_certificate(der).subject.rfc4514_string()

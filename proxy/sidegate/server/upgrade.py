@@ -1,0 +1,198 @@
+"""A request that asks for a WebSocket: what it is before its frames are of interest to anybody.
+
+Where it stands: step 4 of the request line, between ``exchange.py``, whose life it leads until it is accepted, and
+``websocket.py``, which knows frames. It owns the handshake, the scope, and the bytes themselves: a backend that only
+relays takes them as they are (``open_tunnel``), so that frames pass through unparsed.
+
+Errors: ``ClientDisconnected`` from ``open_tunnel``, ``receive_bytes`` and ``send_bytes``; ``Refused`` (400, 426) within
+``run``, which lets nothing out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from sidegate.aio.done import DONE, failed
+from sidegate.asgi import TUNNEL_KEY, App, Headers, Message, Scope
+from sidegate.config.websocket import WebSocketSettings
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
+from sidegate.observe.record import Record
+from sidegate.observe.websocket_meter import WebSocketMeter
+from sidegate.server.connection_base import Carrier
+from sidegate.server.error_page import error_page
+from sidegate.server.exchange import Exchange
+from sidegate.server.messages import bad_message
+from sidegate.server.scope import request_scope
+from sidegate.server.service import HIGH_WATER, Service
+from sidegate.server.states import COMPLETE, GONE, OPEN, STREAMING
+from sidegate.wire.events import RequestHead
+from sidegate.wire.websocket.handshake import judge_handshake, refusal_headers
+
+DENIAL = "websocket.http.response."
+"""What the types of messages begin with that answer by an ordinary response (ASGI, WebSocket Denial Response)."""
+
+
+class Upgrade(Exchange):
+    """Made by a connection for one such request; ``run`` is its life."""
+
+    __slots__ = ("_handshake", "_leaving", "_meter", "_raw", "_scope")
+
+    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
+        super().__init__(connection, head, record)
+        self._leaving = False
+        self._meter: WebSocketMeter | None = None  # once accepted
+        self._raw = False  # once a relay has accepted
+
+    async def run(self, app: App) -> None:
+        """Live: handshake, application, end. Every way out passes here, and nothing is raised."""
+        try:
+            if self._refusal:
+                raise ExchangeError(Fault.PROXY, 503, self._refusal)
+            await self._serve(app)
+            await self._until_closed()
+        except BaseException as error:  # noqa: BLE001 - an application's SystemExit must not end the process
+            self._fail(error)
+        if self.accepted:
+            self._connection.observer.in_flight += 1
+        if self._raw and self._meter is not None:
+            self._meter.ended()
+        self._connection.exchange_ended(self.stream_id)
+
+    async def _serve(self, app: App) -> None:
+        try:
+            await app(self._open_scope(), self.receive, self.send)
+        except BaseException as error:
+            if not (self._is_closed() and stems_from_disconnect(error)):
+                raise  # else it only learned by its own `send` what `receive` would have told it
+        self._finish()
+
+    def _open_scope(self) -> Scope:
+        """The ASGI WebSocket connection scope (spec version 2.5)."""
+        scope = request_scope(self._connection.peer, self._head, self.record)
+        self._handshake = judge_handshake(scope["headers"], self._head.http_version)
+        extensions: dict[str, Any] = {"websocket.http.response": {}}
+        if "tls" in scope["extensions"]:
+            extensions["tls"] = scope["extensions"]["tls"]
+        scope["type"] = "websocket"
+        scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
+        scope["subprotocols"] = self._handshake.subprotocols
+        scope["extensions"] = extensions
+        scope[TUNNEL_KEY] = self
+        del scope["method"]
+        self._scope = scope
+        return scope
+
+    def settings(self) -> WebSocketSettings:
+        """What counts for it, once its route is known."""
+        return self._connection.service.websocket_settings(self.record, self._scope)
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the handshake was answered with yes."""
+        return self._raw
+
+    def _deny(self, kind: str, message: Message) -> Awaitable[None]:
+        """An ordinary response instead; never one that HTTP/2 would take for a yes (RFC 8441 5)."""
+        status = message.get("status")
+        if kind == f"{DENIAL}start" and isinstance(status, int) and status < 300:
+            raise bad_message("a WebSocket is denied with a status from 300 to 599")
+        if self.accepted:
+            raise bad_message(f"{kind} after websocket.accept")
+        return super().send({**message, "type": kind.removeprefix("websocket.")})
+
+    def _answer(self, headers: Headers) -> None:
+        self.sending = STREAMING
+        self.record.status = 101 if self._head.http_version == "1.1" else 200
+        self._meter = self._connection.service.websocket_meter(self.record, self._scope)
+        self._meter.opened()
+        self._connection.observer.in_flight -= 1  # it may be open for days: `limits.exchanges` is about requests
+        self._codec.accept(self.stream_id, [*headers, self._connection.clock.date_field])
+        self._connection.upgraded()
+        self._connection.schedule_flush()
+        if self._connection.service.draining:
+            self._connection.service.loop.call_soon(self.go_away)
+
+    # For a backend that only relays.
+
+    def open_tunnel(self, headers: Headers) -> None:
+        """Accept with what another server answered; from here on bytes pass as they are."""
+        self.check_present()
+        self._raw = True
+        self._answer(headers)
+
+    async def receive_bytes(self) -> bytes:
+        """What the client has sent; nothing once its side has ended, or the front goes away.
+
+        Raises ``ClientDisconnected``.
+        """
+        while not self._chunks and self.receiving is OPEN and self.sending is not COMPLETE and not self._leaving:
+            await self._news()
+        self.check_present()
+        data = b"".join(self._chunks)
+        self._chunks.clear()
+        self._acknowledge_held()
+        return data
+
+    def send_bytes(self, data: bytes, last: bool) -> Awaitable[None]:
+        """Pass on what the server sent; ``last``: and nothing more. Done like ``send``."""
+        try:
+            self.check_present()
+            self._codec.send_data(self.stream_id, data, last)
+        except ClientDisconnected as error:
+            return failed(error)
+        self.record.bytes_out += len(data)
+        if self._meter is not None:
+            self._meter.sent(0, len(data))
+        if last:
+            self._complete()
+        self._connection.schedule_flush()
+        return self._drain() if self._codec.pending(self.stream_id) > HIGH_WATER else DONE
+
+    def go_away(self) -> None:
+        """The process stops: whoever passes bytes on is told by their end."""
+        self._leaving = True
+        self._wake()
+
+    # The end.
+
+    def _is_closed(self) -> bool:
+        """Whether one side has closed the WebSocket."""
+        return False
+
+    def _finish(self) -> None:
+        """The application has returned without accepting."""
+        if not self._raw and self.sending is not COMPLETE and self.receiving is not GONE:
+            self._complete_or_fail()
+
+    async def _until_closed(self) -> None:
+        """Wait for what is left to do when the application has returned."""
+
+    def _send_error_page(self, failure: ExchangeError) -> None:
+        """As for any request; a handshake of another version is told the right one (RFC 6455 4.4)."""
+        if isinstance(failure, Refused):
+            more = refusal_headers(failure.status, self._head.http_version)
+            self._answer_with_page(failure.status, failure.detail, more)
+        else:
+            self._answer_with_page(failure.status, "", [])
+
+    def _answer_with_page(self, status: int, detail: str, more: Headers) -> None:
+        headers, body = error_page(status, self.record.request_id, detail, b"")
+        self.record.status = status
+        self.record.bytes_out += len(body)
+        fields = [*headers, *more, self._connection.clock.date_field]
+        self._codec.send_head(self.stream_id, status, fields, False)
+        self._codec.send_data(self.stream_id, body, True)
+        self._connection.schedule_flush()
+
+
+def part(service: Service, seconds: float) -> None:
+    """Let the WebSockets of a listener go, evenly spread over ``seconds``, so that not all clients return at once."""
+    open_now = [
+        exchange
+        for connection in service.connections
+        for exchange in connection.exchanges.values()
+        if isinstance(exchange, Upgrade)
+    ]
+    for number, exchange in enumerate(open_now):
+        service.loop.call_later(seconds * number / len(open_now), exchange.go_away)

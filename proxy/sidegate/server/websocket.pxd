@@ -1,0 +1,21 @@
+"""C types of a WebSocket."""
+
+from sidegate.server.upgrade cimport Upgrade
+
+
+cdef class WebSocket(Upgrade):
+    cdef object _closing_since
+    cdef int _code
+    cdef bint _connect_told
+    cdef object _end
+    cdef object _frames
+    cdef object _keep_alive
+    cdef object _messages
+    cdef object _settings
+    cdef long long _waiting
+
+    cpdef feed(self, bytes data)
+    cpdef end(self)
+    cpdef disconnect(self, str reason=*)
+    cpdef send(self, message)
+    cpdef give_up(self, failure)

@@ -1,0 +1,350 @@
+"""One WebSocket, from its handshake to its end: an exchange whose body is messages both ways.
+
+Where it stands: step 4 of the request line, in the place of ``exchange.py``, for requests that ask for a WebSocket. The
+codec carries its bytes, whichever version of HTTP that is; ``wire/websocket/frames.py`` knows frames. It owns what lies
+between them and the application: who closes, what waits to be read, whether the peer is still there. Before it is
+accepted it is answered like any other request, with an error page or the application's own response.
+
+Backpressure: messages that the application does not take are bounded in number (``maxQueue``), and while there are any
+the stream's credit does not go back. ``send`` waits while the client takes nothing.
+
+Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the WebSocket is closed and
+``ExchangeError`` for messages that the ASGI specification forbids. ``run`` lets nothing out.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable
+from typing import Any
+
+from sidegate.aio.done import DONE, failed
+from sidegate.asgi import WEBSOCKET_KEY, Message
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault
+from sidegate.observe.record import Record
+from sidegate.server.connection_base import Carrier
+from sidegate.server.messages import as_bytes, bad_message, judge_fields
+from sidegate.server.service import HIGH_WATER
+from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, WAITING
+from sidegate.server.upgrade import DENIAL, Upgrade
+from sidegate.server.websocket_ping import KeepAlive
+from sidegate.wire.events import RequestHead
+from sidegate.wire.http2.floods import Bucket
+from sidegate.wire.websocket.events import Closed, Pong
+from sidegate.wire.websocket.events import Message as Received
+from sidegate.wire.websocket.frames import Frames
+from sidegate.wire.websocket.handshake import accept_headers, negotiate
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds from our close frame to the peer's (RFC 6455 7.1.1 leaves the time to the server)."""
+
+CONTROL_FRAMES = 100
+CONTROL_RATE = 10.0
+"""Pings and pongs that a peer may send at once, and then each second: each is answered or looked at."""
+
+NORMAL = 1000
+GOING_AWAY = 1001
+NO_CLOSE_FRAME = 1006
+INTERNAL_ERROR = 1011
+VIOLATIONS = (1002, 1007, 1008, 1009)
+"""Close codes (RFC 6455 7.4.1); ``VIOLATIONS``: those that the frames give by themselves."""
+
+
+class WebSocket(Upgrade):
+    """Made by a connection for one request that asks for a WebSocket; ``run`` is its life."""
+
+    __slots__ = (
+        "_closing_since", "_code", "_connect_told", "_end", "_frames", "_keep_alive", "_messages", "_settings",
+        "_waiting",
+    )  # fmt: skip
+
+    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
+        super().__init__(connection, head, record)
+        self._connect_told = False
+        self._frames: Frames | None = None  # once an application has accepted
+        self._messages: deque[Received] = deque()
+        self._waiting = 0  # bytes of messages that the application has not taken
+        self._end: Closed | None = None
+        self._closing_since: float | None = None
+        self._code = 0  # of our close frame
+
+    # From the client.
+
+    async def receive(self) -> Message:
+        """ASGI ``receive``: ``websocket.connect``, then each message, then ``websocket.disconnect``."""
+        if not self._connect_told:
+            self._connect_told = True
+            return {"type": "websocket.connect"}
+        while not self._messages:
+            if self._is_over():
+                end = self._end or Closed(NO_CLOSE_FRAME, "")
+                return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
+            await self._news()
+        message = self._messages.popleft()
+        data = message.data
+        self._waiting -= message.size
+        if not self._messages:
+            self._unpack()
+        return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
+
+    def feed(self, data: bytes) -> None:
+        """The connection brings bytes."""
+        self._received += len(data)
+        self.record.bytes_in = self._received
+        if self._meter is not None:
+            self._meter.received(0, len(data))
+        if self.receiving is not OPEN or self.sending is COMPLETE:
+            self._codec.acknowledge(self.stream_id, len(data))
+            return
+        self._chunks.append(data)
+        self._held += len(data)
+        if self._frames is not None and len(self._messages) < self._settings.max_queue and self._waiting < HIGH_WATER:
+            self._unpack()
+        else:
+            self._wake()
+
+    def end(self) -> None:
+        """The client's side has ended."""
+        if self.receiving is OPEN:
+            self.receiving = ENDED
+            self._end_input()
+            self._wake()
+
+    def _end_input(self) -> None:
+        if self._frames is not None and WEBSOCKET_KEY in self._scope:
+            self._lose(GOING_AWAY, "")  # a front passes on the loss of a client by a reset: it is the one who leaves
+        elif self._frames is not None:
+            self._handle(self._frames.receive_eof())
+
+    def disconnect(self, reason: str = "client_disconnected") -> None:
+        """The connection is lost, or the stream was reset."""
+        told = self._frames is not None or (self.sending is COMPLETE and not self._codec.pending(self.stream_id))
+        if (not told or reason == "write_stall") and self.record.fault is None:
+            self.record.fault, self.record.reason = Fault.CLIENT, reason
+        if self._frames is not None and self._end is None:
+            self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)
+        if self._frames is None or self.sending is not COMPLETE:  # else what is queued still goes out
+            self._leave()
+        if self.record.relayed and self.task is not None:
+            self.task.cancel()
+
+    @property
+    def waits_for_body(self) -> bool:
+        """Never: nobody knows when the next message should come. Pings ask whether the peer is there."""
+        return False
+
+    @property
+    def accepted(self) -> bool:
+        """Whether the handshake was answered with yes."""
+        return self._frames is not None or self._raw
+
+    def _is_closed(self) -> bool:
+        """Whether one side has closed."""
+        return self._frames is not None and (self._frames.closing or self._is_over())
+
+    def _is_over(self) -> bool:
+        return self._end is not None or self.receiving is GONE or self.sending is COMPLETE
+
+    def _unpack(self) -> None:
+        """Make messages of the bytes that have come, at least one; give credit for them if all were taken."""
+        frames: Any = self._frames
+        now = self._connection.service.loop.time()
+        while (self._chunks or frames.more) and not (self._messages and frames.more):
+            data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+            self._chunks.clear()
+            self._handle(frames.receive(data, now))
+        if not self._messages and not self._chunks:
+            self._acknowledge_held()
+        self._wake()
+
+    def _handle(self, events: list[Any]) -> None:
+        count = 0
+        for event in events:
+            kind = type(event)
+            if kind is Received:
+                count += 1
+                self._messages.append(event)
+                self._waiting += event.size
+            elif kind is Pong:
+                self._on_pong(event)
+            else:
+                self._on_end(event, self._code or (event.code if event.code in VIOLATIONS else 0))
+        if count and self._meter is not None:
+            self._meter.received(count, 0)
+        self._write(0)
+
+    def _on_pong(self, pong: Pong) -> None:
+        took = self._keep_alive.answered(pong.payload, self._connection.service.loop.time())
+        if took is not None and self._meter is not None:
+            self._meter.ponged(took)
+
+    def _on_end(self, closed: Closed, ours: int) -> None:
+        """``ours``: the code of the close frame, if it was this side that closed first. Only the first end counts."""
+        if self._end is not None:
+            return
+        self._end = closed
+        if self._meter is not None:
+            self._meter.closed(ours or closed.code, not ours)
+
+    # From the application.
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """ASGI ``send``: done once the message is queued and the queue is below its high-water mark."""
+        try:
+            kind = message["type"]
+            if kind == "websocket.send":
+                self._send_message(message)
+            elif kind == "websocket.accept":
+                self._accept(message)
+            elif kind == "websocket.close":
+                self._close(message)
+            elif kind.startswith(DENIAL):
+                return self._deny(kind, message)
+            else:
+                raise bad_message(f"{kind!r} is no message of a WebSocket")
+            if self._codec.pending(self.stream_id) > HIGH_WATER:
+                return self._drain()
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+            return failed(error)
+        return DONE
+
+    def _accept(self, message: Message) -> None:
+        self.check_present()
+        if self.sending is not WAITING:
+            raise bad_message("websocket.accept after the handshake was answered")
+        headers = judge_fields(message.get("headers", ()), "headers of websocket.accept")[0]
+        if any(name.startswith(b"sec-websocket-") for name, _ in headers):
+            raise bad_message("websocket.accept: sec-websocket-* fields are the server's")
+        self._settings = settings = self.settings()
+        deflate = negotiate(self._handshake.offers, settings.compression)
+        try:
+            headers += accept_headers(message.get("subprotocol"), deflate)
+        except ValueError as error:
+            raise bad_message(f"websocket.accept: {error}") from error
+        now = self._connection.service.loop.time()
+        self._keep_alive = KeepAlive(settings.ping_interval, settings.ping_timeout, now)
+        self._frames = Frames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
+        self._answer(headers)
+        self._unpack()  # what came too early
+        if self.receiving is ENDED:
+            self._end_input()
+
+    def _send_message(self, message: Message) -> None:
+        frames = self._open_frames("websocket.send")
+        text: Any = message.get("text")
+        data: Any = message.get("bytes")
+        if (text is None) == (data is None):
+            raise bad_message("websocket.send needs exactly one of text and bytes")
+        try:
+            if text is not None:
+                frames.send_text(text)
+            else:
+                frames.send_binary(as_bytes(data))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise bad_message(f"websocket.send: {error}") from error
+        self._write(1)
+
+    def _close(self, message: Message) -> None:
+        if self.sending is WAITING:
+            self.check_present()
+            self._answer_with_page(403, "", [])
+            self._complete()
+            return
+        self._open_frames("websocket.close")
+        try:
+            self._begin_close(message.get("code", NORMAL) or NORMAL, message.get("reason") or "")
+        except (AttributeError, TypeError, ValueError) as error:
+            raise bad_message(f"websocket.close: {error}") from error
+
+    def _open_frames(self, kind: str) -> Frames:
+        if self._is_over() or (self._frames is not None and self._frames.closing):
+            raise ClientDisconnected("the WebSocket is closed")
+        if self._frames is None:
+            raise bad_message(f"{kind} before websocket.accept")
+        return self._frames
+
+    def _begin_close(self, code: int, reason: str) -> None:
+        frames: Any = self._frames
+        frames.close(code, reason)
+        self._code = code
+        self._closing_since = self._connection.service.loop.time()
+        self._write(0)
+
+    def _write(self, messages: int) -> None:
+        """Hand what the frames have written to the codec; after the last of them our side ends."""
+        frames: Any = self._frames
+        output = frames.take_output()
+        if not output and not frames.closed:
+            return
+        if self.sending is not COMPLETE:
+            self._codec.send_data(self.stream_id, output, frames.closed)
+            self.record.bytes_out += len(output)
+            if self._meter is not None:
+                self._meter.sent(messages, len(output))
+            self._connection.schedule_flush()
+            if frames.closed:
+                self._complete()
+
+    # The end.
+
+    def _finish(self) -> None:
+        """The application has returned: close what it left open."""
+        if self._frames is None:
+            super()._finish()
+        elif not self._is_closed():
+            self._begin_close(NORMAL, "")
+
+    async def _until_closed(self) -> None:
+        """Wait for the peer's close frame; ``on_tick`` ends that in time. Nobody reads messages any more."""
+        while self._frames is not None and not self._is_over():
+            self._messages.clear()
+            self._waiting = 0
+            self._unpack()
+            if not self._is_over():
+                await self._news()
+
+    def on_tick(self, now: float) -> None:
+        """Ask the peer whether it is there; end what it does not close. From the clock, twice a second."""
+        frames = self._frames
+        if frames is None or self._is_over():
+            return
+        if self._messages or self._codec.pending(self.stream_id):
+            self._keep_alive.excuse(now)  # the pong, or the ping, may wait behind them
+        if self._closing_since is not None:
+            if now - self._closing_since > CLOSE_TIMEOUT:
+                self._lose(NORMAL, "")
+        elif self._keep_alive.is_late(now):
+            self._lose(INTERNAL_ERROR, "ping timeout")
+        elif (ping := self._keep_alive.due(now)) is not None:
+            frames.ping(ping)
+            self._write(0)
+
+    def go_away(self) -> None:
+        """The process stops: close with 1001, behind the application's messages so far."""
+        super().go_away()
+        if self._frames is not None and not self._is_closed():
+            self._begin_close(GOING_AWAY, "")
+
+    def give_up(self, failure: ExchangeError) -> None:
+        """End it by a failure: before it was accepted by an error page, then by a close frame."""
+        if self._frames is None:
+            Upgrade.give_up(self, failure)  # in a compiled method `super()` finds no class
+            return
+        if failure.reason == "write_stall":  # a close frame would not reach it either
+            self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code or INTERNAL_ERROR)
+            Upgrade.give_up(self, failure)
+            return
+        if self.record.fault is None:
+            self.record.fault, self.record.reason = failure.fault, failure.reason
+        self._lose(GOING_AWAY if failure.reason == "shutdown" else INTERNAL_ERROR, "")
+
+    def _lose(self, code: int, reason: str) -> None:
+        """Close without waiting for the peer."""
+        if self._is_over():
+            return
+        frames: Any = self._frames
+        frames.fail(code, reason)
+        self._on_end(Closed(NO_CLOSE_FRAME, reason), self._code or code)
+        self._write(0)
+        self._connection.release_writers(self.stream_id)
+        self._wake()

@@ -1,0 +1,141 @@
+"""``sidegate worker``: a worker that nobody supervises, for the application's own container or another host.
+
+Where it stands: below the command line, beside the supervisor, whose sockets it binds as a service does. What it serves
+is what a pool's worker serves; who may tell it a client's facts is said by options, because here anybody may connect.
+Errors that leave it: ``StartError`` and, for an application or a certificate that cannot be used, ``BuildError``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from typing import Any
+
+from sidegate import __version__
+from sidegate.config.address import parse_address
+from sidegate.config.hop import hop_limits
+from sidegate.config.schema import Config, Listener
+from sidegate.observe import process_log
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout
+from sidegate.observe.observer import Observer
+from sidegate.process import child
+from sidegate.process.runtime import Runtime
+from sidegate.server.forwarded import TrustedProxies
+from sidegate.supervisor.sockets import ServiceSockets
+from sidegate.supervisor.systemd import PassedSockets
+from sidegate.versions import engines
+
+logger = logging.getLogger("sidegate.worker")
+
+TRUSTED = ("unix", "127.0.0.0/8", "::1/128")
+"""Who connects from the same machine, as long as nothing else is said."""
+
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+NAME = "worker"
+
+
+def document(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The YAML document that the arguments stand for; the limits are still those towards clients."""
+    listener: dict[str, Any] = {"name": NAME, "address": arguments.bind.removeprefix("tcp://"), "protocols": ["h2"]}
+    if arguments.mode is not None:
+        listener["mode"] = arguments.mode
+    if arguments.tls_cert is not None:
+        pair = {"cert": arguments.tls_cert, "key": arguments.tls_key or arguments.tls_cert}
+        listener["tls"] = {"certificates": [pair]}
+        if arguments.client_ca is not None:
+            listener["tls"]["clientCertificates"] = {"ca": arguments.client_ca}
+    backend = {
+        "app": arguments.app,
+        "interface": arguments.interface,
+        "threads": arguments.threads,
+        "directory": arguments.directory,
+        "rootPath": arguments.root_path,
+        "lifespan": arguments.lifespan,
+    }
+    return {
+        "listeners": [listener],
+        "backends": {NAME: backend},
+        "routes": [{"name": NAME, "path": "/", "backend": NAME}],
+        "admin": False,
+        "limits": {"concurrentStreams": arguments.concurrency},
+        "trustedProxies": list(dict.fromkeys([*TRUSTED, *arguments.trust])),
+        "gracePeriod": arguments.grace_period,
+        "http2Engine": arguments.http2_engine or "auto",
+    }
+
+
+def serve(config: Config) -> int:
+    """Serve until SIGTERM or SIGINT, then finish what was begun; the exit code.
+
+    :raises StartError: the address is not to be had, or the application does not start.
+    :raises BuildError: the application cannot be imported, or a certificate cannot be used.
+    """
+    process_log.set_up(config.logging)
+    if _is_guarded(config.listeners[0]):
+        config = replace(config, limits=hop_limits(config.limits, config.limits.concurrent_streams))
+    sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
+    try:
+        with asyncio.Runner(loop_factory=child.new_event_loop) as runner:
+            runner.run(_serve(config, sockets))
+    finally:
+        sockets.close()
+    return 0
+
+
+def _is_guarded(listener: Listener) -> bool:
+    """Whether only fronts and this machine can connect; where anybody can, the limits are those towards clients."""
+    if listener.tls is not None and listener.tls.client_certificates is not None:
+        return True
+    addresses = [parse_address(address) for address in listener.addresses]
+    return all(address.kind == "unix" or address.host in LOOPBACK for address in addresses)
+
+
+async def _serve(config: Config, sockets: ServiceSockets) -> None:
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _on_signal, number, asked)
+    runtime = _build(config, sockets)
+    start = asyncio.create_task(runtime.start())
+    if not await child.first_of(start, asked):
+        return  # nobody was served yet, so nothing is to be finished
+    start.result()
+    sockets.listen()
+    runtime.serve()
+    _announce(config, sockets)
+    await asked.wait()
+    sockets.close_listeners()  # ours; the runtime's own take what the kernel has already accepted
+    await runtime.drain(0.0, config.grace_period)
+
+
+def _build(config: Config, sockets: ServiceSockets) -> Runtime:
+    observer = Observer(config, Area.create(Layout(config).size).cells)
+    tls = config.listeners[0].tls
+    certified = tls is not None and tls.client_certificates is not None  # nobody else gets a connection
+    fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)
+    own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
+    runtime = Runtime.build(config, own, observer, fronts)
+    process_log.set_up(config.logging)  # an application's logging configuration may have disabled it
+    return runtime
+
+
+def _announce(config: Config, sockets: ServiceSockets) -> None:
+    parts = engines(config.http2_engine, child.loop_package(), http1=False)
+    where = ", ".join(sockets.urls(NAME, "h2" if config.listeners[0].tls else "h2c"))
+    app = config.backends[NAME].app
+    logger.info("Sidegate %s worker (%s, %s): %s at %s", __version__, parts["loop"], parts["http2"], app, where)
+
+
+def _on_signal(number: signal.Signals, asked: asyncio.Event) -> None:
+    """The first asks to end, the second ends at once."""
+    if asked.is_set():
+        sys.stderr.flush()
+        os._exit(128 + number)
+    asked.set()

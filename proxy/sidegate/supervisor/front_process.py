@@ -1,0 +1,55 @@
+"""One front process from the supervisor's side.
+
+Where it stands: between a child process and the supervisor's loop. It owns what a front is started with: the listening
+sockets under their descriptors' numbers, and its counters.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sidegate import __version__
+from sidegate.config.plain import pack
+from sidegate.config.schema import Config
+from sidegate.ipc.control import Message
+from sidegate.observe.cells import Area
+from sidegate.supervisor.child_process import ChildProcess, spawn
+from sidegate.supervisor.child_state import Child
+from sidegate.supervisor.subprocess_call import environment
+
+
+class Front(ChildProcess):
+    """A front that was spawned and is not reaped yet. ``statistics`` is what it said last of its Runtime."""
+
+    def __init__(self, child: Child, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
+        """Start the process; ``area`` is for its counters.
+
+        :raises OSError: the system has no room for another process.
+        """
+        self.area = area
+        self.statistics: Mapping[str, Any] = {}
+        self._descriptors = {name: [sock.fileno() for sock in group] for name, group in sockets.items()}
+        super().__init__(child.serial, child.slot, self._spawn)
+
+    def _spawn(self, theirs: socket.socket) -> int:
+        """``-P`` keeps the working directory off the import path: it may hold a ``proxy`` of its own."""
+        control = theirs.fileno()
+        inherited = [control, self.area.fd, *(fd for group in self._descriptors.values() for fd in group)]
+        return spawn([sys.executable, "-P", "-m", "sidegate.process.front", str(control)], environment(), inherited)
+
+    def open(self, config: Config, on_message: Callable[[Message], None]) -> None:
+        """Begin to talk: send the configuration; from now on ``on_message`` is called."""
+        # The end of the stream says no more than the death that follows it.
+        self.listen(on_message, on_gone=lambda: None)
+        self.send(
+            "config",
+            version=__version__,
+            config=pack(config),
+            sockets=self._descriptors,
+            cells=self.area.fd,
+            supervisor=os.getpid(),
+        )

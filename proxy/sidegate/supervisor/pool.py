@@ -1,0 +1,389 @@
+"""One pool: it asks its plan what to do and does it.
+
+Where it stands: between ``pool_plan`` and ``pools``, as the supervisor's loop stands between ``plan`` and the service.
+It owns the pool's workers and its preloader. Messages, deaths and samples come as news, between two plans. What it
+cannot start is logged and tried again; no error leaves it.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+
+from sidegate.config.backends import THREADS
+from sidegate.config.schema import Pool as PoolConfig
+from sidegate.ipc.control import Message
+from sidegate.observe.worker_counts import Counts, add_counts
+from sidegate.supervisor import plan
+from sidegate.supervisor.child_process import cause_of_death
+from sidegate.supervisor.child_state import Child, Event, ImpossibleEventError, State
+from sidegate.supervisor.pool_plan import (
+    PRELOADER,
+    STUCK,
+    STUCK_THREADS,
+    Dump,
+    Member,
+    PoolAction,
+    Resize,
+    Retire,
+    WantedPool,
+    plan_pool,
+    settled,
+)
+from sidegate.supervisor.sockets import Locate
+from sidegate.supervisor.worker_process import Launch, Preloader, Worker
+
+logger = logging.getLogger("sidegate.supervisor")
+
+DRAINED = "drained"
+IDLE, STOP = "idle", "stop"
+"""Causes of an end that is no replacement: the pool shrank; the service stops."""
+
+STANDSTILLS = {
+    STUCK: "is stuck: it is to print its stacks and end",
+    STUCK_THREADS: "is stuck in all of its threads: it is replaced",
+}
+"""What is said of a worker that has come to a standstill, by the cause of its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What pools need of the supervisor: its clock, its queue of news, the fronts to tell, positions in the file.
+
+    ``learn`` is told what an application turned out to be.
+    """
+
+    now: Callable[[], float]
+    note: Callable[[Callable[[], None]], None]
+    publish: Callable[[str, list[tuple[int, str]]], None]
+    locate: Locate
+    learn: Callable[[Mapping[str, str]], None]
+
+
+class Pool:
+    """The processes of one pool.
+
+    ``restarts`` and ``preloader_restarts`` count those that were replaced or ended unasked, by cause. ``pressure``: the
+    requests that wait in a front, by its serial. ``settled``: it has had a worker, or has failed to start one.
+    """
+
+    def __init__(self, launch: Launch, config: PoolConfig, around: Surroundings) -> None:
+        workers = config.workers
+        self.wanted = WantedPool(
+            workers.min,
+            workers.max,
+            size=workers.min,
+            concurrency=config.concurrency,
+            idle_timeout=workers.idle_timeout,
+            preload=config.preload,
+            resized=around.now(),
+            start_timeout=config.start_timeout,
+            stop_timeout=config.stop_timeout,
+        )
+        self.members: dict[int, Member] = {}
+        self.workers: dict[int, Worker] = {}
+        self.preloaders: dict[int, Preloader] = {}
+        self.restarts: Counter[str] = Counter()
+        self.preloader_restarts: Counter[str] = Counter()
+        self.settled = False
+        self.pressure: dict[int, int] = {}
+        self._launch = launch
+        self._config = config
+        self._around = around
+        self._served: Counter[int] = Counter()
+        self._counted: Counts = {}  # by workers that have ended
+        self._peaks: deque[tuple[float, int]] = deque()
+        self._spawned = 0
+        self._told = ""
+
+    # ---- what others ask ----------------------------------------------------------------------------------
+
+    @property
+    def sampled(self) -> bool:
+        """Whether anything depends on ``sample``."""
+        return self.wanted.minimum < self.wanted.maximum or self._config.max_memory > 0
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.workers or self.preloaders)
+
+    def state(self, serial: int) -> State:
+        return self.members[serial].child.state
+
+    def published(self) -> list[tuple[int, str]]:
+        """Serial and socket of the workers that may get requests."""
+        return [(serial, worker.path) for serial, worker in self.workers.items() if self.state(serial) is State.SERVING]
+
+    def requests(self) -> Mapping[int, int]:
+        """Requests by slot, of all workers that were ever in it."""
+        counts = Counter(self._served)
+        for worker in self.workers.values():
+            counts[worker.slot] += worker.requests()
+        return counts
+
+    def counts(self) -> Counts:
+        """What its workers have counted that the fronts cannot see, those that have ended included."""
+        total = dict(self._counted)
+        for worker in self.workers.values():
+            add_counts(total, worker.counts())
+        return total
+
+    def threads(self) -> Mapping[str, int]:
+        """WSGI threads that have work, by state, of all living workers; empty if there are none to be seen."""
+        counts: Counter[str] = Counter()
+        for worker in self.workers.values():
+            counts.update(worker.threads())
+        return counts
+
+    # ---- orders -------------------------------------------------------------------------------------------
+
+    def step(self) -> tuple[bool, float | None]:
+        """Do what is due: whether there was anything, and the time of what comes next."""
+        *orders, last = plan_pool(self.wanted, list(self.members.values()), self._around.now())
+        for order in orders:
+            self._carry_out(order)
+        self.settled = self.settled or settled(self.members.values())
+        return bool(orders), last.until if isinstance(last, plan.Wait) else None
+
+    def _carry_out(self, action: PoolAction) -> None:
+        match action:
+            case plan.Spawn(slot, failures):
+                self._spawn(slot, failures)
+            case plan.Serve(serial):
+                self._happened(serial, Event.SERVE)
+            case plan.Drain(serial, seconds):
+                self._drain(serial, seconds)
+            case plan.Abort(serial):
+                logger.warning("%s: its time is up, what is still in flight is cut", self._name(serial))
+                self._process(serial).send("abort")
+                self._happened(serial, Event.ABORT)
+            case plan.Kill(serial, reason):
+                self._kill(serial, reason)
+            case Dump(serial):
+                self._process(serial).cause = self.members[serial].stuck
+                self._process(serial).signal(signal.SIGABRT)
+                self._happened(serial, Event.ABORT)
+            case Retire(serial, cause):
+                self._retire(serial, cause)
+            case Resize(size):
+                logger.info("backend %s: %d workers instead of %d", self._launch.name, size, self.wanted.size)
+                self.wanted = replace(self.wanted, size=size, resized=self._around.now())
+
+    def _spawn(self, slot: int, failures: int) -> None:
+        gone = [m.child.serial for m in self.members.values() if m.child.slot == slot and m.child.state is State.DEAD]
+        for serial in gone:
+            del self.members[serial]
+        self._spawned += 1
+        child = Child(self._spawned, slot, failures, self._around.now())
+        self.members[child.serial] = Member(child, None if slot == PRELOADER else self._lifetime())
+        try:
+            if slot == PRELOADER:
+                self._start_preloader(child)
+            else:
+                self._start_worker(child)
+        except (OSError, ValueError) as error:
+            self._failed(f"cannot start a worker process: {error}")
+            self._happened(child.serial, Event.EXITED)
+
+    def _lifetime(self) -> float | None:
+        part = self._config.recycle_jitter / 100 * random.random()  # noqa: S311 - to spread work, not to hide it
+        return self._config.max_age * (1 - part) or None
+
+    def _start_preloader(self, child: Child) -> None:
+        preloader = Preloader(child, self._launch)
+        self.preloaders[child.serial] = preloader
+        preloader.open(self._listener(preloader))
+
+    def _start_worker(self, child: Child) -> None:
+        worker = Worker(child, self._launch, self._forker())
+        self.workers[child.serial] = worker
+        worker.open(self._listener(worker), partial(self._around.note, partial(self._gone, worker)))
+
+    def _listener(self, process: Worker | Preloader) -> Callable[[Message], None]:
+        return lambda message: self._around.note(partial(self._heard, process, message))
+
+    def _forker(self) -> Preloader | None:
+        """The newest preloader that is ready; the plan asks for no worker while there is none."""
+        ready = [process for serial, process in self.preloaders.items() if self.state(serial) is State.SERVING]
+        return ready[-1] if ready else None
+
+    def _drain(self, serial: int, seconds: float) -> None:
+        process, member = self._process(serial), self.members[serial]
+        otherwise = STOP if self.wanted.kill_at is not None else IDLE
+        process.cause = process.cause or member.stuck or member.retired or otherwise
+        starting = member.child.state is State.STARTING
+        # First: no front may choose it any more.
+        self._happened(serial, Event.DRAIN)
+        if starting or isinstance(process, Preloader):
+            # It may be deep in an import and read no messages; until it can drain, SIGTERM just ends it.
+            process.signal(signal.SIGTERM)
+        else:
+            process.send("drain", grace=seconds)
+
+    def _kill(self, serial: int, reason: str) -> None:
+        process = self._process(serial)
+        if self.state(serial) is State.STARTING:
+            process.cause = "start_timeout"
+        logger.error("%s is killed: %s", self._name(serial), reason)
+        process.signal(signal.SIGKILL)
+        self._happened(serial, Event.KILL)
+
+    def _retire(self, serial: int, cause: str) -> None:
+        member = self.members[serial]
+        if not member.retired and member.child.left is None:
+            logger.info("%s is replaced (%s)", self._name(serial), cause)
+            self.members[serial] = replace(member, retired=cause)
+
+    # ---- news ---------------------------------------------------------------------------------------------
+
+    def stop(self, kill_at: float) -> None:
+        """Drain everything; what is left at ``kill_at`` is killed."""
+        self.wanted = replace(self.wanted, kill_at=kill_at)
+
+    def files_changed(self, names: list[str]) -> None:
+        """The application is another one now: replace everything, and forget earlier failures."""
+        logger.info("backend %s: changed: %s", self._launch.name, ", ".join(names))
+        self._told = ""
+        self.wanted = replace(self.wanted, changed=self._around.now())
+        for serial in [*self.preloaders, *self.workers]:
+            self._retire(serial, "reload")
+
+    def pressed(self, front: int, queued: int) -> None:
+        """``queued`` requests wait in the front of that serial."""
+        self.pressure[front] = queued
+        self.wanted = replace(self.wanted, queued=any(self.pressure.values()))
+
+    def stuck(self, serial: int, cause: str = STUCK) -> None:
+        """A worker has come to a standstill, as a front says or the worker itself; the first word counts."""
+        if serial in self.workers and not self.members[serial].stuck:
+            logger.error("%s %s", self._name(serial), STANDSTILLS[cause])
+            self.members[serial] = replace(self.members[serial], stuck=cause)
+
+    def sample(self) -> None:
+        """Look at the workers' memory and work; to be called once a second."""
+        limit = self._config.max_memory
+        for serial, worker in self.workers.items():
+            # One that needs more than the limit to start would be replaced for ever.
+            if self.state(serial) is State.SERVING and worker.baseline < limit < worker.resident:
+                self._retire(serial, "max_memory")
+        now = self._around.now()
+        self._peaks.append((now, sum(worker.in_flight() for worker in self.workers.values())))
+        while self._peaks[0][0] < now - self.wanted.idle_timeout:
+            self._peaks.popleft()
+        self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks), concurrency=self._places())
+
+    def _places(self) -> int:
+        """How many requests one worker takes at a time; that it has threads shows with the first request."""
+        if not self.threads():
+            return self.wanted.concurrency
+        return min(self._config.concurrency, self._config.threads or THREADS)
+
+    def ended(self, pid: int, status: int) -> bool:
+        """A process was reaped. Whether it was one of this pool."""
+        processes: list[Worker | Preloader] = [*self.workers.values(), *self.preloaders.values()]
+        for process in processes:
+            if process.pid == pid:
+                process.take_last_words()
+                self._around.note(partial(self._end, process, cause_of_death(status)))
+                return True
+        return False
+
+    def _gone(self, worker: Worker) -> None:
+        """It closed its control socket. If it has a pid its end will be told; else it never came to life."""
+        if worker.pid is None and worker.serial in self.workers:
+            worker.take_last_words()
+            self._end(worker, "not_forked")
+
+    def _happened(self, serial: int, event: Event) -> None:
+        member = self.members[serial]
+        child = member.child.after(event, self._around.now())
+        self.members[serial] = replace(member, child=child)
+        if State.SERVING in (member.child.state, child.state) and child.slot != PRELOADER:
+            self._around.publish(self._launch.name, self.published())
+
+    def _heard(self, process: Worker | Preloader, message: Message) -> None:
+        if process.serial not in self.workers and process.serial not in self.preloaders:
+            return
+        try:
+            self._take(process, message)
+        except ImpossibleEventError as error:
+            self._kill(process.serial, f"it breaks the protocol ({error})")
+
+    def _take(self, process: Worker | Preloader, message: Message) -> None:
+        match message["type"]:
+            case "ready":
+                self._told = ""
+                process.engines = message.get("engines", {})
+                if isinstance(process, Worker):
+                    self._around.learn(message.get("interfaces", {}))
+                    self._weigh(process)
+                self._happened(process.serial, Event.READY)
+            case "failed":
+                starting = self.state(process.serial) is State.STARTING
+                process.cause = "failed_start" if starting else "failed"
+                for path, text in message.get("problems", ()):
+                    self._failed(self._around.locate(tuple(path), text))
+                if "message" in message:
+                    self._failed(message["message"])
+                self._happened(process.serial, Event.FAILED)
+            case "draining":
+                process.cause = process.cause or DRAINED
+                self._happened(process.serial, Event.DRAIN)
+            case "drained":
+                self._happened(process.serial, Event.DRAINED)
+            case "retire":
+                self._retire(process.serial, message["cause"])
+            case "exhausted":
+                self.stuck(process.serial, STUCK_THREADS)
+            case "forked":
+                if (worker := self.workers.get(message["number"])) is not None:
+                    worker.found(message["pid"])
+            case "exited":
+                self.ended(message["pid"], message["status"])
+
+    def _weigh(self, worker: Worker) -> None:
+        worker.baseline = worker.resident
+        limit = self._config.max_memory
+        if 0 < limit <= worker.baseline:
+            text = "%s has %d MiB when it is ready, more than maxMemory: it is not replaced for its memory"
+            logger.warning(text, self._name(worker.serial), worker.baseline >> 20)
+
+    def _failed(self, reason: str) -> None:
+        """Say it once: every worker of a pool fails for the same reason, and each is tried again and again."""
+        if reason != self._told:
+            self._told = reason
+            logger.error("backend %s: %s", self._launch.name, reason)
+
+    def _end(self, process: Worker | Preloader, death: str) -> None:
+        serial = process.serial
+        name, member = self._name(serial), self.members[serial]
+        cause = process.cause or death
+        self._happened(serial, Event.EXITED)
+        if isinstance(process, Worker):
+            self._served[process.slot] += process.requests()
+            add_counts(self._counted, process.counts())
+            process.close()
+            del self.workers[serial]
+        else:
+            del self.preloaders[serial]
+        if self.wanted.kill_at is not None or cause == IDLE:
+            logger.debug("%s ended (%s)", name, cause)
+            return
+        (self.restarts if isinstance(process, Worker) else self.preloader_restarts)[cause] += 1
+        wished = cause in (DRAINED, member.retired) and death in ("exit_0", "SIGTERM")
+        level = logging.INFO if wished else logging.ERROR
+        logger.log(level, "%s ended (%s) after %.1f s", name, cause, time.time() - process.started)
+
+    def _process(self, serial: int) -> Worker | Preloader:
+        return self.workers[serial] if serial in self.workers else self.preloaders[serial]
+
+    def _name(self, serial: int) -> str:
+        process = self._process(serial)
+        kind = "worker" if serial in self.workers else "preloader"
+        return f"backend {self._launch.name}: {kind} {'-' if process.pid is None else process.pid}"

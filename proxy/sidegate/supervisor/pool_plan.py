@@ -1,0 +1,244 @@
+"""What one pool has to do next, as a pure function of what is wanted, what there is, and the time.
+
+Where it stands: beside ``plan``, whose states, back-off and time limits it shares. It owns every rule about the
+number of workers and about replacing them. It never touches a process, a socket or a clock. No error leaves it.
+
+Rules:
+
+* A pool has ``size`` slots. It grows by one when requests wait and every slot serves, so one worker starts at a time;
+  it shrinks by one when what was in flight during ``idle_timeout`` would have fitted into one worker less.
+* A vacant slot is filled at once, after short lives with back-off. A slot that somebody asked to be vacated is not
+  said to have had a short life.
+* A worker that is *retired* (age, requests, memory, changed files) goes on serving until its successor in the slot
+  has served for ``HAND_OVER``; only then is it drained. At most a quarter of the slots, or one, is being replaced at
+  a time, until the old process has ended: the memory of a pool stays bounded however long old workers take to drain.
+* A pool that preloads has one more child, in the slot ``PRELOADER``: workers are forked from the newest that is ready.
+  Its death concerns no worker. When it is retired (changed files), its successor starts first, then the workers'.
+* A stuck worker is told by SIGABRT to print its stacks and end, ``DUMP_TIME`` later by SIGKILL to end. One of which
+  only the threads are stuck, all of them, is drained: it still has a word, and who waits in it can go elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from sidegate.ipc.control import share_of_front
+from sidegate.supervisor import plan
+from sidegate.supervisor.child_state import Child, Event, State
+from sidegate.supervisor.plan import Backoff, Schedule, TimeLimits
+
+PRELOADER = -1
+"""The slot of the process that workers are forked from."""
+
+HAND_OVER = 0.25
+"""Seconds that a successor serves before the old worker drains: fronts connect to it meanwhile and need not queue."""
+
+DUMP_TIME = 2.0
+"""Seconds that a stuck worker has to print the stacks of its threads."""
+
+MAX_AGE = "max_age"
+"""Why a worker is retired that has served for its time; the other reasons come from outside."""
+
+STUCK, STUCK_THREADS = "stuck", "stuck_threads"
+"""What has come to a standstill: the event loop; all threads of its WSGI application."""
+
+WORKER_BACKOFF = Backoff(stable=1.0)
+"""Shorter than a front's: killing workers is what the out-of-memory killer and tests do, starting one is cheap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A worker, or the preloader, as the plan sees it.
+
+    ``lifetime`` is how many seconds it may serve (None: no limit). ``retired`` says in one word why it is to be
+    replaced (empty: it is not). ``stuck`` says in one word what of it has come to a standstill (empty: nothing has).
+    """
+
+    child: Child
+    lifetime: float | None = None
+    retired: str = ""
+    stuck: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WantedPool:
+    """What is to be brought about. Times are seconds, ``resized`` and ``changed`` on the supervisor's clock.
+
+    ``queued``: requests wait for a worker. ``peak``: most exchanges in flight at once during the last ``idle_timeout``
+    seconds. ``resized``: when ``size`` changed last. ``changed``: when the application's files changed last, which
+    makes earlier failures to start void. ``kill_at``: the service stops, and workers have until then.
+    """
+
+    minimum: int
+    maximum: int
+    size: int
+    concurrency: int = 100
+    idle_timeout: float = 60.0
+    preload: bool = False
+    queued: bool = False
+    peak: int = 0
+    resized: float = 0.0
+    changed: float = float("-inf")
+    start_timeout: float = 60.0
+    stop_timeout: float = 30.0
+    kill_at: float | None = None
+    backoff: Backoff = WORKER_BACKOFF
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """Let ``size`` slots be wanted from now on."""
+
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Retire:
+    """Note ``cause`` as the member's ``retired``."""
+
+    serial: int
+    cause: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dump:
+    """SIGABRT the stuck child: it prints its stacks and ends."""
+
+    serial: int
+
+
+PoolAction: TypeAlias = (
+    plan.Spawn | plan.Serve | plan.Drain | plan.Abort | plan.Kill | plan.Wait | Resize | Retire | Dump
+)
+"""``Serve``: tell the fronts of it. ``Drain``: take it away from the fronts, then let it finish."""
+
+
+def plan_pool(wanted: WantedPool, members: Sequence[Member], now: float) -> list[PoolAction]:
+    """The actions that are due at ``now``, in order; the last one is ``Wait``.
+
+    ``members`` is in the order of spawning and holds, besides the living, at least the last dead of each slot.
+    """
+    steps = Schedule[PoolAction](now)
+    members = [_without_exhausted(steps, wanted, member) for member in members]
+    alive = [member for member in members if member.child.state is not State.DEAD]
+    if wanted.kill_at is None:
+        _serve_and_retire(steps, alive)
+        _resize(steps, wanted, alive)
+        _keep_slots(steps, wanted, members)
+    else:
+        seconds = share_of_front(max(0.0, wanted.kill_at - now))
+        for member in alive:
+            if member.child.left is None:
+                steps.due(plan.Drain(member.child.serial, seconds))
+    limits = TimeLimits(wanted.start_timeout, wanted.stop_timeout, wanted.kill_at)
+    for member in alive:
+        _enforce_time_limits(steps, member, limits)
+    return [*steps.actions, plan.Wait(steps.until)]
+
+
+def settled(members: Iterable[Member]) -> bool:
+    """Whether the pool has had a worker or has failed to start one: nobody need wait for it any longer."""
+    return any(
+        member.child.left is not None or (member.child.state is not State.STARTING and member.child.slot != PRELOADER)
+        for member in members
+    )
+
+
+def _without_exhausted(steps: Schedule[PoolAction], wanted: WantedPool, member: Member) -> Member:
+    """``member``; with all of its threads stuck it leaves at once, and the rest of the plan sees it as having left."""
+    if member.stuck != STUCK_THREADS or member.child.state is not State.SERVING:
+        return member
+    steps.due(plan.Drain(member.child.serial, wanted.stop_timeout))
+    return replace(member, child=member.child.after(Event.DRAIN, steps.now))
+
+
+def _serve_and_retire(steps: Schedule[PoolAction], alive: Iterable[Member]) -> None:
+    for member in alive:
+        child = member.child
+        if child.state is State.READY:
+            steps.due(plan.Serve(child.serial))
+        elif child.state is State.SERVING and child.served is not None and member.lifetime and not member.retired:
+            steps.add(Retire(child.serial, MAX_AGE), child.served + member.lifetime)
+
+
+def _resize(steps: Schedule[PoolAction], wanted: WantedPool, alive: Iterable[Member]) -> None:
+    """By one at a time, and never while a slot is vacant: whether the last step was enough is not known before."""
+    serving = {member.child.slot for member in alive if member.child.state is State.SERVING}
+    if not serving.issuperset(range(wanted.size)):
+        return
+    if wanted.queued:
+        if wanted.size < wanted.maximum:
+            steps.due(Resize(wanted.size + 1))
+    elif wanted.size > wanted.minimum and wanted.peak <= (wanted.size - 1) * wanted.concurrency:
+        steps.add(Resize(wanted.size - 1), wanted.resized + wanted.idle_timeout)
+
+
+def _keep_slots(steps: Schedule[PoolAction], wanted: WantedPool, members: Sequence[Member]) -> None:
+    """Fill vacant slots, replace the retired, drain what is too much."""
+    slots: dict[int, list[Member]] = {slot: [] for slot in range(wanted.size)}
+    if wanted.preload:
+        slots[PRELOADER] = []
+    for member in members:
+        if member.child.slot in slots:
+            slots[member.child.slot].append(member)
+        elif member.child.left is None:
+            steps.due(plan.Drain(member.child.serial, wanted.stop_timeout))
+    can_spawn = not wanted.preload or any(_can_fork(member) for member in slots[PRELOADER])
+    room = max(1, wanted.size // 4) - sum(_being_replaced(slots[slot]) for slot in range(wanted.size))
+    for slot, known in slots.items():
+        holders = [member for member in known if member.child.left is None]
+        if _hand_over(steps, wanted, holders):
+            continue
+        if slot != PRELOADER:
+            if not can_spawn or (holders and room <= 0):
+                continue
+            room -= len(holders)
+        _fill(steps, wanted, slot, known[-1] if known else None)
+
+
+def _can_fork(member: Member) -> bool:
+    return member.child.state is State.SERVING and not member.retired
+
+
+def _being_replaced(members: Sequence[Member]) -> bool:
+    """Whether two workers of one slot live because one of them was retired."""
+    alive = [member for member in members if member.child.state is not State.DEAD]
+    return len(alive) > 1 and any(member.retired for member in alive)
+
+
+def _hand_over(steps: Schedule[PoolAction], wanted: WantedPool, holders: Sequence[Member]) -> bool:
+    """Drain those in a slot that are not needed any more. False if the slot needs another worker."""
+    if not holders:
+        return False
+    *older, newest = holders
+    if newest.child.served is not None:
+        for member in older:
+            steps.add(plan.Drain(member.child.serial, wanted.stop_timeout), newest.child.served + HAND_OVER)
+        return bool(older) or not newest.retired
+    if newest.retired:
+        # Outdated before it served anybody.
+        steps.due(plan.Drain(newest.child.serial, wanted.stop_timeout))
+    return True
+
+
+def _fill(steps: Schedule[PoolAction], wanted: WantedPool, slot: int, last: Member | None) -> None:
+    """Start a worker in ``slot``; ``last`` was started there before it."""
+    if last is None or last.retired or last.child.left is None or last.child.left <= wanted.changed:
+        steps.due(plan.Spawn(slot, failures=0))
+        return
+    child = last.child
+    at, failures = wanted.backoff.after(child.served, last.child.left, child.failures)
+    steps.add(plan.Spawn(slot, failures), at)
+
+
+def _enforce_time_limits(steps: Schedule[PoolAction], member: Member, limits: TimeLimits) -> None:
+    child = member.child
+    if member.stuck != STUCK:
+        if (limit := plan.time_limit(child, limits)) is not None:
+            steps.add(*limit)
+    elif child.state is State.ENDING:
+        steps.add(plan.Kill(child.serial, "it is stuck"), child.since + DUMP_TIME)
+    elif child.state is not State.KILLED:
+        steps.due(Dump(child.serial))

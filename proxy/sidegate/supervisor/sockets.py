@@ -1,0 +1,304 @@
+"""The listening sockets: bound before anything starts, listening when the first fronts are ready.
+
+Where it stands: used by the command line and the supervisor's loop; the fronts inherit the descriptors. It owns
+every socket until ``close`` and the files of unix sockets. It never accepts a connection. Between ``bind()`` and
+``listen()`` the address is reserved, but a client is refused: nothing connects to a service that will not start.
+The error that leaves it is ``StartError``: one line for each address that is not to be had, with its position in
+the configuration file, the reason and what to do about it.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import logging
+import os
+import pathlib
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sidegate.config.address import Address, parse_address
+from sidegate.config.schema import Config
+from sidegate.errors import SidegateError, StartError
+from sidegate.supervisor.systemd import PassedSockets
+from sidegate.supervisor.unix_socket import PathTakenError, UnixSocket
+
+PORT_ATTEMPTS = 32
+"""How often another free port is tried until all addresses of a name have the same one."""
+
+ADMIN_BACKLOG = 128
+
+_NO_SUCH_ADDRESS = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
+
+Path = tuple[str | int, ...]
+Locate = Callable[[Path, str], str]
+"""Puts ``file:line:col: path:`` before a message (``Loaded.problem``)."""
+
+logger = logging.getLogger("sidegate.supervisor")
+
+
+class AddressError(SidegateError):
+    """One address is not to be had; the message is the reason."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """One socket with what belongs to it. ``listener`` is empty for the admin server's."""
+
+    listener: str
+    path: Path
+    address: Address
+    socket: socket.socket
+    backlog: int
+    file: UnixSocket | None = None
+
+
+class ServiceSockets:
+    """Every socket of the service, in the order of the configuration; the admin server's comes last."""
+
+    def __init__(self, config: Config, passed: PassedSockets, locate: Locate) -> None:
+        """Bind everything.
+
+        :raises StartError: one line for each address that is not to be had; then nothing stays bound.
+        """
+        self._locate = locate
+        self._bound: list[Bound] = []
+        problems = []
+        for wanted in _wanted(config):
+            try:
+                self._bound += wanted.bind(passed)
+            except AddressError as error:
+                problems.append(locate(wanted.path, f"cannot listen on {wanted.address}: {error}"))
+        if problems:
+            self.close()
+            raise StartError("\n".join(problems))
+        if passed.left:
+            names = ", ".join(passed.left)
+            logger.warning("systemd passed sockets that no listener takes, their clients wait in vain: %s", names)
+
+    def by_listener(self) -> Mapping[str, list[socket.socket]]:
+        """The sockets of each listener, without the admin server's."""
+        sockets: dict[str, list[socket.socket]] = {}
+        for bound in self._bound:
+            if bound.listener:
+                sockets.setdefault(bound.listener, []).append(bound.socket)
+        return sockets
+
+    def admin(self) -> list[socket.socket]:
+        """The admin server's sockets."""
+        return [bound.socket for bound in self._bound if not bound.listener]
+
+    def urls(self, listener: str, scheme: str) -> list[str]:
+        """Addresses of ``listener`` (empty: the admin server) that can be pasted into a browser, or ``unix:PATH``."""
+        return list(dict.fromkeys(_url(bound, scheme) for bound in self._bound if bound.listener == listener))
+
+    def listen(self) -> None:
+        """Begin to listen on every listener's sockets.
+
+        :raises StartError: another server took an address between ``bind()`` and now.
+        """
+        self._listen([bound for bound in self._bound if bound.listener])
+
+    def listen_admin(self) -> None:
+        """Begin to listen on the admin server's sockets.
+
+        :raises StartError: as ``listen``.
+        """
+        self._listen([bound for bound in self._bound if not bound.listener])
+
+    def close_listeners(self) -> None:
+        """Close what clients connect to; the admin server stays reachable."""
+        self._close([bound for bound in self._bound if bound.listener])
+
+    def close(self) -> None:
+        """Close everything and remove the files of unix sockets. Calling it again does nothing."""
+        self._close(self._bound)
+
+    def _listen(self, some: Sequence[Bound]) -> None:
+        for bound in some:
+            try:
+                bound.socket.listen(bound.backlog)
+                if bound.file and not bound.file.owns_path():
+                    raise AddressError("another server took the path meanwhile")
+            except OSError as error:
+                raise self._late(bound, _reason(error, bound.address)) from error
+            except AddressError as error:
+                raise self._late(bound, str(error)) from error
+
+    def _late(self, bound: Bound, reason: str) -> StartError:
+        return StartError(self._locate(bound.path, f"cannot listen on {bound.address}: {reason}"))
+
+    def _close(self, some: Sequence[Bound]) -> None:
+        self._bound = [bound for bound in self._bound if bound not in some]
+        for bound in some:
+            if bound.file:
+                bound.file.unlink()
+            bound.socket.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """One address of the configuration, not bound yet."""
+
+    listener: str
+    path: Path
+    address: Address
+    backlog: int
+    mode: int | None = None
+
+    def bind(self, passed: PassedSockets) -> list[Bound]:
+        """The sockets of this address, bound and non-blocking.
+
+        :raises AddressError: there is no such socket to be had.
+        """
+        try:
+            if self.address.kind == "unix":
+                file = UnixSocket(self.address.path, self.mode)
+                bound = [self._bound(file.socket, file)]
+            elif self.address.kind == "fd":
+                bound = [self._bound(_adopt(self.address.fd))]
+            elif self.address.kind == "systemd":
+                bound = [self._bound(_adopt(fd)) for fd in passed.take(self.address.name)]
+            else:
+                bound = [self._bound(sock) for sock in _bind_tcp(self.address)]
+        except OSError as error:
+            raise AddressError(_reason(error, self.address)) from error
+        except (PathTakenError, LookupError) as error:
+            raise AddressError(str(error.args[0])) from error
+        return bound
+
+    def _bound(self, sock: socket.socket, file: UnixSocket | None = None) -> Bound:
+        sock.setblocking(False)
+        return Bound(self.listener, self.path, self.address, sock, self.backlog, file)
+
+
+def _wanted(config: Config) -> Iterator[_Wanted]:
+    for i, listener in enumerate(config.listeners):
+        for j, text in enumerate(listener.addresses):
+            path = ("listeners", i, "addresses", j)
+            yield _Wanted(listener.name, path, parse_address(text), listener.backlog, listener.mode)
+    if config.admin:
+        yield _Wanted("", ("admin", "address"), parse_address(config.admin.address), ADMIN_BACKLOG)
+
+
+def _bind_tcp(address: Address) -> list[socket.socket]:
+    """One socket for each address that the host stands for, all with the same port."""
+    targets = _resolve(address.host)
+    for _ in range(PORT_ATTEMPTS):
+        try:
+            return _bind_all(targets, address.port)
+        except OSError as error:
+            # Somebody else holds the free port of the first address on another one: take the next free port.
+            if address.port or error.errno != errno.EADDRINUSE:
+                raise
+    raise AddressError(f"no port is free on all of {', '.join(host for _, host in targets)}")
+
+
+def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
+    """Families and numeric hosts. Without a host: every address, as two sockets, so that IPv4 peers keep IPv4 form."""
+    if not host:
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - asked for
+    try:
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise AddressError(f"the name {host} does not resolve: {error.strerror}") from error
+    # /etc/hosts often lists a name twice.
+    return list(dict.fromkeys((family, str(target[0])) for family, _, _, _, target in found))
+
+
+def _bind_all(targets: Sequence[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
+    """Bind every target, with the first one's port if ``port`` is 0.
+
+    A target whose address this machine lacks is left out if another one can be bound: hosts without IPv6 still
+    resolve ``localhost`` to ``::1``.
+    """
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, host in targets:
+            try:
+                sockets.append(_bind_one(family, host, port))
+            except OSError as error:
+                if error.errno not in _NO_SUCH_ADDRESS:
+                    raise
+                missing = error
+                continue
+            port = sockets[-1].getsockname()[1]
+        if missing and not sockets:
+            raise missing
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _bind_one(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A restart must not wait for the TIME_WAIT of the connections before it.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _adopt(fd: int) -> socket.socket:
+    """The inherited descriptor as a socket. Only children that are given it shall inherit it further."""
+    if fd < 3:
+        raise AddressError("descriptors 0 to 2 are standard input, output and error")
+    try:
+        sock = socket.socket(fileno=fd)
+    except OSError as error:
+        what = "is not open" if error.errno == errno.EBADF else "is not a socket"
+        raise AddressError(f"descriptor {fd} {what}; whoever starts Sidegate must pass a bound socket") from error
+    if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        sock.detach()
+        raise AddressError(f"descriptor {fd} is not a TCP or unix stream socket")
+    os.set_inheritable(fd, False)
+    return sock
+
+
+def _url(bound: Bound, scheme: str) -> str:
+    """With the real port; a socket for every address is shown as localhost, which reaches it too."""
+    name = bound.socket.getsockname()
+    if bound.socket.family == socket.AF_UNIX:
+        return f"unix:{os.fsdecode(name)}"
+    host, port = name[:2]
+    named = bound.address.host if bound.address.kind == "tcp" else ""
+    if ipaddress.ip_address(host).is_unspecified:
+        host = "localhost"
+    elif named and not _is_ip(named):
+        host = named
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _is_ip(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def _reason(error: OSError, address: Address) -> str:
+    """What went wrong and what to do about it."""
+    if error.errno == errno.EADDRINUSE:
+        shown = f" (`ss -ltnp 'sport = :{address.port}'` shows it)" if address.port else ""
+        return f"the address is in use; stop the other server{shown} or choose another address"
+    if error.errno == errno.EACCES and 0 < address.port < 1024:
+        return (
+            "no permission for a port below 1024; choose a higher one, grant the capability CAP_NET_BIND_SERVICE, "
+            "or lower the sysctl net.ipv4.ip_unprivileged_port_start"
+        )
+    if error.errno in _NO_SUCH_ADDRESS:
+        return "no network interface of this machine has this address"
+    if address.kind == "unix":
+        folder = pathlib.Path(address.path).parent
+        return f"{error.strerror or error}: the folder {folder} must exist and be writable"
+    return error.strerror or str(error)

@@ -1,0 +1,114 @@
+"""The start-up summary: what runs, where it listens, what goes where.
+
+Where it stands: used by ``service`` when the first fronts are ready, and in part by ``sidegate check``. It turns
+values into text and knows no process. No error leaves it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TextIO
+
+from sidegate import __version__
+from sidegate.config.backends import THREADS
+from sidegate.config.schema import Backend, Config, Listener, Match, Route
+from sidegate.supervisor.sockets import ServiceSockets
+
+BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """URLs of everything that listens, with the real ports: by listener, and of the admin server."""
+
+    listeners: Mapping[str, Sequence[str]]
+    admin: Sequence[str]
+
+    @classmethod
+    def of(cls, config: Config, sockets: ServiceSockets) -> Addresses:
+        """Of sockets that are bound."""
+        urls = {listener.name: sockets.urls(listener.name, scheme(listener)) for listener in config.listeners}
+        return cls(urls, sockets.urls("", "http"))
+
+
+def scheme(listener: Listener) -> str:
+    """``https`` or ``http``."""
+    return "https" if listener.tls else "http"
+
+
+def wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
+    """Only on a terminal, and not if NO_COLOR is set to anything (https://no-color.org)."""
+    return stream.isatty() and not environ.get("NO_COLOR")
+
+
+def summary(config: Config, addresses: Addresses, engines: Mapping[str, str], colour: bool) -> str:
+    """The lines that a person sees when the service has started."""
+    bold, dim, plain = (BOLD, DIM, PLAIN) if colour else ("", "", "")
+    used = ", ".join(engines[part] for part in ("loop", "http1", "http2") if part in engines)
+    lines = [f"{bold}Sidegate {__version__}{plain} {dim}({used}){plain}"]
+    for listener in config.listeners:
+        speaks = f"{dim}{listener.name}: {', '.join(listener.protocols)}{plain}"
+        lines += [f"  {bold}{url}{plain}  {speaks}" for url in addresses.listeners[listener.name]]
+    lines += [f"  {bold}{url}{plain}  {dim}admin: /metrics /livez /readyz /status{plain}" for url in addresses.admin]
+    lines += [f"  {line}" for line in route_lines(config)]
+    fronts = "1 front process" if config.processes == 1 else f"{config.processes} front processes"
+    lines.append(f"  {dim}{fronts}, supervisor pid {os.getpid()}; stop with ^C or SIGTERM{plain}")
+    return "\n".join(lines)
+
+
+def route_lines(config: Config) -> Iterator[str]:
+    """One line for each route, in columns: name, what it matches, who answers."""
+    rows = [(route.name, _conditions(route), _answers(route, config.backends)) for route in config.routes]
+    widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
+    for name, conditions, answers in rows:
+        yield f"{name:{widths[0]}}  {conditions:{widths[1]}}  -> {answers}"
+
+
+def _conditions(route: Route) -> str:
+    hosts = ",".join(route.hostnames)
+    return " | ".join(_condition(hosts, match) for match in route.matches)
+
+
+def _condition(hosts: str, match: Match) -> str:
+    """For example ``GET shop.example.com/cart*``; the star stands for a prefix."""
+    parts = [f"{hosts}{match.path.value}{'' if match.path.type == 'Exact' else '*'}"]
+    if match.method:
+        parts.insert(0, match.method)
+    parts += [f"{header.name}: {header.value}" for header in match.headers]
+    parts += [f"?{parameter.name}={parameter.value}" for parameter in match.query_params]
+    return " ".join(parts)
+
+
+def _answers(route: Route, backends: Mapping[str, Backend]) -> str:
+    total = sum(ref.weight for ref in route.backend_refs)
+    described = []
+    for ref in route.backend_refs:
+        share = "" if len(route.backend_refs) == 1 else f" {100 * ref.weight / total:.3g} %"
+        described.append(f"{ref.name} ({describe_backend(backends[ref.name])}){share}")
+    return ", ".join(described)
+
+
+def describe_found(backend: Backend, kind: str | None) -> str:
+    """``describe_backend`` with the kind of its application, in words; empty: a factory's; None: not looked at."""
+    text = describe_backend(backend)
+    if kind is None:
+        return text
+    if kind.startswith("WSGI"):
+        threads = (backend.threads if backend.pool is None else backend.pool.threads) or THREADS
+        kind += f", {threads} thread{'' if threads == 1 else 's'}{'' if backend.pool is None else ' each'}"
+    return f"{text} ({kind or 'made by a factory, which was not called'})"
+
+
+def describe_backend(backend: Backend) -> str:
+    """The application's name with the size of its pool, where other servers are, or the status of a fixed answer."""
+    if backend.respond:
+        return f"responds {backend.respond.status}"
+    if backend.app is None:
+        return ", ".join([*(f"h2c {address}" for address in backend.h2c), *(f"h2 {address}" for address in backend.h2)])
+    if backend.pool is None:
+        return backend.app
+    workers = backend.pool.workers
+    count = str(workers.max) if workers.min == workers.max else f"{workers.min} to {workers.max}"
+    return f"{backend.app}, {count} worker{'' if workers.max == 1 else 's'}"

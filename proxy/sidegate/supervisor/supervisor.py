@@ -1,0 +1,334 @@
+"""The supervisor's loop: it asks the plan what to do and does it.
+
+Where it stands: the parent process, on a plain asyncio loop. It owns the listening sockets, the fronts and what is
+wanted; the rules are in ``plan``, the states in ``process``; workers are the business of ``pools``, which it asks in
+each round. It never reads a byte of a client and never imports an application. Messages, deaths and signals are only
+noted when they come and taken in one place, so nothing changes between a plan and its actions. No error leaves
+``run``; a failed start is reported and becomes an exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
+
+from sidegate.config.schema import Config
+from sidegate.errors import StartError
+from sidegate.ipc.control import Message
+from sidegate.observe.cells import Area
+from sidegate.observe.metrics import Layout
+from sidegate.supervisor import plan
+from sidegate.supervisor.child_process import cause_of_death, reap
+from sidegate.supervisor.child_state import Child, Event, ImpossibleEventError, State
+from sidegate.supervisor.front_process import Front
+from sidegate.supervisor.interfaces import Interfaces
+from sidegate.supervisor.plan import Action, Sockets, Stop, Wanted, Workers
+from sidegate.supervisor.pools import Loop, Pools
+from sidegate.supervisor.sockets import Locate, ServiceSockets
+
+logger = logging.getLogger("sidegate.supervisor")
+
+BAD_CONFIGURATION = 2
+FAILED_START = 3
+
+DRAINED = "drained"
+"""The cause of an end that somebody asked the front itself for."""
+
+
+class Counts(Protocol):
+    """Where the fronts' counters go (``CellCollector``)."""
+
+    def attach(self, area: Area, layout: Layout) -> None:
+        """A front that counts into ``area`` is about to start."""
+
+    def retire(self, area: Area) -> None:
+        """That front is dead: ``area`` is not needed any more and is to be closed."""
+
+
+class NoCounts:
+    """Counts of a service without an admin server: nobody will ask."""
+
+    def attach(self, area: Area, layout: Layout) -> None:
+        """Nothing to do: the front alone uses it."""
+
+    def retire(self, area: Area) -> None:
+        area.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who reads what happens: ``report`` gets the reasons of a failed start, ``serving`` is called when it succeeds."""
+
+    locate: Locate
+    report: Callable[[str], None]
+    serving: Callable[[], None]
+
+
+class Supervisor:
+    """The service's parent. ``children`` are the living and the last dead of each slot, ``fronts`` the living."""
+
+    def __init__(self, config: Config, sockets: ServiceSockets, operator: Operator) -> None:
+        self.config = config
+        self.counts: Counts = NoCounts()
+        self.wanted = Wanted(config.processes, start_timeout=config.start_timeout, grace_period=config.grace_period)
+        self.children: dict[int, Child] = {}
+        self.fronts: dict[int, Front] = {}
+        self.restarts: Counter[str] = Counter()
+        self._sockets = sockets
+        self._operator = operator
+        self._layout = Layout(config)
+        self._spawned = 0
+        self._news: deque[Callable[[], None]] = deque()
+        self._wake = asyncio.Event()
+        self._reported: set[str] = set()
+        self.interfaces = Interfaces(config.backends)
+        loop = Loop(self._now, self._note, self._told_fronts, self.interfaces.learn)
+        self.pools = Pools(config, operator.locate, loop)
+
+    async def run(self) -> int:
+        """Serve until a signal ends it or the first start fails; the exit code.
+
+        SIGTERM and SIGINT stop gracefully, a second one at once (128 plus its number, as shells count). SIGUSR1 opens
+        the access log's file again, for logrotate (nginx's signal for it).
+        """
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGCHLD, self._on_child_ended)
+        self._on_child_ended()  # as PID 1 we may have inherited orphans that ended before we listened
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._note, partial(self._stop, number))
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
+        loop.add_signal_handler(signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart it instead")
+        try:
+            return await self._work()
+        finally:
+            # Only after an error of ours is there anything left.
+            for front in self.fronts.values():
+                front.signal(signal.SIGKILL)
+            self.pools.close()
+
+    def state(self, front: Front) -> State:
+        """What ``front`` is doing."""
+        return self.children[front.serial].state
+
+    @property
+    def serving(self) -> list[Front]:
+        """The fronts that accept connections."""
+        return [front for front in self.fronts.values() if self.state(front) is State.SERVING]
+
+    @property
+    def engines(self) -> Mapping[str, str]:
+        """What the fronts run on, as the first of them that is ready says; empty before."""
+        return next((front.engines for front in self.fronts.values() if front.engines), {})
+
+    async def _work(self) -> int:
+        while True:
+            self._wake.clear()
+            while self._news:
+                self._news.popleft()()
+            acted, due = self.pools.step()
+            self.wanted = replace(self.wanted, workers=self.pools.phase)
+            *orders, last = plan.plan(self.wanted, list(self.children.values()), self._now())
+            for order in orders:
+                self._carry_out(order)
+            if isinstance(last, plan.Exit):
+                return last.code
+            if isinstance(last, plan.Wait) and not orders and not acted:
+                times = [time for time in (last.until, due) if time is not None]
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(min(times, default=None)):
+                        await self._wake.wait()
+
+    def _note(self, news: Callable[[], None]) -> None:
+        self._news.append(news)
+        self._wake.set()
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _told_fronts(self) -> list[Front]:
+        """Those that read messages: nothing but the first may reach a front before it is ready."""
+        return [front for front in self.fronts.values() if front.engines]
+
+    # ---- orders -------------------------------------------------------------------------------------------
+
+    def _carry_out(self, action: Action) -> None:
+        match action:
+            case plan.Spawn(slot, failures):
+                self._spawn(slot, failures)
+            case plan.Listen():
+                self._listen()
+            case plan.Close():
+                self._sockets.close_listeners()
+                self.wanted = replace(self.wanted, sockets=Sockets.CLOSED)
+            case plan.StopWorkers(kill_at):
+                self.pools.stop(kill_at)
+            case plan.Serve(serial):
+                self.fronts[serial].send("serve")
+                self._happened(serial, Event.SERVE)
+            case plan.Drain(serial, seconds):
+                self._drain(self.fronts[serial], seconds)
+            case plan.Abort(serial):
+                logger.warning("front %d: its time is up, what is still in flight is cut", self.fronts[serial].pid)
+                self.fronts[serial].send("abort")
+                self._happened(serial, Event.ABORT)
+            case plan.Kill(serial, reason):
+                self._kill(self.fronts[serial], reason)
+            case plan.GiveUp(stop):
+                self.wanted = replace(self.wanted, stop=stop)
+
+    def _spawn(self, slot: int, failures: int) -> None:
+        gone = [c.serial for c in self.children.values() if c.slot == slot and c.state is State.DEAD]
+        for serial in gone:
+            del self.children[serial]
+        self._spawned += 1
+        child = Child(self._spawned, slot, failures, self._now())
+        self.children[child.serial] = child
+        try:
+            self._start(child)
+        except OSError as error:
+            self._failed_to_start(f"cannot start a front process: {error.strerror}")
+            self._happened(child.serial, Event.EXITED)
+
+    def _start(self, child: Child) -> None:
+        area = Area.create(self._layout.size)
+        try:
+            front = Front(child, area, self._sockets.by_listener())
+        except OSError:
+            area.close()
+            raise
+        self.counts.attach(area, self._layout)
+        self.fronts[child.serial] = front
+        front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
+        logger.debug("front %d started in slot %d", front.pid, front.slot)
+
+    def _listen(self) -> None:
+        try:
+            self._sockets.listen()
+        except StartError as error:
+            self._operator.report(str(error))
+            now = self._now()
+            self.wanted = replace(self.wanted, stop=Stop(now, now + plan.FAILED_START_GRACE, FAILED_START))
+            return
+        self.wanted = replace(self.wanted, sockets=Sockets.LISTENING)
+        self._operator.serving()
+
+    def _drain(self, front: Front, seconds: float) -> None:
+        if self.state(front) is State.STARTING:
+            # It may be deep in an import and read no messages; until it can drain, SIGTERM just ends it.
+            front.signal(signal.SIGTERM)
+        else:
+            front.send("drain", grace=seconds)
+        self._happened(front.serial, Event.DRAIN)
+
+    def _kill(self, front: Front, reason: str) -> None:
+        if self.state(front) is State.STARTING:
+            front.cause = "start_timeout"
+            self._failed_to_start(f"front {front.pid} is killed: {reason}")
+        else:
+            logger.error("front %d is killed: %s", front.pid, reason)
+        front.signal(signal.SIGKILL)
+        self._happened(front.serial, Event.KILL)
+
+    # ---- news ---------------------------------------------------------------------------------------------
+
+    def _happened(self, serial: int, event: Event) -> None:
+        self.children[serial] = self.children[serial].after(event, self._now())
+
+    def _heard(self, front: Front, message: Message) -> None:
+        """Take a child's word."""
+        try:
+            match message["type"]:
+                case "ready":
+                    front.engines = message["engines"]
+                    self.interfaces.learn(message["interfaces"])
+                    self.pools.introduce(front)
+                    self._happened(front.serial, Event.READY)
+                case "failed":
+                    self._heard_failed(front, message)
+                case "draining":
+                    front.cause = DRAINED
+                    self._happened(front.serial, Event.DRAIN)
+                case "drained":
+                    self._happened(front.serial, Event.DRAINED)
+                case "statistics":
+                    front.statistics = message["statistics"]
+                case "pressure" | "stuck":
+                    self.pools.heard(front, message)
+                case "exhausted":
+                    text = "backend %s: all its threads in front %d are stuck; in a 'pool' it would be replaced"
+                    logger.error(text, message["backend"], front.pid)
+        except ImpossibleEventError as error:
+            self._kill(front, f"it breaks the protocol ({error})")
+
+    def _heard_failed(self, front: Front, message: Message) -> None:
+        front.cause = "failed_start" if self.state(front) is State.STARTING else "failed"
+        if problems := message.get("problems"):
+            self.children[front.serial] = replace(self.children[front.serial], exit_code=BAD_CONFIGURATION)
+            for path, text in problems:
+                self._failed_to_start(self._operator.locate(tuple(path), text))
+        else:
+            self._failed_to_start(message["message"])
+        self._happened(front.serial, Event.FAILED)
+
+    def _failed_to_start(self, reason: str) -> None:
+        """Say it once while the first start is under way: every front of a generation fails for the same reason."""
+        if reason in self._reported:
+            return  # the sockets may be closed by now, but it is still the first start that failed
+        if self.wanted.sockets is not Sockets.BOUND:
+            logger.error("%s", reason)
+        else:
+            self._reported.add(reason)
+            self._operator.report(reason)
+
+    def _on_child_ended(self) -> None:
+        """Reap. As PID 1, also processes that somebody else left behind."""
+        for pid, status in reap():
+            self.pools.ended(pid, status)
+            for front in self.fronts.values():
+                if front.pid == pid:
+                    front.take_last_words()
+                    self._note(partial(self._ended, front, status))
+
+    def _ended(self, front: Front, status: int) -> None:
+        child = self.children[front.serial]
+        cause = front.cause or cause_of_death(status)
+        self._happened(front.serial, Event.EXITED)
+        del self.fronts[front.serial]
+        self.pools.front_ended(front)
+        self.counts.retire(front.area)
+        if self.wanted.stop is not None:
+            logger.debug("front %d ended (%s)", front.pid, cause)
+        elif self.wanted.sockets is Sockets.BOUND:
+            if child.left is None:
+                self._failed_to_start(f"front {front.pid} ended before it was ready ({cause})")
+        else:
+            self.restarts[cause] += 1
+            level = logging.INFO if cause == DRAINED else logging.ERROR
+            logger.log(level, "front %d ended (%s) after %.1f s", front.pid, cause, time.time() - front.started)
+
+    def _reopen_logs(self) -> None:
+        logger.info("SIGUSR1: opening the access log again")
+        for front in self.fronts.values():
+            front.send("reopen")
+
+    def _stop(self, number: signal.Signals) -> None:
+        """The first signal asks for a graceful stop, any further one for the end."""
+        now = self._now()
+        if self.wanted.stop is None:
+            logger.info("%s: stopping", number.name)
+            delay = self.config.shutdown_delay if self.wanted.sockets is Sockets.LISTENING else 0.0
+            stop = Stop(now + delay, now + self.config.grace_period, 0)
+        else:
+            logger.warning("%s again: ending at once", number.name)
+            stop = Stop(now, now, self.wanted.stop.exit_code or 128 + number)
+        self.wanted = replace(self.wanted, stop=stop)
+        if self.wanted.workers is Workers.STOPPING:
+            self.pools.stop(stop.kill_at)

@@ -1,0 +1,169 @@
+"""What the admin server shows of the supervisor.
+
+Where it stands: the only module of the supervisor that knows Prometheus. It is imported when the configuration has
+an admin server, because that costs memory. It reads the supervisor and changes nothing. No error leaves it.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from sidegate import __version__
+from sidegate.config.plain import dump
+from sidegate.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
+from sidegate.supervisor.child_process import ChildProcess
+from sidegate.supervisor.child_state import State
+from sidegate.supervisor.front_process import Front
+from sidegate.supervisor.pool import Pool
+from sidegate.supervisor.summary import Addresses, describe_backend
+from sidegate.supervisor.supervisor import Supervisor
+
+FRONT, WORKER, PRELOADER = "front", "worker", "preloader"
+
+
+class SupervisorView:
+    """Implements the admin server's ``View``. ``counts`` is where the supervisor is to leave its fronts' counters."""
+
+    def __init__(self, supervisor: Supervisor, addresses: Addresses) -> None:
+        self.counts = CellCollector(self._facts)
+        self._registry = make_registry(self.counts)
+        self._supervisor = supervisor
+        self._addresses = addresses
+        self._started = time.time()
+
+    def metrics(self) -> CollectorRegistry:
+        return self._registry
+
+    def alive(self) -> tuple[bool, str]:
+        return True, ""
+
+    def ready(self) -> tuple[bool, str]:
+        if self._supervisor.wanted.stop is not None:
+            return False, "stopping"
+        if not self._supervisor.serving:
+            return False, "no front process serves yet"
+        return True, ""
+
+    def status(self) -> Mapping[str, Any]:
+        supervisor = self._supervisor
+        config = supervisor.config
+        ready, reason = self.ready()
+        return {
+            "version": __version__,
+            "python": platform.python_version(),
+            "pid": os.getpid(),
+            "startTime": self._started,
+            "ready": ready,
+            "reason": reason,
+            "engines": supervisor.engines,
+            "listeners": [
+                {
+                    "name": listener.name,
+                    "urls": list(self._addresses.listeners[listener.name]),
+                    "protocols": list(listener.protocols),
+                    "tls": listener.tls is not None,
+                }
+                for listener in config.listeners
+            ],
+            "routes": [dump(route) for route in config.routes],
+            "backends": {name: describe_backend(backend) for name, backend in config.backends.items()},
+            "interfaces": dict(supervisor.interfaces.found),
+            "processes": [self._front(front) for front in supervisor.fronts.values()],
+            "restarts": dict(supervisor.restarts),
+            "pools": {name: _pool(pool) for name, pool in supervisor.pools.pools.items()},
+        }
+
+    def _front(self, front: Front) -> dict[str, Any]:
+        return {
+            "kind": FRONT,
+            "slot": front.slot,
+            **_process(front, self._supervisor.state(front)),
+            "statistics": front.statistics,
+        }
+
+    def _facts(self) -> Facts:
+        supervisor = self._supervisor
+        pools = supervisor.pools.pools
+        return Facts(
+            http2_engine=supervisor.engines.get("http2", "").partition(" ")[0],
+            start_time=self._started,
+            processes=[
+                *(ProcessFact(FRONT, supervisor.state(front).value, front.pid) for front in supervisor.fronts.values()),
+                *(fact for pool in pools.values() for fact in _process_facts(pool)),
+            ],
+            restarts={
+                (kind, cause): count
+                for kind, counts in (
+                    (FRONT, supervisor.restarts),
+                    (WORKER, _together(pool.restarts for pool in pools.values())),
+                    (PRELOADER, _together(pool.preloader_restarts for pool in pools.values())),
+                )
+                for cause, count in counts.items()
+            },
+            pools=[_pool_fact(name, pool) for name, pool in pools.items()],
+        )
+
+
+def _process(process: ChildProcess, state: State) -> dict[str, Any]:
+    return {
+        "pid": process.pid,
+        "state": state.value,
+        "startTime": process.started,
+        "residentBytes": process.resident,
+    }
+
+
+def _pool(pool: Pool) -> dict[str, Any]:
+    wanted = pool.wanted
+    return {
+        "size": wanted.size,
+        "min": wanted.minimum,
+        "max": wanted.maximum,
+        "queued": sum(pool.pressure.values()),
+        "workers": [
+            {
+                "slot": worker.slot,
+                **_process(worker, pool.state(serial)),
+                "requests": worker.requests(),
+                "inFlight": worker.in_flight(),
+                "threads": dict(worker.threads()),
+                "retired": pool.members[serial].retired,
+            }
+            for serial, worker in pool.workers.items()
+        ],
+        "preloaders": [_process(process, pool.state(serial)) for serial, process in pool.preloaders.items()],
+        "restarts": dict(pool.restarts),
+    }
+
+
+def _process_facts(pool: Pool) -> Iterator[ProcessFact]:
+    for serial, worker in pool.workers.items():
+        yield ProcessFact(WORKER, pool.state(serial).value, worker.pid)
+    for serial, preloader in pool.preloaders.items():
+        yield ProcessFact(PRELOADER, pool.state(serial).value, preloader.pid)
+
+
+def _pool_fact(name: str, pool: Pool) -> PoolFact:
+    """With a zero for every state, so that a pool without workers is a sample and not the want of one."""
+    processes: list[ChildProcess] = [*pool.workers.values(), *pool.preloaders.values()]
+    states = Counter(pool.state(serial) for serial in pool.workers)
+    return PoolFact(
+        name,
+        workers={state.value: states[state] for state in State if state is not State.DEAD},
+        restarts=pool.restarts,
+        resident=sum(process.resident for process in processes),
+        requests=pool.requests(),
+        threads=pool.threads(),
+        counts=pool.counts(),
+    )
+
+
+def _together(counts: Iterable[Counter[str]]) -> Counter[str]:
+    return sum(counts, Counter[str]())

@@ -1,0 +1,67 @@
+"""What this installation is made of: the engines that would be used, with their versions.
+
+Where it stands: above ``wire``, because only an engine can tell its library's version. Used by ``sidegate version``
+and by each child, whose answer the supervisor shows. It imports nothing that is not asked about.
+"""
+
+from __future__ import annotations
+
+import importlib
+import platform
+import ssl
+from typing import Literal
+
+from sidegate import __version__
+from sidegate.errors import StartError
+from sidegate.wire.http2 import load_engine
+
+ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
+
+
+def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str, http1: bool = True) -> dict[str, str]:
+    """The parts that a child with this setting and this event loop's package runs on, each as ``name version``.
+
+    ``http1``: does it speak HTTP/1.1 too? A worker does not, and its Python may lack what that needs.
+    :raises StartError: there is no such HTTP/2 engine here.
+    """
+    http2 = load_engine(http2_engine)
+    return {
+        "loop": f"{loop} {_imported(loop) or platform.python_version()}",
+        **({"http1": f"httptools {_imported('httptools')}"} if http1 else {}),
+        "http2": f"{http2.name} {http2.version}",
+        "tls": ssl.OPENSSL_VERSION,
+    }
+
+
+def installation() -> dict[str, str | None]:
+    """Everything of interest in a bug report; None for what is not there."""
+    return {
+        "sidegate": __version__,
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        **{name: _engine_version(name) for name in ENGINES},
+        "httptools": _installed("httptools"),
+        "uvloop": _installed("uvloop"),
+        "openssl": ssl.OPENSSL_VERSION,
+    }
+
+
+def _engine_version(name: Literal["nghttp2", "h2"]) -> str | None:
+    try:
+        return load_engine(name).version
+    except StartError:
+        return None
+
+
+def _imported(package: str) -> str | None:
+    """What a package that runs here says of itself; importlib.metadata would cost a front 1 MiB (email, csv, …)."""
+    version: str | None = getattr(importlib.import_module(package), "__version__", None)
+    return version
+
+
+def _installed(distribution: str) -> str | None:
+    import importlib.metadata  # noqa: PLC0415 - see above
+
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,314 @@
+"""The header policy: one table of rules for the fields of HTTP/1.1 and HTTP/2 requests and responses.
+
+Where it stands: called by both codecs for request fields and by the exchange for response fields, so no two
+parsers can disagree about what the application sees. It owns the rules; framing belongs to the codecs.
+Errors that leave it: ``Refused`` (a request) and ``ValueError`` (an application's response).
+
+Rules and their sources:
+
+====================================  =========================================================
+field name is a token, lower case     RFC 9110 5.1, RFC 9113 8.2.1
+value without control bytes but TAB   RFC 9110 5.5; CR, LF, NUL would split a message
+``content-length``: one, digits only  RFC 9112 6.3, stricter: a list of equal values is refused too
+``host``: at most one, well formed    RFC 9112 3.2
+names with ``_`` are dropped          CGI and WSGI map ``-`` and ``_`` to one name (as nginx does)
+forwarding fields are dropped         unless the peer is trusted: a client must not name its own address
+hop-by-hop fields                     RFC 9110 7.6.1: they end at this hop; RFC 9113 8.2.2 forbids them in HTTP/2
+``cookie`` crumbs are joined          RFC 9113 8.2.3; counted one by one against the limit before
+====================================  =========================================================
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from sidegate.asgi import Headers
+from sidegate.errors import Refused
+
+TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
+"""RFC 9110 5.6.2 ``tchar``, lower case only: codecs lower the names of HTTP/1.1."""
+
+CONTROL_BYTES = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
+
+# This table and one search cost a third of `translate(None, CONTROL_BYTES)`, which builds a table each time.
+_CONTROL_TO_NUL = bytes(0 if byte in CONTROL_BYTES else byte for byte in range(256))
+
+FORWARDING = frozenset(b"x-forwarded-" + part for part in (b"for", b"host", b"port", b"prefix", b"proto"))
+FORWARDING |= {b"forwarded", b"x-real-ip"}
+OWN_PREFIX = b"x-sidegate-"
+"""Fields that only Sidegate's own hops may carry."""
+
+CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
+
+# RFC 3986 3.2.2: registered name or IPv4, or an IP literal in brackets, then an optional port.
+# Never empty: http and https URIs have a host (RFC 9110 4.2.1), and so has every route.
+_URI_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+
+
+Pair = tuple[bytes, bytes]
+
+
+class Kind(enum.IntEnum):
+    """What the policy does with a field, decided by its name alone."""
+
+    PLAIN = 0
+    DROP = 1
+    HOST = 2
+    LENGTH = 3
+    EXPECT = 4
+    COOKIE = 5
+    HOP = 6
+    TE = 7
+    BAD = 8
+
+
+# Module constants: reading a member of an Enum class costs more than the comparison it is read for.
+_PLAIN, _HOST, _COOKIE = Kind.PLAIN, Kind.HOST, Kind.COOKIE
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPolicy:
+    """What one listener's peers may send.
+
+    ``keep_forwarding``: the peer is a trusted proxy; ``keep_own``: it is a front of ours, whose ``x-sidegate-*`` fields
+    count.
+    """
+
+    max_fields: int
+    max_block: int
+    keep_forwarding: bool = False
+    keep_underscores: frozenset[bytes] = frozenset()
+    keep_own: bool = False
+    kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Names seen before, classified; bounded by ``MAX_KINDS`` and ``MAX_NAME``: clients cannot grow it."""
+    blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Field blocks of HTTP/1.1 requests seen before, judged; kept and bounded by ``wire/http1/head.py``."""
+    request_lines: dict[bytes, Pair] = field(default_factory=dict, init=False, compare=False, repr=False)
+    """Plain request lines of HTTP/1.1 seen before, as method and target; kept and bounded by ``wire/http1/head.py``."""
+
+    def classify(self, name: bytes) -> Kind:
+        """The rule for a name not in ``kinds`` yet."""
+        kind = self._classify(name)
+        if len(self.kinds) < MAX_KINDS and len(name) <= MAX_NAME:
+            self.kinds[name] = kind
+        return kind
+
+    def _classify(self, name: bytes) -> Kind:
+        if name in _SPECIAL:
+            return _SPECIAL[name]
+        if not name or name.translate(None, TOKEN_BYTES):
+            return Kind.BAD
+        if name.startswith(OWN_PREFIX) and not self.keep_own:
+            return Kind.DROP
+        if name in FORWARDING and not self.keep_forwarding:
+            return Kind.DROP
+        if b"_" in name and name not in self.keep_underscores:
+            return Kind.DROP
+        return Kind.PLAIN
+
+
+MAX_KINDS = 2048
+MAX_NAME = 64
+MAX_HOST = 255
+"""Longer names and hosts are judged anew each time: memories are bounded in bytes, too."""
+
+_SPECIAL = {
+    b"host": Kind.HOST,
+    b"content-length": Kind.LENGTH,
+    b"expect": Kind.EXPECT,
+    b"cookie": Kind.COOKIE,
+    b"te": Kind.TE,
+    **dict.fromkeys(CONNECTION_SPECIFIC, Kind.HOP),
+}
+
+
+@dataclass(slots=True)
+class RequestFields:
+    """Request fields that passed. ``headers`` starts with ``host``; ``hop`` holds what ends at this hop."""
+
+    headers: Headers
+    content_length: int | None
+    expect_continue: bool
+    hop: Headers
+
+
+def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = None) -> RequestFields:
+    """Judge the fields of one request. ``authority``: what the request line or ``:authority`` named.
+
+    A ``host`` field that names another authority is refused in both versions (RFC 9113 8.3.1; RFC 9112 3.2.2
+    would let the request line win, but the hop behind us may decide otherwise). Raises ``Refused``.
+    """
+    if len(raw) > policy.max_fields:
+        raise Refused(431, "too_many_fields", f"more than {policy.max_fields} header fields")
+    if not values_clean(raw):
+        raise Refused(400, "bad_field_value", "a field value contains a control character")
+    kinds = policy.kinds
+    headers: Headers = []
+    judged = RequestFields(headers, None, False, [])
+    host: bytes | None = None
+    cookies: list[bytes] = []
+    for pair in raw:
+        kind = kinds.get(pair[0])
+        if kind is None:
+            kind = policy.classify(pair[0])
+        if kind is _PLAIN:  # first: this loop runs for every field of every request
+            headers.append(pair)
+        elif kind is _HOST:
+            if host is not None:
+                raise Refused(400, "bad_host", "more than one host field")
+            host = pair[1]
+        elif kind is _COOKIE:
+            cookies.append(pair[1])
+        elif kind is not Kind.DROP:
+            _special(kind, pair, judged)
+    if cookies:
+        headers.append((b"cookie", b"; ".join(cookies)))
+    if authority is not None:
+        if host is not None and host.lower() != authority.lower():
+            raise Refused(400, "bad_host", "the host field and the request's authority differ")
+        host = authority
+    if host is not None:
+        if host not in _hosts_seen and not valid_host(host):
+            raise Refused(400, "bad_host", "the host is not a name or address with an optional port")
+        headers.insert(0, (b"host", host))
+    return judged
+
+
+def _special(kind: Kind, pair: tuple[bytes, bytes], judged: RequestFields) -> None:
+    name, value = pair
+    if kind is Kind.LENGTH:
+        if judged.content_length is not None:
+            raise Refused(400, "bad_content_length", "more than one content-length field")
+        if not value.isdigit() or len(value) > 18:
+            raise Refused(400, "bad_content_length", "content-length is not one decimal number")
+        judged.content_length = int(value)
+        judged.headers.append(pair)
+    elif kind is Kind.EXPECT:
+        if value.lower() != b"100-continue":
+            raise Refused(417, "bad_expectation", "the only expectation known is 100-continue")
+        judged.expect_continue = True
+        judged.headers.append(pair)
+    elif kind is Kind.TE:
+        # RFC 9110 10.1.4: `trailers` says something about the far end; any other member ends at this hop.
+        if b"trailers" in [member.strip(b" \t") for member in value.lower().split(b",")]:
+            judged.headers.append((name, b"trailers"))
+    elif kind is Kind.HOP:
+        judged.hop.append(pair)
+    else:
+        raise Refused(400, "bad_field_name", "a field name is not a token")
+
+
+_hosts_seen: set[bytes] = set()
+
+
+def valid_host(host: bytes) -> bool:
+    """Is it ``uri-host [":" port]``? (RFC 3986 3.2.2.) Good answers are remembered within bounds."""
+    if host in _hosts_seen:
+        return True
+    if _URI_HOST.fullmatch(host) is None:
+        return False
+    if len(_hosts_seen) < MAX_KINDS and len(host) <= MAX_HOST:
+        _hosts_seen.add(host)
+    return True
+
+
+def values_clean(fields: Headers) -> bool:
+    """No value has a control byte except TAB. One pass in C over all values together."""
+    # An int is looked for: `b"\0" in` first tries to make one of its operand, at eight times the cost.
+    return 0 not in b"".join([value for _, value in fields]).translate(_CONTROL_TO_NUL)
+
+
+def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
+    """Judge request trailers: the same rules, and what frames or routes a message is dropped (RFC 9110 6.5.1)."""
+    if len(raw) > policy.max_fields:
+        raise Refused(431, "too_many_fields", f"more than {policy.max_fields} trailer fields")
+    if not values_clean(raw):
+        raise Refused(400, "bad_field_value", "a trailer value contains a control character")
+    kept: Headers = []
+    for pair in raw:
+        kind = policy.kinds.get(pair[0])
+        if kind is None:
+            kind = policy.classify(pair[0])
+        if kind is Kind.BAD:
+            raise Refused(400, "bad_field_name", "a trailer name is not a token")
+        if kind is Kind.PLAIN:
+            kept.append(pair)
+    return kept
+
+
+ResponseFields = tuple[Headers, int | None, bool]
+"""Response fields that passed, the content-length, and whether a ``date`` is among them."""
+
+
+def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
+    """Judge what an application sends. Names are lowered, hop-by-hop fields dropped.
+
+    Raises ``ValueError`` for what must never become bytes on the wire (CR, LF, NUL, names that are no tokens).
+    """
+    kept: Headers = []
+    length: int | None = None
+    dated = False
+    for pair in raw:
+        name, value = pair
+        judged = None
+        if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may have no hash
+            judged = _judged_pairs.get(pair)
+        kind, field_ = _judge_pair(name, value) if judged is None else judged
+        if kind is _KEPT:
+            kept.append(field_)
+        elif kind is _SIZED:
+            if length is not None:
+                raise ValueError("more than one content-length")
+            length = int(field_[1])
+            kept.append(field_)
+        elif kind is _DATED:
+            dated = True
+            kept.append(field_)
+    return kept, length, dated
+
+
+def accept_fields(headers: Headers) -> Headers:
+    """What of a response's fields may stand in the answer that agrees to a WebSocket.
+
+    No length (RFC 9110 8.6 and 9.3.6), and no proof but the one that HTTP/1.1's codec makes (RFC 8441 5).
+    """
+    return [pair for pair in headers if pair[0] not in (b"content-length", b"sec-websocket-accept")]
+
+
+_KEPT, _DROPPED, _DATED, _SIZED = range(4)
+
+_RESPONSE_KINDS = {
+    **dict.fromkeys(CONNECTION_SPECIFIC, _DROPPED),
+    b"date": _DATED,
+    b"content-length": _SIZED,
+}
+
+MAX_PAIR = 256
+"""Bytes of a response field that is remembered; at most ``MAX_KINDS`` are."""
+
+_judged_pairs: dict[Pair, tuple[int, Pair]] = {}
+"""Response fields that passed before, by what the application gave: most repeat from response to response."""
+
+
+def _judge_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
+    if type(name) is not bytes or type(value) is not bytes:
+        name, value = bytes(memoryview(name)), bytes(memoryview(value))  # codecs take bytes only
+    lowered = name.lower()
+    if not lowered or lowered.translate(None, TOKEN_BYTES):
+        raise ValueError(f"response header name {name!r} is not a token")
+    if not values_clean([(lowered, value)]):
+        raise ValueError(f"the value of response header {lowered!r} contains a control character: {value!r}")
+    kind = _RESPONSE_KINDS.get(lowered, _KEPT)
+    # RFC 9110 5.5: whitespace around it is no part of a value; HTTP/2 forbids it (RFC 9113 8.2.1), Django sends it.
+    bare = value.strip(b" \t")
+    if kind is _SIZED and not bare.isdigit():
+        raise ValueError(f"content-length must be one decimal number, not {value!r}")
+    judged = (kind, (lowered, bare))
+    if len(name) + len(value) <= MAX_PAIR:
+        if len(_judged_pairs) >= MAX_KINDS:
+            _judged_pairs.clear()
+        _judged_pairs[name, value] = judged
+    return judged

@@ -1,0 +1,121 @@
+"""The chunked transfer coding of HTTP/1.1 requests (RFC 9112 7.1), read strictly.
+
+Where it stands: below ``server.py``, which feeds it the bytes after a head that said ``transfer-encoding: chunked``.
+It owns the framing of the body and the trailers, and nothing else: no events, no connection, no flow control.
+Errors that leave it: ``Refused``, after which the reader is of no use and the connection's framing is lost.
+
+Why not leave this to the HTTP parser: where a message ends is the one thing request smuggling lives on, so one reader
+alone decides it, and this one takes nothing that the grammar does not have. No sign, prefix, underscore or white space
+in a size; CRLF exactly; no control bytes in extensions (a bare LF in one split messages in several servers of 2025).
+
+What is refused depends on the bytes only, never on how reads cut them: every offence is judged either on a whole line
+or by the length of an unfinished one, and a line ends at its first LF.
+"""
+
+from __future__ import annotations
+
+from sidegate.asgi import Headers
+from sidegate.errors import Refused
+from sidegate.wire.fields import CONTROL_BYTES, FieldPolicy, trailer_fields
+
+MAX_SIZE_DIGITS = 15
+"""60 bits: more than any body, less than any integer overflow further on."""
+
+MAX_SIZE_LINE = 256
+"""Bytes of one chunk-size line with its extension. Nothing in use sends extensions; hyper and Go bound them too."""
+
+MAX_EXTENSIONS = 16 * 1024
+"""Bytes of extensions in one body: without it, one-byte chunks carry 250 bytes of nothing each (CVE-2023-39326)."""
+
+_HEX = b"0123456789abcdefABCDEF"
+
+_SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+
+
+class ChunkedReader:
+    """Reads one chunked body. ``feed`` until it returns the bytes behind the message; then ``trailers`` is set."""
+
+    __slots__ = ("_block", "_block_size", "_extensions", "_left", "_line", "_policy", "_state", "trailers")
+
+    def __init__(self, policy: FieldPolicy) -> None:
+        self.trailers: Headers = []
+        self._policy = policy
+        self._state = _SIZE
+        self._line = b""
+        self._left = 0
+        self._extensions = 0
+        self._block: Headers = []
+        self._block_size = 0
+
+    def feed(self, data: bytes, into: list[bytes]) -> bytes | None:
+        """Append the body bytes in ``data`` to ``into``; the bytes after the last CRLF, or None if it has not come.
+
+        Raises ``Refused``; the body bytes before the offence are in ``into`` then.
+        """
+        at = 0
+        while at < len(data):
+            if self._state == _DATA:
+                piece = data[at : at + self._left]
+                into.append(piece)
+                at += len(piece)
+                self._left -= len(piece)
+                if not self._left:
+                    self._state = _DATA_END
+                continue
+            newline = data.find(b"\n", at) + 1
+            self._line += data[at : newline or len(data)]
+            at = newline or len(data)
+            if self._take_line(newline > 0):
+                return data[at:]
+        return None
+
+    def _take_line(self, whole: bool) -> bool:
+        """Judge the line read so far and, once whole, act on it; true when it ended the message."""
+        line = self._line
+        state = self._state
+        if state == _DATA_END:
+            if not b"\r\n".startswith(line):
+                raise Refused(400, "bad_chunk", "the data of a chunk is not followed by CRLF")
+        elif state == _SIZE:
+            if len(line) > MAX_SIZE_LINE:
+                raise Refused(400, "bad_chunk", f"a chunk-size line is longer than {MAX_SIZE_LINE} bytes")
+        elif self._block_size + len(line) > self._policy.max_block:
+            raise Refused(431, "trailers_too_large", f"more than {self._policy.max_block} bytes of trailers")
+        if not whole:
+            return False
+        self._line = b""
+        if not line.endswith(b"\r\n"):
+            raise Refused(400, "bad_chunk", "a line of the chunked framing ends in a bare LF")
+        if state == _DATA_END:
+            self._state = _SIZE
+        elif state == _SIZE:
+            self._take_size(line)
+        else:
+            return self._take_trailer(line)
+        return False
+
+    def _take_size(self, line: bytes) -> None:
+        size, _, extension = line[:-2].partition(b";")
+        if not 0 < len(size) <= MAX_SIZE_DIGITS or size.translate(None, _HEX):
+            raise Refused(400, "bad_chunk", "a chunk size is not a plain hexadecimal number")
+        if len(extension.translate(None, CONTROL_BYTES)) != len(extension):
+            raise Refused(400, "bad_chunk", "a chunk extension contains a control character")
+        self._extensions += len(extension)
+        if self._extensions > MAX_EXTENSIONS:
+            raise Refused(400, "bad_chunk", f"more than {MAX_EXTENSIONS} bytes of chunk extensions")
+        self._left = int(size, 16)
+        self._state = _DATA if self._left else _TRAILERS
+
+    def _take_trailer(self, line: bytes) -> bool:
+        if line == b"\r\n":
+            self.trailers = trailer_fields(self._block, self._policy)
+            return True
+        self._block_size += len(line)
+        name, colon, value = line[:-2].partition(b":")
+        if not colon:
+            raise Refused(400, "bad_field_name", "a trailer line has no colon")
+        # A folded line, and white space before the colon, make a name that is no token: refused with the block.
+        self._block.append((name.lower(), value.strip(b" \t")))
+        if len(self._block) > self._policy.max_fields:
+            raise Refused(431, "too_many_fields", f"more than {self._policy.max_fields} trailer fields")
+        return False

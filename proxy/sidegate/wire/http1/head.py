@@ -1,0 +1,373 @@
+"""The head of an HTTP/1.1 request: from bytes to a judged request line and fields.
+
+Where it stands: below ``server.py``, above httptools (llhttp). ``HeadReader`` owns the bytes' form: line ends, limits,
+the request line, the order of judging. What a field means is ``fields.py``'s business, and what it says of the
+connection ``options.py``'s. It never looks at a body.
+Errors that leave it: ``Refused``, after which the connection's framing is lost and the reader of no use.
+
+How a head is judged:
+
+1. ``_scan``, while it comes in pieces: limits, line ends, control bytes, in a few passes in C over the new bytes. An
+   oversized or hopeless head is refused as soon as it shows. A head that is whole at once and smaller than every
+   limit needs none of that.
+2. ``_REQUEST_LINE`` splits the request line, with every byte of it accounted for.
+3. llhttp judges the whole head once more and splits the fields. It is always given one head exactly, so it never sees
+   a body, never decides where a message ends, and has no say in framing. It is strict about line ends and control
+   bytes itself (tests/unit/test_http1_refusals.py holds it to that, in whatever version it comes).
+4. ``_judge`` holds the parts against the rules.
+
+Clients send the same fields with every request of a connection, so a *block* (what stands between the request line and
+the end of the head) which has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to
+depends on nothing but its bytes and the policy once the request line is plain: GET or HEAD, a target that is a path,
+HTTP/1.1. Both sides of the memory ask for that line, 1 is never skipped, and a block that says anything about framing,
+the connection's end or an upgrade is not remembered. A plain line is remembered by its bytes, too, once its request has
+passed (``_remember_line``): it spares 2, and nothing else.
+
+Whoever finds fault, ``_reason`` has the last word: it looks for the first wrong byte, then for the rule that is broken,
+in that order. So what is refused, and why, depends on the bytes and never on how reads cut them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+
+from sidegate.asgi import Headers
+from sidegate.config.schema import Limits
+from sidegate.errors import Refused
+from sidegate.wire.events import RequestHead
+from sidegate.wire.fields import CONTROL_BYTES, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
+from sidegate.wire.http1.options import connection_options, is_chunked, is_kept, wanted_protocol
+from sidegate.wire.target import TARGET_BYTES
+
+MAX_BLANK_LINES = 4
+"""Empty lines skipped before a request line (RFC 9112 2.2 asks for one: some clients end a body with CRLF)."""
+
+REMEMBERED = 256
+REMEMBERED_SIZE = 2048
+REMEMBERED_LINES = 1024
+REMEMBERED_LINE = 256
+"""Bounds of what is remembered for each policy: at most 256 blocks, of heads of at most 2 KiB, and 1024 lines."""
+
+_VERSIONS = ("1.1", "1.0")
+_NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
+_PLAIN_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
+_SLASH = ord("/")
+_LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
+_METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
+# Visible ASCII, and in the target no `#`: the bytes of TARGET_BYTES.
+_REQUEST_LINE = re.compile(rb"""([!-~]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])""")
+_VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
+_BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+_FOLD = re.compile(rb"\r\n(?=[ \t])")
+
+_Offence = tuple[int, int, str, str]
+"""Position, status, reason, detail: the least one comes first."""
+
+
+class _Parts:
+    """What llhttp found; apart from the reader, so that parser and reader make no reference cycle."""
+
+    __slots__ = ("complete", "fields")
+
+    def __init__(self) -> None:
+        self.fields: Headers = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name.lower(), value.rstrip(b" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+class HeadReader:
+    """Reads one head after the other. After each: ``chunked``, and ``keep_alive``: what the client asked for.
+
+    ``seen``: the bytes up to the first offence, for ``request_line``.
+    """
+
+    __slots__ = (
+        "_blank_lines",
+        "_blocks",
+        "_line_end",
+        "_lines",
+        "_max_line",
+        "_parser",
+        "_parts",
+        "_policy",
+        "_request_lines",
+        "_reusable",
+        "_scanned",
+        "_small",
+        "_upgrade",
+        "chunked",
+        "keep_alive",
+        "seen",
+    )
+
+    def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
+        self.chunked = False
+        self.keep_alive = True
+        self.seen = b""
+        self._policy = policy
+        self._blocks = policy.blocks
+        self._request_lines = policy.request_lines
+        self._max_line = limits.request_line
+        self._small = min(limits.request_line, policy.max_block) - len(_HEAD_END)
+        self._parts = _Parts()
+        self._parser = HttpRequestParser(self._parts)
+        self._reusable = True  # the parser is ready for another head
+        self._upgrade = False
+        self._blank_lines = 0
+        self._scanned = 0
+        self._lines = 0
+        self._line_end = 0
+
+    def read(self, buffer: bytes, stream_id: int) -> tuple[RequestHead | None, bytes]:
+        """The request at the start of ``buffer``, None while its head is incomplete, and the bytes to hold on to.
+
+        ``buffer`` grows from call to call: what was held last time and what came since. Raises ``Refused``.
+        """
+        if buffer.startswith(b"\r"):
+            buffer = self._skip_blank_lines(buffer)
+        head, found, rest = buffer.partition(_HEAD_END)
+        if self._scanned or not found or len(head) > self._small:
+            end = self._scan(buffer)
+            if not end:
+                return None, buffer
+            head, rest = buffer[: end - len(_HEAD_END)], buffer[end:]
+        request = self._parse(head, stream_id)
+        self._blank_lines = self._scanned = self._lines = self._line_end = 0
+        return request, rest
+
+    def request_line(self) -> tuple[str, bytes, str]:
+        """Method, target and version as far as they can be told, for the record of a refused request."""
+        line, whole, _ = self.seen.partition(b"\r\n")
+        parts = line.split(b" ")
+        if not whole or len(parts) != 3 or parts[0].translate(None, _METHOD_BYTES):
+            return "", b"", "1.1"
+        return parts[0].decode("ascii"), parts[1], "1.0" if parts[2] == b"HTTP/1.0" else "1.1"
+
+    def _skip_blank_lines(self, buffer: bytes) -> bytes:
+        while buffer.startswith(b"\r\n"):
+            buffer = buffer[2:]
+            self._blank_lines += 1
+            if self._blank_lines > MAX_BLANK_LINES:
+                self.seen = b""
+                raise Refused(400, "bad_request_line", "empty lines instead of a request")
+        return buffer
+
+    def _scan(self, buffer: bytes) -> int:
+        """The end of the head, 0 while it is incomplete. Looks at no byte twice, however slowly they come."""
+        start = self._scanned
+        terminator = buffer.find(b"\r\n\r\n", max(start - 3, 0))
+        complete = terminator >= 0
+        # A CR at the end is no offence yet: its LF may be on the way.
+        end = terminator + 4 if complete else len(buffer) - buffer.endswith(b"\r")
+        fresh = buffer[start:end]
+        lines = fresh.count(b"\r\n")
+        if not self._line_end and lines:
+            self._line_end = buffer.find(b"\r\n", start, end) + 2
+        self._lines += lines
+        self._scanned = end
+        self.seen = buffer
+        if (
+            len(fresh.translate(None, CONTROL_BYTES)) != len(fresh) - 2 * lines
+            or _FOLD.search(buffer, max(start - 2, 0), end)
+            or self._lines - complete > self._policy.max_fields + 1
+            or (self._line_end - 2 if self._line_end else end) > self._max_line
+            or (self._line_end and end - self._line_end > self._policy.max_block)
+        ):
+            raise self._first(self._offences(buffer[:end]))
+        return end if complete else 0
+
+    def _offences(self, head: bytes) -> list[_Offence]:
+        """What ``_scan`` looks for, in a head or the beginning of one: the first of each kind, with its position."""
+        found: list[_Offence] = []
+        line, whole, block = head.partition(b"\r\n")
+        if len(line) > self._max_line:
+            found.append((self._max_line, 414, "request_line_too_long", f"more than {self._max_line} bytes"))
+        if bad := _BAD_BYTE.search(head):
+            found.append((bad.start(), 400, *_byte_offence(bad.group(), bad.start() < len(line))))
+        if fold := _FOLD.search(head):
+            found.append((fold.end(), 400, "bad_field_value", "a header field is folded over several lines"))
+        max_block, max_fields = self._policy.max_block, self._policy.max_fields
+        if len(block) > max_block:
+            position = len(line) + len(whole) + max_block
+            found.append((position, 431, "header_block_too_large", f"more than {max_block} bytes"))
+        lines = head.split(b"\r\n", max_fields + 2)
+        if len(lines) > max_fields + 2 and lines[-2]:
+            position = len(head) - len(lines[-1]) - 2
+            found.append((position, 431, "too_many_fields", f"more than {max_fields} header fields"))
+        return found
+
+    def _first(self, found: list[_Offence]) -> Refused:
+        position, status, reason, detail = min(found)
+        self.seen = self.seen[:position]
+        return Refused(status, reason, detail)
+
+    def _parse(self, head: bytes, stream_id: int) -> RequestHead:
+        """``head`` comes without its end."""
+        line, _, block = head.partition(_LINE_END)
+        known = self._request_lines.get(line)
+        if known is not None:
+            method, target = known
+            version = b"1.1"
+        else:
+            match = _REQUEST_LINE.fullmatch(line)
+            if match is None:
+                raise self._reason(head + _HEAD_END, HttpParserError("the request line is not well-formed"))
+            method, target, version = match.groups()
+            if method not in _PLAIN_METHODS or target[0] != _SLASH or version != b"1.1" or len(head) > REMEMBERED_SIZE:
+                return self._parse_anew(head + _HEAD_END, method, target, version, stream_id)
+        fields = self._blocks.get(block)
+        if fields is None:
+            request = self._parse_anew(head + _HEAD_END, method, target, version, stream_id)
+            self._remember(block, request)
+        else:
+            self.keep_alive = True
+            self.chunked = False
+            request = RequestHead(stream_id, _PLAIN_METHODS[method], target, [*fields], "1.1")
+        if known is None:
+            self._remember_line(line, method, target)
+        return request
+
+    def _remember_line(self, line: bytes, method: bytes, target: bytes) -> None:
+        """Spare the next request with the same plain ``line`` its expression; the head around it has passed."""
+        if len(line) <= REMEMBERED_LINE:
+            lines = self._request_lines
+            if len(lines) >= REMEMBERED_LINES:
+                lines.clear()
+            lines[line] = (method, target)
+
+    def _remember(self, block: bytes, request: RequestHead) -> None:
+        """Spare the next request with the same ``block`` all but its request line."""
+        plain = request.end_stream and request.content_length is None and self.keep_alive and not self._upgrade
+        if plain and len(block) <= REMEMBERED_SIZE:
+            blocks = self._blocks
+            if len(blocks) >= REMEMBERED:
+                blocks.clear()
+            blocks[block] = tuple(request.headers)  # a copy: whoever gets the request may change its list
+
+    def _parse_anew(self, head: bytes, method: bytes, target: bytes, version: bytes, stream_id: int) -> RequestHead:
+        parts = self._parts
+        parts.fields = []
+        parts.complete = self._upgrade = False
+        try:
+            try:
+                self._parser.feed_data(head)
+            except HttpParserUpgrade:
+                self._upgrade = True  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
+            if not parts.complete:
+                raise HttpParserError("the head is not one whole request head")
+            request = self._judge(method, target, version.decode(), parts.fields, stream_id)
+        except (HttpParserError, Refused) as error:
+            raise self._reason(head, error) from None
+        if request.content_length or not self._reusable:
+            # llhttp now waits for a body, or has left HTTP; a new parser costs a third of a microsecond.
+            self._parser = HttpRequestParser(parts)
+        return request
+
+    def _reason(self, head: bytes, error: HttpParserError | Refused) -> Refused:
+        """Why ``head`` is refused: its first wrong byte, or the rule that it breaks, or else llhttp's own words."""
+        self.seen = head
+        if found := self._offences(head):
+            return self._first(found)
+        if isinstance(error, Refused):
+            return error
+        line, _, block = head[:-4].partition(b"\r\n")
+        words = line.split(b" ")
+        version = _VERSION.fullmatch(words[-1])
+        if len(words) != 3 or version is None:
+            return Refused(400, "bad_request_line", "the request line is not `method target version`")
+        if not words[0] or words[0].translate(None, _METHOD_BYTES):
+            return Refused(400, "bad_method", "the method is not a token")
+        if not words[1] or words[1].translate(None, TARGET_BYTES):
+            return Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
+        fields: Headers = []
+        for field in block.split(b"\r\n") if block else ():
+            name, colon, value = field.partition(b":")
+            if not colon:
+                return Refused(400, "bad_field_name", "a header line has no colon")
+            fields.append((name.lower(), value.strip(b" \t")))
+        try:
+            self._judge(words[0], words[1], version[1].decode("ascii"), fields, 0)
+        except Refused as refused:
+            return refused
+        if isinstance(error, HttpParserInvalidMethodError):
+            return Refused(501, "unknown_method", "the method is not known to HTTP")
+        return Refused(400, "malformed", str(error))
+
+    def _judge(self, method: bytes, target: bytes, version: str, raw: Headers, stream_id: int) -> RequestHead:
+        if version not in _VERSIONS:
+            raise Refused(505, "bad_version", "the version is not HTTP/1.0 or HTTP/1.1")
+        if method in _NOT_IMPLEMENTED:
+            # 501 and not 405: no resource here has them, and 405 would owe an `Allow` (RFC 9110 9.1, 15.5.6).
+            raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
+        authority: bytes | None = None
+        if target[0] != _SLASH:
+            target, authority = _split_authority(method, target)
+        fields = request_fields(raw, self._policy, authority)
+        headers = fields.headers
+        if version == "1.0":
+            # RFC 9110 10.1.1: a 1.0 client cannot mean it. RFC 9112 3.2: it need not send a host either.
+            fields.expect_continue = False
+        elif not headers or headers[0][0] != b"host" or (authority is not None and not _has_host(raw)):
+            raise Refused(400, "bad_host", "HTTP/1.1 needs a host field")
+        head = RequestHead(stream_id, method.decode(), target, headers, version)
+        self._reusable = not fields.hop
+        self.chunked = False
+        self.keep_alive = version == "1.1"
+        if fields.hop:
+            self._judge_hop(fields, head)
+        length = fields.content_length
+        bodiless = not length and not self.chunked
+        if head.protocol and not bodiless:
+            raise Refused(400, "websocket_body", "a WebSocket's handshake with a body")
+        head.content_length = length
+        head.expect_continue = fields.expect_continue and not bodiless
+        head.end_stream = bodiless and not head.protocol
+        return head
+
+    def _judge_hop(self, fields: RequestFields, head: RequestHead) -> None:
+        """What the fields that end at this hop say."""
+        self.chunked = is_chunked(fields, head.http_version)
+        options = connection_options(fields)
+        self.keep_alive = is_kept(options, head.http_version)
+        for name, _ in fields.hop:
+            if name == b"upgrade":
+                self._upgrade = True
+        if self._upgrade:
+            head.protocol = wanted_protocol(fields, options, head)
+
+
+def _byte_offence(byte: bytes, in_request_line: bool) -> tuple[str, str]:
+    if byte in b"\r\n":
+        return "bad_line_end", "a line ends in a bare CR or LF"
+    if in_request_line:
+        return "bad_request_line", "the request line contains a control character"
+    return "bad_field_value", "a header line contains a control character"
+
+
+def _has_host(raw: Headers) -> bool:
+    return any(name == b"host" for name, _ in raw)
+
+
+def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
+    """RFC 9112 3.2: a target that is no path, as (path and query or ``*``, authority of an absolute-form)."""
+    if target == b"*" and method == b"OPTIONS":
+        return target, None
+    scheme, separator, rest = target.partition(b"://")
+    if not separator or scheme.lower() not in (b"http", b"https"):
+        raise Refused(400, "bad_target", "the request target is neither a path nor an http(s) URI")
+    # The scheme is dropped: whether the connection is secure is for the listener to know, not for the client to say.
+    slash = rest.find(b"/")
+    authority = rest[: slash if slash >= 0 else len(rest)].partition(b"?")[0]
+    path = rest[len(authority) :]
+    if not path:
+        path = b"*" if method == b"OPTIONS" else b"/"  # RFC 9112 3.2.4
+    elif path[:1] == b"?":
+        path = b"/" + path
+    return path, authority

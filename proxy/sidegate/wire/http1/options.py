@@ -1,0 +1,63 @@
+"""What an HTTP/1.1 request says of the connection that it comes on: framing, persistence, upgrade.
+
+Where it stands: below ``head.py``, which asks for heads with such fields alone. It owns the meaning of what
+``RequestFields.hop`` keeps; acting on it is the codec's business.
+Errors that leave it: ``Refused``.
+"""
+
+from __future__ import annotations
+
+from sidegate.errors import Refused
+from sidegate.wire.events import RequestHead
+from sidegate.wire.fields import FORWARDING, RequestFields
+
+_NOT_NOMINATED = FORWARDING.union(
+    [b"close", b"keep-alive", b"upgrade"],
+    [b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"],
+)
+"""Members of ``Connection`` that remove no field: its own options, and what is end-to-end (RFC 9110 7.6.1): a client
+that names the forwarding fields, for example, wants a trusted proxy's word about its address gone."""
+
+
+def is_chunked(fields: RequestFields, version: str) -> bool:
+    """RFC 9112 6.1, without the parts that only ever helped to smuggle requests. Raises ``Refused``."""
+    codings = [value for name, value in fields.hop if name == b"transfer-encoding"]
+    if not codings:
+        return False
+    if fields.content_length is not None:
+        raise Refused(400, "length_and_coding", "content-length together with transfer-encoding")
+    if version == "1.0":
+        raise Refused(400, "coding_in_http_1_0", "transfer-encoding in HTTP/1.0")
+    if len(codings) != 1 or codings[0].lower() != b"chunked":
+        raise Refused(501, "unknown_coding", "the only transfer-encoding known is `chunked`, once")
+    return True
+
+
+def connection_options(fields: RequestFields) -> set[bytes]:
+    """The members of ``Connection``, in lower case. Fields that it names end here (RFC 9110 7.6.1)."""
+    options = _members(fields, b"connection")
+    nominated = options - _NOT_NOMINATED
+    if nominated:
+        fields.headers[:] = [pair for pair in fields.headers if pair[0] not in nominated]
+    return options
+
+
+def is_kept(options: set[bytes], version: str) -> bool:
+    """Whether the connection is to persist (RFC 9112 9.3)."""
+    return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
+
+
+def wanted_protocol(fields: RequestFields, options: set[bytes], head: RequestHead) -> str:
+    """The protocol to change to after this request; "" for none that is known here, which is then ignored.
+
+    RFC 6455 4.2.1 wants a GET of HTTP/1.1, RFC 9110 7.8 the option; ``h2c`` went with RFC 9113 3.1.
+    """
+    asked = head.method == "GET" and head.http_version == "1.1" and b"upgrade" in options
+    return "websocket" if asked and b"websocket" in _members(fields, b"upgrade") else ""
+
+
+def _members(fields: RequestFields, wanted: bytes) -> set[bytes]:
+    """The members of a list, which may stand in several fields."""
+    return {
+        member.strip(b" \t").lower() for name, value in fields.hop if name == wanted for member in value.split(b",")
+    }

@@ -1,0 +1,69 @@
+"""C types of the client's codec. Its engine is either one and so stays a Python object."""
+
+cimport cython
+
+from sidegate.wire.events cimport Body, End, ResponseHead
+from sidegate.wire.http2.response cimport ResponseJudge
+
+cdef int _HEAD
+cdef int _DATA
+cdef int _END
+cdef int _CLOSED
+cdef int _WINDOW
+
+
+cdef class Download:
+    cdef bint bodiless
+    cdef bint tunnel
+    cdef int informational
+    cdef bint begun
+    cdef bint ended
+    cdef object missing
+    cdef Py_ssize_t unread
+
+
+cdef class Http2ClientCodec:
+    cdef object _engine
+    cdef ResponseJudge _judge
+    cdef Py_ssize_t _most_continuations
+    cdef dict _streams
+    cdef set _open
+    cdef Py_ssize_t _controls
+    cdef Py_ssize_t _continuations
+    cdef bint _draining
+    cdef bint _parted
+    cdef bint _dead
+    cdef readonly bint ready
+    cdef readonly bint hop
+    cdef readonly bint connect_protocol
+    cdef readonly long long max_streams
+
+    @cython.locals(found=list, frame=tuple)
+    cpdef list receive(self, bytes data)
+    @cython.locals(kind=int)
+    cdef _on_frame(self, tuple frame, list found)
+    @cython.locals(pseudo=tuple, fields=tuple, size=Py_ssize_t, end=bint, status=int, stream=Download)
+    cdef _on_head(self, tuple frame, list found)
+    cdef _on_informational(self, Download stream, int status, bint end)
+    @cython.locals(data=bytes, size=Py_ssize_t, stream=Download)
+    cdef _on_data(self, tuple frame, list found)
+    @cython.locals(stream=Download)
+    cdef _on_end(self, stream_id, list trailers, list found)
+    @cython.locals(stream=Download)
+    cdef _on_closed(self, stream_id)
+    cdef _break(self, stream_id, code, list found)
+    cdef _violate(self, str reason, str detail, code, list found)
+    cpdef list receive_eof(self)
+    cpdef int request(self, list headers, bint end_stream)
+    cpdef send_data(self, int stream_id, bytes data, bint end_stream)
+    cpdef send_trailers(self, int stream_id, list trailers)
+    cpdef reset(self, int stream_id, int code)
+    @cython.locals(stream=Download)
+    cpdef acknowledge(self, stream_id, Py_ssize_t size)
+    @cython.locals(stream=Download)
+    cdef _forget(self, stream_id)
+    cpdef Py_ssize_t pending(self, int stream_id)
+    @cython.locals(output=bytes)
+    cpdef bytes take_output(self)
+    cpdef ping(self, bytes data)
+    cpdef goaway(self)

@@ -1,0 +1,353 @@
+"""HTTP/2 in the client's role: requests out, responses in.
+
+Where it stands: between a backend's link and an ``engine.Engine``, as ``server.py`` stands between a connection and
+one. It owns what an engine's frames mean to a client: which streams are open, what of their bodies is unread, which
+answer a response may be. It never does framing, HPACK or flow-control arithmetic (the engine), never looks at a clock
+(liveness is the link's: it asks by ``ping``), and never calls upward.
+
+A server is trusted with its answers' meaning, not with our memory: header lists are held to the settings' limits,
+bodies to the windows, what has to be answered (PING, SETTINGS) to ``MOST_CONTROLS`` for each output taken. So a link
+must not take output while its peer does not read.
+
+What ends a stream is a ``Reset``, by the peer's code or ours; three kinds say more:
+
+* ``REFUSED_STREAM``: the server has not processed the request (its RST_STREAM, or GOAWAY beyond the last stream:
+  RFC 9113 8.7). It may be sent elsewhere, whatever it is.
+* ``CONNECTION_LOST``, no code of the wire: the connection has ended, and nobody knows how far the request came.
+* after ``End``: the response is complete, the server does not want the rest of the request (RFC 9113 8.1).
+
+A request with ``:protocol`` (RFC 8441) opens a tunnel if the answer is 2xx: what follows is another protocol's bytes,
+both ways, whatever fields say of a length. Any other answer is an ordinary response.
+
+Errors that leave it: none; what a server does wrong is an event.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sidegate.asgi import Headers
+from sidegate.wire import events as e
+from sidegate.wire.events import Body, End, ResponseHead
+from sidegate.wire.hop import HOP_SETTING
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame, ping_frame
+from sidegate.wire.http2.response import Breach, ResponseJudge
+
+CONNECTION_LOST: Final = -1
+
+MOST_CONTROLS: Final = 1000
+"""SETTINGS and PING frames between two calls of ``take_output``; each leaves an answer in the output."""
+
+MOST_INFORMATIONAL: Final = 32
+"""1xx responses to one request; Go's client takes 5."""
+
+_MAX_CONCURRENT_STREAMS = 0x3
+_ANSWERED = (wire.SETTINGS_FRAME, wire.PING_FRAME)
+
+# The kinds of frames that requests and responses are made of; C integers when compiled.
+_HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
+
+
+class Download:
+    """The receiving half of a stream."""
+
+    __slots__ = ("begun", "bodiless", "ended", "informational", "missing", "tunnel", "unread")
+
+    def __init__(self, bodiless: bool, tunnel: bool) -> None:
+        self.bodiless = bodiless  # the answer to HEAD
+        self.tunnel = tunnel  # the answer to CONNECT, unless it is no
+        self.informational = 0
+        self.begun = False  # the final head has come
+        self.ended = False
+        self.missing: int | None = None  # bytes that content-length still promises
+        self.unread = 0  # bytes handed out and not acknowledged
+
+
+class Http2ClientCodec:
+    """One connection to a server. Calls for streams that are gone do nothing."""
+
+    __slots__ = (
+        "_continuations", "_controls", "_dead", "_draining", "_engine", "_judge", "_most_continuations", "_open",
+        "_parted", "_streams", "connect_protocol", "hop", "max_streams", "ready",
+    )  # fmt: skip
+
+    def __init__(self, engine: EngineFactory, settings: EngineSettings) -> None:
+        self._engine = engine(settings, client=True)
+        self._judge = ResponseJudge(settings)
+        self._most_continuations = settings.continuation_frames
+        self._streams: dict[int, Download] = {}  # open, or closed and not read to the end
+        self._open: set[int] = set()  # on the wire
+        self._controls = 0
+        self._continuations = 0
+        self._draining = False  # no more streams can be opened
+        self._parted = False  # our GOAWAY has been written
+        self._dead = False
+        self.ready = False  # the server's SETTINGS have come
+        self.hop = False  # it is a worker that takes our facts
+        self.connect_protocol = False  # it takes CONNECT with `:protocol` (RFC 8441)
+        self.max_streams = wire.WINDOW_MAX  # that it takes at a time
+
+    # State
+
+    @property
+    def closed(self) -> bool:
+        """Nothing more can be sent or will come; close the connection once the output is flushed."""
+        return self._dead or (self._draining and not self._open)
+
+    @property
+    def room(self) -> int:
+        """How many streams can be opened now; never more than none once either side has said GOAWAY."""
+        return 0 if self._dead or self._draining else max(self.max_streams - len(self._open), 0)
+
+    # Receiving
+
+    def receive(self, data: bytes) -> list[e.Event]:
+        """Take bytes from the server. Nothing is read once ``closed``."""
+        found: list[e.Event] = []
+        if self.closed:
+            return found
+        for frame in self._engine.receive(data):
+            self._on_frame(frame, found)
+            if self._dead:
+                break
+        return found
+
+    def _on_frame(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        kind = frame[0]
+        if kind == _HEAD:
+            self._on_head(frame, found)
+        elif kind == _DATA:
+            self._on_data(frame, found)
+        elif kind == _END:
+            self._on_end(frame[1], [], found)
+        elif kind == _CLOSED:
+            self._on_closed(frame[1])
+        elif kind != _WINDOW and kind in _RARE:
+            _RARE[kind](self, frame, found)
+
+    def _on_head(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, pseudo, fields, size, end = frame
+        self._continuations = 0
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        try:
+            length = self._judge.content_length(fields, size)
+            if stream.begun:
+                if pseudo or not end or stream.tunnel:  # RFC 9113 8.5: nothing but DATA
+                    raise Breach(wire.PROTOCOL_ERROR)
+                self._on_end(stream_id, list(fields), found)
+                return
+            status = self._judge.status(pseudo)
+            if status < 200:
+                self._on_informational(stream, status, end)
+                found.append(e.Informational(stream_id, status, list(fields)))
+                return
+            stream.begun = True
+            if not stream.tunnel or status > 299:
+                stream.tunnel = False
+                # RFC 9110 6.4.1: these have no body, whatever their content-length says.
+                stream.missing = 0 if stream.bodiless or status in (204, 304) else length
+            if end and stream.missing:
+                raise Breach(wire.PROTOCOL_ERROR)
+        except Breach as breach:
+            self._break(stream_id, breach.code, found)
+            return
+        stream.ended = end
+        found.append(ResponseHead(stream_id, status, list(fields), end))
+
+    def _on_informational(self, stream: Download, status: int, end: bool) -> None:
+        stream.informational += 1
+        if end or status == 101:  # RFC 9113 8.1 and 8.6
+            raise Breach(wire.PROTOCOL_ERROR)
+        if stream.informational > MOST_INFORMATIONAL:
+            raise Breach(wire.ENHANCE_YOUR_CALM)
+
+    def _on_data(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, data = frame
+        size = len(data)
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            self._engine.consume_connection(size)
+            return
+        stream.unread += size
+        if stream.missing is not None:
+            stream.missing -= size
+        if not stream.begun or (stream.missing is not None and stream.missing < 0):
+            self._break(stream_id, wire.PROTOCOL_ERROR, found)
+            return
+        found.append(Body(stream_id, data))
+
+    def _on_end(self, stream_id: int, trailers: Headers, found: list[e.Event]) -> None:
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        if stream.missing or not stream.begun:
+            self._break(stream_id, wire.PROTOCOL_ERROR, found)
+            return
+        stream.ended = True
+        found.append(End(stream_id, trailers))
+
+    def _on_closed(self, stream_id: int) -> None:
+        """Both sides have ended; what is unread still counts against the connection's window."""
+        self._open.discard(stream_id)
+        stream = self._streams.get(stream_id)
+        if stream is not None and not stream.unread:
+            del self._streams[stream_id]
+
+    def _break(self, stream_id: int, code: int, found: list[e.Event]) -> None:
+        """The server's answer is none."""
+        self._engine.reset(stream_id, code)
+        self._forget(stream_id)
+        found.append(e.Reset(stream_id, code))
+
+    def _on_reset(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, stream_id, code = frame
+        if stream_id in self._open:
+            self._forget(stream_id)
+            found.append(e.Reset(stream_id, code))
+
+    def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self.ready = True
+        for identifier, value in dict(frame[1]).items():  # of a setting given twice nghttp2 tells the last value
+            if identifier == _MAX_CONCURRENT_STREAMS:
+                self.max_streams = min(value, wire.WINDOW_MAX)
+            elif identifier == HOP_SETTING:
+                self.hop = value == 1
+            elif identifier == wire.CONNECT_SETTING:
+                if value < self.connect_protocol:  # RFC 8441 3; h2 does not mind
+                    detail = "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back"
+                    self._violate("protocol_error", detail, wire.PROTOCOL_ERROR, found)
+                    return
+                self.connect_protocol = value == 1
+
+    def _on_control(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self._controls += frame[1] in _ANSWERED
+        if self._controls > MOST_CONTROLS:
+            self._violate("control_flood", "too many control frames", wire.ENHANCE_YOUR_CALM, found)
+
+    def _on_continuation(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self._continuations += 1
+        if self._continuations > self._most_continuations:
+            self._violate("continuation_flood", "too many CONTINUATION frames", wire.ENHANCE_YOUR_CALM, found)
+
+    def _on_pong(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        found.append(e.Pong(frame[1]))
+
+    def _on_goaway(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, code, last = frame
+        self._draining = True
+        found.append(e.GoAway(code, last))
+        for stream_id in sorted(self._open):
+            if stream_id > last:
+                self._forget(stream_id)
+                found.append(e.Reset(stream_id, wire.REFUSED_STREAM))
+
+    def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        _, code, detail = frame
+        self._violate(wire.WORDS.get(code, "protocol_error"), detail, code, found)
+
+    def _violate(self, reason: str, detail: str, code: int, found: list[e.Event]) -> None:
+        self._engine.terminate(code)
+        self._dead = True
+        found.append(e.Violation(reason, detail))
+
+    def receive_eof(self) -> list[e.Event]:
+        """The connection has ended, by whomever: after a ``Violation`` too, so that nobody waits for it."""
+        found: list[e.Event] = [e.Reset(stream_id, CONNECTION_LOST) for stream_id in sorted(self._open)]
+        self._open.clear()
+        self._streams.clear()
+        self._dead = True
+        return found
+
+    # Sending
+
+    def request(self, headers: Headers, end_stream: bool) -> int:
+        """Open a stream. ``headers`` are sent as they are: ``:method``, the other pseudo-header fields, the rest.
+
+        The stream's number; 0 if there is no ``room``: then nothing was sent. ``:protocol`` only if the server is known
+        to take it (``connect_protocol``).
+        """
+        if self._dead or self._draining or len(self._open) >= self.max_streams:
+            return 0
+        stream_id = self._engine.send_request(headers, end_stream)
+        if stream_id:
+            self._open.add(stream_id)
+            method = headers[0][1]
+            self._streams[stream_id] = Download(method == b"HEAD", method == b"CONNECT")
+        else:
+            self._draining = True  # the numbers of streams are used up
+        return stream_id
+
+    def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
+        """Queue body behind a request's head; what the windows hold back is ``pending``."""
+        if stream_id in self._open:
+            self._engine.send_data(stream_id, data, end_stream)
+
+    def send_trailers(self, stream_id: int, trailers: Headers) -> None:
+        """End a request with trailers."""
+        if stream_id in self._open:
+            self._engine.send_trailers(stream_id, trailers)
+
+    def reset(self, stream_id: int, code: int) -> None:
+        """Give a stream up by RST_STREAM; no event follows. Credit for what was unread goes back."""
+        if stream_id in self._open:
+            self._engine.reset(stream_id, code)
+            self._forget(stream_id)
+
+    def acknowledge(self, stream_id: int, size: int) -> None:
+        """Give credit back for ``size`` bytes of body that found their reader."""
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            return
+        size = min(size, stream.unread)
+        stream.unread -= size
+        if not stream.ended:
+            self._engine.consume(stream_id, size)
+            return
+        self._engine.consume_connection(size)
+        if not stream.unread and stream_id not in self._open:
+            del self._streams[stream_id]
+
+    def _forget(self, stream_id: int) -> None:
+        """The stream is over on the wire, and nobody reads the rest: the connection gets its credit back."""
+        self._open.discard(stream_id)
+        stream = self._streams.pop(stream_id)
+        if stream.unread:
+            self._engine.consume_connection(stream.unread)
+
+    def pending(self, stream_id: int) -> int:
+        """Request body bytes queued that ``take_output`` has not handed out yet."""
+        return self._engine.pending(stream_id)
+
+    def take_output(self) -> bytes:
+        """Take bytes that may be written now: all of them, or at least ``events.PIECE`` if there are more."""
+        output = self._engine.take_output()
+        self._controls = 0
+        for stream_id in self._engine.take_closed():
+            self._on_closed(stream_id)
+        return output
+
+    def ping(self, data: bytes) -> None:
+        """Ask for a ``Pong`` with the same 8 bytes."""
+        if not self._dead:
+            self._engine.write(ping_frame(data))
+
+    def goaway(self) -> None:
+        """Say that no more requests will come (GOAWAY, NO_ERROR). ``closed`` when the last stream has ended."""
+        if not self._dead and not self._parted:
+            self._parted = self._draining = True
+            self._engine.write(goaway_frame(0, wire.NO_ERROR))
+
+
+_RARE = {
+    wire.CONTROL: Http2ClientCodec._on_control,
+    wire.RESET: Http2ClientCodec._on_reset,
+    wire.CONTINUATION: Http2ClientCodec._on_continuation,
+    wire.STREAM_ERROR: Http2ClientCodec._on_reset,
+    wire.GOAWAY: Http2ClientCodec._on_goaway,
+    wire.FAULT: Http2ClientCodec._on_fault,
+    wire.SETTINGS: Http2ClientCodec._on_settings,
+    wire.PONG: Http2ClientCodec._on_pong,
+}

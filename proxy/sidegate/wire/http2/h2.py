@@ -1,0 +1,300 @@
+"""The h2 engine: the pure-Python library to the interface in ``engine.py``.
+
+Where it stands: below ``server.py``, beside ``nghttp2.pyx``; used where that was not built. It owns the splitting of
+input into frames; ``h2_sending.py`` is its other half.
+
+h2 is the state machine of everything that is received. Frames are handed to it one at a time: it forgets the events
+of earlier frames when a later one is in error. Before that, a handler for each frame type applies the rules of
+``engine.py`` where h2 would do otherwise or nothing. GOAWAY never reaches h2: either side's would end its connection
+at once, although responses are still owed. Nor does a frame for a stream that is over, but for header blocks on
+streams that this side has reset, whose fields belong into the table.
+
+h2's checks of HTTP are off: validation and normalisation by configuration, and because its content-length check
+cannot be switched off and ends the whole connection, h2 never sees a header list: ``BlockDecoder`` keeps the decoded
+fields for us and shows h2 an empty one.
+
+Errors that leave it: none; everything a peer does is a frame event.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import h2
+import h2.events
+from h2.exceptions import ProtocolError
+
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.engine import EngineSettings, FrameEvent
+from sidegate.wire.http2.h2_fields import Fault
+from sidegate.wire.http2.h2_sending import FRAME, MAX_FRAME, SendingHalf, Stream
+
+_END_STREAM = 0x1
+_ACK = 0x1
+_END_HEADERS = 0x4
+_NO_BLOCK = (0, False)
+_MAX_SETTINGS = 32
+
+_DATA, _HEADERS, _PRIORITY, _RST_STREAM, _SETTINGS, _PUSH, _PING, _GOAWAY, _WINDOW, _CONTINUATION = range(10)
+
+
+class H2Engine(SendingHalf):
+    """See ``engine.Engine``."""
+
+    def __init__(self, settings: EngineSettings, client: bool = False) -> None:
+        super().__init__(settings, client)
+        self._input = b""  # less than one frame
+        self._preface_missing = not client
+        self._settings_missing = True
+        self._acknowledgement_missing = True
+        self._ignored = 0  # bytes of DATA for streams that were reset, not credited yet
+        self._peer_last = wire.WINDOW_MAX
+        self._block = _NO_BLOCK  # stream and END_STREAM of the header block being received
+        self._blocks = 0
+
+    def receive(self, data: bytes) -> list[FrameEvent]:
+        """See ``engine.Engine``."""
+        found: list[FrameEvent] = []
+        if self._dead:
+            return found
+        data = self._input + data
+        at = 0
+        try:
+            if self._preface_missing:
+                at = self._take_preface(data)
+            if not self._preface_missing:
+                while taken := self._take_frame(data, at, found):
+                    at += taken
+        except Fault as fault:
+            self.terminate(fault.code)
+            found.append((wire.FAULT, fault.code, fault.detail))
+        self._input = data[at:]
+        return found
+
+    def _take_preface(self, data: bytes) -> int:
+        """The bytes taken: all of it or none."""
+        start = data[: len(wire.PREFACE)]
+        if not wire.PREFACE.startswith(start):
+            raise Fault(wire.PROTOCOL_ERROR, "bad client preface")
+        if start != wire.PREFACE:
+            return 0
+        self._preface_missing = False
+        self._connection.receive_data(start)
+        return len(start)
+
+    def _take_frame(self, data: bytes, at: int, found: list[FrameEvent]) -> int:
+        """Handle the frame that begins ``at``. The bytes taken, none if it is not whole."""
+        if len(data) < at + 9:
+            return 0
+        high, low, kind, flags, stream_id = FRAME.unpack_from(data, at)
+        size: int = 9 + (high << 16 | low)
+        stream_id &= 0x7FFFFFFF
+        if size > 9 + MAX_FRAME:
+            raise Fault(wire.FRAME_SIZE_ERROR, "a frame is longer than SETTINGS_MAX_FRAME_SIZE")
+        if self._settings_missing and (kind != _SETTINGS or flags & _ACK):
+            raise Fault(wire.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+        if self._block is not _NO_BLOCK and kind != _CONTINUATION:
+            raise Fault(wire.PROTOCOL_ERROR, "a frame inside a header block")
+        if kind == _HEADERS:
+            self._begin_headers(stream_id, flags)
+        if len(data) < at + size:
+            return 0
+        handler = _HANDLERS.get(kind)
+        if handler is None:
+            found.append((wire.CONTROL, kind))
+        else:
+            handler(self, data[at : at + size], flags, stream_id, found)
+        return size
+
+    def _feed(self, frame: bytes) -> list[h2.events.Event]:
+        """Give h2 one frame. What it answers is in its buffer, which is empty before."""
+        try:
+            return self._connection.receive_data(frame)
+        except ProtocolError as error:
+            self._connection.clear_outbound_data_buffer()
+            raise Fault(int(error.error_code), str(error)) from error
+
+    def _feed_block(self, frame: bytes, stream_id: int) -> None:
+        self._feed(frame)
+        if stream_id in self._resets:
+            self._connection.clear_outbound_data_buffer()  # RST_STREAM once more
+
+    def _is_over(self, stream_id: int) -> bool:
+        """Whether a stream was open once and is no longer. Client streams are odd."""
+        return bool(stream_id & 1) and stream_id <= self._highest and stream_id not in self._streams
+
+    def _begin_headers(self, stream_id: int, flags: int) -> None:
+        """A HEADERS frame begins; called again for each piece of it that arrives."""
+        if not stream_id & 1:
+            raise Fault(wire.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
+        if self.open_block or stream_id in self._resets:
+            return
+        stream = self._streams.get(stream_id)
+        if self._is_over(stream_id) or (stream is not None and stream.remote_ended):
+            raise Fault(wire.STREAM_CLOSED, "HEADERS after the end of the stream")
+        if self._client:
+            if stream is None:
+                raise Fault(wire.PROTOCOL_ERROR, "HEADERS on a stream that was not opened")
+        elif stream is not None and not flags & _END_STREAM:
+            raise Fault(wire.PROTOCOL_ERROR, "trailers without END_STREAM")
+        self._blocks += 1
+        self.open_block = self._blocks
+
+    def _on_headers(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        if self._client and stream_id in self._streams:
+            # Whether it is a response or its trailers is not h2's to judge.
+            self._streams[stream_id].window.state_machine.headers_received = None
+        self._feed_block(frame, stream_id)
+        self._block = (stream_id, bool(flags & _END_STREAM))
+        if flags & _END_HEADERS:
+            self._end_headers(found)
+
+    def _on_continuation(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        if self._block is _NO_BLOCK or self._block[0] != stream_id:
+            raise Fault(wire.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+        if self.open_block:
+            found.append((wire.CONTINUATION,))
+        self._feed_block(frame, stream_id)
+        if flags & _END_HEADERS:
+            self._end_headers(found)
+
+    def _end_headers(self, found: list[FrameEvent]) -> None:
+        stream_id, end = self._block
+        self._block = _NO_BLOCK
+        self.open_block = 0
+        if stream_id in self._resets:
+            found.append((wire.CONTROL, _HEADERS))
+            return
+        stream = self._streams.get(stream_id)
+        kind = wire.HEAD if stream is None or self._client else wire.TRAILERS
+        if stream is None:
+            stream = self._streams[stream_id] = Stream(self._connection.streams[stream_id])
+            self._highest = stream_id
+        found.append((kind, stream_id, *self._connection.decoder.block, end))
+        if end:
+            stream.remote_ended = True
+            self._maybe_closed(stream_id, stream, found)
+
+    def _on_data(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        length = len(frame) - 9
+        stream = self._streams.get(stream_id)
+        if stream is None:
+            if not self._is_over(stream_id):
+                raise Fault(wire.PROTOCOL_ERROR, "DATA on an idle stream")
+            self._ignore(length)
+            return
+        if stream.remote_ended:
+            raise Fault(wire.STREAM_CLOSED, "DATA after the end of the stream")
+        if length > self._connection.remote_flow_control_window(stream_id):
+            raise Fault(wire.FLOW_CONTROL_ERROR, "DATA beyond the window")
+        data = b"".join(event.data for event in self._feed(frame) if isinstance(event, h2.events.DataReceived))
+        if data:
+            found.append((wire.DATA, stream_id, data))
+        if len(data) < length:
+            self.consume(stream_id, length - len(data))
+        if flags & _END_STREAM:
+            found.append((wire.END, stream_id))
+            stream.remote_ended = True
+            self._maybe_closed(stream_id, stream, found)
+        elif not data:
+            found.append((wire.EMPTY, stream_id))
+
+    def _ignore(self, length: int) -> None:
+        """Credit DATA that h2 does not see: its window stays as it was, only the peer has to be told."""
+        self._ignored += length
+        if self._ignored >= self._settings.connection_window // 2:
+            self.write(FRAME.pack(0, 4, _WINDOW, 0, 0) + self._ignored.to_bytes(4))
+            self._ignored = 0
+
+    def _on_reset(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        if len(frame) != 13:
+            raise Fault(wire.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes long")
+        if not stream_id & 1 or stream_id > self._highest:
+            raise Fault(wire.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+        if self._streams.pop(stream_id, None) is not None:
+            self._feed(frame)
+            del self._connection.streams[stream_id]
+        found.append((wire.RESET, stream_id, struct.unpack_from(">L", frame, 9)[0]))
+
+    def _on_settings(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        if flags & _ACK:
+            if not self._acknowledgement_missing:
+                raise Fault(wire.PROTOCOL_ERROR, "SETTINGS acknowledged that were not sent")
+            self._acknowledgement_missing = False
+        elif len(frame) - 9 > _MAX_SETTINGS * 6:
+            raise Fault(wire.ENHANCE_YOUR_CALM, "too many settings")
+        self._feed(frame)
+        self._flush()
+        self._settings_missing = False
+        found.append((wire.CONTROL, _SETTINGS))
+        if (self._client or self._settings.hop) and not flags & _ACK:
+            found.append((wire.SETTINGS, tuple(struct.iter_unpack(">HL", frame[9:]))))
+
+    def _on_control(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        found.append((wire.CONTROL, frame[3]))
+        self._feed(frame)
+        self._flush()
+        if self._client and frame[3] == _PING and flags & _ACK:
+            found.append((wire.PONG, frame[9:]))
+
+    def _on_goaway(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        if stream_id:
+            raise Fault(wire.PROTOCOL_ERROR, "GOAWAY on a stream")
+        if len(frame) < 17:
+            raise Fault(wire.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+        last, code = struct.unpack_from(">LL", frame, 9)
+        last &= 0x7FFFFFFF
+        if (last and last & 1 != self._client) or last > self._peer_last:
+            raise Fault(wire.PROTOCOL_ERROR, "GOAWAY with an impossible last stream")
+        self._peer_last = last
+        found.append((wire.GOAWAY, code, last))
+        if self._client:
+            self._give_up_beyond(last, found)
+
+    def _give_up_beyond(self, last: int, found: list[FrameEvent]) -> None:
+        """The server will not answer these; what it sends on them all the same is ignored."""
+        for stream_id in [stream_id for stream_id in self._streams if stream_id > last]:
+            self._connection.reset_stream(stream_id)
+            self._connection.clear_outbound_data_buffer()
+            self._drop(stream_id)
+            found.append((wire.CLOSED, stream_id))
+
+    def _on_window(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        found.append((wire.WINDOW,))
+        if len(frame) != 13:
+            raise Fault(wire.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
+        if self._is_over(stream_id):
+            return
+        events = self._feed(frame)
+        self._flush()
+        for event in events:
+            if isinstance(event, h2.events.StreamReset):
+                self._drop(stream_id)
+                found.append((wire.STREAM_ERROR, stream_id, wire.FLOW_CONTROL_ERROR))
+
+    def _on_push(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
+        raise Fault(wire.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
+
+
+_HANDLERS = {
+    _DATA: H2Engine._on_data,
+    _HEADERS: H2Engine._on_headers,
+    _PRIORITY: H2Engine._on_control,
+    _RST_STREAM: H2Engine._on_reset,
+    _SETTINGS: H2Engine._on_settings,
+    _PUSH: H2Engine._on_push,
+    _PING: H2Engine._on_control,
+    _GOAWAY: H2Engine._on_goaway,
+    _WINDOW: H2Engine._on_window,
+    _CONTINUATION: H2Engine._on_continuation,
+}
+
+
+def create(settings: EngineSettings, client: bool = False) -> H2Engine:
+    """An engine in the server's role or the ``client``'s."""
+    return H2Engine(settings, client)
+
+
+def library_version() -> str:
+    """The version of h2 that is installed."""
+    return h2.__version__

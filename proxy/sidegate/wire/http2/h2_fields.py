@@ -1,0 +1,162 @@
+"""Header blocks of the h2 engine: hpack's encoder and decoder, with what repeats kept.
+
+Where it stands: below ``h2.py`` and ``h2_sending.py``. It owns both HPACK tables of a connection and three small
+memories beside them, each with its bound. In pure Python a field costs microseconds to encode or decode, and nearly
+all fields of a connection are those of the request or response before; so both directions pay for what is new.
+
+Errors that leave it: ``Fault``, from decoding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from hpack import Decoder, Encoder, HeaderTuple, HPACKError, OversizedHeaderListError
+
+from sidegate.wire.hop import REQUEST_ID
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.engine import EngineSettings, Fields
+
+REMEMBERED = 16
+REMEMBERED_SIZE = 2048
+"""Decoded blocks kept: at most 16 lists of at most 2 KiB a connection."""
+
+_OVERHEAD = 32  # of a field, as RFC 7541 4.1 counts
+_INDEXED = 0x80
+_INSERTED = 0x40
+_INDEXED_BYTES = bytes(range(0x81, 0xFF))
+
+Field = tuple[bytes, bytes]
+Block = tuple[Fields, Fields, int]
+"""Pseudo-header pairs, field pairs, size of the list."""
+
+
+class Fault(Exception):
+    """The connection cannot go on."""
+
+    def __init__(self, code: int, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+        self.detail = detail
+
+
+class FieldEncoder(Encoder):
+    """Encodes heads field by field.
+
+    A field goes into the table when it comes a second time: a value that is new with each response (a length, a
+    request id) then pushes nothing out, and moves no index. So the index of a field that is in a table stays the
+    same until the next field is put in, and is kept until then; there are never more of them than table entries.
+    A field that comes first is a literal never indexed: hpack has no other literal that leaves the table alone.
+    ``most``: bytes of the table, whatever the peer allows, for it is our memory; as nghttp2 does. The fields seen once
+    are bounded by as much.
+    """
+
+    def __init__(self, most: int = wire.FIRST_TABLE) -> None:
+        super().__init__()
+        self._most = most
+        self._known: dict[Field, bytes] = {}
+        self._once: set[Field] = set()
+        self._once_size = 0
+
+    def _resize(self, value: int) -> None:
+        value = min(value, self._most)
+        # A size set twice would make hpack forget to announce it.
+        if value != self.header_table_size:
+            Encoder.header_table_size.__set__(self, value)  # type: ignore[attr-defined]
+            self._known.clear()
+
+    header_table_size = property(Encoder.header_table_size.fget, _resize)  # type: ignore[attr-defined]
+
+    def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
+        """hpack's, but for the empty list that h2 opens a stream with: that gets a byte to be thrown away.
+
+        hpack would announce a change of the table's size there, and take it for sent.
+        """
+        return super().encode(headers, huffman) if headers else b"\0"
+
+    def block(self, fields: Iterable[Field]) -> bytes:
+        """The header block of ``fields``."""
+        known = self._known
+        fields = list(fields)
+        try:
+            return b"".join([known[field] for field in fields])
+        except KeyError:
+            return b"".join([known.get(field) or self._make(field) for field in fields])
+
+    def _make(self, field: Field) -> bytes:
+        again = field in self._once
+        # Huffman's code is worth its time where the result is the table's.
+        made = self.encode([field if again else (*field, True)], huffman=again)
+        # A change of the table's size may stand before the field; nothing is known then, nor is this.
+        if made[0] & _INDEXED:
+            self._known[field] = made
+        elif again:
+            self._once.discard(field)
+            self._once_size -= _size(field)
+            self._known.clear()
+        else:
+            self._note(field)
+        return made
+
+    def _note(self, field: Field) -> None:
+        size = _size(field)
+        if size > self._most // 2 or field[0] == REQUEST_ID:
+            return
+        if self._once_size + size > self._most:
+            self._once.clear()
+            self._once_size = 0
+        self._once.add(field)
+        self._once_size += size
+
+
+def _size(field: Field) -> int:
+    return len(field[0]) + len(field[1]) + _OVERHEAD
+
+
+class BlockDecoder(Decoder):
+    """Keeps what it decoded in ``block``, the pairs only up to the limits; its caller, h2, gets an empty list.
+
+    A block of nothing but indexed fields neither changes the table nor depends on anything else (RFC 7541 2.3 and
+    6.1). So until a block of another kind comes, the same bytes are the same list, and the same tuples are handed out.
+    """
+
+    def __init__(self, settings: EngineSettings) -> None:
+        super().__init__(max_header_list_size=settings.header_block * wire.BOMB)
+        self.block: Block = ((), (), 0)
+        self._most_bytes = settings.header_block
+        self._most = settings.header_fields
+        self._known: dict[bytes, Block] = {}
+
+    def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
+        """Decode one whole header block. Raises ``Fault``."""
+        block = self._known.get(data)
+        self.block = self._decode(data) if block is None else block
+        return ()
+
+    def _decode(self, data: bytes) -> Block:
+        try:
+            pairs = super().decode(data, raw=True)
+        except OversizedHeaderListError as error:
+            raise Fault(wire.ENHANCE_YOUR_CALM, "header list far beyond the limit") from error
+        except (HPACKError, IndexError) as error:
+            raise Fault(wire.COMPRESSION_ERROR, str(error)) from error
+        block = self._within_limits(pairs)
+        if data.translate(None, _INDEXED_BYTES):
+            self._known.clear()
+        elif block[2] <= REMEMBERED_SIZE:
+            if len(self._known) >= REMEMBERED:
+                self._known.clear()
+            self._known[data] = block
+        return block
+
+    def _within_limits(self, pairs: Iterable[HeaderTuple]) -> Block:
+        size = 0
+        pseudo: list[Field] = []
+        fields: list[Field] = []
+        for name, value in pairs:
+            size += len(name) + len(value) + _OVERHEAD
+            if size > self._most_bytes or len(fields) > self._most or len(pseudo) > self._most:
+                continue
+            (fields if fields or name[:1] != b":" else pseudo).append((name, value))
+        return tuple(pseudo), tuple(fields), size

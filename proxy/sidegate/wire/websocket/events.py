@@ -1,0 +1,43 @@
+"""What the frames of a WebSocket tell the exchange.
+
+Where it stands: beside ``frames.py``, which makes these; a file of its own as ``events.py`` is for the codecs.
+"""
+
+from __future__ import annotations
+
+from sidegate.wire.events import Values
+
+
+class Message(Values):
+    """One whole message, text or binary. ``size``: its bytes, after inflation."""
+
+    __slots__ = ("data", "size")
+
+    def __init__(self, data: str | bytes, size: int) -> None:
+        self.data = data
+        self.size = size
+
+
+class Pong(Values):
+    """The peer answered a ping, or sent a pong unasked."""
+
+    __slots__ = ("payload",)
+
+    def __init__(self, payload: bytes) -> None:
+        self.payload = payload
+
+
+class Closed(Values):
+    """Nothing more comes. ``code`` is the peer's (1005: it gave none), 1006 at an end without a close frame, or ours.
+
+    Ours: 1002 protocol error, 1007 not UTF-8, 1008 too many control frames or fragments, 1009 message too big.
+    """
+
+    __slots__ = ("code", "reason")
+
+    def __init__(self, code: int, reason: str) -> None:
+        self.code = code
+        self.reason = reason
+
+
+Event = Message | Pong | Closed

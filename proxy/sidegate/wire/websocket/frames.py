@@ -1,0 +1,391 @@
+"""The frames of one accepted WebSocket, in the server's role: bytes <-> whole messages (RFC 6455 5 to 7, RFC 7692).
+
+Where it stands: below the exchange, which owns the handshake, the clock and the messages; above no codec, because an
+HTTP/1.1 connection after 101 and an HTTP/2 stream carry the same bytes. It never waits or calls upward. Errors that
+leave it: ``ValueError`` for what the application may not send; whatever the peer does becomes ``Closed``.
+
+Theory of operation. websockets' sans-I/O ``Protocol`` has the last word on frames, control frames, fragments and the
+closing handshake. It is fed one frame at a time, cut off here by the header's length alone, so that nothing behind a
+violation or a close is looked at, the outcome does not depend on how the input was cut into reads, and a length that is
+too large fails before its payload comes. One kind of frame never reaches it: the whole, unfragmented message that most
+WebSockets consist of. That one is unmasked here and inflated by websockets' extension, and the frames that messages
+leave in are written here, because the library takes 6 µs for both and this takes 1. A property test holds the two
+against each other.
+
+Bounds: a message (``max_message`` bytes after inflation), its fragments, control frames by a bucket of tokens, and the
+messages that one call unpacks: a read of 64 KiB may hold sixty messages of 1 MiB, compressed.
+"""
+
+from __future__ import annotations
+
+import codecs
+from typing import Any, Final
+
+from websockets.exceptions import PayloadTooBig, ProtocolError
+from websockets.extensions import Extension
+from websockets.frames import Close, Frame, Opcode
+from websockets.protocol import Protocol, Side, State
+
+from sidegate.wire.http2.floods import Bucket
+from sidegate.wire.websocket.events import Closed, Event, Message, Pong
+from sidegate.wire.websocket.handshake import Deflate
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # another Python than the one it was compiled for
+    from websockets.utils import apply_mask
+
+MAX_CONTROL: Final = 125
+"""Bytes of a control frame's payload (RFC 6455 5.5)."""
+
+MAX_FRAGMENTS: Final = 1 << 17
+"""Fragments of one message; Autobahn|Testsuite sends 65536. A message that never grows would otherwise never end."""
+
+MIN_DEFLATED: Final = 64
+"""Shorter messages go uncompressed (RFC 7692 6 leaves it to the sender): there is less to win than a packet's head."""
+
+BATCH: Final = 1 << 18
+"""Bytes of messages after which ``receive`` stops for the application to read; one message may be larger."""
+
+_TEXT: Final = 0x81  # first byte of a frame: FIN and opcode
+_BINARY: Final = 0x82
+_RSV1: Final = 0x40  # the message is compressed
+
+# Module constants: reading a member of an Enum class costs more than the comparison it is read for.
+_CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
+_TEXT_FRAME, _BINARY_FRAME = Opcode.TEXT, Opcode.BINARY
+
+_UTF8 = codecs.getincrementaldecoder("utf-8")
+
+
+class _Silent:
+    """What the library would log is told by events."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - logging's name
+        return False
+
+    def error(self, *args: Any, **kwargs: Any) -> None:
+        pass
+
+
+_SILENT: Any = _Silent()
+
+
+class Frames:
+    """The frames of one WebSocket. After each call ``take_output`` has what to send.
+
+    ``closing``: our close frame is on its way, so nothing else will be sent, and no message is reported any more.
+    ``closed``: ``Closed`` was reported or ``fail`` called; end our side behind the output.
+    ``more``: input is held back; call ``receive(b"", now)`` once the application has read what it got.
+    """
+
+    __slots__ = (
+        "_batched", "_controls", "_decoder", "_deflate", "_eof", "_fragments", "_held", "_max_batch", "_max_message",
+        "_message", "_missing", "_output", "_protocol", "_zlib", "closed", "closing", "more",
+    )  # fmt: skip
+
+    def __init__(self, max_message: int, deflate: Deflate | None, controls: Bucket) -> None:
+        """Of a WebSocket just accepted. ``max_message``: bytes, at least 1; ``controls``: how many pings and pongs."""
+        self.closing = False
+        self.closed = False
+        self.more = False
+        self._max_message = max_message
+        self._max_batch = max(max_message, BATCH)
+        self._deflate = deflate
+        self._zlib: Extension | None = None
+        self._controls = controls
+        self._protocol = self._new_protocol()
+        self._held = b""
+        self._eof = False
+        self._missing = 0  # bytes that the frame which the library has the beginning of still lacks
+        self._message: bytearray | None = None  # the fragments so far
+        self._fragments = 0
+        self._decoder: codecs.IncrementalDecoder | None = None  # of a fragmented text
+        self._batched = 0  # bytes of messages reported by this call of receive
+        self._output: list[bytes] = []
+
+    def receive(self, data: bytes, now: float) -> list[Event]:
+        """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` goes on with what is held back."""
+        if self._held:
+            data = self._held + data
+            self._held = b""
+        self.more = False
+        self._batched = 0
+        events: list[Event] = []
+        size = len(data)
+        at = 0
+        while at < size and not self.closed:
+            if self._batched >= self._max_batch:
+                self.more = True
+                self._held = data[at:]
+                break
+            if self._missing:
+                at = self._feed(data, at, now, events)
+                continue
+            end = self._frame(data, at, now, events)
+            if end < 0:
+                self._held = data[at:]
+                break
+            at = end
+        if self._eof and not self.more and not self.closed:
+            self._lose(events)
+        return events
+
+    def receive_eof(self) -> list[Event]:
+        """The peer will send nothing more. While there is ``more``, ``Closed`` comes behind that instead."""
+        events: list[Event] = []
+        self._eof = True
+        if not self.more and not self.closed:
+            self._lose(events)
+        return events
+
+    def send_text(self, text: str) -> None:
+        """Queue a text message; nothing if ``closing``. Raises ``ValueError`` if it has no UTF-8 (lone surrogates)."""
+        self._send(_TEXT, text.encode())
+
+    def send_binary(self, data: bytes) -> None:
+        """Queue a binary message; nothing if ``closing``."""
+        self._send(_BINARY, data)
+
+    def ping(self, payload: bytes) -> None:
+        """Queue a ping; nothing if ``closing``. Raises ``ValueError`` for more than 125 bytes."""
+        if self.closing:
+            return
+        try:
+            self._protocol.send_ping(payload)
+        except ProtocolError as error:
+            raise ValueError(str(error)) from error
+        self._output += self._protocol.data_to_send()
+
+    def close(self, code: int = 1000, reason: str = "") -> None:
+        """Queue a close frame; nothing if ``closing``. ``Closed`` tells when the peer has answered.
+
+        Raises ``ValueError``: a code that is not for the wire, a reason of more than 123 bytes.
+        """
+        if not self.closing:
+            self._output.append(_close_frame(code, reason))
+            self.closing = True
+
+    def fail(self, code: int, reason: str) -> None:
+        """Give the WebSocket up without waiting for the peer (RFC 6455 7.1.7): ``close``, then the end."""
+        self.close(code, reason)
+        self.closed = True
+        self._message = None
+
+    def take_output(self) -> bytes:
+        """Take the bytes to send. If ``closed``, they are the last."""
+        output = self._output
+        if not output:
+            return b""
+        self._output = []
+        return output[0] if len(output) == 1 else b"".join(output)
+
+    def _new_protocol(self) -> Protocol:
+        # The limit proper is kept here. With less room than a control frame takes, the library would refuse a ping
+        # within a message that is nearly full; with none, zlib would inflate without a limit.
+        return Protocol(Side.SERVER, state=State.OPEN, max_size=self._max_message + MAX_CONTROL, logger=_SILENT)
+
+    def _frame(self, data: bytes, at: int, now: float, events: list[Event]) -> int:
+        """Begin the frame at ``at``. Returns where what was used of it ends, or -1: its header is not whole."""
+        size = len(data)
+        if size - at < 2:
+            return -1
+        first = data[at]
+        length = data[at + 1] - 0x80
+        if length < 0:  # not masked; the library needs no more to refuse it
+            self._missing = 2
+            return self._feed(data, at, now, events)
+        payload = at + 6
+        if length >= 126:
+            width = 2 if length == 126 else 8
+            payload += width
+            if payload > size:
+                return -1
+            announced = int.from_bytes(data[at + 2 : at + 2 + width], "big")
+            if not self._length_allowed(first, announced, width, events):
+                return size
+            length = announced
+        elif payload > size:
+            return -1
+        if payload + length <= size and self._message is None:
+            if first in (_TEXT, _BINARY):
+                content = apply_mask(data[payload : payload + length], data[payload - 4 : payload])
+                self._report(first == _TEXT, content, events)
+                return payload + length
+            if first in (_TEXT | _RSV1, _BINARY | _RSV1) and self._deflate is not None:
+                content = apply_mask(data[payload : payload + length], data[payload - 4 : payload])
+                opcode = _TEXT_FRAME if first == _TEXT | _RSV1 else _BINARY_FRAME
+                self._inflate(self._extension(self._deflate), Frame(opcode, content, rsv1=True), events)
+                return payload + length
+        self._begin(first)
+        self._missing = payload + length - at
+        return self._feed(data, at, now, events)
+
+    def _length_allowed(self, first: int, length: int, width: int, events: list[Event]) -> bool:
+        """Judge a length of more than 7 bits before any of its payload comes (the library would wait for that)."""
+        if length < 126 or (width == 8 and length < 1 << 16):
+            self._violate(1002, "a length is not in its shortest form", events)  # RFC 6455 5.2
+        elif first & 0x08:
+            self._violate(1002, "control frame too long", events)
+        elif length > self._max_message:
+            self._too_big(events)
+        return not self.closed
+
+    def _inflate(self, extension: Extension, frame: Frame, events: list[Event]) -> None:
+        """A whole compressed message, as the library would inflate it."""
+        try:
+            frame = extension.decode(frame, max_size=self._max_message + MAX_CONTROL)
+        except PayloadTooBig:
+            self._too_big(events)
+        except ProtocolError as error:
+            self._violate(1002, str(error), events)
+        else:
+            self._report(frame.opcode is _TEXT_FRAME, frame.data, events)
+
+    def _begin(self, first: int) -> None:
+        """Make the library ready for a frame."""
+        if first & 0x0F == _CLOSE and self._message is not None:
+            # RFC 6455 5.4 lets a close frame come between fragments; the library would call that a protocol error.
+            self._message = None
+            self._protocol = self._new_protocol()
+        elif first & _RSV1 and self._deflate is not None:
+            self._protocol.extensions = [self._extension(self._deflate)]
+
+    def _feed(self, data: bytes, at: int, now: float, events: list[Event]) -> int:
+        """Give the library what has come of the frame that it is at; returns where that ends."""
+        end = min(at + self._missing, len(data))
+        self._missing -= end - at
+        protocol = self._protocol
+        protocol.receive_data(data[at:end])
+        if protocol.parser_exc is not None:
+            self._on_violation(protocol.parser_exc, events)
+            return end
+        written = protocol.data_to_send()
+        if not self.closing:  # nothing follows our close frame: its peer need not read on
+            self._output += written
+        frames: list[Any] = protocol.events_received()
+        for frame in frames:
+            if frame.opcode is _CLOSE:
+                self._on_close(events)
+            elif frame.opcode is _PING or frame.opcode is _PONG:
+                self._on_control(frame, now, events)
+            else:
+                self._on_data(frame, events)
+        return end
+
+    def _on_close(self, events: list[Event]) -> None:
+        received: Any = self._protocol.close_rcvd
+        self.closing = True
+        self.closed = True
+        events.append(Closed(int(received.code), received.reason))
+
+    def _on_control(self, frame: Any, now: float, events: list[Event]) -> None:
+        if not self._controls.take(now):
+            self._violate(1008, "too many control frames", events)
+        elif frame.opcode is _PONG:
+            events.append(Pong(bytes(frame.data)))
+
+    def _on_data(self, frame: Any, events: list[Event]) -> None:
+        """A whole message, compressed or in several reads, or a fragment of one."""
+        opening = self._message is None
+        if opening and frame.fin:
+            self._report(frame.opcode is _TEXT_FRAME, frame.data, events)
+            return
+        if opening:
+            self._fragments = 0
+            self._decoder = _UTF8() if frame.opcode is _TEXT_FRAME else None
+        self._add_fragment(bytearray() if self._message is None else self._message, frame, events)
+
+    def _add_fragment(self, message: bytearray, frame: Any, events: list[Event]) -> None:
+        message += frame.data
+        self._message = message
+        self._fragments += 1
+        if len(message) > self._max_message:
+            self._too_big(events)
+        elif self._fragments > MAX_FRAGMENTS:
+            self._violate(1008, "too many fragments", events)
+        elif self._valid_so_far(frame, events) and frame.fin:
+            self._message = None
+            self._report(self._decoder is not None, message, events)
+
+    def _valid_so_far(self, frame: Any, events: list[Event]) -> bool:
+        """Is a fragment of text UTF-8 where it stands? What is not fails now, not when the message ends."""
+        if self._decoder is not None:
+            try:
+                self._decoder.decode(frame.data, frame.fin)
+            except UnicodeDecodeError as error:
+                self._violate(1007, f"{error.reason} in a text message", events)
+        return not self.closed
+
+    def _report(self, text: bool, content: bytes | bytearray | memoryview, events: list[Event]) -> None:
+        """A message is whole."""
+        size = len(content)
+        if size > self._max_message:
+            self._too_big(events)
+            return
+        self._batched += size
+        if text:
+            try:
+                string = str(content, "utf-8")
+            except UnicodeDecodeError as error:
+                self._violate(1007, f"{error.reason} in a text message", events)
+                return
+            if not self.closing:
+                events.append(Message(string, size))
+        elif not self.closing:
+            events.append(Message(bytes(content), size))
+
+    def _on_violation(self, error: Exception, events: list[Event]) -> None:
+        """The library has given up. Its close frame stays where it is: it would tell another limit than ours."""
+        sent: Any = self._protocol.close_sent
+        if sent.code == 1011:  # a bug, of ours or of the library
+            self.fail(1011, "")
+            raise error
+        if sent.code == 1009:
+            self._too_big(events)
+        else:
+            self._violate(int(sent.code), sent.reason, events)
+
+    def _too_big(self, events: list[Event]) -> None:
+        self._violate(1009, f"a message of more than {self._max_message} bytes", events)
+
+    def _violate(self, code: int, reason: str, events: list[Event]) -> None:
+        self.fail(code, reason)
+        events.append(Closed(code, reason))
+
+    def _lose(self, events: list[Event]) -> None:
+        self.closing = True
+        self.closed = True
+        self._message = None
+        events.append(Closed(1006, ""))
+
+    def _send(self, first: int, payload: bytes) -> None:
+        if self.closing:
+            return
+        if self._deflate is not None and len(payload) >= MIN_DEFLATED:
+            opcode = _TEXT_FRAME if first == _TEXT else _BINARY_FRAME
+            payload = bytes(self._extension(self._deflate).encode(Frame(opcode, payload)).data)
+            first |= _RSV1
+        size = len(payload)
+        if size < 126:
+            self._output.append(bytes((first, size)) + payload)
+        elif size < 1 << 16:
+            self._output.append(bytes((first, 126)) + size.to_bytes(2, "big") + payload)
+        else:
+            self._output += bytes((first, 127)) + size.to_bytes(8, "big"), payload
+
+    def _extension(self, deflate: Deflate) -> Extension:
+        """Made when it is needed first, because most of an idle WebSocket's memory would be zlib's."""
+        if self._zlib is None:
+            self._zlib = deflate.extension()
+        return self._zlib
+
+
+def _close_frame(code: int, reason: str) -> bytes:
+    try:
+        payload = Close(code, reason).serialize()
+    except ProtocolError as error:
+        raise ValueError(f"{code} is no code for a close frame") from error
+    if len(payload) > MAX_CONTROL:
+        raise ValueError(f"the reason to close has more than {MAX_CONTROL - 2} bytes")
+    return bytes((0x88, len(payload))) + payload

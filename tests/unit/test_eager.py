@@ -1,0 +1,281 @@
+"""An exchange's coroutine begins at once, and sees a task and a context that nobody had before it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from sidegate.aio.eager import Adopting, EagerTask, FirstStep, SpareTask, first_step, step
+
+variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
+
+WAYS = [SpareTask, pytest.param(EagerTask, marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12"))]
+
+pytestmark = pytest.mark.parametrize("way", WAYS)
+
+
+async def as_callback(function: Callable[[], Any]) -> Any:
+    """Call it as the loop calls a protocol: outside of any task."""
+    called = asyncio.get_running_loop().create_future()
+
+    def call() -> None:
+        try:
+            called.set_result(function())
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever waits
+            called.set_exception(error)
+
+    asyncio.get_running_loop().call_soon(call)
+    return await called
+
+
+async def turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def run(way: Any, test: Callable[[FirstStep], Coroutine[Any, Any, None]]) -> None:
+    async def main() -> None:
+        steps = way(asyncio.get_running_loop())
+        steps.start(turns(), at_once=False)  # the first of all provides the spare
+        await turns()
+        try:
+            await test(steps)
+        finally:
+            steps.stop()
+            await turns()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    asyncio.run(main())
+
+
+def test_what_does_not_wait_is_over_at_once(way: Any) -> None:
+    async def test(steps: FirstStep) -> None:
+        seen: list[asyncio.Task[Any] | None] = []
+
+        async def work() -> None:
+            seen.append(asyncio.current_task())
+
+        def start() -> None:
+            assert steps.start(work(), at_once=True) is None
+            assert asyncio.current_task() is None
+
+        for _ in range(3):
+            await as_callback(start)
+            await turns()
+        # Each was kept here, so none of them served a second time.
+        assert len({id(task) for task in seen}) == 3
+
+    run(way, test)
+
+
+def test_a_task_that_nobody_kept_serves_again(way: Any) -> None:
+    async def test(steps: FirstStep) -> None:
+        seen = []
+
+        async def work() -> None:
+            seen.append(id(asyncio.current_task()))
+
+        await as_callback(lambda: [steps.start(work(), at_once=True) for _ in range(5)])
+        assert len(set(seen)) == 1
+
+    run(SpareTask, test)
+
+
+@pytest.mark.parametrize(
+    "leave", ["reference", "callback", "name", "cancellation", "variable", "uncounted cancellation", "weak reference"]
+)
+def test_whoever_left_something_behind_leaves_it_to_nobody(way: Any, leave: str) -> None:
+    async def test(steps: FirstStep) -> None:
+        kept: list[Any] = []
+        seen: list[tuple[str, int, str]] = []
+
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            seen.append((variable.get("unset"), task.cancelling(), task.get_name()))
+            if leave == "reference":
+                kept.append(task)
+            elif leave == "callback":
+                task.add_done_callback(lambda _: kept.append("done"))
+            elif leave == "name":
+                task.set_name("mine")
+            elif leave == "cancellation":
+                task.cancel()
+            elif leave == "uncounted cancellation":
+                task.cancel()
+                task.uncancel()
+            elif leave == "weak reference":
+                import weakref  # noqa: PLC0415
+
+                kept.append(weakref.ref(task))
+            else:
+                variable.set("mine")
+
+        for _ in range(3):
+            await as_callback(lambda: steps.start(work(), at_once=True))
+            await turns()
+        assert len(seen) == 3
+        assert {(value, count) for value, count, _ in seen} == {("unset", 0)}
+        assert "mine" not in {name for _, _, name in seen}
+        if leave == "callback":
+            assert kept == ["done"] * 3
+
+    run(way, test)
+
+
+def test_what_waits_goes_on_as_the_task_it_began_as(way: Any) -> None:
+    async def test(steps: FirstStep) -> None:
+        gate = asyncio.get_running_loop().create_future()
+        seen: list[Any] = []
+
+        async def work() -> None:
+            variable.set("mine")
+            seen.append(asyncio.current_task())
+            await asyncio.sleep(0)
+            seen.append(asyncio.current_task())
+            seen.append(await gate)
+            seen.append(asyncio.current_task())
+            try:
+                await failing
+            except ValueError as error:
+                seen.append(str(error))
+            seen.append(variable.get())
+
+        failing = asyncio.get_running_loop().create_future()
+        task = await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        gate.set_result("value")
+        await turns()
+        failing.set_exception(ValueError("no"))
+        await task
+        assert seen == [task, task, "value", task, "no", "mine"]
+        assert variable.get("unset") == "unset"
+
+    run(way, test)
+
+
+@pytest.mark.parametrize("when", ["before its second step", "later"])
+@pytest.mark.parametrize("pause", ["future", "sleep"])
+def test_a_cancelled_task_cancels_what_it_waits_for(way: Any, when: str, pause: str) -> None:
+    async def test(steps: FirstStep) -> None:
+        gate = asyncio.get_running_loop().create_future()
+        seen: list[str] = []
+
+        async def work() -> None:
+            try:
+                while True:
+                    await (gate if pause == "future" else asyncio.sleep(0))
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+                raise
+
+        def start() -> asyncio.Task[None]:
+            task = steps.start(work(), at_once=True)
+            assert task is not None
+            if when == "before its second step":
+                task.cancel()
+            return task
+
+        task = await as_callback(start)
+        await turns()
+        task.cancel()
+        await turns()
+        assert task.cancelled()
+        assert seen == ["cancelled"]
+        assert gate.cancelled() is (pause == "future")
+
+    run(way, test)
+
+
+def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Any) -> None:
+    async def test(steps: FirstStep) -> None:
+        seen: list[str] = []
+
+        async def inner() -> None:
+            seen.append("inner")
+
+        async def outer() -> None:
+            steps.start(inner(), at_once=way is EagerTask)
+            seen.append("outer")
+
+        await as_callback(lambda: steps.start(outer(), at_once=True))
+        await turns()
+        assert sorted(seen) == ["inner", "outer"]
+
+    run(way, test)
+
+
+@pytest.mark.parametrize("turn", ["in the same turn", "after its end"])
+def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Any, turn: str) -> None:
+    async def test(steps: FirstStep) -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            seen.append("done")
+
+        def cancel_all() -> None:
+            for task in asyncio.all_tasks() - {this}:
+                task.cancel()
+            if turn == "in the same turn":
+                steps.start(work(), at_once=True)
+
+        this = asyncio.current_task()
+        await as_callback(cancel_all)
+        await turns()
+        await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        assert seen == ["done"] * (3 if turn == "in the same turn" else 2)
+
+    run(way, test)
+
+
+def test_after_the_stop_everything_is_an_ordinary_task(way: Any) -> None:
+    async def test(steps: FirstStep) -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            seen.append("done")
+
+        steps.stop()
+        await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        assert seen == ["done"]
+
+    run(way, test)
+
+
+def test_the_way_is_that_of_the_python_that_runs(way: Any) -> None:
+    async def main() -> None:
+        assert type(first_step(asyncio.get_running_loop())) is (EagerTask if sys.version_info >= (3, 12) else SpareTask)
+
+    asyncio.run(main())
+
+
+def test_a_dropped_task_closes_what_it_adopted(way: Any) -> None:
+    loop = asyncio.new_event_loop()
+    closed: list[str] = []
+
+    async def work() -> None:
+        try:
+            await asyncio.sleep(0)
+        finally:
+            closed.append("closed")
+
+    coroutine = work()
+    adopting = Adopting(loop.create_future())
+    with pytest.raises(TypeError, match="spare"):
+        adopting.__await__()
+    adopting.close()
+    adopting.adopt(coroutine, step(contextvars.Context(), coroutine))
+    adopting.close()
+    loop.close()
+    assert closed == ["closed"]
