@@ -61,9 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from sidegate.supervisor.subprocess_call import apart
+    from sidegate.supervisor.subprocess_call import call_in_subprocess
 
-    loaded: Loaded = apart("sidegate.config.load:load", arguments.config, dict(os.environ))
+    loaded: Loaded = call_in_subprocess("sidegate.config.load:load", arguments.config, dict(os.environ))
     if loaded.config is None:
         problems, _ = _every_problem(loaded, import_apps=True)
         return _refuse(problems)
@@ -71,12 +71,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from sidegate.supervisor.subprocess_call import apart
+    from sidegate.supervisor.subprocess_call import call_in_subprocess
 
     if arguments.cert is None and arguments.key is not None:
         arguments.parser.error("--key needs --cert")
     document = _run_document(arguments)
-    loaded: Loaded = apart("sidegate.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
+    loaded: Loaded = call_in_subprocess("sidegate.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
     if loaded.config is None:
         # Lines and columns of a text that nobody wrote would only confuse.
         return _refuse(replace(problem, line=0) for problem in loaded.problems)
@@ -91,12 +91,14 @@ def _run(arguments: argparse.Namespace) -> int:
 def _worker(arguments: argparse.Namespace) -> int:
     from sidegate import standalone
     from sidegate.process.runtime import BuildError
-    from sidegate.supervisor.subprocess_call import apart
+    from sidegate.supervisor.subprocess_call import call_in_subprocess
 
     for option, value in (("--tls-key", arguments.tls_key), ("--client-ca", arguments.client_ca)):
         if arguments.tls_cert is None and value is not None:
             arguments.parser.error(f"{option} needs --tls-cert")
-    loaded: Loaded = apart("sidegate.config.load:loads_plain", standalone.document(arguments), COMMAND_LINE, {})
+    loaded: Loaded = call_in_subprocess(
+        "sidegate.config.load:loads_plain", standalone.document(arguments), COMMAND_LINE, {}
+    )
     if loaded.config is None:
         return _refuse(replace(problem, line=0) for problem in loaded.problems)
     signal.signal(signal.SIGTERM, _leave)  # until the event loop takes it

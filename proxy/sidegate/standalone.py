@@ -19,7 +19,7 @@ from typing import Any
 from sidegate import __version__
 from sidegate.config.address import parse_address
 from sidegate.config.hop import hop_limits
-from sidegate.config.schema import Config, Listener
+from sidegate.config.schema import Config, ListenerConfig
 from sidegate.observe import process_log
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import Layout
@@ -89,7 +89,7 @@ def serve(config: Config) -> int:
     return 0
 
 
-def _is_guarded(listener: Listener) -> bool:
+def _is_guarded(listener: ListenerConfig) -> bool:
     """Whether only fronts and this machine can connect; where anybody can, the limits are those towards clients."""
     if listener.tls is not None and listener.tls.client_certificates is not None:
         return True

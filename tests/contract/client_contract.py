@@ -6,7 +6,7 @@ made with these limits.
 
 from __future__ import annotations
 
-from sidegate.wire.events import Body, End, GoAway, Informational, Pong, RequestHead, Reset, ResponseHead
+from sidegate.wire.events import Body, End, GoAway, Informational, PingAck, RequestHead, Reset, ResponseHead
 from sidegate.wire.http2.client import CONNECTION_LOST
 from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, WINDOW_MAX
 from tests.support import http2 as c
@@ -223,7 +223,7 @@ def check_a_farewell_of_the_client(make: MakePair) -> None:
 def check_a_ping_is_answered(make: MakePair) -> None:
     pair = make()
     pair.client.ping(b"12345678")
-    assert pair.heard() == [Pong(b"12345678")]
+    assert pair.heard() == [PingAck(b"12345678")]
 
 
 def check_a_websocket(make: MakePair) -> None:

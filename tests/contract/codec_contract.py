@@ -285,7 +285,7 @@ def check_calls_for_finished_streams_do_nothing(make: MakePeer) -> None:
         peer.codec.reset(gone, CANCEL)
         peer.codec.release(gone)
         assert peer.codec.pending(gone) == 0
-        assert not peer.codec.send_aside(gone, 1)
+        assert not peer.codec.sendfile(gone, 1)
     assert peer.codec.take_output() == b""
     assert answer(peer, peer.open().stream_id, b"next").body == b"next"
 
@@ -471,7 +471,7 @@ def check_only_a_websockets_handshake_can_be_accepted(make: MakePeer) -> None:
     peer.codec.send_head(stream, 403, [], False)
     peer.codec.send_informational(stream, 103, [])
     assert peer.codec.take_output() == b""
-    assert not peer.codec.send_aside(stream, 10)
+    assert not peer.codec.sendfile(stream, 10)
     peer.codec.reset(stream, CANCEL)
     peer.codec.accept(stream, [])
     peer.codec.send_data(stream, b"late", True)

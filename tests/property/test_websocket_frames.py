@@ -12,7 +12,7 @@ from websockets.protocol import Protocol, Side
 
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket.events import Closed, Event, Message, Pong
-from sidegate.wire.websocket.frames import Frames
+from sidegate.wire.websocket.frames import WebSocketFrames
 from sidegate.wire.websocket.handshake import Deflate
 from tests.support.websocket_frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, TEXT, frame
 
@@ -76,7 +76,7 @@ PLACES = st.lists(st.integers(0, 1 << 16), max_size=8)
 
 def converse(data: bytes, places: list[int], deflate: Deflate | None) -> tuple[list[Event], bytes, bool]:
     """Events, output and whether it is closed after ``data``, cut at ``places``, and the end of input."""
-    server = Frames(LIMIT, deflate, Bucket(20, 1.0, 0.0))
+    server = WebSocketFrames(LIMIT, deflate, Bucket(20, 1.0, 0.0))
     cuts = sorted(place % (len(data) + 1) for place in places)
     events: list[Event] = []
     output = b""

@@ -51,7 +51,7 @@ class RunningFront(Running):
 
     def links(self) -> list[dict[str, Any]]:
         """The statistics of the backend's links."""
-        found: list[dict[str, Any]] = self.runtime.statistics()["backends"]["app"]["links"]
+        found: list[dict[str, Any]] = self.runtime.statistics()["backends"]["app"]["connections"]
         return found
 
 

@@ -15,7 +15,16 @@ from sidegate.config.address import Address, parse_upstream, upstream_text
 from sidegate.config.load import loads
 from sidegate.config.loaded import Loaded
 from sidegate.config.plain import dump, pack, unpack
-from sidegate.config.schema import Backend, Config, Pool, Queue, Reload, UpstreamTls, WorkerLimits, Workers
+from sidegate.config.schema import (
+    BackendConfig,
+    Config,
+    PoolConfig,
+    Queue,
+    Reload,
+    UpstreamTls,
+    WorkerCount,
+    WorkerLimits,
+)
 from sidegate.config.validation import validate
 from sidegate.config.write import to_yaml
 
@@ -29,7 +38,7 @@ def load_backend(text: str, folder: Path = Path("/etc/sidegate")) -> Loaded:
     return loads(f"{GOOD}backends:\n  shop: {text}\n", f"{folder}/a.yaml", {})
 
 
-def backend(text: str, folder: Path = Path("/etc/sidegate")) -> Backend:
+def backend(text: str, folder: Path = Path("/etc/sidegate")) -> BackendConfig:
     loaded = load_backend(text, folder)
     assert [str(problem) for problem in loaded.problems] == []
     return loaded.backends["shop"]
@@ -42,7 +51,7 @@ def only(loaded: Loaded) -> str:
 
 def test_defaults_of_a_pool() -> None:
     shop = backend("{app: 'a:b', pool: {workers: 2}}")
-    assert shop.pool == Pool(workers=Workers(min=2, max=2))
+    assert shop.pool == PoolConfig(workers=WorkerCount(min=2, max=2))
     pool = shop.pool
     assert (pool.concurrency, pool.start_timeout, pool.stop_timeout, pool.liveness_timeout) == (100, 60.0, 30.0, 30.0)
     assert (pool.max_requests, pool.max_age, pool.max_memory, pool.recycle_jitter) == (0, 0.0, 0, 10)
@@ -58,7 +67,7 @@ def test_values_of_a_pool() -> None:
         "env: {A: b}, reload: {watch: [src]}}}"
     ).pool
     assert pool is not None
-    assert (pool.workers, pool.umask, pool.max_memory) == (Workers(min=1, max=3), 0o027, 2**30)
+    assert (pool.workers, pool.umask, pool.max_memory) == (WorkerCount(min=1, max=3), 0o027, 2**30)
     assert (pool.limits.memory, pool.env) == (2**31, {"A": "b"})
     assert pool.reload == Reload(watch=("/etc/sidegate/src",))
 
@@ -68,13 +77,13 @@ def test_auto_is_one_worker_for_each_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     pool = backend("{app: 'a:b', pool: {workers: auto}}").pool
     assert pool is not None
-    assert pool.workers == Workers(min=3, max=3)
+    assert pool.workers == WorkerCount(min=3, max=3)
 
 
 def test_python_code_may_pass_models_and_tuples() -> None:
-    workers = Workers(min=1, max=2)
-    assert validate(Pool, {"workers": workers, "max_requests": 5, "recycle_jitter": 0}).workers == workers
-    assert validate(Backend, {"h2c": ("tcp://a:1",)}).h2c == ("tcp://a:1",)
+    workers = WorkerCount(min=1, max=2)
+    assert validate(PoolConfig, {"workers": workers, "max_requests": 5, "recycle_jitter": 0}).workers == workers
+    assert validate(BackendConfig, {"h2c": ("tcp://a:1",)}).h2c == ("tcp://a:1",)
 
 
 def test_the_interpreter_is_one(tmp_path: Path) -> None:
@@ -116,7 +125,7 @@ def test_an_interpreter_that_is_none(
 def test_one_address_may_stand_without_a_list() -> None:
     assert backend("{h2c: 'unix:run/app.sock'}").h2c == ("unix:/etc/sidegate/run/app.sock",)
     assert backend("{h2: 'tcp://A.example:1'}").h2 == ("tcp://a.example:1",)
-    assert backend("{h2: ['tcp://a:1', 'tcp://[::0:1]:1'], tls: {}}") == Backend(
+    assert backend("{h2: ['tcp://a:1', 'tcp://[::0:1]:1'], tls: {}}") == BackendConfig(
         h2=("tcp://a:1", "tcp://[::1]:1"), tls=UpstreamTls()
     )
 
@@ -186,7 +195,7 @@ def test_pools_come_back_from_json_yaml_and_the_control_socket() -> None:
     assert loads(to_yaml(config), "a.yaml", {}).config == config
     for one in config.backends.values():
         if one.pool:
-            assert unpack(Pool, json.loads(json.dumps(pack(one.pool)))) == one.pool
+            assert unpack(PoolConfig, json.loads(json.dumps(pack(one.pool)))) == one.pool
 
 
 def test_short_forms_are_written() -> None:
@@ -213,4 +222,4 @@ def test_short_forms_are_written() -> None:
 @pytest.mark.parametrize("workers", [0, 1025, True, 1.5, None, [1]])
 def test_workers_that_are_no_number(workers: object) -> None:
     with pytest.raises(ValidationError, match="must be"):
-        validate(Pool, {"workers": workers})
+        validate(PoolConfig, {"workers": workers})

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sidegate.config.plain import dump
 from sidegate.config.quantities import format_duration, format_size, parse_duration, parse_size
-from sidegate.config.schema import Limits, Listener
+from sidegate.config.schema import Limits, ListenerConfig
 from sidegate.config.validation import validate
 
 
@@ -83,7 +83,7 @@ def test_python_code_may_not_give_other_things_for_a_size(value: object) -> None
 
 @pytest.mark.parametrize("mode", [0o660, "0660", "660"])
 def test_python_code_may_give_a_mode_as_a_number(mode: object) -> None:
-    listener = validate(Listener, {"name": "a", "address": "unix:/a", "mode": mode})
+    listener = validate(ListenerConfig, {"name": "a", "address": "unix:/a", "mode": mode})
     assert listener.mode == 0o660
     assert dump(listener)["mode"] == "0660"
 
@@ -91,4 +91,4 @@ def test_python_code_may_give_a_mode_as_a_number(mode: object) -> None:
 @pytest.mark.parametrize("mode", [True, 6.0, "8", "06600"])
 def test_other_modes_are_refused(mode: object) -> None:
     with pytest.raises(ValidationError):
-        validate(Listener, {"name": "a", "address": "unix:/a", "mode": mode})
+        validate(ListenerConfig, {"name": "a", "address": "unix:/a", "mode": mode})

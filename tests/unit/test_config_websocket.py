@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sidegate.config.plain import dump
-from sidegate.config.schema import Compression, Config, WebSocket
+from sidegate.config.schema import Compression, Config, WebSocketConfig
 from sidegate.config.structure import fields
 from sidegate.config.validation import validate
 from sidegate.config.websocket import (
@@ -35,7 +35,7 @@ def a_config(listener: Any, *routes: Any, **more: Any) -> Config:
 
 def test_the_defaults() -> None:
     expected = WebSocketSettings(1024**2, 20.0, 20.0, 32, Compression())
-    assert settings_of(WebSocket(), WebSocket()) == expected
+    assert settings_of(WebSocketConfig(), WebSocketConfig()) == expected
     assert (Compression().mode, Compression().window_bits, Compression().memory_level) == ("deflate", 12, 5)
     assert Compression().context_takeover
 
@@ -58,7 +58,7 @@ def test_compression_has_a_short_form(mode: str) -> None:
 
 
 def test_the_table_of_settings_has_every_key_that_may_be_written() -> None:
-    assert [field.name for field in fields(WebSocket).values()] == list(WebSocketSettings.__slots__)
+    assert [field.name for field in fields(WebSocketConfig).values()] == list(WebSocketSettings.__slots__)
     bounds = {
         field.name: (field.metadata.get("ge"), field.metadata.get("le")) for field in fields(Compression).values()
     }

@@ -10,11 +10,14 @@ from typing import Any
 
 import pytest
 
-from sidegate.aio.eager import Adopting, EagerTask, FirstStep, SpareTask, first_step, step
+from sidegate.aio.eager import AdoptingCoroutine, EagerStarter, EagerTaskStarter, SpareTaskStarter, eager_starter, step
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
-WAYS = [SpareTask, pytest.param(EagerTask, marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12"))]
+WAYS = [
+    SpareTaskStarter,
+    pytest.param(EagerTaskStarter, marks=pytest.mark.skipif(sys.version_info < (3, 12), reason="Python 3.12")),
+]
 
 pytestmark = pytest.mark.parametrize("way", WAYS)
 
@@ -38,7 +41,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def run(way: Any, test: Callable[[FirstStep], Coroutine[Any, Any, None]]) -> None:
+def run(way: Any, test: Callable[[EagerStarter], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         steps = way(asyncio.get_running_loop())
         steps.start(turns(), at_once=False)  # the first of all provides the spare
@@ -54,7 +57,7 @@ def run(way: Any, test: Callable[[FirstStep], Coroutine[Any, Any, None]]) -> Non
 
 
 def test_what_does_not_wait_is_over_at_once(way: Any) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         seen: list[asyncio.Task[Any] | None] = []
 
         async def work() -> None:
@@ -74,7 +77,7 @@ def test_what_does_not_wait_is_over_at_once(way: Any) -> None:
 
 
 def test_a_task_that_nobody_kept_serves_again(way: Any) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         seen = []
 
         async def work() -> None:
@@ -83,14 +86,14 @@ def test_a_task_that_nobody_kept_serves_again(way: Any) -> None:
         await as_callback(lambda: [steps.start(work(), at_once=True) for _ in range(5)])
         assert len(set(seen)) == 1
 
-    run(SpareTask, test)
+    run(SpareTaskStarter, test)
 
 
 @pytest.mark.parametrize(
     "leave", ["reference", "callback", "name", "cancellation", "variable", "uncounted cancellation", "weak reference"]
 )
 def test_whoever_left_something_behind_leaves_it_to_nobody(way: Any, leave: str) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         kept: list[Any] = []
         seen: list[tuple[str, int, str]] = []
 
@@ -129,7 +132,7 @@ def test_whoever_left_something_behind_leaves_it_to_nobody(way: Any, leave: str)
 
 
 def test_what_waits_goes_on_as_the_task_it_began_as(way: Any) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         gate = asyncio.get_running_loop().create_future()
         seen: list[Any] = []
 
@@ -162,7 +165,7 @@ def test_what_waits_goes_on_as_the_task_it_began_as(way: Any) -> None:
 @pytest.mark.parametrize("when", ["before its second step", "later"])
 @pytest.mark.parametrize("pause", ["future", "sleep"])
 def test_a_cancelled_task_cancels_what_it_waits_for(way: Any, when: str, pause: str) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         gate = asyncio.get_running_loop().create_future()
         seen: list[str] = []
 
@@ -193,14 +196,14 @@ def test_a_cancelled_task_cancels_what_it_waits_for(way: Any, when: str, pause: 
 
 
 def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Any) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         seen: list[str] = []
 
         async def inner() -> None:
             seen.append("inner")
 
         async def outer() -> None:
-            steps.start(inner(), at_once=way is EagerTask)
+            steps.start(inner(), at_once=way is EagerTaskStarter)
             seen.append("outer")
 
         await as_callback(lambda: steps.start(outer(), at_once=True))
@@ -212,7 +215,7 @@ def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Any) -> 
 
 @pytest.mark.parametrize("turn", ["in the same turn", "after its end"])
 def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Any, turn: str) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         seen: list[str] = []
 
         async def work() -> None:
@@ -238,7 +241,7 @@ def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Any, turn: str)
 
 
 def test_after_the_stop_everything_is_an_ordinary_task(way: Any) -> None:
-    async def test(steps: FirstStep) -> None:
+    async def test(steps: EagerStarter) -> None:
         seen: list[str] = []
 
         async def work() -> None:
@@ -255,7 +258,9 @@ def test_after_the_stop_everything_is_an_ordinary_task(way: Any) -> None:
 
 def test_the_way_is_that_of_the_python_that_runs(way: Any) -> None:
     async def main() -> None:
-        assert type(first_step(asyncio.get_running_loop())) is (EagerTask if sys.version_info >= (3, 12) else SpareTask)
+        assert type(eager_starter(asyncio.get_running_loop())) is (
+            EagerTaskStarter if sys.version_info >= (3, 12) else SpareTaskStarter
+        )
 
     asyncio.run(main())
 
@@ -271,7 +276,7 @@ def test_a_dropped_task_closes_what_it_adopted(way: Any) -> None:
             closed.append("closed")
 
     coroutine = work()
-    adopting = Adopting(loop.create_future())
+    adopting = AdoptingCoroutine(loop.create_future())
     with pytest.raises(TypeError, match="spare"):
         adopting.__await__()
     adopting.close()

@@ -239,19 +239,19 @@ def test_trailers_are_sent_where_they_are_wanted_and_have_a_place(te: bytes, hea
 
 def test_body_written_past_the_codec_counts_against_its_length() -> None:
     codec = begun(GET + GET)
-    assert not codec.send_aside(1, 1)
+    assert not codec.sendfile(1, 1)
     codec.send_head(1, 200, [(b"content-length", b"5")], False)
     codec.send_data(1, b"ab", False)
-    assert not codec.send_aside(1, 4)
-    assert not codec.send_aside(2, 3)
-    assert codec.send_aside(1, 3)
+    assert not codec.sendfile(1, 4)
+    assert not codec.sendfile(2, 3)
+    assert codec.sendfile(1, 3)
     codec.send_data(1, b"", True)
     assert codec.take_output().endswith(b"\r\n\r\nab")
     assert codec.release(1)  # there is another request to read
     assert not codec.closed
     assert len(codec.receive(b"", 1.0)) == 1
     codec.send_head(2, 200, [], False)
-    assert not codec.send_aside(2, 1)
+    assert not codec.sendfile(2, 1)
 
 
 EXPECTING = b"POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"

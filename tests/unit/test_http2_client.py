@@ -9,7 +9,18 @@ import pytest
 from hpack import Decoder, Encoder
 
 from sidegate.asgi import Headers
-from sidegate.wire.events import Body, End, Event, GoAway, Informational, Pong, Rejected, Reset, ResponseHead, Violation
+from sidegate.wire.events import (
+    Body,
+    End,
+    Event,
+    GoAway,
+    Informational,
+    PingAck,
+    Rejected,
+    Reset,
+    ResponseHead,
+    Violation,
+)
 from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
 from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
 from sidegate.wire.http2 import engine as wire
@@ -274,7 +285,7 @@ def test_a_header_block_without_end(engine: str) -> None:
 
 def test_unasked_pongs_and_unknown_frames(engine: str) -> None:
     made = started(engine)
-    assert made.receive(c.frame(c.PING, c.ACK, 0, b"12345678") + c.frame(0xAA, 0, 0, b"x")) == [Pong(b"12345678")]
+    assert made.receive(c.frame(c.PING, c.ACK, 0, b"12345678") + c.frame(0xAA, 0, 0, b"x")) == [PingAck(b"12345678")]
 
 
 def test_streams_beyond_a_goaway_are_gone(engine: str) -> None:

@@ -116,7 +116,7 @@ def test_a_response(engine: str, speaker: c.Speaker) -> None:
     made.send_trailers(1, [(b"x", b"y")])
     made.send_head(99, 200, [], True)
     made.send_trailers(99, [])
-    assert not made.send_aside(1, 10)
+    assert not made.sendfile(1, 10)
     answer = c.listen(first + made.take_output()).streams
     assert answer == {1: c.Answer([[(b":status", b"200"), (b"content-type", b"text/plain")]], b"abcdef", True)}
     assert made.idle

@@ -15,7 +15,7 @@ from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import EngineSettings, load_engine
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import Fields
-from sidegate.wire.http2.head import HeadJudge, Malformed
+from sidegate.wire.http2.head import HeadValidator, Malformed
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(
@@ -127,7 +127,7 @@ def test_the_client_does_not_decide_how_large_our_table_is(engine: str) -> None:
 
 
 def test_the_very_tuples_judged_before_are_not_judged_again() -> None:
-    judge = HeadJudge(FieldPolicy(100, 32_768), Limits())
+    judge = HeadValidator(FieldPolicy(100, 32_768), Limits())
     pseudo, fields = tuple(c.GET), ((b"accept", b"*/*"),)
     first = judge.request(pseudo, fields, 250)
     assert judge.request(pseudo, fields, 250) is first
@@ -135,7 +135,7 @@ def test_the_very_tuples_judged_before_are_not_judged_again() -> None:
 
 
 def test_a_target_that_alone_differs_is_judged_alone() -> None:
-    judge = HeadJudge(FieldPolicy(100, 32_768), Limits())
+    judge = HeadValidator(FieldPolicy(100, 32_768), Limits())
     fields = ((b"accept", b"*/*"),)
     first = judge.request(tuple(c.GET), fields, 250)
     moved = judge.request(_with(b":path", b"/moved"), fields, 250)
@@ -148,7 +148,7 @@ def test_a_target_that_alone_differs_is_judged_alone() -> None:
 
 
 def test_every_other_pseudo_header_field_that_differs_is_judged() -> None:
-    judge = HeadJudge(FieldPolicy(100, 32_768), Limits())
+    judge = HeadValidator(FieldPolicy(100, 32_768), Limits())
     fields = ((b"accept", b"*/*"),)
     first = judge.request(tuple(c.GET), fields, 250)
     assert judge.request(_with(b":method", b"PUT"), fields, 250) == ("PUT", *first[1:])

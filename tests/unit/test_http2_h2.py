@@ -13,7 +13,7 @@ from hpack import Decoder, Encoder
 from sidegate.wire.http2 import EngineSettings, load_engine
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.h2_connection import connect
-from sidegate.wire.http2.h2_fields import REMEMBERED, BlockDecoder, Fault, FieldEncoder
+from sidegate.wire.http2.h2_fields import REMEMBERED, BlockDecoder, ConnectionFailure, FieldEncoder
 from tests.support import http2 as c
 
 SETTINGS = EngineSettings(
@@ -111,7 +111,7 @@ def test_the_same_bytes_are_an_error_after_the_table_was_emptied() -> None:
     decoder.decode(block)
     encoder.header_table_size = 0
     decoder.decode(encoder.encode([]))
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ConnectionFailure) as caught:
         decoder.decode(block)
     assert caught.value.code == wire.COMPRESSION_ERROR
 
@@ -137,7 +137,7 @@ def test_fields_are_kept_up_to_the_limits_and_counted_beyond() -> None:
     decoder.decode(bytes([0x82]) + bytes([0x90]) * 30)
     pseudo, fields, size = decoder.block
     assert (pseudo, len(fields), size) == (((b":method", b"GET"),), 21, 42 + 30 * 60)
-    with pytest.raises(Fault) as caught:
+    with pytest.raises(ConnectionFailure) as caught:
         decoder.decode(bytes([0x90]) * 200)
     assert caught.value.code == wire.ENHANCE_YOUR_CALM
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sidegate.backends.app import lifespan
-from sidegate.backends.app.asgi import InProcessBackend
+from sidegate.backends.app.asgi import AsgiBackend
 from sidegate.backends.app.lifespan import Lifespan
 from sidegate.backends.app.loading import LoadedApp
 from sidegate.errors import StartError
@@ -91,7 +91,7 @@ def test_each_request_gets_the_state_and_the_root_path() -> None:
             await send(scope)
 
     async def live() -> list[Any]:
-        backend = InProcessBackend("shop", LoadedApp(app, "asgi", "ASGI 3 application"), "/shop", "on")
+        backend = AsgiBackend("shop", LoadedApp(app, "asgi", "ASGI 3 application"), "/shop", "on")
         await backend.start()
         sent: list[Any] = []
 

@@ -1,4 +1,4 @@
-"""Which link takes a request, and the queue: decided without I/O."""
+"""Which target takes a request, and the queue: decided without I/O."""
 
 from __future__ import annotations
 
@@ -7,77 +7,77 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidegate.backends.load_balancer import Choice, Place
+from sidegate.backends.load_balancer import LoadBalancer, Target
 
 
-def link(places: int, busy: int = 0) -> Place:
-    made = Place()
-    made.places, made.busy = places, busy
+def make_target(capacity: int, in_use: int = 0) -> Target:
+    made = Target()
+    made.capacity, made.in_use = capacity, in_use
     return made
 
 
-def choice(*links: Place, size: int = 10) -> Choice:
-    made = Choice(size)
-    for each in links:
+def balancer_of(*targets: Target, size: int = 10) -> LoadBalancer:
+    made = LoadBalancer(size)
+    for each in targets:
         made.add(each)
     return made
 
 
-def test_the_link_with_the_fewest_requests_takes_the_next() -> None:
-    few, many = link(10, 1), link(10, 3)
-    made = choice(many, few)
+def test_the_target_with_the_fewest_requests_takes_the_next() -> None:
+    few, many = make_target(10, 1), make_target(10, 3)
+    made = balancer_of(many, few)
     assert [made.take() for _ in range(2)] == [few, few]
-    assert (few.busy, many.busy) == (3, 3)
+    assert (few.in_use, many.in_use) == (3, 3)
 
 
 def test_equals_are_chosen_by_chance() -> None:
-    links = [link(1000) for _ in range(3)]
+    targets = [make_target(1000) for _ in range(3)]
     first: Counter[int] = Counter()
     for _ in range(600):
-        made = choice(*links)
+        made = balancer_of(*targets)
         taken = made.take()
         assert taken is not None
-        first[links.index(taken)] += 1
+        first[targets.index(taken)] += 1
         made.give_back(taken)
     assert sorted(first) == [0, 1, 2]
     assert min(first.values()) > 100
 
 
 def test_full_and_resting_links_take_nothing() -> None:
-    full, resting = link(1, 1), link(5)
-    resting.resting = True
-    assert choice(full, resting).take() is None
+    full, cooling_down = make_target(1, 1), make_target(5)
+    cooling_down.cooling_down = True
+    assert balancer_of(full, cooling_down).take() is None
 
 
 def test_without_links() -> None:
-    made = choice()
+    made = balancer_of()
     assert made.empty
     assert made.take() is None
 
 
 def test_a_link_is_added_and_removed_once() -> None:
-    one = link(1)
-    made = choice(one, one)
+    one = make_target(1)
+    made = balancer_of(one, one)
     assert made.remove(one)
     assert not made.remove(one)
     assert made.empty
 
 
 def test_who_comes_later_does_not_overtake() -> None:
-    only = link(1)
-    made = choice(only)
+    only = make_target(1)
+    made = balancer_of(only)
     assert made.take() is only
     ticket = made.join(0.0, 10.0)
     made.give_back(only)
     assert made.take() is None
     assert made.assign() == [ticket]
     assert ticket is not None
-    assert ticket.place is only
-    assert only.busy == 1
+    assert ticket.target is only
+    assert only.in_use == 1
 
 
 def test_the_queue_is_bounded_but_not_for_those_who_come_again() -> None:
-    made = choice(size=1)
+    made = balancer_of(size=1)
     ordinary = made.join(0.0, 1.0)
     assert made.join(0.0, 1.0) is None
     again = made.rejoin(0.0, 0.5)
@@ -86,7 +86,7 @@ def test_the_queue_is_bounded_but_not_for_those_who_come_again() -> None:
 
 
 def test_those_who_waited_too_long_leave() -> None:
-    made = choice()
+    made = balancer_of()
     tickets = [made.join(0.0, deadline) for deadline in (1.0, 3.0, 2.0)]
     assert made.expire(0.5) == []
     assert made.expire(2.0) == [tickets[0], tickets[2]]
@@ -95,8 +95,8 @@ def test_those_who_waited_too_long_leave() -> None:
 
 
 def test_who_gives_up_leaves_the_queue_or_gives_the_place_back() -> None:
-    only = link(1)
-    made = choice(only)
+    only = make_target(1)
+    made = balancer_of(only)
     waiting = made.join(0.0, 1.0)
     assert waiting is not None
     made.leave(waiting)
@@ -105,30 +105,30 @@ def test_who_gives_up_leaves_the_queue_or_gives_the_place_back() -> None:
     assert placed is not None
     assert made.assign() == [placed]
     made.leave(placed)
-    assert only.busy == 0
+    assert only.in_use == 0
     made.leave(placed)
-    assert only.busy == 0
+    assert only.in_use == 0
     assert made.next_deadline() is None
 
 
 @given(st.lists(st.sampled_from(["come", "end", "assign", "expire"]), max_size=80), st.integers(1, 3))
-def test_no_place_is_taken_twice_and_none_is_lost(steps: list[str], places: int) -> None:
-    links = [link(places), link(places)]
-    made = choice(*links, size=3)
-    running: list[Place] = []
+def test_no_place_is_taken_twice_and_none_is_lost(steps: list[str], capacity: int) -> None:
+    targets = [make_target(capacity), make_target(capacity)]
+    made = balancer_of(*targets, size=3)
+    running: list[Target] = []
     for now, step in enumerate(steps):
         if step == "come":
-            place = made.take()
-            if place is None:
+            target = made.take()
+            if target is None:
                 made.join(float(now), now + 5.0)
             else:
-                running.append(place)
+                running.append(target)
         elif step == "end" and running:
             made.give_back(running.pop(0))
         elif step == "assign":
-            running += [ticket.place for ticket in made.assign() if ticket.place is not None]
+            running += [ticket.target for ticket in made.assign() if ticket.target is not None]
         else:
             made.expire(float(now))
-        assert sum(each.busy for each in links) == len(running)
-        assert all(0 <= each.busy <= places for each in links)
+        assert sum(each.in_use for each in targets) == len(running)
+        assert all(0 <= each.in_use <= capacity for each in targets)
         assert len(made.queue) <= 3

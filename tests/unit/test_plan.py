@@ -9,19 +9,20 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidegate.supervisor.child_state import TRANSITIONS, Child, Event, ImpossibleEventError, State
+from sidegate.supervisor.child_state import TRANSITIONS, ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.plan import (
     END_TIME,
     FAILED_START_GRACE,
     Abort,
     Action,
-    Backoff,
     Close,
     Drain,
     Exit,
     GiveUp,
     Kill,
     Listen,
+    PoolsState,
+    RestartBackoff,
     Serve,
     Sockets,
     Spawn,
@@ -29,15 +30,14 @@ from sidegate.supervisor.plan import (
     StopWorkers,
     Wait,
     Wanted,
-    Workers,
     plan,
 )
 from tests.support.plans import carry_out
 
 
-def a_child(serial: int, *events: Event, slot: int = 0, failures: int = 0, since: float = 0.0) -> Child:
+def a_child(serial: int, *events: Event, slot: int = 0, failures: int = 0, since: float = 0.0) -> ChildStatus:
     """A child to which ``events`` happened at ``since``."""
-    child = Child(serial, slot, failures, since)
+    child = ChildStatus(serial, slot, failures, since)
     for event in events:
         child = child.after(event, since)
     return child
@@ -81,7 +81,7 @@ def test_every_living_state_can_die_and_none_ends_before_exit() -> None:
 
 
 def test_a_child_keeps_when_it_served_and_when_it_first_left() -> None:
-    child = Child(1, 0, 0, 1.0).after(Event.READY, 2.0).after(Event.SERVE, 3.0)
+    child = ChildStatus(1, 0, 0, 1.0).after(Event.READY, 2.0).after(Event.SERVE, 3.0)
     assert (child.since, child.served, child.left) == (3.0, 3.0, None)
     child = child.after(Event.DRAIN, 4.0).after(Event.DRAIN, 5.0).after(Event.EXITED, 6.0)
     assert (child.since, child.served, child.left) == (6.0, 3.0, 4.0)
@@ -100,7 +100,7 @@ def test_a_child_keeps_when_it_served_and_when_it_first_left() -> None:
         ([a_child(1, *READY), a_child(2, slot=1, since=-60.0)], [Kill(2, "not ready within 60 s"), Wait(None)]),
     ],
 )
-def test_first_start(children: list[Child], actions: list[Action]) -> None:
+def test_first_start(children: list[ChildStatus], actions: list[Action]) -> None:
     assert plan(Wanted(processes=2), children, 10.0 if children else 0.0) == actions
 
 
@@ -143,7 +143,7 @@ def test_short_lives_back_off_exponentially_up_to_the_cap(failures: int, delay: 
 
 
 def test_a_slow_start_is_no_stable_life() -> None:
-    child = Child(1, 0, 0, 0.0).after(Event.FAILED, 50.0).after(Event.EXITED, 50.0)
+    child = ChildStatus(1, 0, 0, 0.0).after(Event.FAILED, 50.0).after(Event.EXITED, 50.0)
     assert plan(LISTENING, [child], 50.0) == [Wait(50.5)]
 
 
@@ -171,7 +171,7 @@ def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
         (replace(a_child(1, *ENDING), left=-60.0), END_TIME, Kill(1, "it said its last word and does not end")),
     ],
 )
-def test_no_child_stays_in_a_passing_state_for_ever(child: Child, at: float, action: Action) -> None:
+def test_no_child_stays_in_a_passing_state_for_ever(child: ChildStatus, at: float, action: Action) -> None:
     successor = a_child(2, *SERVING)
     children = [child, successor] if child.left is not None else [child]
     assert plan(LISTENING, children, at - 0.1) == [Wait(at)]
@@ -218,15 +218,17 @@ def test_nothing_is_spawned_after_the_drain_and_the_last_death_is_the_exit() -> 
 
 @pytest.mark.parametrize(
     ("workers", "actions"),
-    [(Workers.NONE, [Listen()]), (Workers.STARTING, []), (Workers.WORKING, [Listen()])],
+    [(PoolsState.NONE, [Listen()]), (PoolsState.STARTING, []), (PoolsState.WORKING, [Listen()])],
 )
-def test_nobody_may_connect_until_every_pool_has_a_worker_or_failed_to(workers: Workers, actions: list[Action]) -> None:
+def test_nobody_may_connect_until_every_pool_has_a_worker_or_failed_to(
+    workers: PoolsState, actions: list[Action]
+) -> None:
     assert plan(Wanted(processes=1, workers=workers), [a_child(1, *READY)], 0.0) == [*actions, Wait(None)]
 
 
 def test_workers_stop_after_the_fronts_that_need_them() -> None:
     stop = Stop(drain_at=0.0, kill_at=30.0, exit_code=0)
-    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=Workers.WORKING)
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=PoolsState.WORKING)
     assert plan(wanted, [a_child(1, *SERVING)], 0.0) == [Drain(1, 26.0), Wait(28.0)]
     assert plan(wanted, [a_child(1, *DRAINING)], 5.0) == [Wait(28.0)]
     assert plan(wanted, [a_child(1, *DEAD)], 5.0) == [StopWorkers(30.0), Wait(None)]
@@ -234,17 +236,17 @@ def test_workers_stop_after_the_fronts_that_need_them() -> None:
 
 def test_workers_do_not_wait_longer_for_fronts_than_their_share() -> None:
     stop = Stop(drain_at=0.0, kill_at=30.0, exit_code=0)
-    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=Workers.WORKING)
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=PoolsState.WORKING)
     assert plan(wanted, [a_child(1, *DRAINING)], 28.0) == [StopWorkers(30.0), Abort(1), Wait(None)]
-    stopping = replace(wanted, workers=Workers.STOPPING)
+    stopping = replace(wanted, workers=PoolsState.STOPPING)
     assert plan(stopping, [a_child(1, *ENDING, since=28.0)], 28.0) == [Wait(30.0)]
 
 
 def test_the_service_ends_when_its_last_worker_has_ended() -> None:
     stop = Stop(drain_at=0.0, kill_at=30.0, exit_code=0)
-    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=Workers.STOPPING)
+    wanted = replace(LISTENING, sockets=Sockets.CLOSED, stop=stop, workers=PoolsState.STOPPING)
     assert plan(wanted, [a_child(1, *DEAD)], 5.0) == [Wait(None)]
-    assert plan(replace(wanted, workers=Workers.NONE), [a_child(1, *DEAD)], 5.0) == [Exit(0)]
+    assert plan(replace(wanted, workers=PoolsState.NONE), [a_child(1, *DEAD)], 5.0) == [Exit(0)]
 
 
 # ---- random histories -------------------------------------------------------------------------------------
@@ -262,7 +264,7 @@ class Supervised(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.now = 0.0
-        self.children: dict[int, Child] = {}
+        self.children: dict[int, ChildStatus] = {}
         self.wanted = Wanted(processes=PROCESSES)
         self.exit_code: int | None = None
         self.due: float | None = None
@@ -314,12 +316,12 @@ class Supervised(RuleBasedStateMachine):
             assert stable or self.now - last.left >= self.wanted.backoff.initial
         self.children = {k: c for k, c in self.children.items() if c.slot != slot or c.state is not State.DEAD}
         self.spawned += 1
-        self.children[self.spawned] = Child(self.spawned, slot, failures, self.now)
+        self.children[self.spawned] = ChildStatus(self.spawned, slot, failures, self.now)
 
     def happen(self, serial: int, event: Event) -> None:
         self.children[serial] = self.children[serial].after(event, self.now)
 
-    def alive(self) -> list[Child]:
+    def alive(self) -> list[ChildStatus]:
         return [child for child in self.children.values() if child.state is not State.DEAD]
 
     @precondition(lambda self: self.exit_code is None and self.alive())
@@ -382,7 +384,7 @@ TestSupervised = Supervised.TestCase
 
 
 def test_the_default_backoff_never_spins() -> None:
-    backoff = Backoff()
+    backoff = RestartBackoff()
     at, failures = 0.0, 0
     for _ in range(20):
         after, failures = backoff.after(None, at, failures)

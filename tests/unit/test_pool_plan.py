@@ -9,7 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sidegate.supervisor.child_state import TRANSITIONS, Child, Event, State
+from sidegate.supervisor.child_state import TRANSITIONS, ChildStatus, Event, State
 from sidegate.supervisor.plan import END_TIME, Abort, Drain, Kill, Serve, Spawn, Wait
 from sidegate.supervisor.pool_plan import (
     DUMP_TIME,
@@ -24,8 +24,8 @@ from sidegate.supervisor.pool_plan import (
     Resize,
     Retire,
     WantedPool,
+    has_started,
     plan_pool,
-    settled,
 )
 from tests.support.plans import carry_out
 
@@ -46,7 +46,7 @@ def a_member(
     serial: int, *events: Event, slot: int = 0, failures: int = 0, since: float = 0.0, **fields: object
 ) -> Member:
     """A worker to which ``events`` happened at ``since``."""
-    child = Child(serial, slot, failures, since)
+    child = ChildStatus(serial, slot, failures, since)
     for event in events:
         child = child.after(event, since)
     return replace(Member(child), **fields)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ def test_start(members: list[Member], actions: list[PoolAction]) -> None:
     ],
 )
 def test_a_pool_is_waited_for_until_it_has_a_worker_or_failed_to(members: list[Member], done: bool) -> None:
-    assert settled(members) is done
+    assert has_started(members) is done
 
 
 # ---- replacement of what ended ----------------------------------------------------------------------------
@@ -340,7 +340,7 @@ class Pooled(RuleBasedStateMachine):
         for serial in gone:
             del self.members[serial]
         self.spawned += 1
-        self.members[self.spawned] = Member(Child(self.spawned, slot, failures, self.now), lifetime=600.0)
+        self.members[self.spawned] = Member(ChildStatus(self.spawned, slot, failures, self.now), lifetime=600.0)
 
     def happen(self, serial: int, event: Event) -> None:
         member = self.members[serial]

@@ -18,7 +18,7 @@ from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.supervisor.interfaces import Interfaces
 from sidegate.supervisor.pool import Pool
-from sidegate.supervisor.pools import Loop, Pools
+from sidegate.supervisor.pools import Pools, SupervisorLoop
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 30.0
@@ -34,7 +34,7 @@ class Service:
         self.config = a_config(python, **pool)
         self.interfaces = Interfaces(self.config.backends)
         self._news: deque[Callable[[], None]] = deque()
-        loop = Loop(asyncio.get_running_loop().time, self._news.append, list, self.interfaces.learn)
+        loop = SupervisorLoop(asyncio.get_running_loop().time, self._news.append, list, self.interfaces.learn)
         self._pools = Pools(self.config, lambda path, message: message, loop)
 
     @property

@@ -18,8 +18,8 @@ from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.errors import StartError
 from sidegate.supervisor.child_process import ChildProcess, spawn
-from sidegate.supervisor.plan import Workers
-from sidegate.supervisor.pools import Loop, Pools
+from sidegate.supervisor.plan import PoolsState
+from sidegate.supervisor.pools import Pools, SupervisorLoop
 from sidegate.supervisor.watch import Watch
 
 
@@ -38,7 +38,7 @@ def make(config: Config) -> Pools:
     return Pools(
         config,
         lambda path, message: f"{path}: {message}",
-        Loop(lambda: 0.0, lambda news: news(), fronts=list, learn=lambda found: None),
+        SupervisorLoop(lambda: 0.0, lambda news: news(), fronts=list, learn=lambda found: None),
     )
 
 
@@ -103,11 +103,11 @@ def test_without_pools_there_is_nothing() -> None:
         },
     )
     pools = make(plain)
-    assert pools.phase is Workers.NONE
+    assert pools.phase is PoolsState.NONE
     assert pools.step() == (False, None)
     pools.close()
     some = make(config)
-    assert some.phase is Workers.STARTING
+    assert some.phase is PoolsState.STARTING
     some.close()
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from sidegate.config.schema import Pool
+from sidegate.config.schema import PoolConfig
 from sidegate.config.validation import validate
 from sidegate.errors import StartError
-from sidegate.process.privileges import settle_in
+from sidegate.process.privileges import apply_privileges
 
 Calls = list[tuple[Any, ...]]
 
@@ -41,8 +41,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
     return made
 
 
-def pool(**settings: Any) -> Pool:
-    return validate(Pool, {"workers": 1, **settings})
+def pool(**settings: Any) -> PoolConfig:
+    return validate(PoolConfig, {"workers": 1, **settings})
 
 
 def names(calls: Calls) -> list[str]:
@@ -51,7 +51,7 @@ def names(calls: Calls) -> list[str]:
 
 def test_what_needs_root_comes_before_the_user_and_the_folder_last(calls: Calls) -> None:
     limits = {"openFiles": 100, "memory": "64Mi"}
-    settle_in(pool(nice=-5, limits=limits, user="nobody", umask="0077", directory="/"))
+    apply_privileges(pool(nice=-5, limits=limits, user="nobody", umask="0077", directory="/"))
     assert names(calls) == [
         "faulthandler", "nice", "setrlimit", "setrlimit", "initgroups", "setresgid", "setresuid", "umask", "chdir",
     ]  # fmt: skip
@@ -60,31 +60,31 @@ def test_what_needs_root_comes_before_the_user_and_the_folder_last(calls: Calls)
 
 
 def test_a_group_of_its_own(calls: Calls) -> None:
-    settle_in(pool(group=GROUP))
+    apply_privileges(pool(group=GROUP))
     assert calls[2:] == [("setgroups", [NOBODY.pw_gid]), ("setresgid", *[NOBODY.pw_gid] * 3)]
 
 
 def test_a_user_in_another_group(calls: Calls) -> None:
-    settle_in(pool(user=str(NOBODY.pw_uid), group="54322"))
+    apply_privileges(pool(user=str(NOBODY.pw_uid), group="54322"))
     assert calls[2] == ("initgroups", "nobody", 54322)
 
 
 def test_a_number_that_is_nobodys(calls: Calls) -> None:
-    settle_in(pool(user="54321", group="54322"))
+    apply_privileges(pool(user="54321", group="54322"))
     assert calls[2] == ("setgroups", [54322])
     with pytest.raises(StartError, match="say 'group' too"):
-        settle_in(pool(user="54321"))
+        apply_privileges(pool(user="54321"))
 
 
 @pytest.mark.parametrize(("settings", "words"), [({"user": "nosuch"}, "no user"), ({"group": "nosuch"}, "no group")])
 def test_names_that_there_are_not(calls: Calls, settings: dict[str, str], words: str) -> None:
     with pytest.raises(StartError, match=f"{words} nosuch"):
-        settle_in(pool(**settings))
+        apply_privileges(pool(**settings))
 
 
 def test_who_is_that_user_already_needs_no_root(calls: Calls) -> None:
-    settle_in(pool(user="0", group="0"))
-    settle_in(pool(group="0"))
+    apply_privileges(pool(user="0", group="0"))
+    apply_privileges(pool(group="0"))
     assert "setresuid" not in names(calls)
     assert "setresgid" not in names(calls)
 
@@ -95,7 +95,7 @@ def test_who_may_not_is_told_what_needs_root(calls: Calls, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "initgroups", refuse)
     with pytest.raises(StartError, match="'user' needs root"):
-        settle_in(pool(user="nobody"))
+        apply_privileges(pool(user="nobody"))
 
 
 def test_only_inherited_names_move_home(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,7 +103,7 @@ def test_only_inherited_names_move_home(calls: Calls, monkeypatch: pytest.Monkey
     monkeypatch.setenv("HOME", root.pw_dir)
     monkeypatch.setenv("USER", "somebody-set-it")
     monkeypatch.delenv("LOGNAME", raising=False)
-    settle_in(pool(user="nobody"))
+    apply_privileges(pool(user="nobody"))
     assert os.environ["HOME"] == NOBODY.pw_dir
     assert os.environ["USER"] == "somebody-set-it"
     assert os.environ["LOGNAME"] == "nobody"
@@ -112,11 +112,11 @@ def test_only_inherited_names_move_home(calls: Calls, monkeypatch: pytest.Monkey
 def test_who_has_no_entry_leaves_the_names_alone(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     monkeypatch.setenv("HOME", "/kept")
-    settle_in(pool(user="nobody"))
+    apply_privileges(pool(user="nobody"))
     assert os.environ["HOME"] == "/kept"
 
 
 def test_the_folder_is_on_the_import_path_once(calls: Calls) -> None:
-    settle_in(pool(directory="/"))
-    settle_in(pool(directory="/"))
+    apply_privileges(pool(directory="/"))
+    apply_privileges(pool(directory="/"))
     assert sys.path.count("/") == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidegate.backends.upstream.backoff import EJECTED_AFTER, LONGEST, LONGEST_EJECTION, Pauses
+from sidegate.backends.upstream.backoff import EJECTED_AFTER, LONGEST, LONGEST_EJECTION, EndpointBackoff
 from sidegate.backends.upstream.retry import reason_to_retry
 from sidegate.errors import ExchangeError, Fault
 from sidegate.wire.http2.client import CONNECTION_LOST
@@ -42,13 +42,13 @@ def test_not_sent_again(code: int, method: str, lost_before: bool, reason: str) 
 
 
 def test_pauses_double_up_to_a_second() -> None:
-    pauses = [Pauses(ejects=False).after(failures, alone=False) for failures in range(1, 12)]
+    pauses = [EndpointBackoff(ejects=False).after(failures, alone=False) for failures in range(1, 12)]
     assert pauses[:3] == [0.04, 0.08, 0.16]
     assert pauses[-1] == LONGEST
 
 
 def test_an_endpoint_that_fails_again_and_again_is_ejected_unless_it_is_the_last() -> None:
-    pauses = Pauses(ejects=True)
+    pauses = EndpointBackoff(ejects=True)
     assert pauses.after(EJECTED_AFTER - 1, alone=False) <= LONGEST
     assert [pauses.after(EJECTED_AFTER + more, alone=False) for more in (0, 1, 2, 40)] == [10, 20, 40, LONGEST_EJECTION]
     assert pauses.after(EJECTED_AFTER + 40, alone=True) == LONGEST

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from sidegate.asgi import RECORD_KEY
-from sidegate.config.schema import Backend, Config, Listener, Respond, Route
+from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Respond, Route
 from sidegate.config.validation import validate
 from sidegate.errors import ExchangeError
-from sidegate.routing.router import Choice, Router
+from sidegate.routing.router import Router, WeightedChoice
 
 
 class Named:
@@ -39,8 +39,8 @@ def router_for(*routes: dict[str, Any]) -> Router:
     config = validate(
         Config,
         {
-            "listeners": [Listener(name="a", addresses=("127.0.0.1:0",))],
-            "backends": {route["name"]: Backend(respond=Respond()) for route in routes},
+            "listeners": [ListenerConfig(name="a", addresses=("127.0.0.1:0",))],
+            "backends": {route["name"]: BackendConfig(respond=Respond()) for route in routes},
             "routes": [validate(Route, route) for route in described],
         },
     )
@@ -177,7 +177,7 @@ def test_no_route_is_a_404() -> None:
 
 
 def test_weights_share_requests_in_proportion() -> None:
-    choice = Choice([Named("old"), Named("new")], [3, 1])
+    choice = WeightedChoice([Named("old"), Named("new")], [3, 1])
     counts = Counter(choice.pick().name for _ in range(4000))
     assert set(counts) == {"old", "new"}
     assert 2700 < counts["old"] < 3300  # 3000 ± 11 standard deviations

@@ -8,19 +8,19 @@ from typing import Any
 
 import uvloop
 
-from sidegate.aio.eager import SpareTask, Stepped
-from sidegate.aio.wakeup import STEPPING, Arrival
+from sidegate.aio.eager import EagerCoroutine, SpareTaskStarter
+from sidegate.aio.wakeup import STEPPING, Wakeup
 
 
-def run(test: Callable[[SpareTask, Arrival], Awaitable[None]]) -> None:
+def run(test: Callable[[SpareTaskStarter, Wakeup], Awaitable[None]]) -> None:
     """Run ``test`` with a spare task that is ready."""
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        steps = SpareTask(loop)
+        steps = SpareTaskStarter(loop)
         steps.start(nothing(), at_once=False)  # which provides the spare
         await turns()
-        await test(steps, Arrival(loop))
+        await test(steps, Wakeup(loop))
         steps.stop()
         await turns()
         assert asyncio.all_tasks() == {asyncio.current_task()}
@@ -38,7 +38,7 @@ async def turns(count: int = 4) -> None:
         await asyncio.sleep(0)
 
 
-async def begin(steps: SpareTask, work: Any) -> Any:
+async def begin(steps: SpareTaskStarter, work: Any) -> Any:
     """Start ``work`` as a connection does: from a callback of the loop, not from within a task."""
     done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(lambda: done.set_result(steps.start(work, at_once=True)))
@@ -46,23 +46,23 @@ async def begin(steps: SpareTask, work: Any) -> Any:
 
 
 def test_many_wait_at_once_and_none_has_a_task() -> None:
-    async def test(steps: SpareTask, _: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, _: Wakeup) -> None:
         loop = asyncio.get_running_loop()
-        arrivals = [Arrival(loop) for _ in range(3)]
+        arrivals = [Wakeup(loop) for _ in range(3)]
         ended: list[int] = []
 
         async def work(number: int) -> None:
             for _ in range(2):
-                await arrivals[number].arrival()
+                await arrivals[number].wakeup()
             ended.append(number)
 
         before = asyncio.all_tasks()
         for number in range(3):
-            assert isinstance(await begin(steps, work(number)), Stepped)
+            assert isinstance(await begin(steps, work(number)), EagerCoroutine)
         assert asyncio.all_tasks() == before
         for _ in range(2):
-            for arrival in reversed(arrivals):
-                arrival.wake()
+            for wakeup in reversed(arrivals):
+                wakeup.wake()
             await turns()
         assert ended == [2, 1, 0]
         assert not STEPPING.now
@@ -71,20 +71,20 @@ def test_many_wait_at_once_and_none_has_a_task() -> None:
 
 
 def test_a_future_after_an_arrival_gives_it_a_task() -> None:
-    async def test(steps: SpareTask, arrival: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
         seen: list[object] = []
 
         async def work() -> None:
-            await arrival.arrival()
+            await wakeup.wakeup()
             await asyncio.sleep(0)
             seen.append(asyncio.current_task())
-            await arrival.arrival()  # a future, within a task
+            await wakeup.wakeup()  # a future, within a task
             seen.append(asyncio.current_task())
 
         await begin(steps, work())
-        arrival.wake()
+        wakeup.wake()
         await turns()
-        arrival.wake()
+        wakeup.wake()
         await turns()
         assert seen[0] is seen[1] is not None
 
@@ -92,18 +92,18 @@ def test_a_future_after_an_arrival_gives_it_a_task() -> None:
 
 
 def test_who_keeps_the_task_has_it_for_good() -> None:
-    async def test(steps: SpareTask, arrival: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
         kept: list[object] = []
 
         async def work() -> None:
             kept.append(asyncio.current_task())
-            await arrival.arrival()
+            await wakeup.wakeup()
             kept.append(asyncio.current_task())
 
         task = await begin(steps, work())
         assert task is kept[0]
         await turns()
-        arrival.wake()
+        wakeup.wake()
         await turns()
         assert kept == [task, task]
 
@@ -111,15 +111,15 @@ def test_who_keeps_the_task_has_it_for_good() -> None:
 
 
 def test_without_a_spare_the_next_step_is_a_tasks() -> None:
-    async def test(steps: SpareTask, arrival: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
         seen: list[object] = []
 
         async def work() -> None:
-            await arrival.arrival()
+            await wakeup.wakeup()
             seen.append(asyncio.current_task())
 
         await begin(steps, work())
-        arrival.wake()
+        wakeup.wake()
         steps.stop()
         await turns()
         assert isinstance(seen[0], asyncio.Task)
@@ -128,18 +128,18 @@ def test_without_a_spare_the_next_step_is_a_tasks() -> None:
 
 
 def test_it_is_cancelled_where_it_waits() -> None:
-    async def test(steps: SpareTask, arrival: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
         seen: list[str] = []
 
         async def work() -> None:
             try:
-                await arrival.arrival()
+                await wakeup.wakeup()
             except asyncio.CancelledError:
                 seen.append("cancelled")
 
         stepped = await begin(steps, work())
         stepped.cancel()
-        arrival.wake()
+        wakeup.wake()
         await turns()
         stepped.cancel()
         await turns()
@@ -149,23 +149,23 @@ def test_it_is_cancelled_where_it_waits() -> None:
 
 
 def test_cancelled_while_it_runs_it_ends_or_is_cancelled_at_its_next_wait() -> None:
-    async def test(steps: SpareTask, arrival: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
         seen: list[str] = []
-        stepped: list[Stepped] = []
+        stepped: list[EagerCoroutine] = []
 
         async def work(waits: bool) -> None:
-            await arrival.arrival()
+            await wakeup.wakeup()
             stepped[-1].cancel()
             try:
                 if waits:
-                    await arrival.arrival()
+                    await wakeup.wakeup()
                 seen.append("ended")
             except asyncio.CancelledError:
                 seen.append("cancelled")
 
         for waits in (False, True):
             stepped.append(await begin(steps, work(waits)))
-            arrival.wake()
+            wakeup.wake()
             await turns()
         assert seen == ["ended", "cancelled"]
 
@@ -173,12 +173,12 @@ def test_cancelled_while_it_runs_it_ends_or_is_cancelled_at_its_next_wait() -> N
 
 
 def test_cancelled_while_it_runs_before_it_waits_for_a_future() -> None:
-    async def test(steps: SpareTask, arrival: Arrival) -> None:
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
         seen: list[str] = []
-        stepped: list[Stepped] = []
+        stepped: list[EagerCoroutine] = []
 
         async def work() -> None:
-            await arrival.arrival()
+            await wakeup.wakeup()
             stepped[0].cancel()
             try:
                 await asyncio.sleep(10)
@@ -186,7 +186,7 @@ def test_cancelled_while_it_runs_before_it_waits_for_a_future() -> None:
                 seen.append("cancelled")
 
         stepped.append(await begin(steps, work()))
-        arrival.wake()
+        wakeup.wake()
         await turns()
         assert seen == ["cancelled"]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidegate.errors import Refused
 from sidegate.wire import target
 from sidegate.wire.sniff import PREFACE, sniff
-from sidegate.wire.target import REMEMBERED, REMEMBERED_SIZE, TARGET_BYTES, Target, split_target
+from sidegate.wire.target import REMEMBERED, REMEMBERED_SIZE, TARGET_BYTES, RequestTarget, split_target
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ from sidegate.wire.target import REMEMBERED, REMEMBERED_SIZE, TARGET_BYTES, Targ
     ],
 )
 def test_a_target_is_decoded_and_normalised(raw: bytes, path: str, raw_path: bytes, query: bytes) -> None:
-    assert split_target(raw) == Target(path, raw_path, query)
+    assert split_target(raw) == RequestTarget(path, raw_path, query)
 
 
 @pytest.mark.parametrize(
@@ -99,10 +99,10 @@ def test_both_spellings_name_one_path_and_normalising_is_final(raw: bytes) -> No
 
 
 def test_targets_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    remembered: dict[bytes, Target] = {}
+    remembered: dict[bytes, RequestTarget] = {}
     monkeypatch.setattr(target, "_seen", remembered)
     for number in [*range(REMEMBERED), 0]:
-        assert split_target(b"/%d?q" % number) == Target(f"/{number}", b"/%d" % number, b"q")
+        assert split_target(b"/%d?q" % number) == RequestTarget(f"/{number}", b"/%d" % number, b"q")
     assert len(remembered) == REMEMBERED
     for raw in (b"/" + b"a" * REMEMBERED_SIZE, b"/%", b"/a#"):
         with suppress(Refused):

@@ -14,7 +14,7 @@ from websockets.protocol import Protocol, Side
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket import frames as websocket
 from sidegate.wire.websocket.events import Closed, Event, Message, Pong
-from sidegate.wire.websocket.frames import BATCH, MAX_FRAGMENTS, MIN_DEFLATED, Frames
+from sidegate.wire.websocket.frames import BATCH, MAX_FRAGMENTS, MIN_DEFLATED, WebSocketFrames
 from sidegate.wire.websocket.handshake import Deflate
 from tests.support.websocket_frames import (
     BINARY,
@@ -36,8 +36,8 @@ LIMIT = 1 << 20
 TOO_BIG = Closed(1009, f"a message of more than {LIMIT} bytes")
 
 
-def frames(max_message: int = LIMIT, deflate: Deflate | None = None, controls: float = 1000) -> Frames:
-    return Frames(max_message, deflate, Bucket(controls, 1.0, 0.0))
+def frames(max_message: int = LIMIT, deflate: Deflate | None = None, controls: float = 1000) -> WebSocketFrames:
+    return WebSocketFrames(max_message, deflate, Bucket(controls, 1.0, 0.0))
 
 
 class Client(Protocol):
@@ -410,5 +410,5 @@ def test_it_works_without_the_librarys_c_extension(monkeypatch: pytest.MonkeyPat
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    server = module.Frames(LIMIT, None, Bucket(10, 1.0, 0.0))
+    server = module.WebSocketFrames(LIMIT, None, Bucket(10, 1.0, 0.0))
     assert server.receive(frame(TEXT, b"hello") + frame(BINARY, b""), 0.0) == [Message("hello", 5), Message(b"", 0)]

@@ -14,7 +14,7 @@ from sidegate.wire.websocket.handshake import (
     Deflate,
     Handshake,
     accept_headers,
-    judge_handshake,
+    check_handshake,
     negotiate,
     refusal_headers,
 )
@@ -34,7 +34,7 @@ def subprotocols(*values: bytes) -> Headers:
 
 @pytest.mark.parametrize(("headers", "http_version"), [(PLAIN, "1.1"), ([VERSION], "2"), ([VERSION, KEY, KEY], "2")])
 def test_a_plain_handshake_passes(headers: Headers, http_version: str) -> None:
-    assert judge_handshake([(b"host", b"a"), *headers], http_version) == Handshake([], [])
+    assert check_handshake([(b"host", b"a"), *headers], http_version) == Handshake([], [])
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_plain_handshake_passes(headers: Headers, http_version: str) -> None:
 )
 def test_a_wrong_handshake_is_refused(headers: Headers, status: int, reason: str) -> None:
     with pytest.raises(Refused) as raised:
-        judge_handshake(headers, "1.1")
+        check_handshake(headers, "1.1")
     assert (raised.value.status, raised.value.reason) == (status, reason)
 
 
@@ -70,7 +70,7 @@ def test_a_refusal_tells_the_version_and_on_http1_how_to_upgrade() -> None:
 
 def test_subprotocols_come_in_the_order_of_all_fields() -> None:
     headers = [*PLAIN, *subprotocols(b"Chat.v2 ,chat", b"", b",superchat,")]
-    assert judge_handshake(headers, "1.1").subprotocols == ["Chat.v2", "chat", "superchat"]
+    assert check_handshake(headers, "1.1").subprotocols == ["Chat.v2", "chat", "superchat"]
 
 
 @pytest.mark.parametrize(
@@ -87,11 +87,11 @@ def test_subprotocols_come_in_the_order_of_all_fields() -> None:
     ],
 )
 def test_offers_to_compress(values: list[bytes], offers: list[list[tuple[str, str | None]]]) -> None:
-    assert judge_handshake([*PLAIN, *extensions(*values)], "1.1").offers == offers
+    assert check_handshake([*PLAIN, *extensions(*values)], "1.1").offers == offers
 
 
 def agree(value: bytes, compression: Compression) -> Deflate | None:
-    return negotiate(judge_handshake([*PLAIN, *extensions(value)], "1.1").offers, compression)
+    return negotiate(check_handshake([*PLAIN, *extensions(value)], "1.1").offers, compression)
 
 
 @pytest.mark.parametrize(

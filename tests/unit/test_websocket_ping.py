@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from sidegate.server.websocket_ping import KeepAlive
+from sidegate.server.websocket_ping import WebSocketPing
 
 
 def test_it_asks_once_after_the_interval() -> None:
-    alive = KeepAlive(20.0, 10.0, now=100.0)
+    alive = WebSocketPing(20.0, 10.0, now=100.0)
     assert alive.due(119.9) is None
     assert alive.due(120.0) is not None
     assert alive.due(160.0) is None  # there is no answer yet
 
 
 def test_an_answer_begins_the_interval_anew() -> None:
-    alive = KeepAlive(20.0, 10.0, now=0.0)
+    alive = WebSocketPing(20.0, 10.0, now=0.0)
     first = alive.due(20.0)
     assert first is not None
     assert alive.answered(first, 21.5) == 1.5
@@ -25,7 +25,7 @@ def test_an_answer_begins_the_interval_anew() -> None:
 
 
 def test_only_the_ping_that_was_asked_last_can_be_answered() -> None:
-    alive = KeepAlive(20.0, 10.0, now=0.0)
+    alive = WebSocketPing(20.0, 10.0, now=0.0)
     assert alive.answered(b"1", 1.0) is None  # nothing was asked
     asked = alive.due(20.0)
     assert asked is not None
@@ -35,7 +35,7 @@ def test_only_the_ping_that_was_asked_last_can_be_answered() -> None:
 
 
 def test_who_does_not_answer_is_late() -> None:
-    alive = KeepAlive(20.0, 10.0, now=0.0)
+    alive = WebSocketPing(20.0, 10.0, now=0.0)
     assert not alive.is_late(1000.0)  # nothing was asked
     asked = alive.due(20.0)
     assert asked is not None
@@ -46,7 +46,7 @@ def test_who_does_not_answer_is_late() -> None:
 
 
 def test_an_excuse_begins_the_wait_anew() -> None:
-    alive = KeepAlive(20.0, 10.0, now=0.0)
+    alive = WebSocketPing(20.0, 10.0, now=0.0)
     asked = alive.due(20.0)
     assert asked is not None
     alive.excuse(40.0)
@@ -56,14 +56,14 @@ def test_an_excuse_begins_the_wait_anew() -> None:
 
 
 def test_an_excuse_before_the_question_is_none() -> None:
-    alive = KeepAlive(20.0, 10.0, now=0.0)
+    alive = WebSocketPing(20.0, 10.0, now=0.0)
     alive.excuse(5.0)
     assert alive.due(20.0) is not None
     assert alive.is_late(30.1)
 
 
 def test_zeros_switch_it_off() -> None:
-    assert KeepAlive(0.0, 10.0, now=0.0).due(1000.0) is None
-    patient = KeepAlive(20.0, 0.0, now=0.0)
+    assert WebSocketPing(0.0, 10.0, now=0.0).due(1000.0) is None
+    patient = WebSocketPing(20.0, 0.0, now=0.0)
     assert patient.due(20.0) is not None
     assert not patient.is_late(1000.0)

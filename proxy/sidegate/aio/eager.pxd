@@ -1,20 +1,20 @@
 """C types of what starts exchanges."""
 
-from sidegate.aio.wakeup cimport Arrival, Stepping
+from sidegate.aio.wakeup cimport Wakeup, Stepping
 
 cdef Stepping _stepping
 
 
-cdef class SpareTask
+cdef class SpareTaskStarter
 
 
-cdef class FirstStep:
+cdef class EagerStarter:
     cpdef start(self, coroutine, bint at_once)
     cpdef stop(self)
 
 
-cdef class Stepped:
-    cdef SpareTask _spare
+cdef class EagerCoroutine:
+    cdef SpareTaskStarter _spare
     cdef object _task
     cdef bint _cancelled
     cdef public object coroutine
@@ -24,7 +24,7 @@ cdef class Stepped:
     cpdef cancel(self)
 
 
-cdef class SpareTask(FirstStep):
+cdef class SpareTaskStarter(EagerStarter):
     cdef object _loop
     cdef bint _stopped
     cdef object _gate
@@ -34,14 +34,14 @@ cdef class SpareTask(FirstStep):
 
     cpdef start(self, coroutine, bint at_once)
     cpdef stop(self)
-    cpdef step(self, Stepped stepped)
+    cpdef step(self, EagerCoroutine stepped)
     cpdef task_for(self, coroutine)
     cdef bint _is_there(self)
-    cdef _step(self, coroutine, Stepped stepped)
+    cdef _step(self, coroutine, EagerCoroutine stepped)
     cdef bint _is_untouched(self, task)
 
 
-cdef class EagerTask(FirstStep):
+cdef class EagerTaskStarter(EagerStarter):
     cdef object _loop
 
     cpdef start(self, coroutine, bint at_once)

@@ -11,7 +11,7 @@ it. Then there are three cases:
 * the coroutine has ended, and nothing holds on to the spare: it serves the next one;
 * the coroutine has ended, but left something behind (a reference, a callback, a name, a cancellation, a context
   variable): the spare ends, too;
-* the coroutine waits for an ``Arrival`` (``aio/wakeup.py``) and left nothing behind: the spare serves the next
+* the coroutine waits for an ``Wakeup`` (``aio/wakeup.py``) and left nothing behind: the spare serves the next
   one, and whichever spare there is then makes this coroutine's next step. A relayed request so needs no task at all;
 * the coroutine waits for anything else: the spare adopts it, passes the gate, and goes on as the coroutine's task,
   which it has been from the first step on.
@@ -33,7 +33,7 @@ from sys import getrefcount
 from typing import Any
 from weakref import getweakrefcount
 
-from sidegate.aio.wakeup import STEPPING, Arrival
+from sidegate.aio.wakeup import STEPPING, Wakeup
 
 NAME = "exchange"
 
@@ -54,7 +54,7 @@ except ImportError:
             return ENDED
 
 
-class Adopting(Coroutine[Any, Any, None]):
+class AdoptingCoroutine(Coroutine[Any, Any, None]):
     """What a spare runs: it waits at the gate, then it is the coroutine that was adopted, or the end."""
 
     __slots__ = ("_awaited", "_gate", "_handed_over", "coroutine")
@@ -108,12 +108,12 @@ class Adopting(Coroutine[Any, Any, None]):
         raise TypeError("only a spare task runs it")
 
 
-class Stepped:
+class EagerCoroutine:
     """A coroutine that is stepped without a task. It is cancelled like one."""
 
     __slots__ = ("_cancelled", "_spare", "_task", "coroutine")
 
-    def __init__(self, spare: SpareTask, coroutine: Started) -> None:
+    def __init__(self, spare: SpareTaskStarter, coroutine: Started) -> None:
         self._spare = spare
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
@@ -142,12 +142,12 @@ class Stepped:
             self._task.cancel()
 
 
-class FirstStep:
+class EagerStarter:
     """One for each event loop; it only says what there is."""
 
     __slots__ = ()
 
-    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | Stepped | None:
+    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
         """Run ``coroutine`` up to where it waits. What goes on from there and can be cancelled; None if it has ended.
 
         ``at_once=False``, from within a task: all of it runs later, in an ordinary task.
@@ -159,7 +159,7 @@ class FirstStep:
         raise NotImplementedError
 
 
-class SpareTask(FirstStep):
+class SpareTaskStarter(EagerStarter):
     """Python 3.11's way."""
 
     __slots__ = ("_adopting", "_context", "_gate", "_loop", "_stopped", "_task")
@@ -170,15 +170,15 @@ class SpareTask(FirstStep):
         self._gate: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None  # the spare, while it waits at the gate
 
-    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | Stepped | None:
-        """See ``FirstStep``."""
+    def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
+        """See ``EagerStarter``."""
         if not self._is_there() or not at_once:
             if self._gate is None:
                 self._provide()
             return self._loop.create_task(coroutine, context=contextvars.Context())
         return self._step(coroutine, None)
 
-    def step(self, stepped: Stepped) -> None:
+    def step(self, stepped: EagerCoroutine) -> None:
         """The next step of a coroutine that has no task."""
         coroutine: Any = stepped.coroutine
         if not self._is_there():
@@ -193,7 +193,7 @@ class SpareTask(FirstStep):
 
     def task_for(self, coroutine: Started) -> asyncio.Task[None]:
         """Let a coroutine that had none go on in a task."""
-        adopting = Adopting(None)
+        adopting = AdoptingCoroutine(None)
         adopting.coroutine = coroutine
         return self._loop.create_task(adopting, name=NAME, context=contextvars.Context())
 
@@ -203,7 +203,7 @@ class SpareTask(FirstStep):
             self._gate = None
         return self._task is not None
 
-    def _step(self, coroutine: Started, stepped: Stepped | None) -> asyncio.Task[None] | Stepped | None:
+    def _step(self, coroutine: Started, stepped: EagerCoroutine | None) -> asyncio.Task[None] | EagerCoroutine | None:
         """One step as the spare."""
         task: Any = self._task
         self._task = None
@@ -215,22 +215,22 @@ class SpareTask(FirstStep):
         finally:
             _stepping.now = False
             _leave_task(self._loop, task)
-        if (awaited is ENDED or isinstance(awaited, Arrival)) and (
+        if (awaited is ENDED or isinstance(awaited, Wakeup)) and (
             getrefcount(task) == references and self._is_untouched(task)
         ):
             self._task = task
             if awaited is ENDED:
                 return None
-            stepped = Stepped(self, coroutine) if stepped is None else stepped
+            stepped = EagerCoroutine(self, coroutine) if stepped is None else stepped
             awaited.hand_to(stepped)
             return stepped
         if awaited is not ENDED:
-            self._adopting.adopt(coroutine, awaited.hand_to_task() if isinstance(awaited, Arrival) else awaited)
+            self._adopting.adopt(coroutine, awaited.hand_to_task() if isinstance(awaited, Wakeup) else awaited)
         self._replace()
         return None if awaited is ENDED else task
 
     def stop(self) -> None:
-        """See ``FirstStep``."""
+        """See ``EagerStarter``."""
         self._stopped = True
         self._task = None
         self._open_gate()
@@ -259,7 +259,7 @@ class SpareTask(FirstStep):
         if self._stopped:
             return
         self._gate = self._loop.create_future()
-        self._adopting = Adopting(self._gate)
+        self._adopting = AdoptingCoroutine(self._gate)
         self._context = contextvars.Context()
         task = self._loop.create_task(self._adopting, name=NAME, context=self._context)
         self._loop.call_soon(self._arrived, task)
@@ -270,7 +270,7 @@ class SpareTask(FirstStep):
             self._task = task
 
 
-class EagerTask(FirstStep):
+class EagerTaskStarter(EagerStarter):
     """The way of Python 3.12 and later."""
 
     __slots__ = ("_loop",)
@@ -279,15 +279,15 @@ class EagerTask(FirstStep):
         self._loop = loop
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
-        """See ``FirstStep``."""
+        """See ``EagerStarter``."""
         make: Any = asyncio.Task  # which mypy knows as Python 3.11 has it
         task = make(coroutine, loop=self._loop, context=contextvars.Context(), eager_start=at_once)
         return None if task.done() else task
 
     def stop(self) -> None:
-        """See ``FirstStep``. There is nothing to let go."""
+        """See ``EagerStarter``. There is nothing to let go."""
 
 
-def first_step(loop: asyncio.AbstractEventLoop) -> FirstStep:
+def eager_starter(loop: asyncio.AbstractEventLoop) -> EagerStarter:
     """The way of the Python that runs."""
-    return EagerTask(loop) if sys.version_info >= (3, 12) else SpareTask(loop)
+    return EagerTaskStarter(loop) if sys.version_info >= (3, 12) else SpareTaskStarter(loop)

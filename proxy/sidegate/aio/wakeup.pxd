@@ -1,15 +1,15 @@
-"""C types of an arrival."""
+"""C types of a wake-up."""
 
 
 cdef class Stepping:
     cdef public bint now
 
 
-cdef class Arrival:
+cdef class Wakeup:
     cdef public object loop
     cdef object _stepper
     cdef object _waiter
     cdef bint _yielded
 
-    cpdef arrival(self)
+    cpdef wakeup(self)
     cpdef wake(self)

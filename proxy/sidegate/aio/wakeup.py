@@ -5,7 +5,7 @@ the exchange's coroutine. No error leaves it.
 
 Theory of operation. A relayed request waits for one thing, the events of its stream, and runs a few steps. To make a
 task for it, a future for the wait, and to forget both is a third of its time. So while an exchange is stepped without
-a task of its own (``STEPPING.now``), ``arrival`` yields the arrival itself instead of a future, and whoever steps the
+a task of its own (``STEPPING.now``), ``wakeup`` yields the arrival itself instead of a future, and whoever steps the
 coroutine says how to go on (``hand_to``). Within a task it is a future like any other.
 """
 
@@ -35,7 +35,7 @@ class Stepper(Protocol):
         """From where it waits."""
 
 
-class Arrival:
+class Wakeup:
     """Something that may be waited for again and again, by one coroutine."""
 
     __slots__ = ("_stepper", "_waiter", "_yielded", "loop")
@@ -46,7 +46,7 @@ class Arrival:
         self._waiter: asyncio.Future[None] | None = None
         self._yielded = False
 
-    def arrival(self) -> Awaitable[None]:
+    def wakeup(self) -> Awaitable[None]:
         """Done when ``wake`` was called."""
         if STEPPING.now:
             self._yielded = False
@@ -79,10 +79,10 @@ class Arrival:
     def __await__(self) -> Generator[Any, None, None]:
         return self  # type: ignore[return-value]  # an iterator is enough
 
-    def __iter__(self) -> Arrival:
+    def __iter__(self) -> Wakeup:
         return self
 
-    def __next__(self) -> Arrival:
+    def __next__(self) -> Wakeup:
         if self._yielded:
             raise StopIteration
         self._yielded = True

@@ -9,27 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
-from sidegate.backends.app.asgi import InProcessBackend
+from sidegate.backends.app.asgi import AsgiBackend
 from sidegate.backends.app.loading import LoadedApp, LoadError, load_app
 from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.app.wsgi.environ import base_environ
 from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.respond import RespondBackend
-from sidegate.backends.upstream.backoff import Pauses
+from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.pool import PoolBackend, Report
 from sidegate.backends.upstream.remote import RemoteBackend
 from sidegate.backends.upstream.tls import client_context
-from sidegate.backends.wait_queue import Line
+from sidegate.backends.wait_queue import WaitQueue
 from sidegate.config.backends import THREADS
 from sidegate.config.hop import longest_request, streams_of_front
-from sidegate.config.schema import Backend, Config
+from sidegate.config.schema import BackendConfig, Config
 from sidegate.errors import Problems
 from sidegate.observe.observer import Observer
 from sidegate.wire.hop import HEADER_TABLE
 from sidegate.wire.http2 import EngineSettings, Http2ClientCodec, load_engine
 
-AnyBackend = InProcessBackend | PoolBackend | RemoteBackend | RespondBackend | WsgiBackend
+AnyBackend = AsgiBackend | PoolBackend | RemoteBackend | RespondBackend | WsgiBackend
 
 RESPONSE_FIELDS = 1000
 RESPONSE_BLOCK = 256 * 1024
@@ -61,13 +61,13 @@ def build_backends(config: Config, observer: Observer, report: Report, problems:
     return backends
 
 
-def check_applications(configs: Mapping[str, Backend], problems: Problems) -> dict[str, str]:
+def check_applications(configs: Mapping[str, BackendConfig], problems: Problems) -> dict[str, str]:
     """Import every application that fronts run; what each is, in words. What cannot be is added to ``problems``."""
     loaded = {name: _load(name, backend, problems) for name, backend in configs.items() if backend.pool is None}
     return {name: app.kind for name, app in loaded.items() if app is not None}
 
 
-def _load(name: str, backend: Backend, problems: Problems) -> LoadedApp | None:
+def _load(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | None:
     if backend.app is None:
         return None
     try:
@@ -82,19 +82,19 @@ def _load(name: str, backend: Backend, problems: Problems) -> LoadedApp | None:
 
 def _with_application(
     config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report
-) -> InProcessBackend | WsgiBackend:
+) -> AsgiBackend | WsgiBackend:
     backend = config.backends[name]
     if loaded.interface == "asgi":
-        return InProcessBackend(name, loaded, backend.root_path, backend.lifespan)
+        return AsgiBackend(name, loaded, backend.root_path, backend.lifespan)
     return _on_threads(config, name, loaded, observer, report)
 
 
 def _on_threads(config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report) -> WsgiBackend:
     backend = config.backends[name]
     threads = Threads(name, THREADS if backend.threads is None else backend.threads)
-    base = base_environ(multithread=threads.places > 1, multiprocess=config.processes > 1)
-    line = Line(observer.pool(name), backend.queue)
-    built = WsgiBackend(loaded, base, line, threads, observer.threads(name), root_path=backend.root_path)
+    base = base_environ(multithread=threads.capacity > 1, multiprocess=config.processes > 1)
+    wait_queue = WaitQueue(observer.pool(name), backend.queue)
+    built = WsgiBackend(loaded, base, wait_queue, threads, observer.threads(name), root_path=backend.root_path)
     built.patience = longest_request(config, name)
     built.on_exhausted = partial(report, "exhausted", backend=name)
     return built
@@ -129,5 +129,7 @@ def _balancer(config: Config, name: str, observer: Observer) -> Balancer:
     )
     liveness = LIVENESS if pool is None else pool.liveness_timeout
     new_codec = partial(Http2ClientCodec, load_engine(config.http2_engine), settings)
-    share = 1 if pool is None else config.processes
-    return Balancer(observer.pool(name), backend.queue, liveness, Pauses(ejects=pool is None), new_codec, share=share)
+    fronts = 1 if pool is None else config.processes
+    return Balancer(
+        observer.pool(name), backend.queue, liveness, EndpointBackoff(ejects=pool is None), new_codec, fronts=fronts
+    )

@@ -1,28 +1,28 @@
-"""C types of the choice."""
+"""C types of the load balancer."""
 
 cimport cython
 
 
-cdef class Place:
-    cdef public long busy
-    cdef public long places
-    cdef public bint resting
+cdef class Target:
+    cdef public long in_use
+    cdef public long capacity
+    cdef public bint cooling_down
 
 
 cdef class Ticket:
     cdef public double since
     cdef public double deadline
-    cdef public Place place
+    cdef public Target target
 
 
-cdef class Choice:
-    cdef list _links
+cdef class LoadBalancer:
+    cdef list _targets
     cdef Py_ssize_t _size
     cdef public object queue
 
     @cython.locals(ticket=Ticket)
     cpdef list assign(self)
-    cpdef Place take(self)
-    cpdef give_back(self, Place link)
-    @cython.locals(best=Place, link=Place, least=long, ties=long, busy=long)
-    cdef Place _take(self)
+    cpdef Target take(self)
+    cpdef give_back(self, Target target)
+    @cython.locals(best=Target, target=Target, least=long, ties=long, in_use=long)
+    cdef Target _take(self)

@@ -18,62 +18,62 @@ from collections import deque
 _random = random.random  # a name that has a type when it is compiled
 
 
-class Place:
-    """A link, as the choice sees it. ``busy`` of its ``places`` are taken; one that rests is offered to nobody."""
+class Target:
+    """A link, as the choice sees it. ``in_use`` of its ``capacity`` are taken; one that rests is offered to nobody."""
 
-    __slots__ = ("busy", "places", "resting")
+    __slots__ = ("capacity", "cooling_down", "in_use")
 
     def __init__(self) -> None:
-        self.busy = 0
-        self.places = 0
-        self.resting = False
+        self.in_use = 0
+        self.capacity = 0
+        self.cooling_down = False
 
 
 class Ticket:
-    """One request in the queue. ``place`` is set when it has one; then ``busy`` counts it already."""
+    """One request in the queue. ``target`` is set when it has one; then ``in_use`` counts it already."""
 
-    __slots__ = ("deadline", "place", "since")
+    __slots__ = ("deadline", "since", "target")
 
     def __init__(self, since: float, deadline: float) -> None:
         self.since = since
         self.deadline = deadline
-        self.place: Place | None = None
+        self.target: Target | None = None
 
 
-class Choice:
+class LoadBalancer:
     """The links that may be chosen, and the queue. ``size``: how many may wait."""
 
-    __slots__ = ("_links", "_size", "queue")
+    __slots__ = ("_size", "_targets", "queue")
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._links: list[Place] = []
+        self._targets: list[Target] = []
         self.queue: deque[Ticket] = deque()
 
     @property
     def empty(self) -> bool:
         """Whether there is no link at all."""
-        return not self._links
+        return not self._targets
 
-    def add(self, link: Place) -> None:
+    def add(self, target: Target) -> None:
         """From now on requests may go there. Adding it again changes nothing."""
-        if link not in self._links:
-            self._links.append(link)
+        if target not in self._targets:
+            self._targets.append(target)
 
-    def remove(self, link: Place) -> bool:
+    def remove(self, target: Target) -> bool:
         """No further request goes there; whether any did before."""
-        if link not in self._links:
+        if target not in self._targets:
             return False
-        self._links.remove(link)
+        self._targets.remove(target)
         return True
 
-    def take(self) -> Place | None:
+    def take(self) -> Target | None:
         """A place for a request that has just come, or None: none is free, or others wait for one."""
         return None if self.queue else self._take()
 
-    def give_back(self, link: Place) -> None:
+    def give_back(self, target: Target) -> None:
         """A request has ended. If somebody waits, ``assign`` has something to do."""
-        link.busy -= 1
+        target.in_use -= 1
 
     def join(self, since: float, deadline: float) -> Ticket | None:
         """Wait at the end of the queue; None if it is full."""
@@ -91,9 +91,9 @@ class Choice:
 
     def leave(self, ticket: Ticket) -> None:
         """Whoever waits gives up; a place that it was given goes back."""
-        if ticket.place is not None:
-            self.give_back(ticket.place)
-            ticket.place = None
+        if ticket.target is not None:
+            self.give_back(ticket.target)
+            ticket.target = None
         elif ticket in self.queue:
             self.queue.remove(ticket)
 
@@ -101,11 +101,11 @@ class Choice:
         """Give free places to those who wait, in order; these have one now."""
         found: list[Ticket] = []
         while self.queue:
-            link = self._take()
-            if link is None:
+            target = self._take()
+            if target is None:
                 break
             ticket = self.queue.popleft()
-            ticket.place = link
+            ticket.target = target
             found.append(ticket)
         return found
 
@@ -120,19 +120,19 @@ class Choice:
         """When ``expire`` has something to do."""
         return min((ticket.deadline for ticket in self.queue), default=None)
 
-    def _take(self) -> Place | None:
-        best: Place | None = None
+    def _take(self) -> Target | None:
+        best: Target | None = None
         least = ties = 0
-        for link in self._links:
-            busy = link.busy
-            if busy >= link.places or link.resting:
+        for target in self._targets:
+            in_use = target.in_use
+            if in_use >= target.capacity or target.cooling_down:
                 continue
-            if best is None or busy < least:
-                best, least, ties = link, busy, 1
-            elif busy == least:
+            if best is None or in_use < least:
+                best, least, ties = target, in_use, 1
+            elif in_use == least:
                 ties += 1
                 if _random() * ties < 1.0:  # each of n equals with chance 1/n
-                    best = link
+                    best = target
         if best is not None:
-            best.busy += 1
+            best.in_use += 1
         return best

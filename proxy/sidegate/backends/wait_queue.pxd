@@ -1,26 +1,26 @@
-"""C types of a line."""
+"""C types of the wait queue."""
 
 cimport cython
 
-from sidegate.aio.wakeup cimport Arrival
-from sidegate.backends.load_balancer cimport Choice, Place
-from sidegate.observe.queue_meter cimport PoolMeter
+from sidegate.aio.wakeup cimport Wakeup
+from sidegate.backends.load_balancer cimport LoadBalancer, Target
+from sidegate.observe.queue_meter cimport QueueMeter
 
 
-cdef class Line:
-    cdef public PoolMeter meter
+cdef class WaitQueue:
+    cdef public QueueMeter meter
     cdef public object loop
-    cdef public Choice choice
+    cdef public LoadBalancer load_balancer
     cdef public object on_pressure
-    cdef public bint away
+    cdef public bint refusing
     cdef object _queue
     cdef dict _waiting
     cdef object _timer
     cdef bint _pressure_told
 
-    cpdef send_away(self)
-    cpdef give_back(self, Place place)
+    cpdef refuse_all(self)
+    cpdef give_back(self, Target target)
     cpdef assign(self)
-    cdef _without_place(self)
-    @cython.locals(waiter=Arrival)
+    cdef _not_served(self)
+    @cython.locals(waiter=Wakeup)
     cdef _tell(self, list tickets)

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from sidegate.config import values
 from sidegate.config.model import Integer, Model, camel, model, setting
-from sidegate.config.pool import MAX_THREADS, Pool
+from sidegate.config.pool import MAX_THREADS, PoolConfig
 from sidegate.config.rules import After
 from sidegate.config.upstream import Addresses, Queue, TcpAddresses, UpstreamTls
 
@@ -42,7 +42,7 @@ class Respond(Model):
 
 
 @model
-class Backend(Model):
+class BackendConfig(Model):
     """What answers a request: exactly one of `app`, `respond`, `h2c` and `h2`."""
 
     app: Annotated[str, After(values.application)] | None = setting(
@@ -70,7 +70,7 @@ class Backend(Model):
     lifespan: Literal["auto", "on", "off"] = setting(
         default="auto", description="ASGI lifespan: `auto` goes on without it if the application does not know it."
     )
-    pool: Pool | None = setting(default=None, description="Worker processes that run `app`.")
+    pool: PoolConfig | None = setting(default=None, description="Worker processes that run `app`.")
     respond: Respond | None = setting(default=None, description="A fixed answer.")
     h2c: Addresses = setting(
         default=(),
@@ -115,9 +115,9 @@ _HOMES = {
 """Which kinds of backend a key belongs to."""
 
 
-def _strangers(backend: Backend, kind: str) -> Iterator[str]:
+def _strangers(backend: BackendConfig, kind: str) -> Iterator[str]:
     """Keys that were set and belong to another kind of backend."""
-    for field in dataclasses.fields(Backend):
+    for field in dataclasses.fields(BackendConfig):
         homes = _HOMES.get(field.name, (kind,))
         if kind not in homes and getattr(backend, field.name) != field.default:
             *others, last = map(repr, homes)
@@ -125,7 +125,7 @@ def _strangers(backend: Backend, kind: str) -> Iterator[str]:
             yield f"{camel(field.name)!r} belongs to {words}, not to {kind!r}"
 
 
-def _contradictions(backend: Backend) -> Iterator[str]:
+def _contradictions(backend: BackendConfig) -> Iterator[str]:
     """Settings of an application that is called in one way for one that is called in the other."""
     if backend.app is None:
         return

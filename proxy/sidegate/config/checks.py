@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from sidegate.config.listeners import Listener
+from sidegate.config.listeners import ListenerConfig
 from sidegate.config.routes import Route
 
 Path = tuple[str | int, ...]
@@ -31,7 +31,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def listener_problems(listeners: Mapping[int, Listener], admin: str | None) -> Found:
+def listener_problems(listeners: Mapping[int, ListenerConfig], admin: str | None) -> Found:
     """Names used twice, and addresses used twice, among the listeners and the admin server's ``admin``."""
     yield from _repeated({("listeners", place, "name"): item.name for place, item in listeners.items()}, "name")
     addresses: dict[Path, str] = {

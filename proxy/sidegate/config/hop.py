@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 
 from sidegate.config.limits import Limits
-from sidegate.config.schema import BackendRef, Config, Listener, Logging, Pool, Queue, Route, Timeouts
+from sidegate.config.schema import BackendRef, Config, ListenerConfig, Logging, PoolConfig, Queue, Route, Timeouts
 
 NAME = "worker"
 """Of the listener."""
@@ -42,7 +42,7 @@ def worker_config(config: Config, name: str) -> Config:
         raise ValueError(f"the backend {name!r} has no pool")
     drain, longest = config.websocket_drain, longest_request(config, name)
     return Config(
-        listeners=(Listener(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
+        listeners=(ListenerConfig(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
         backends={name: dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())},
         routes=tuple(_route(route.name, name, longest) for route in config.routes),
         logging=Logging(level=config.logging.level, format=config.logging.format),
@@ -65,12 +65,12 @@ def _route(name: str, backend: str, longest: float) -> Route:
     return Route(name=name, backend_refs=(BackendRef(name=backend),), timeouts=Timeouts(request=longest))
 
 
-def _overlaps(pool: Pool) -> bool:
+def _overlaps(pool: PoolConfig) -> bool:
     """Whether two workers run at some time: several are wanted, or one that is replaced waits for its successor."""
     return pool.workers.max > 1 or bool(pool.max_requests or pool.max_age or pool.max_memory or pool.reload)
 
 
-def streams_of_front(pool: Pool, processes: int) -> int:
+def streams_of_front(pool: PoolConfig, processes: int) -> int:
     """How many requests one of so many fronts may have under way at one worker."""
     return -(-pool.concurrency // processes)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidegate.config.listeners import Listener
+from sidegate.config.listeners import ListenerConfig
 from sidegate.config.model import Model
 from sidegate.config.pool import MAX_WORKERS
 from sidegate.config.quantities import DURATION_SCHEMA, SIZE_SCHEMA, format_duration, format_size
@@ -53,14 +53,14 @@ def _write_as_in_files(form: Schema) -> None:
 def json_schema() -> Schema:
     """JSON Schema (draft 2020-12) that accepts whatever ``load`` accepts; ``load`` refuses more."""
     schema = models_schema()
-    for model in (Listener, Route):
+    for model in (ListenerConfig, Route):
         _add_short_forms(schema["$defs"][model.__name__], model)
     _also(schema["$defs"]["Match"]["properties"], "path", {"type": "string"})
     for key in ("h2c", "h2"):
-        _also(schema["$defs"]["Backend"]["properties"], key, {"type": "string"})
+        _also(schema["$defs"]["BackendConfig"]["properties"], key, {"type": "string"})
     count = {"type": "integer", "minimum": 1, "maximum": MAX_WORKERS}
-    _also(schema["$defs"]["Pool"]["properties"], "workers", count, {"const": "auto"})
-    _also(schema["$defs"]["WebSocket"]["properties"], "compression", {"enum": ["deflate", "off"]})
+    _also(schema["$defs"]["PoolConfig"]["properties"], "workers", count, {"const": "auto"})
+    _also(schema["$defs"]["WebSocketConfig"]["properties"], "compression", {"enum": ["deflate", "off"]})
     _also(schema["properties"], "admin", {"const": False})
     for part in (schema, *schema["$defs"].values()):
         part["properties"] = {key: _with_variables(value) for key, value in part["properties"].items()}

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from sidegate.config import values
 from sidegate.config.model import Boolean, Integer, Model, model, setting
 from sidegate.config.rules import After, Before, Strict
-from sidegate.config.websocket import WebSocket
+from sidegate.config.websocket import WebSocketConfig
 
 Name = Annotated[str, After(values.name)]
 Address = Annotated[str, After(values.address)]
@@ -68,7 +68,7 @@ class Tls(Model):
 
 
 @model
-class Listener(Model):
+class ListenerConfig(Model):
     """One service address, or several with the same settings."""
 
     short_forms: ClassVar = {"address": ("addresses", 0)}
@@ -91,7 +91,7 @@ class Listener(Model):
         min_length=1,
         description="Offered by ALPN in this order; on a cleartext listener `h2` is taken by prior knowledge.",
     )
-    websocket: WebSocket = setting(default=WebSocket(), description="WebSockets that come this way.")
+    websocket: WebSocketConfig = setting(default=WebSocketConfig(), description="WebSockets that come this way.")
 
     def __post_init__(self) -> None:
         if self.mode is not None and not any(address.startswith("unix:") for address in self.addresses):

@@ -18,9 +18,9 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from sidegate.config import checks
-from sidegate.config.backends import Backend
+from sidegate.config.backends import BackendConfig
 from sidegate.config.checks import Path, path_text
-from sidegate.config.listeners import Listener
+from sidegate.config.listeners import ListenerConfig
 from sidegate.config.loaded import Loaded, Problem, as_written, nearest
 from sidegate.config.messages import Finding, counts, explain
 from sidegate.config.model import Model
@@ -91,8 +91,8 @@ class _Validation:
 
     def result(self) -> Loaded:
         config, findings = self._parsed()
-        listeners = dict(self._entries("listeners", Listener))
-        backends = dict(self._entries("backends", Backend))
+        listeners = dict(self._entries("listeners", ListenerConfig))
+        backends = dict(self._entries("backends", BackendConfig))
         compared = self._compared(listeners, {finding.path[0] for finding in findings if finding.path})
         findings += [Finding(path, message) for path, message in compared]
         problems = {self._problem(*finding) for finding in findings} - {None}
@@ -122,7 +122,7 @@ class _Validation:
                 with contextlib.suppress(ValidationError):
                     yield place, self._parse(model, value)
 
-    def _compared(self, listeners: dict[int, Listener], bad: set[str | int]) -> checks.Found:
+    def _compared(self, listeners: dict[int, ListenerConfig], bad: set[str | int]) -> checks.Found:
         """The comparisons between the parts that are valid; ``bad`` holds the top keys that are not."""
         keys = fields(Settings).keys() & self._root.keys() - bad
         settings = self._parse(Settings, {key: self._root[key] for key in keys})

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sidegate.config.backends import Backend
+from sidegate.config.backends import BackendConfig
 from sidegate.config.checks import Path, path_text
-from sidegate.config.listeners import Listener
+from sidegate.config.listeners import ListenerConfig
 from sidegate.config.schema import Config
 from sidegate.config.structure import short_forms_at
 
@@ -47,8 +47,8 @@ class Loaded:
     config: Config | None = None
     problems: tuple[Problem, ...] = ()
     positions: Mapping[Path, Position] = field(default_factory=dict)
-    listeners: dict[int, Listener] = field(default_factory=dict)
-    backends: dict[str, Backend] = field(default_factory=dict)
+    listeners: dict[int, ListenerConfig] = field(default_factory=dict)
+    backends: dict[str, BackendConfig] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str) -> Problem:
         """A problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""

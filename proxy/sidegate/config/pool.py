@@ -17,7 +17,7 @@ MAX_THREADS = 1024
 """Of one process; beyond it, what is wanted is more processes."""
 
 USUAL_JITTER = 10
-"""Percent; see ``Pool.recycle_jitter``."""
+"""Percent; see ``PoolConfig.recycle_jitter``."""
 
 Account = Annotated[str, After(values.account)]
 
@@ -29,14 +29,14 @@ def _expand_workers(data: object) -> object:
         if not 1 <= data <= MAX_WORKERS:
             raise ValueError(f"must be 1 to {MAX_WORKERS} workers, not {data}")
         return {"min": data, "max": data}
-    if not isinstance(data, dict | Workers):
+    if not isinstance(data, dict | WorkerCount):
         written = f", not {data!r}" if isinstance(data, str) else ""
         raise ValueError(f"must be a whole number, auto, or a mapping with 'min' and 'max'{written}")
     return data
 
 
 @model
-class Workers(Model):
+class WorkerCount(Model):
     """How many worker processes a pool has."""
 
     min: Integer = setting(default=1, ge=1, le=MAX_WORKERS, description="Kept at any time.")
@@ -84,11 +84,11 @@ class Reload(Model):
 
 
 @model
-class Pool(Model):
+class PoolConfig(Model):
     """Worker processes that run a backend's application, instead of the fronts."""
 
-    workers: Annotated[Workers, Before(_expand_workers)] = setting(
-        default=Workers(max=1),
+    workers: Annotated[WorkerCount, Before(_expand_workers)] = setting(
+        default=WorkerCount(max=1),
         description="How many. Short form: a whole number; `auto` is one for each CPU this process may use.",
     )
     concurrency: Integer = setting(

@@ -41,7 +41,7 @@ def _sections() -> Iterator[str]:
     schema = models_schema()
     for model in _models(Config):
         part = schema if model is Config else schema["$defs"][model.__name__]
-        title = "The file" if model is Config else model.__name__
+        title = "The file" if model is Config else model.__name__.removesuffix("Config")
         yield from ["", f"## {title}", "", model.__doc__ or "", ""]
         yield from ["| key | value | default | range | meaning |", "|---|---|---|---|---|"]
         for key, field in fields(model).items():

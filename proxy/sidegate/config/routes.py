@@ -9,7 +9,7 @@ from sidegate.config.limits import DAY
 from sidegate.config.model import Integer, Model, model, setting
 from sidegate.config.quantities import Duration
 from sidegate.config.rules import After, Before
-from sidegate.config.websocket import WebSocket
+from sidegate.config.websocket import WebSocketConfig
 
 Hostname = Annotated[str, After(values.hostname)]
 Path = Annotated[str, After(values.path)]
@@ -122,7 +122,9 @@ class Route(Model):
         min_length=1, description="Who answers, by weight. Short form: `backend` with one name."
     )
     timeouts: Timeouts = setting(default=Timeouts(), description="How long its requests may take.")
-    websocket: WebSocket = setting(default=WebSocket(), description="Its WebSockets, where not as the listener's.")
+    websocket: WebSocketConfig = setting(
+        default=WebSocketConfig(), description="Its WebSockets, where not as the listener's."
+    )
 
     def __post_init__(self) -> None:
         if not any(ref.weight for ref in self.backend_refs):

@@ -13,20 +13,20 @@ import dataclasses
 from typing import Annotated, Literal
 
 from sidegate.config import checks, values
-from sidegate.config.backends import Backend, Header, Respond
+from sidegate.config.backends import BackendConfig, Header, Respond
 from sidegate.config.limits import Limits
-from sidegate.config.listeners import Certificate, ClientCertificates, Listener, Tls
+from sidegate.config.listeners import Certificate, ClientCertificates, ListenerConfig, Tls
 from sidegate.config.model import Boolean, Model, model, setting
-from sidegate.config.pool import Pool, Reload, WorkerLimits, Workers
+from sidegate.config.pool import PoolConfig, Reload, WorkerCount, WorkerLimits
 from sidegate.config.quantities import Duration
 from sidegate.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route, Timeouts
 from sidegate.config.rules import After, Before
 from sidegate.config.upstream import Queue, UpstreamTls
-from sidegate.config.websocket import Compression, WebSocket
+from sidegate.config.websocket import Compression, WebSocketConfig
 
 __all__ = [
     "Admin",
-    "Backend",
+    "BackendConfig",
     "BackendRef",
     "Certificate",
     "ClientCertificates",
@@ -35,11 +35,11 @@ __all__ = [
     "Header",
     "HeaderMatch",
     "Limits",
-    "Listener",
+    "ListenerConfig",
     "Logging",
     "Match",
     "PathMatch",
-    "Pool",
+    "PoolConfig",
     "QueryMatch",
     "Queue",
     "Reload",
@@ -49,9 +49,9 @@ __all__ = [
     "Timeouts",
     "Tls",
     "UpstreamTls",
-    "WebSocket",
+    "WebSocketConfig",
+    "WorkerCount",
     "WorkerLimits",
-    "Workers",
 ]
 
 
@@ -115,8 +115,8 @@ def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
 class Entries(Model):
     """Who connects where, and who answers."""
 
-    listeners: tuple[Listener, ...] = setting(min_length=1, description="Where clients connect.")
-    backends: dict[Annotated[str, After(values.name)], Backend] = setting(
+    listeners: tuple[ListenerConfig, ...] = setting(min_length=1, description="Where clients connect.")
+    backends: dict[Annotated[str, After(values.name)], BackendConfig] = setting(
         default_factory=dict, description="Who answers, by name."
     )
     routes: Annotated[tuple[Route, ...], After(_named)] = setting(

@@ -71,7 +71,7 @@ COMPRESSION = Compression()
 
 
 @model
-class WebSocket(Model):
+class WebSocketConfig(Model):
     """WebSockets of one listener or one route. A key of the route counts before the same key of the listener."""
 
     max_message: Size | None = setting(
@@ -120,16 +120,16 @@ class WebSocketSettings:
     compression: Compression = COMPRESSION
 
 
-def settings_of(listener: WebSocket, route: WebSocket) -> WebSocketSettings:
+def settings_of(listener: WebSocketConfig, route: WebSocketConfig) -> WebSocketSettings:
     """What counts for the WebSockets of a route that come by a listener."""
     names = WebSocketSettings.__slots__
     written = ((name, getattr(part, name)) for part in (listener, route) for name in names)
     return WebSocketSettings(**{name: value for name, value in written if value is not None})
 
 
-def settings_by_route(listener: WebSocket, routes: Iterable[WebSocket]) -> tuple[WebSocketSettings, ...]:
+def settings_by_route(listener: WebSocketConfig, routes: Iterable[WebSocketConfig]) -> tuple[WebSocketSettings, ...]:
     """``settings_of`` by route index; the last entry is the one for no route, so that Python's index -1 finds it."""
-    return tuple(settings_of(listener, route) for route in (*routes, WebSocket()))
+    return tuple(settings_of(listener, route) for route in (*routes, WebSocketConfig()))
 
 
 def drain_seconds(wanted: float | None, grace: float) -> float:

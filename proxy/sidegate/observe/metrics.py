@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import chain, product
 from typing import Literal
 
-from sidegate.config.schema import Backend, Config
+from sidegate.config.schema import BackendConfig, Config
 from sidegate.errors import Fault
 from sidegate.observe import reasons
 from sidegate.observe.cells import Area, Cells
@@ -102,7 +102,7 @@ def _route_backends(config: Config) -> list[tuple[str, ...]]:
     return [*pairs, ("", "")]
 
 
-def _may_be_wsgi(backend: Backend) -> bool:
+def _may_be_wsgi(backend: BackendConfig) -> bool:
     """Whether this process itself may have threads for it; what it is, only whoever imports it knows."""
     return backend.app is not None and backend.pool is None and backend.interface != "asgi"
 

@@ -22,7 +22,7 @@ from sidegate.observe.access_log import AccessLog
 from sidegate.observe.cells import Cells
 from sidegate.observe.meter import ListenerMeter
 from sidegate.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, Layout
-from sidegate.observe.queue_meter import PoolMeter
+from sidegate.observe.queue_meter import QueueMeter
 from sidegate.observe.record import Record, final_status
 from sidegate.observe.thread_meter import ThreadMeter
 from sidegate.observe.websocket_meter import WebSocketMeter
@@ -65,7 +65,7 @@ class Observer:
         if access_log is not None:
             access_log.count_drops_in(cells, layout.offsets(metrics.LOG_DROPPED))
         self._listeners = {listener.name: ListenerMeter(listener.name, layout, cells) for listener in config.listeners}
-        self._pools = {name: PoolMeter(name, layout, cells) for (name,) in metrics.QUEUED.values(config)}
+        self._pools = {name: QueueMeter(name, layout, cells) for (name,) in metrics.QUEUED.values(config)}
         self._threads = {name: ThreadMeter(name, layout, cells) for (name,) in metrics.THREADED.values(config)}
         self._routes = _route_cells(config, layout)
         self._websockets = [WebSocketMeter(name, layout, cells) for (name,) in metrics.ROUTE.values(config)]
@@ -80,7 +80,7 @@ class Observer:
         """The meter of one listener of the config. Raises ``KeyError`` for any other name."""
         return self._listeners[name]
 
-    def pool(self, name: str) -> PoolMeter:
+    def pool(self, name: str) -> QueueMeter:
         """The meter of one backend of the axis ``QUEUED``. Raises ``KeyError`` for any other name."""
         return self._pools[name]
 

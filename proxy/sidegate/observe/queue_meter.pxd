@@ -1,7 +1,7 @@
 """C types of a pool's meter."""
 
 
-cdef class PoolMeter:
+cdef class QueueMeter:
     cdef public str name
     cdef double[::1] _cells
     cdef Py_ssize_t _in_flight

@@ -13,7 +13,7 @@ from sidegate.observe.cells import Cells
 from sidegate.observe.metrics import BUCKETS, SUM, Layout
 
 
-class PoolMeter:
+class QueueMeter:
     """Counts for one backend."""
 
     __slots__ = ("_cells", "_in_flight", "_queued", "_retries", "_wait", "_wait_sum", "name")

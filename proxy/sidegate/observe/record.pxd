@@ -19,7 +19,7 @@ cdef class Record:
     cdef public list headers
     cdef public str tls
     cdef public bint has_body
-    cdef public bint passing
+    cdef public bint cancel_on_disconnect
     cdef public bint relayed
     cdef public bint counted
     cdef public object fault

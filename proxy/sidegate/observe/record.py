@@ -25,15 +25,34 @@ class Record:
     ``client``: the peer's address, or ``unix``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if
     none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``tls``: the
-    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: of the request, as its head says. ``passing``: the
-    task here only passes it on, to a thread or another process; ``relayed``: to another process. ``counted``: by the
-    observer, and logged. ``fault`` and ``reason``: whose error ended it, and one word.
+    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: whether the head announces a body.
+    ``cancel_on_disconnect``: the application runs in a thread or in another process, so the exchange cancels its own
+    task when the client disconnects; ``relayed``: in another process. ``counted``: the observer has counted and logged
+    it. ``fault`` and ``reason``: whose error ended the exchange, and one word for it.
     """
 
     __slots__ = (
-        "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
-        "http_version", "listener", "method", "passing", "reason", "relayed", "route", "scheme", "started", "status",
-        "target", "tls",
+        "_request_id",
+        "backend",
+        "bytes_in",
+        "bytes_out",
+        "cancel_on_disconnect",
+        "client",
+        "counted",
+        "fault",
+        "has_body",
+        "headers",
+        "http_version",
+        "listener",
+        "method",
+        "reason",
+        "relayed",
+        "route",
+        "scheme",
+        "started",
+        "status",
+        "target",
+        "tls",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
@@ -54,7 +73,7 @@ class Record:
         self.tls = ""
         self.fault: Fault | None = None
         self.reason = ""
-        self.passing = False
+        self.cancel_on_disconnect = False
         self.relayed = False
         self.counted = False
         self._request_id = ""

@@ -39,9 +39,9 @@ def borrow(lent: str) -> None:
     """Before anything is imported that may need them."""
     import json  # noqa: PLC0415 - for this one line
 
-    from sidegate.ipc import borrowed_packages as lending  # noqa: PLC0415 - there was no such package before
+    from sidegate.ipc import borrowed_packages  # noqa: PLC0415 - there was no such package before
 
-    lending.borrow(json.loads(lent))
+    borrowed_packages.borrow(json.loads(lent))
 
 
 def leave_path(here: str) -> None:

@@ -95,7 +95,7 @@ def inherited(fd: int) -> socket.socket:
     return sock
 
 
-class Child:
+class ChildMain:
     """The life of one child, from building its runtime to the end."""
 
     noun = "child"

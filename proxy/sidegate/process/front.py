@@ -20,7 +20,7 @@ from sidegate.observe.access_log import AccessLog, open_access_log
 from sidegate.observe.cells import Area
 from sidegate.observe.observer import Observer
 from sidegate.process import child
-from sidegate.process.child import Child, Failure
+from sidegate.process.child import ChildMain, Failure
 from sidegate.process.runtime import BuildError, Runtime
 from sidegate.versions import engines
 
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     return child.run(Front(config, first, control).run(), control)
 
 
-class Front(Child):
+class Front(ChildMain):
     """The life of one front. ``first`` is the supervisor's first message."""
 
     noun = "front"
@@ -50,7 +50,7 @@ class Front(Child):
         self._access_log: AccessLog | None = None
 
     async def run(self) -> Failure | None:
-        """See ``Child``; after it, the access log ends."""
+        """See ``ChildMain``; after it, the access log ends."""
         try:
             return await super().run()
         finally:

@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass
 
 from sidegate.backends.app.loading import LoadError, find_kind
-from sidegate.config.schema import Backend, Config, Pool
+from sidegate.config.schema import BackendConfig, Config, PoolConfig
 from sidegate.ipc.control import READ_SIZE, Decoder, encode, send_last
 from sidegate.process import child, worker
 
@@ -29,7 +29,7 @@ DESCRIPTORS = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Born:
+class ForkedWorker:
     """What a forked process is to become: a worker with these descriptors."""
 
     control: int
@@ -43,7 +43,7 @@ def main(control_fd: int) -> int:
     first = child.first_message(control)
     if first is None:
         return child.FAILED_START
-    config, pool = worker.settled(first, control)
+    config, pool = worker.prepared(first, control)
     kind = None if pool is None else _import(config.backends[first["backend"]], control)
     if pool is None or kind is None:
         return child.FAILED_START
@@ -51,7 +51,7 @@ def main(control_fd: int) -> int:
     return 0 if born is None else _become_worker(config, pool, born)
 
 
-def _import(backend: Backend, control: socket.socket) -> str | None:
+def _import(backend: BackendConfig, control: socket.socket) -> str | None:
     """The words for the application's kind; None, and the supervisor told, if it cannot be run."""
     # What a collection frees before the fork leaves holes, and whatever is put there later unshares a page.
     gc.disable()
@@ -66,7 +66,7 @@ def _import(backend: Backend, control: socket.socket) -> str | None:
     return kind
 
 
-def _become_worker(config: Config, pool: Pool, born: Born) -> int:
+def _become_worker(config: Config, pool: PoolConfig, born: ForkedWorker) -> int:
     gc.enable()
     os.set_inheritable(born.cells, False)
     control = child.inherited(born.control)
@@ -98,7 +98,7 @@ class Preloader:
         self._wake.setblocking(False)
         self._woken.setblocking(False)
 
-    def run(self) -> Born | None:
+    def run(self) -> ForkedWorker | None:
         """Until the supervisor is gone: None. In each forked process: what it is to become."""
         signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -115,7 +115,7 @@ class Preloader:
                 if born is not None or ended:
                     return born
 
-    def _receive(self) -> tuple[Born | None, bool]:
+    def _receive(self) -> tuple[ForkedWorker | None, bool]:
         """Take what the supervisor says. What a forked process is to become; whether the supervisor is gone.
 
         The kernel ends a read behind a message that has descriptors, so they are always those of the last line.
@@ -133,11 +133,11 @@ class Preloader:
                     return born, False
         return None, False
 
-    def _fork(self, number: int, descriptors: list[int]) -> Born | None:
+    def _fork(self, number: int, descriptors: list[int]) -> ForkedWorker | None:
         pid = os.fork()
         if pid == 0:
             self._leave()
-            return Born(*descriptors)
+            return ForkedWorker(*descriptors)
         for fd in descriptors:
             os.close(fd)
         self._tell("forked", pid=pid, number=number)

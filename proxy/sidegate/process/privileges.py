@@ -17,13 +17,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidegate.config.schema import Pool
+from sidegate.config.schema import PoolConfig
 from sidegate.errors import StartError
 
 STDERR = 2
 
 
-def settle_in(pool: Pool) -> None:
+def apply_privileges(pool: PoolConfig) -> None:
     """Take on niceness, limits, user, umask and folder. SIGABRT from now on prints the stack of every thread.
 
     :raises StartError: the system refuses one of them.

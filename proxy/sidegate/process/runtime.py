@@ -17,14 +17,13 @@ from dataclasses import replace
 from typing import Any
 
 from sidegate.aio.clock import Clock
-from sidegate.aio.eager import FirstStep, first_step
-from sidegate.backends.app.asgi import InProcessBackend
+from sidegate.aio.eager import EagerStarter, eager_starter
+from sidegate.backends.app.asgi import AsgiBackend
 from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.build import AnyBackend, build_backends, check_applications
 from sidegate.backends.upstream.pool import PoolBackend, Report
-from sidegate.backends.upstream.upstream_backend import RelayingBackend
-from sidegate.config.schema import Backend, Certificate, Config, Limits, Tls
-from sidegate.config.schema import Listener as ListenerConfig
+from sidegate.backends.upstream.upstream_backend import UpstreamBackend
+from sidegate.config.schema import BackendConfig, Certificate, Config, Limits, ListenerConfig, Tls
 from sidegate.config.websocket import drain_seconds, settings_by_route
 from sidegate.errors import Problems, SidegateError
 from sidegate.observe.observer import Observer
@@ -36,7 +35,7 @@ from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.listener import Listener
 from sidegate.server.service import Service
 from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
-from sidegate.server.upgrade import part
+from sidegate.server.upgrade import close_gradually
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import load_engine
 
@@ -69,13 +68,13 @@ class Runtime:
         listeners: list[Listener],
         backends: Mapping[str, AnyBackend],
         clock: Clock[Any],
-        first_step: FirstStep,
+        eager_starter: EagerStarter,
         websocket_drain: float | None,
     ) -> None:
         self._listeners = listeners
         self._backends = backends
         self._clock = clock
-        self._first_step = first_step
+        self._eager_starter = eager_starter
         self._started: list[AnyBackend] = []
         self._websocket_drain = websocket_drain
 
@@ -101,7 +100,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         limits = config.limits if fronts is None else _put_behind_front(backends, config.limits)
         clock = Clock(loop, timeouts.check)
-        steps = first_step(loop)
+        steps = eager_starter(loop)
         admission = Admission(loop, config.limits)
         router = Router(config.routes, backends)
         engine = load_engine(config.http2_engine)
@@ -119,7 +118,7 @@ class Runtime:
                 protocols=listener.protocols,
                 clock=clock,
                 loop=loop,
-                first_step=steps,
+                eager_starter=steps,
                 admission=admission,
                 policy=_policy(config, keep_forwarding=False),
                 tls=contexts.get(index),
@@ -166,7 +165,7 @@ class Runtime:
         for listener in self._listeners:
             listener.service.draining = True
             listener.close()
-            part(listener.service, drain_seconds(self._websocket_drain, deadline - loop.time()))
+            close_gradually(listener.service, drain_seconds(self._websocket_drain, deadline - loop.time()))
             for connection in list(listener.service.connections):
                 connection.wind_down()
         await self._until_idle(deadline)
@@ -180,7 +179,7 @@ class Runtime:
         except TimeoutError:
             logger.error("an application's lifespan shutdown did not end within the grace period")
         self._clock.stop()
-        self._first_step.stop()
+        self._eager_starter.stop()
 
     def abort(self) -> None:
         """Cut everything now."""
@@ -191,12 +190,12 @@ class Runtime:
     @property
     def interfaces(self) -> dict[str, str]:
         """What each application in this process is, in words, by its backend."""
-        own = (InProcessBackend, WsgiBackend)
+        own = (AsgiBackend, WsgiBackend)
         return {name: backend.interface for name, backend in self._backends.items() if isinstance(backend, own)}
 
     def statistics(self) -> dict[str, Any]:
         """Open connections by listener index; links or threads of every backend that has some. For ``/status``."""
-        some = (RelayingBackend, WsgiBackend)
+        some = (UpstreamBackend, WsgiBackend)
         backends = {name: backend.statistics() for name, backend in self._backends.items() if isinstance(backend, some)}
         return {
             "connections": [len(listener.service.connections) for listener in self._listeners],
@@ -219,7 +218,7 @@ class Runtime:
 
 
 def check(
-    listeners: Mapping[int, ListenerConfig], backends: Mapping[str, Backend], import_apps: bool
+    listeners: Mapping[int, ListenerConfig], backends: Mapping[str, BackendConfig], import_apps: bool
 ) -> tuple[Problems, dict[str, str]]:
     """The problems that only building finds, without starting anything; what each application is, in words.
 
@@ -259,7 +258,7 @@ def _put_behind_front(backends: Mapping[str, AnyBackend], limits: Limits) -> Lim
     for backend in backends.values():
         if isinstance(backend, WsgiBackend):
             backend.behind_front = True
-            return replace(limits, concurrent_streams=backend.threads.places)
+            return replace(limits, concurrent_streams=backend.threads.capacity)
     return limits
 
 

@@ -15,7 +15,7 @@ import random
 import socket
 
 from sidegate.config.plain import unpack
-from sidegate.config.schema import Config, Pool
+from sidegate.config.schema import Config, PoolConfig
 from sidegate.errors import StartError
 from sidegate.ipc.control import Message, send_last
 from sidegate.observe import process_log
@@ -23,8 +23,8 @@ from sidegate.observe.cells import Area
 from sidegate.observe.metrics import Layout
 from sidegate.observe.observer import Observer
 from sidegate.process import child
-from sidegate.process.child import Child, Failure
-from sidegate.process.privileges import settle_in
+from sidegate.process.child import ChildMain, Failure
+from sidegate.process.privileges import apply_privileges
 from sidegate.process.runtime import Runtime
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.versions import engines
@@ -42,19 +42,19 @@ def main(control_fd: int) -> int:
     first = child.first_message(control)
     if first is None:
         return child.FAILED_START
-    config, pool = settled(first, control)
+    config, pool = prepared(first, control)
     if pool is None:
         return child.FAILED_START
     os.set_inheritable(first["cells"], False)
     return serve(config, pool, control, child.inherited(first["socket"]), first["cells"])
 
 
-def settled(first: Message, control: socket.socket) -> tuple[Config, Pool | None]:
+def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig | None]:
     """What a first message says, settled into it; no pool, and the supervisor told, if that is not possible."""
-    config, pool = unpack(Config, first["config"]), unpack(Pool, first["pool"])
+    config, pool = unpack(Config, first["config"]), unpack(PoolConfig, first["pool"])
     process_log.set_up(config.logging)
     try:
-        settle_in(pool)
+        apply_privileges(pool)
     except StartError as error:
         send_last(control, "failed", message=str(error))
         return config, None
@@ -62,19 +62,19 @@ def settled(first: Message, control: socket.socket) -> tuple[Config, Pool | None
     return config, pool
 
 
-def serve(config: Config, pool: Pool, control: socket.socket, listening: socket.socket, cells: int) -> int:
+def serve(config: Config, pool: PoolConfig, control: socket.socket, listening: socket.socket, cells: int) -> int:
     """Run a worker that has settled in to its end; the exit code. ``cells``: the descriptor of its counters."""
     worker = Worker(config, pool, control, listening, Area(cells))
     return child.run(worker.run(), control)
 
 
-class Worker(Child):
+class Worker(ChildMain):
     """The life of one worker."""
 
     noun = "worker"
 
     def __init__(
-        self, config: Config, pool: Pool, control: socket.socket, listening: socket.socket, area: Area
+        self, config: Config, pool: PoolConfig, control: socket.socket, listening: socket.socket, area: Area
     ) -> None:
         super().__init__(config, control)
         self._listening = listening
@@ -83,7 +83,7 @@ class Worker(Child):
         self._most_requests = pool.max_requests - math.floor(pool.max_requests * _share(pool.recycle_jitter))
 
     async def run(self) -> Failure | None:
-        """See ``Child``. A worker's problems have no place in the file, so they are told in words."""
+        """See ``ChildMain``. A worker's problems have no place in the file, so they are told in words."""
         failure = await super().run()
         if failure is not None and "problems" in failure:
             return {"message": "\n".join(message for _, message in failure["problems"])}

@@ -5,7 +5,7 @@ cimport cython
 from sidegate.observe.record cimport Record
 
 
-cdef class Choice:
+cdef class WeightedChoice:
     cdef object _backends
     cdef list _bounds
     cdef object _only
@@ -21,7 +21,7 @@ cdef class Rule:
     cdef public tuple headers
     cdef public tuple query
     cdef public int route
-    cdef public Choice choice
+    cdef public WeightedChoice choice
 
     @cython.locals(path=str)
     cpdef bint holds(self, scope)

@@ -34,7 +34,7 @@ class Backend(Protocol):
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]: ...
 
 
-class Choice:
+class WeightedChoice:
     """The weighted backends of one route; most have a single one."""
 
     def __init__(self, backends: Sequence[Backend], weights: Sequence[int]) -> None:
@@ -54,7 +54,7 @@ class Rule:
 
     __slots__ = ("choice", "exact", "headers", "hostname", "method", "path", "query", "route")
 
-    def __init__(self, hostname: str, match: Match, route: int, choice: Choice) -> None:
+    def __init__(self, hostname: str, match: Match, route: int, choice: WeightedChoice) -> None:
         """``route``: its place in the file."""
         self.hostname = hostname
         self.exact = match.path.type == "Exact"
@@ -159,7 +159,7 @@ def _compile(routes: Sequence[Route], backends: Mapping[str, Backend]) -> list[R
     rules = []
     for index, route in enumerate(routes):
         refs = [ref for ref in route.backend_refs if ref.weight > 0]
-        choice = Choice([backends[ref.name] for ref in refs], [ref.weight for ref in refs])
+        choice = WeightedChoice([backends[ref.name] for ref in refs], [ref.weight for ref in refs])
         rules += [
             Rule(hostname, match, index, choice) for hostname in route.hostnames or ("",) for match in route.matches
         ]

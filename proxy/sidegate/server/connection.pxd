@@ -3,14 +3,14 @@
 cimport cython
 
 from sidegate.observe.record cimport Record
-from sidegate.server.connection_base cimport Carrier
+from sidegate.server.connection_base cimport ConnectionBase
 from sidegate.server.exchange cimport Exchange
-from sidegate.aio.eager cimport FirstStep
+from sidegate.aio.eager cimport EagerStarter
 from sidegate.aio.waiters cimport Waiters
 from sidegate.wire.events cimport Codec, RequestHead
 
 
-cdef class Connection(Carrier):
+cdef class Connection(ConnectionBase):
     cdef public object transport
     cdef public str protocol
     cdef public dict exchanges
@@ -33,9 +33,9 @@ cdef class Connection(Carrier):
     cdef bint _reading_paused
     cdef bint _body_open
     cdef bint _lost
-    cdef object _aside
+    cdef object _sendfile
     cdef object _loop
-    cdef FirstStep _first_step
+    cdef EagerStarter _eager_starter
 
     cpdef data_received(self, bytes data)
     cdef _handle(self, list events, bint at_once=*)
@@ -57,5 +57,5 @@ cdef class Connection(Carrier):
     cpdef exchange_ended(self, int stream_id)
     cpdef send_error(self, Record record, int stream_id, int status, str detail, bytes accept)
     @cython.locals(codec=Codec, exchange=Exchange, again=bint)
-    cdef _settle(self)
+    cdef _finish_exchanges(self)
     cdef _go_on(self)

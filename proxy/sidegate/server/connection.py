@@ -24,28 +24,28 @@ from sidegate.aio.waiters import Waiters
 from sidegate.errors import ClientDisconnected, Fault
 from sidegate.observe.record import Record
 from sidegate.server.codecs import LABELS, make_codec
-from sidegate.server.connection_base import Carrier
+from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import peer_of
-from sidegate.server.sendfile import Aside
+from sidegate.server.sendfile import SendfileWriter
 from sidegate.server.service import GOAWAY_PAUSE, LOW_WATER, Service
-from sidegate.server.stall import Progress
+from sidegate.server.stall import StallDetector
 from sidegate.server.states import GONE
 from sidegate.server.websocket import WebSocket
 from sidegate.wire.events import PIECE, Body, End, Event, Rejected, RequestHead, Reset, Violation
 from sidegate.wire.sniff import sniff
 
 
-class Connection(Carrier):
+class Connection(ConnectionBase):
     """An ``asyncio.Protocol``, made by the listener for an accepted socket whose TLS handshake, if any, is done."""
 
     transport: asyncio.Transport
 
     def __init__(self, service: Service) -> None:
         self.service, self.clock, self._loop = service, service.clock, service.loop
-        self.observer, self._first_step, self.admission = service.observer, service.first_step, service.admission
+        self.observer, self._eager_starter, self.admission = service.observer, service.eager_starter, service.admission
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
         self.exchanges: dict[int, Exchange] = {}
@@ -54,14 +54,14 @@ class Connection(Carrier):
         self.opened = self.last_active = self._loop.time()
         self.requests = self.written = 0  # the latter: bytes, to the transport
         self.write_paused = self.winding_down = False
-        self.progress = Progress()
-        self.stalled: dict[int, Progress] = {}  # by stream: its peer has to open a window
+        self.progress = StallDetector()
+        self.stalled: dict[int, StallDetector] = {}  # by stream: its peer has to open a window
         self.lingering_since: float | None = None
         self._first_bytes = b""
         self._flush_scheduled = self._reading_paused = self._body_open = self._lost = False
         self._handling = False  # events are being handled; a flush follows
         self._wrote = False  # since requests held back were last looked for
-        self._aside = Aside()
+        self._sendfile = SendfileWriter()
 
     # From the event loop.
 
@@ -72,11 +72,11 @@ class Connection(Carrier):
         self._client = self.peer.client[0] if self.peer.client is not None else "unix"
         self.service.connections.add(self)
         self.clock.add(self)
-        self._settle_protocol(transport.get_extra_info("ssl_object"))
+        self._choose_protocol(transport.get_extra_info("ssl_object"))
         if self.service.draining:
             self.wind_down()
 
-    def _settle_protocol(self, ssl_object: ssl.SSLObject | None) -> None:
+    def _choose_protocol(self, ssl_object: ssl.SSLObject | None) -> None:
         protocols = self.service.protocols
         if ssl_object is not None:
             # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
@@ -121,8 +121,8 @@ class Connection(Carrier):
         self.service.meter.connection_closed(LABELS[self.protocol])
         for exchange in list(self.exchanges.values()):
             exchange.disconnect()
-        self._aside.tell(lost=True)
-        self._settle()
+        self._sendfile.tell(lost=True)
+        self._finish_exchanges()
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: keep the output in the codec."""
@@ -131,7 +131,7 @@ class Connection(Carrier):
     def resume_writing(self) -> None:
         """There is room again."""
         self.write_paused = False
-        self._aside.tell(lost=False)
+        self._sendfile.tell(lost=False)
         self.flush()
 
     # The codec.
@@ -178,7 +178,7 @@ class Connection(Carrier):
         self.requests += 1
         if self.requests == service.limits.connection_requests:
             self.wind_down()
-        exchange.task = self._first_step.start(exchange.run(service.app), at_once)
+        exchange.task = self._eager_starter.start(exchange.run(service.app), at_once)
 
     def _open_record(self, head: RequestHead | Rejected) -> Record:
         peer = self.peer
@@ -255,7 +255,7 @@ class Connection(Carrier):
             if self.codec.held:
                 self._go_on()  # a request held back may begin, even if the application before it has more to do
         if self.ended:
-            self._settle()
+            self._finish_exchanges()
         if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
             self._close()
 
@@ -285,7 +285,7 @@ class Connection(Carrier):
         """The application is done; the record closes when the last byte is out."""
         self.ended.append(self.exchanges[stream_id])
         if self._lost:
-            self._settle()
+            self._finish_exchanges()
         else:
             self.schedule_flush()
 
@@ -297,7 +297,7 @@ class Connection(Carrier):
         self.codec.send_head(stream_id, status, [*headers, self.clock.date_field], False)
         self.codec.send_data(stream_id, body, True)
 
-    async def send_aside(self, file: OpenFile) -> None:
+    async def sendfile(self, file: OpenFile) -> None:
         """Let the kernel write a file's range to the socket, behind the transport's back.
 
         So the transport must have nothing left to write. Raises ``ClientDisconnected``.
@@ -305,7 +305,7 @@ class Connection(Carrier):
         self.transport.set_write_buffer_limits(high=0)
         self.flush()
         try:
-            await self._aside.write(self.transport, file, self.service.limits.write_stall)
+            await self._sendfile.write(self.transport, file, self.service.limits.write_stall)
         except BaseException as error:  # also cancelled, or the file shrank: part of what was promised is missing
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
@@ -315,7 +315,7 @@ class Connection(Carrier):
             raise
         self.transport.set_write_buffer_limits()
 
-    def _settle(self) -> None:
+    def _finish_exchanges(self) -> None:
         """Close the records of exchanges whose last byte has left the codec."""
         still: list[Exchange] = []
         again = False

@@ -7,7 +7,7 @@ from sidegate.server.peer cimport Peer
 from sidegate.wire.events cimport Codec
 
 
-cdef class Carrier:
+cdef class ConnectionBase:
     cdef public object service
     cdef public object clock
     cdef public Peer peer

@@ -18,7 +18,7 @@ from sidegate.server.service import Service
 from sidegate.wire.events import Codec
 
 
-class Carrier:
+class ConnectionBase:
     """A connection, seen from one of its exchanges."""
 
     __slots__ = ("admission", "clock", "codec", "observer", "peer", "service")
@@ -62,6 +62,6 @@ class Carrier:
         """Answer with the error page."""
         raise NotImplementedError
 
-    async def send_aside(self, file: OpenFile) -> None:
-        """Write a file's range to the socket by sendfile(2); the codec has counted it already."""
+    async def sendfile(self, file: OpenFile) -> None:
+        """Write a file's range to the socket by the system call of the same name; the codec has counted it already."""
         raise NotImplementedError

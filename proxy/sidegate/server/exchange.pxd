@@ -3,14 +3,14 @@
 cimport cython
 
 from sidegate.observe.record cimport Record
-from sidegate.server.connection_base cimport Carrier
-from sidegate.server.messages cimport judge_start
+from sidegate.server.connection_base cimport ConnectionBase
+from sidegate.server.messages cimport check_start
 from sidegate.server.scope cimport request_scope
 from sidegate.wire.events cimport Codec, RequestHead
 
 
 cdef class Exchange:
-    cdef Carrier _connection
+    cdef ConnectionBase _connection
     cdef Codec _codec
     cdef RequestHead _head
     cdef public int stream_id

@@ -21,13 +21,13 @@ from functools import partial
 from typing import Any
 
 from sidegate.aio.done import DONE, failed
-from sidegate.aio.eager import Stepped
+from sidegate.aio.eager import EagerCoroutine
 from sidegate.asgi import App, Headers, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, Unprocessed, stems_from_disconnect
 from sidegate.observe.record import Record
-from sidegate.server.connection_base import Carrier
+from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.files import OpenFile
-from sidegate.server.messages import as_bytes, bad_message, judge_early_hint, judge_fields, judge_start
+from sidegate.server.messages import as_bytes, bad_message, check_early_hint, check_fields, check_start
 from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER
 from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, STARTED, STREAMING, TAKEN, TRAILERS, WAITING
@@ -49,13 +49,13 @@ class Exchange:
         "waiting_since",
     )  # fmt: skip
 
-    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
+    def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         self._connection, self._head, self.record = connection, head, record
         self._codec = self._connection.codec  # by the attribute: compiled, it has a type
         # Judged now: by the time a task runs, a whole burst may have been counted, and none of it would be served.
         self._refusal = self._connection.admission.refusal(self.record.started, self._connection.observer.in_flight)
         self.stream_id = self._head.stream_id
-        self.task: asyncio.Task[None] | Stepped | None = None
+        self.task: asyncio.Task[None] | EagerCoroutine | None = None
         self.receiving = ENDED if self._head.end_stream else OPEN
         self._continue = self._head.expect_continue
         self._chunks: list[bytes] = []
@@ -139,7 +139,7 @@ class Exchange:
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
-        if self.record.passing and self.task is not None:
+        if self.record.cancel_on_disconnect and self.task is not None:
             self.task.cancel()
 
     @property
@@ -240,7 +240,7 @@ class Exchange:
     def _start(self, message: Message) -> None:
         if self.sending is not WAITING:
             raise bad_message("http.response.start was sent twice")
-        self._status, headers, length, dated = judge_start(message)
+        self._status, headers, length, dated = check_start(message)
         if not dated:
             headers.append(self._connection.clock.date_field)
         self._headers = headers
@@ -288,8 +288,8 @@ class Exchange:
     async def _write_file(self, file: OpenFile) -> None:
         """By sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
         connection = self._connection
-        if not connection.peer.tls_version and self._codec.send_aside(self.stream_id, file.count):
-            await connection.send_aside(file)
+        if not connection.peer.tls_version and self._codec.sendfile(self.stream_id, file.count):
+            await connection.sendfile(file)
             self.record.bytes_out += file.count
             return
         async for data in file.pieces():
@@ -332,7 +332,7 @@ class Exchange:
     def _send_trailers(self, message: Message) -> None:
         if self.sending is not TRAILERS or self._trailers is None:
             raise bad_message(f"http.response.trailers in state {self.sending.name}")
-        self._trailers += judge_fields(message.get("headers", ()), "response trailers")[0]
+        self._trailers += check_fields(message.get("headers", ()), "response trailers")[0]
         if not message.get("more_trailers", False):
             self._codec.send_trailers(self.stream_id, self._trailers)
             self._advance(end=True, more=False)
@@ -340,7 +340,7 @@ class Exchange:
     def _send_early_hint(self, message: Message) -> None:
         if self.sending is not WAITING:
             raise bad_message("http.response.early_hint after http.response.start")
-        self._codec.send_informational(self.stream_id, 103, judge_early_hint(message))
+        self._codec.send_informational(self.stream_id, 103, check_early_hint(message))
         self._connection.schedule_flush()
 
     # The end.

@@ -3,5 +3,5 @@
 from sidegate.wire.fields cimport response_fields
 
 
-cpdef tuple judge_start(message)
-cpdef tuple judge_fields(raw, str what)
+cpdef tuple check_start(message)
+cpdef tuple check_fields(raw, str what)

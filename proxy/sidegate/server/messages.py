@@ -18,16 +18,16 @@ def bad_message(detail: str) -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)
 
 
-def judge_start(message: Message) -> tuple[int, Headers, int | None, bool]:
+def check_start(message: Message) -> tuple[int, Headers, int | None, bool]:
     """``http.response.start``: the status, then the checked fields (``ResponseFields``)."""
     status = message.get("status")
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
-    headers, length, dated = judge_fields(message.get("headers", ()), "response headers")
+    headers, length, dated = check_fields(message.get("headers", ()), "response headers")
     return status, headers, length, dated
 
 
-def judge_fields(raw: Any, what: str) -> ResponseFields:
+def check_fields(raw: Any, what: str) -> ResponseFields:
     """Header fields as an application gives them."""
     try:
         return response_fields(raw)
@@ -35,14 +35,14 @@ def judge_fields(raw: Any, what: str) -> ResponseFields:
         raise bad_message(f"{what}: {error}") from error
 
 
-def judge_early_hint(message: Message) -> Headers:
+def check_early_hint(message: Message) -> Headers:
     """``http.response.early_hint``: the ``link`` fields of a 103 response (RFC 8297)."""
     links = message.get("links", ())
     try:
         raw = [(b"link", link) for link in links]
     except TypeError as error:
         raise bad_message(f"early hint: {error}") from error
-    return judge_fields(raw, "early hint")[0]
+    return check_fields(raw, "early hint")[0]
 
 
 def as_bytes(data: object) -> bytes:

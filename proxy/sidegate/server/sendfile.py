@@ -12,7 +12,7 @@ import os
 from sidegate.server.files import OpenFile
 
 
-class Aside:
+class SendfileWriter:
     """At most one ``write`` at a time: it is used for the one response that HTTP/1.1 has under way."""
 
     __slots__ = ("_lost", "_told")

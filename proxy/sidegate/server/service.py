@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sidegate.aio.clock import Clock
-from sidegate.aio.eager import FirstStep
+from sidegate.aio.eager import EagerStarter
 from sidegate.asgi import WEBSOCKET_KEY, App, Scope
 from sidegate.config.schema import Limits
 from sidegate.config.websocket import WebSocketSettings
@@ -37,7 +37,7 @@ GOAWAY_PAUSE = 0.5
 answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: ``connection: close`` in a response."""
 
 
-class Carried(Protocol):
+class ServedConnection(Protocol):
     """A connection, seen from the listener and the runtime."""
 
     exchanges: dict[int, Any]
@@ -61,7 +61,7 @@ class Service:
     protocols: tuple[str, ...]
     clock: Clock[Any]
     loop: asyncio.AbstractEventLoop
-    first_step: FirstStep
+    eager_starter: EagerStarter
     admission: Admission
     policy: FieldPolicy
     tls: ServerTls | None
@@ -75,7 +75,7 @@ class Service:
     """In a worker, the policy for those of ``trusted`` that turn out to be fronts of ours; it keeps their facts."""
     websockets: tuple[WebSocketSettings, ...] = (WebSocketSettings(),)
     """By route index; the last entry is the one for no route, so that Python's index -1 finds it."""
-    connections: set[Carried] = field(default_factory=set)
+    connections: set[ServedConnection] = field(default_factory=set)
     """Open ones, and closed ones whose applications are still running."""
     draining: bool = False
 

@@ -6,7 +6,7 @@ Where it stands: one for the connection and one for each stream that waits; the 
 from __future__ import annotations
 
 
-class Progress:
+class StallDetector:
     """Remembers how much was taken, and since when it has been no more."""
 
     __slots__ = ("_since", "_taken")

@@ -13,7 +13,7 @@ from sidegate.errors import ExchangeError, Fault
 from sidegate.server.connection import Connection
 from sidegate.server.exchange import Exchange
 from sidegate.server.service import LOW_WATER
-from sidegate.server.stall import Progress
+from sidegate.server.stall import StallDetector
 from sidegate.server.states import COMPLETE, GONE, OPEN
 from sidegate.server.websocket import WebSocket
 
@@ -60,7 +60,7 @@ def _check_streams(connection: Connection, now: float) -> None:
     for stream_id, exchange in list(connection.exchanges.items()):
         pending = connection.codec.pending(stream_id)
         if pending:
-            progress = before.get(stream_id) or Progress()
+            progress = before.get(stream_id) or StallDetector()
             connection.stalled[stream_id] = progress
             if progress.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write_stall:
                 exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_stall"))

@@ -19,7 +19,7 @@ from sidegate.config.websocket import WebSocketSettings
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
 from sidegate.observe.record import Record
 from sidegate.observe.websocket_meter import WebSocketMeter
-from sidegate.server.connection_base import Carrier
+from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
 from sidegate.server.messages import bad_message
@@ -27,7 +27,7 @@ from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER, Service
 from sidegate.server.states import COMPLETE, GONE, OPEN, STREAMING
 from sidegate.wire.events import RequestHead
-from sidegate.wire.websocket.handshake import judge_handshake, refusal_headers
+from sidegate.wire.websocket.handshake import check_handshake, refusal_headers
 
 DENIAL = "websocket.http.response."
 """What the types of messages begin with that answer by an ordinary response (ASGI, WebSocket Denial Response)."""
@@ -38,7 +38,7 @@ class Upgrade(Exchange):
 
     __slots__ = ("_handshake", "_leaving", "_meter", "_raw", "_scope")
 
-    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
+    def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         super().__init__(connection, head, record)
         self._leaving = False
         self._meter: WebSocketMeter | None = None  # once accepted
@@ -70,7 +70,7 @@ class Upgrade(Exchange):
     def _open_scope(self) -> Scope:
         """The ASGI WebSocket connection scope (spec version 2.5)."""
         scope = request_scope(self._connection.peer, self._head, self.record)
-        self._handshake = judge_handshake(scope["headers"], self._head.http_version)
+        self._handshake = check_handshake(scope["headers"], self._head.http_version)
         extensions: dict[str, Any] = {"websocket.http.response": {}}
         if "tls" in scope["extensions"]:
             extensions["tls"] = scope["extensions"]["tls"]
@@ -186,7 +186,7 @@ class Upgrade(Exchange):
         self._connection.schedule_flush()
 
 
-def part(service: Service, seconds: float) -> None:
+def close_gradually(service: Service, seconds: float) -> None:
     """Let the WebSockets of a listener go, evenly spread over ``seconds``, so that not all clients return at once."""
     open_now = [
         exchange

@@ -22,17 +22,17 @@ from sidegate.aio.done import DONE, failed
 from sidegate.asgi import WEBSOCKET_KEY, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
 from sidegate.observe.record import Record
-from sidegate.server.connection_base import Carrier
-from sidegate.server.messages import as_bytes, bad_message, judge_fields
+from sidegate.server.connection_base import ConnectionBase
+from sidegate.server.messages import as_bytes, bad_message, check_fields
 from sidegate.server.service import HIGH_WATER
 from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, WAITING
 from sidegate.server.upgrade import DENIAL, Upgrade
-from sidegate.server.websocket_ping import KeepAlive
+from sidegate.server.websocket_ping import WebSocketPing
 from sidegate.wire.events import RequestHead
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket.events import Closed, Pong
 from sidegate.wire.websocket.events import Message as Received
-from sidegate.wire.websocket.frames import Frames
+from sidegate.wire.websocket.frames import WebSocketFrames
 from sidegate.wire.websocket.handshake import accept_headers, negotiate
 
 CLOSE_TIMEOUT = 10.0
@@ -58,10 +58,10 @@ class WebSocket(Upgrade):
         "_waiting",
     )  # fmt: skip
 
-    def __init__(self, connection: Carrier, head: RequestHead, record: Record) -> None:
+    def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         super().__init__(connection, head, record)
         self._connect_told = False
-        self._frames: Frames | None = None  # once an application has accepted
+        self._frames: WebSocketFrames | None = None  # once an application has accepted
         self._messages: deque[Received] = deque()
         self._waiting = 0  # bytes of messages that the application has not taken
         self._end: Closed | None = None
@@ -212,7 +212,7 @@ class WebSocket(Upgrade):
         self.check_present()
         if self.sending is not WAITING:
             raise bad_message("websocket.accept after the handshake was answered")
-        headers = judge_fields(message.get("headers", ()), "headers of websocket.accept")[0]
+        headers = check_fields(message.get("headers", ()), "headers of websocket.accept")[0]
         if any(name.startswith(b"sec-websocket-") for name, _ in headers):
             raise bad_message("websocket.accept: sec-websocket-* fields are the server's")
         self._settings = settings = self.settings()
@@ -222,8 +222,8 @@ class WebSocket(Upgrade):
         except ValueError as error:
             raise bad_message(f"websocket.accept: {error}") from error
         now = self._connection.service.loop.time()
-        self._keep_alive = KeepAlive(settings.ping_interval, settings.ping_timeout, now)
-        self._frames = Frames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
+        self._keep_alive = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
+        self._frames = WebSocketFrames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
         self._answer(headers)
         self._unpack()  # what came too early
         if self.receiving is ENDED:
@@ -256,7 +256,7 @@ class WebSocket(Upgrade):
         except (AttributeError, TypeError, ValueError) as error:
             raise bad_message(f"websocket.close: {error}") from error
 
-    def _open_frames(self, kind: str) -> Frames:
+    def _open_frames(self, kind: str) -> WebSocketFrames:
         if self._is_over() or (self._frames is not None and self._frames.closing):
             raise ClientDisconnected("the WebSocket is closed")
         if self._frames is None:

@@ -6,7 +6,7 @@ Where it stands: beside ``websocket.py``, which sends the pings. Times are argum
 from __future__ import annotations
 
 
-class KeepAlive:
+class WebSocketPing:
     """Of one WebSocket. ``interval``: seconds between pings, ``timeout``: for the answer to one; 0: none."""
 
     __slots__ = ("_asked", "_heard", "_interval", "_number", "_patient_since", "_timeout")

@@ -77,7 +77,7 @@ class ImpossibleEventError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Child:
+class ChildStatus:
     """One child process, living or dead. Times are seconds on the supervisor's monotonic clock.
 
     ``serial`` numbers the children of one supervisor (the kernel reuses pids). ``failures`` counts the short
@@ -95,7 +95,7 @@ class Child:
     left: float | None = None
     exit_code: int = 3
 
-    def after(self, event: Event, now: float) -> Child:
+    def after(self, event: Event, now: float) -> ChildStatus:
         """The child after ``event``.
 
         :raises ImpossibleEventError: the table has no such transition.

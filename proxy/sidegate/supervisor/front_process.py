@@ -18,14 +18,14 @@ from sidegate.config.schema import Config
 from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.supervisor.child_process import ChildProcess, spawn
-from sidegate.supervisor.child_state import Child
+from sidegate.supervisor.child_state import ChildStatus
 from sidegate.supervisor.subprocess_call import environment
 
 
-class Front(ChildProcess):
+class FrontProcess(ChildProcess):
     """A front that was spawned and is not reaped yet. ``statistics`` is what it said last of its Runtime."""
 
-    def __init__(self, child: Child, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
+    def __init__(self, child: ChildStatus, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
         """Start the process; ``area`` is for its counters.
 
         :raises OSError: the system has no room for another process.

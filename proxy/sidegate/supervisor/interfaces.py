@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 
-from sidegate.config.schema import Backend
+from sidegate.config.schema import BackendConfig
 
 logger = logging.getLogger("sidegate.supervisor")
 
@@ -17,7 +17,7 @@ logger = logging.getLogger("sidegate.supervisor")
 class Interfaces:
     """``found`` is what is known, by backend, such as ``WSGI application, 4 threads``."""
 
-    def __init__(self, backends: Mapping[str, Backend]) -> None:
+    def __init__(self, backends: Mapping[str, BackendConfig]) -> None:
         self.found: dict[str, str] = {}
         self._backends = backends
 

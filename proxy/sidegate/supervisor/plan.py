@@ -10,8 +10,8 @@ Rules:
 * The sockets begin to listen when every front of the first generation is ready and every pool has a worker or has
   failed to start one, so nothing connects to a service that will not start. A front that leaves before that moment
   ends the whole start; a pool that cannot start leaves its backend without workers, and the rest serves.
-* After that moment nothing gives up: a front that leaves is replaced. One that served for ``Backoff.stable``
-  seconds is replaced at once, a short life waits twice as long as the one before it, up to ``Backoff.cap``.
+* After that moment nothing gives up: a front that leaves is replaced. One that served for ``RestartBackoff.stable``
+  seconds is replaced at once, a short life waits twice as long as the one before it, up to ``RestartBackoff.cap``.
 * A stop lets the fronts work until ``drain_at`` (the readiness probe is already failing), then closes the
   sockets and drains; at ``kill_at`` what is left is cut. Workers are stopped when the fronts that need them have
   gone, so where there are pools the fronts leave them a last share of the time.
@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from sidegate.ipc.control import share_of_front
-from sidegate.supervisor.child_state import Child, State
+from sidegate.supervisor.child_state import ChildStatus, State
 
 END_TIME = 2.0
 """Seconds that a child always has between its last word and its exit (interpreter shutdown, log flush)."""
@@ -42,7 +42,7 @@ class Sockets(enum.Enum):
     CLOSED = "closed"
 
 
-class Workers(enum.Enum):
+class PoolsState(enum.Enum):
     """The workers of all pools together."""
 
     STARTING = "starting"  # some pool has neither had a worker nor failed to start one
@@ -52,7 +52,7 @@ class Workers(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Backoff:
+class RestartBackoff:
     """Seconds to wait before a slot is filled again: ``initial``, doubled for each further short life, at most ``cap``.
 
     systemd's and Kubernetes' shape (10 s doubling to 5 min for a container); shorter here, because a front has no
@@ -90,16 +90,16 @@ class Wanted:
 
     processes: int
     sockets: Sockets = Sockets.BOUND
-    workers: Workers = Workers.NONE
+    workers: PoolsState = PoolsState.NONE
     stop: Stop | None = None
     start_timeout: float = 60.0
     grace_period: float = 30.0
-    backoff: Backoff = Backoff()
+    backoff: RestartBackoff = RestartBackoff()
 
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Start a child in ``slot``; ``failures`` goes into its ``Child``."""
+    """Start a child in ``slot``; ``failures`` goes into its ``ChildStatus``."""
 
     slot: int
     failures: int
@@ -177,7 +177,7 @@ AnyAction = TypeVar("AnyAction")
 Action = Spawn | Listen | Close | StopWorkers | Serve | Drain | Abort | Kill | GiveUp | Exit | Wait
 
 
-def plan(wanted: Wanted, children: Sequence[Child], now: float) -> list[Action]:
+def plan(wanted: Wanted, children: Sequence[ChildStatus], now: float) -> list[Action]:
     """The actions that are due at ``now``, in order; the last one is ``Wait`` or ``Exit``.
 
     ``children`` is in the order of spawning and holds, besides the living, at least the last dead child of each slot.
@@ -189,7 +189,7 @@ def plan(wanted: Wanted, children: Sequence[Child], now: float) -> list[Action]:
     schedule = Schedule[Action](now)
     if stop is not None and now >= stop.drain_at:
         _wind_down(schedule, wanted, alive, stop)
-        if not alive and wanted.workers is Workers.NONE:
+        if not alive and wanted.workers is PoolsState.NONE:
             return [*schedule.actions, Exit(stop.exit_code)]
     else:
         if stop is not None:
@@ -226,7 +226,7 @@ class Schedule(Generic[AnyAction]):
         self.until = at if self.until is None else min(self.until, at)
 
 
-def _failed_start(wanted: Wanted, children: Iterable[Child]) -> Child | None:
+def _failed_start(wanted: Wanted, children: Iterable[ChildStatus]) -> ChildStatus | None:
     """The front that left before the first start was done, if one did."""
     if wanted.sockets is not Sockets.BOUND:
         return None
@@ -236,10 +236,10 @@ def _failed_start(wanted: Wanted, children: Iterable[Child]) -> Child | None:
 def _end_of_fronts(wanted: Wanted, stop: Stop) -> float:
     """When the fronts are cut: at the end, or a last share of the time earlier if workers are to stop after them."""
     whole = stop.kill_at - stop.drain_at
-    return stop.kill_at if wanted.workers is Workers.NONE else stop.drain_at + share_of_front(max(0.0, whole))
+    return stop.kill_at if wanted.workers is PoolsState.NONE else stop.drain_at + share_of_front(max(0.0, whole))
 
 
-def _wind_down(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[Child], stop: Stop) -> None:
+def _wind_down(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[ChildStatus], stop: Stop) -> None:
     """Close the sockets first: while the supervisor holds a copy, the kernel goes on completing handshakes."""
     if wanted.sockets is not Sockets.CLOSED:
         schedule.due(Close())
@@ -248,11 +248,11 @@ def _wind_down(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[Child
     for child in alive:
         if child.left is None:
             schedule.due(Drain(child.serial, seconds))
-    if wanted.workers in (Workers.STARTING, Workers.WORKING):
+    if wanted.workers in (PoolsState.STARTING, PoolsState.WORKING):
         schedule.add(StopWorkers(stop.kill_at), end if alive else schedule.now)
 
 
-def _keep_up(schedule: Schedule[Action], wanted: Wanted, children: Sequence[Child]) -> None:
+def _keep_up(schedule: Schedule[Action], wanted: Wanted, children: Sequence[ChildStatus]) -> None:
     """Fill vacant slots; begin to serve."""
     last = {child.slot: child for child in children}
     for slot in range(wanted.processes):
@@ -265,7 +265,7 @@ def _keep_up(schedule: Schedule[Action], wanted: Wanted, children: Sequence[Chil
     ready = [child for child in children if child.state is State.READY]
     if wanted.sockets is Sockets.LISTENING:
         schedule.actions += [Serve(child.serial) for child in ready]
-    elif len(ready) == wanted.processes and wanted.workers is not Workers.STARTING:
+    elif len(ready) == wanted.processes and wanted.workers is not PoolsState.STARTING:
         schedule.due(Listen())
 
 
@@ -278,7 +278,7 @@ class TimeLimits:
     end: float | None = None
 
 
-def time_limit(child: Child, limits: TimeLimits) -> tuple[Abort | Kill, float] | None:
+def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, float] | None:
     """What is to happen at which time to a child in one of the states that it may not stay in for ever."""
     if child.state is State.STARTING:
         return Kill(child.serial, f"not ready within {limits.start:g} s"), child.since + limits.start

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from sidegate.config.backends import THREADS
-from sidegate.config.schema import Pool as PoolConfig
+from sidegate.config.schema import PoolConfig
 from sidegate.ipc.control import Message
 from sidegate.observe.worker_counts import Counts, add_counts
 from sidegate.supervisor import plan
 from sidegate.supervisor.child_process import cause_of_death
-from sidegate.supervisor.child_state import Child, Event, ImpossibleEventError, State
+from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.pool_plan import (
     PRELOADER,
     STUCK,
@@ -33,11 +33,11 @@ from sidegate.supervisor.pool_plan import (
     Resize,
     Retire,
     WantedPool,
+    has_started,
     plan_pool,
-    settled,
 )
 from sidegate.supervisor.sockets import Locate
-from sidegate.supervisor.worker_process import Launch, Preloader, Worker
+from sidegate.supervisor.worker_process import Launch, PreloaderProcess, WorkerProcess
 
 logger = logging.getLogger("sidegate.supervisor")
 
@@ -53,7 +53,7 @@ STANDSTILLS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class PoolContext:
     """What pools need of the supervisor: its clock, its queue of news, the fronts to tell, positions in the file.
 
     ``learn`` is told what an application turned out to be.
@@ -70,10 +70,10 @@ class Pool:
     """The processes of one pool.
 
     ``restarts`` and ``preloader_restarts`` count those that were replaced or ended unasked, by cause. ``pressure``: the
-    requests that wait in a front, by its serial. ``settled``: it has had a worker, or has failed to start one.
+    requests that wait in a front, by its serial. ``has_started``: it has had a worker, or has failed to start one.
     """
 
-    def __init__(self, launch: Launch, config: PoolConfig, around: Surroundings) -> None:
+    def __init__(self, launch: Launch, config: PoolConfig, around: PoolContext) -> None:
         workers = config.workers
         self.wanted = WantedPool(
             workers.min,
@@ -87,11 +87,11 @@ class Pool:
             stop_timeout=config.stop_timeout,
         )
         self.members: dict[int, Member] = {}
-        self.workers: dict[int, Worker] = {}
-        self.preloaders: dict[int, Preloader] = {}
+        self.workers: dict[int, WorkerProcess] = {}
+        self.preloaders: dict[int, PreloaderProcess] = {}
         self.restarts: Counter[str] = Counter()
         self.preloader_restarts: Counter[str] = Counter()
-        self.settled = False
+        self.has_started = False
         self.pressure: dict[int, int] = {}
         self._launch = launch
         self._config = config
@@ -148,7 +148,7 @@ class Pool:
         *orders, last = plan_pool(self.wanted, list(self.members.values()), self._around.now())
         for order in orders:
             self._carry_out(order)
-        self.settled = self.settled or settled(self.members.values())
+        self.has_started = self.has_started or has_started(self.members.values())
         return bool(orders), last.until if isinstance(last, plan.Wait) else None
 
     def _carry_out(self, action: PoolAction) -> None:
@@ -180,7 +180,7 @@ class Pool:
         for serial in gone:
             del self.members[serial]
         self._spawned += 1
-        child = Child(self._spawned, slot, failures, self._around.now())
+        child = ChildStatus(self._spawned, slot, failures, self._around.now())
         self.members[child.serial] = Member(child, None if slot == PRELOADER else self._lifetime())
         try:
             if slot == PRELOADER:
@@ -195,20 +195,20 @@ class Pool:
         part = self._config.recycle_jitter / 100 * random.random()  # noqa: S311 - to spread work, not to hide it
         return self._config.max_age * (1 - part) or None
 
-    def _start_preloader(self, child: Child) -> None:
-        preloader = Preloader(child, self._launch)
+    def _start_preloader(self, child: ChildStatus) -> None:
+        preloader = PreloaderProcess(child, self._launch)
         self.preloaders[child.serial] = preloader
         preloader.open(self._listener(preloader))
 
-    def _start_worker(self, child: Child) -> None:
-        worker = Worker(child, self._launch, self._forker())
+    def _start_worker(self, child: ChildStatus) -> None:
+        worker = WorkerProcess(child, self._launch, self._forker())
         self.workers[child.serial] = worker
         worker.open(self._listener(worker), partial(self._around.note, partial(self._gone, worker)))
 
-    def _listener(self, process: Worker | Preloader) -> Callable[[Message], None]:
+    def _listener(self, process: WorkerProcess | PreloaderProcess) -> Callable[[Message], None]:
         return lambda message: self._around.note(partial(self._heard, process, message))
 
-    def _forker(self) -> Preloader | None:
+    def _forker(self) -> PreloaderProcess | None:
         """The newest preloader that is ready; the plan asks for no worker while there is none."""
         ready = [process for serial, process in self.preloaders.items() if self.state(serial) is State.SERVING]
         return ready[-1] if ready else None
@@ -220,7 +220,7 @@ class Pool:
         starting = member.child.state is State.STARTING
         # First: no front may choose it any more.
         self._happened(serial, Event.DRAIN)
-        if starting or isinstance(process, Preloader):
+        if starting or isinstance(process, PreloaderProcess):
             # It may be deep in an import and read no messages; until it can drain, SIGTERM just ends it.
             process.signal(signal.SIGTERM)
         else:
@@ -286,7 +286,7 @@ class Pool:
 
     def ended(self, pid: int, status: int) -> bool:
         """A process was reaped. Whether it was one of this pool."""
-        processes: list[Worker | Preloader] = [*self.workers.values(), *self.preloaders.values()]
+        processes: list[WorkerProcess | PreloaderProcess] = [*self.workers.values(), *self.preloaders.values()]
         for process in processes:
             if process.pid == pid:
                 process.take_last_words()
@@ -294,7 +294,7 @@ class Pool:
                 return True
         return False
 
-    def _gone(self, worker: Worker) -> None:
+    def _gone(self, worker: WorkerProcess) -> None:
         """It closed its control socket. If it has a pid its end will be told; else it never came to life."""
         if worker.pid is None and worker.serial in self.workers:
             worker.take_last_words()
@@ -307,7 +307,7 @@ class Pool:
         if State.SERVING in (member.child.state, child.state) and child.slot != PRELOADER:
             self._around.publish(self._launch.name, self.published())
 
-    def _heard(self, process: Worker | Preloader, message: Message) -> None:
+    def _heard(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
         if process.serial not in self.workers and process.serial not in self.preloaders:
             return
         try:
@@ -315,12 +315,12 @@ class Pool:
         except ImpossibleEventError as error:
             self._kill(process.serial, f"it breaks the protocol ({error})")
 
-    def _take(self, process: Worker | Preloader, message: Message) -> None:
+    def _take(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
         match message["type"]:
             case "ready":
                 self._told = ""
                 process.engines = message.get("engines", {})
-                if isinstance(process, Worker):
+                if isinstance(process, WorkerProcess):
                     self._around.learn(message.get("interfaces", {}))
                     self._weigh(process)
                 self._happened(process.serial, Event.READY)
@@ -347,7 +347,7 @@ class Pool:
             case "exited":
                 self.ended(message["pid"], message["status"])
 
-    def _weigh(self, worker: Worker) -> None:
+    def _weigh(self, worker: WorkerProcess) -> None:
         worker.baseline = worker.resident
         limit = self._config.max_memory
         if 0 < limit <= worker.baseline:
@@ -360,12 +360,12 @@ class Pool:
             self._told = reason
             logger.error("backend %s: %s", self._launch.name, reason)
 
-    def _end(self, process: Worker | Preloader, death: str) -> None:
+    def _end(self, process: WorkerProcess | PreloaderProcess, death: str) -> None:
         serial = process.serial
         name, member = self._name(serial), self.members[serial]
         cause = process.cause or death
         self._happened(serial, Event.EXITED)
-        if isinstance(process, Worker):
+        if isinstance(process, WorkerProcess):
             self._served[process.slot] += process.requests()
             add_counts(self._counted, process.counts())
             process.close()
@@ -375,12 +375,12 @@ class Pool:
         if self.wanted.kill_at is not None or cause == IDLE:
             logger.debug("%s ended (%s)", name, cause)
             return
-        (self.restarts if isinstance(process, Worker) else self.preloader_restarts)[cause] += 1
+        (self.restarts if isinstance(process, WorkerProcess) else self.preloader_restarts)[cause] += 1
         wished = cause in (DRAINED, member.retired) and death in ("exit_0", "SIGTERM")
         level = logging.INFO if wished else logging.ERROR
         logger.log(level, "%s ended (%s) after %.1f s", name, cause, time.time() - process.started)
 
-    def _process(self, serial: int) -> Worker | Preloader:
+    def _process(self, serial: int) -> WorkerProcess | PreloaderProcess:
         return self.workers[serial] if serial in self.workers else self.preloaders[serial]
 
     def _name(self, serial: int) -> str:

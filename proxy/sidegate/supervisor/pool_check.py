@@ -13,7 +13,7 @@ import socket
 from dataclasses import replace
 from pathlib import Path
 
-from sidegate.config.schema import Config, Pool, WorkerLimits
+from sidegate.config.schema import Config, PoolConfig, WorkerLimits
 from sidegate.errors import Problems
 from sidegate.ipc.control import Message, encode, receive_first
 from sidegate.supervisor.worker_process import Launch
@@ -36,7 +36,7 @@ def check_pools(config: Config) -> tuple[Problems, dict[str, str]]:
     return problems, kinds
 
 
-def _import(config: Config, name: str, pool: Pool) -> Message:
+def _import(config: Config, name: str, pool: PoolConfig) -> Message:
     """Import the application of one pool: ``ready`` with what was ``found``, or ``failed`` with a ``message``."""
     # Whoever checks need not be root, nor short of anything.
     pool = replace(pool, user=None, group=None, nice=0, limits=WorkerLimits())

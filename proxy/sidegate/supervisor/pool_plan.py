@@ -26,8 +26,8 @@ from typing import TypeAlias
 
 from sidegate.ipc.control import share_of_front
 from sidegate.supervisor import plan
-from sidegate.supervisor.child_state import Child, Event, State
-from sidegate.supervisor.plan import Backoff, Schedule, TimeLimits
+from sidegate.supervisor.child_state import ChildStatus, Event, State
+from sidegate.supervisor.plan import RestartBackoff, Schedule, TimeLimits
 
 PRELOADER = -1
 """The slot of the process that workers are forked from."""
@@ -44,7 +44,7 @@ MAX_AGE = "max_age"
 STUCK, STUCK_THREADS = "stuck", "stuck_threads"
 """What has come to a standstill: the event loop; all threads of its WSGI application."""
 
-WORKER_BACKOFF = Backoff(stable=1.0)
+WORKER_BACKOFF = RestartBackoff(stable=1.0)
 """Shorter than a front's: killing workers is what the out-of-memory killer and tests do, starting one is cheap."""
 
 
@@ -56,7 +56,7 @@ class Member:
     replaced (empty: it is not). ``stuck`` says in one word what of it has come to a standstill (empty: nothing has).
     """
 
-    child: Child
+    child: ChildStatus
     lifetime: float | None = None
     retired: str = ""
     stuck: str = ""
@@ -84,7 +84,7 @@ class WantedPool:
     start_timeout: float = 60.0
     stop_timeout: float = 30.0
     kill_at: float | None = None
-    backoff: Backoff = WORKER_BACKOFF
+    backoff: RestartBackoff = WORKER_BACKOFF
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def plan_pool(wanted: WantedPool, members: Sequence[Member], now: float) -> list
     return [*steps.actions, plan.Wait(steps.until)]
 
 
-def settled(members: Iterable[Member]) -> bool:
+def has_started(members: Iterable[Member]) -> bool:
     """Whether the pool has had a worker or has failed to start one: nobody need wait for it any longer."""
     return any(
         member.child.left is not None or (member.child.state is not State.STARTING and member.child.slot != PRELOADER)

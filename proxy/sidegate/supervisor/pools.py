@@ -22,9 +22,9 @@ from pathlib import Path
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc.control import Message
-from sidegate.supervisor.front_process import Front
-from sidegate.supervisor.plan import Workers
-from sidegate.supervisor.pool import Pool, Surroundings
+from sidegate.supervisor.front_process import FrontProcess
+from sidegate.supervisor.plan import PoolsState
+from sidegate.supervisor.pool import Pool, PoolContext
 from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.watch import Watch
 from sidegate.supervisor.worker_process import Launch
@@ -42,7 +42,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class SupervisorLoop:
     """What pools need of the supervisor's loop: its clock, its queue of news, the fronts that can be told something.
 
     ``learn`` is told what applications turned out to be, by backend.
@@ -50,14 +50,14 @@ class Loop:
 
     now: Callable[[], float]
     note: Callable[[Callable[[], None]], None]
-    fronts: Callable[[], Iterable[Front]]
+    fronts: Callable[[], Iterable[FrontProcess]]
     learn: Callable[[Mapping[str, str]], None]
 
 
 class Pools:
     """The pools by backend; ``pools`` is empty if there are none, and then nothing here does anything."""
 
-    def __init__(self, config: Config, locate: Locate, loop: Loop) -> None:
+    def __init__(self, config: Config, locate: Locate, loop: SupervisorLoop) -> None:
         """Make them, start nothing.
 
         :raises StartError: a pool needs what this user may not do, or there is no place for sockets.
@@ -75,7 +75,7 @@ class Pools:
         if not pooled:
             return
         self._folder = _private_folder()
-        around = Surroundings(loop.now, loop.note, self._publish, locate, loop.learn)
+        around = PoolContext(loop.now, loop.note, self._publish, locate, loop.learn)
         for number, (name, pool) in enumerate(pooled.items()):
             folder = self._folder / str(number)  # not its name, which may be long
             folder.mkdir(0o700)
@@ -89,14 +89,14 @@ class Pools:
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     @property
-    def phase(self) -> Workers:
+    def phase(self) -> PoolsState:
         """What all of them together are doing."""
         pools = self.pools.values()
         if not pools:
-            return Workers.NONE
+            return PoolsState.NONE
         if any(pool.wanted.kill_at is not None for pool in pools):
-            return Workers.STOPPING if any(pool.alive for pool in pools) else Workers.NONE
-        return Workers.WORKING if all(pool.settled for pool in pools) else Workers.STARTING
+            return PoolsState.STOPPING if any(pool.alive for pool in pools) else PoolsState.NONE
+        return PoolsState.WORKING if all(pool.has_started for pool in pools) else PoolsState.STARTING
 
     def step(self) -> tuple[bool, float | None]:
         """Do what is due: whether there was anything, and the time of what comes next."""
@@ -123,12 +123,12 @@ class Pools:
 
     # ---- fronts -------------------------------------------------------------------------------------------
 
-    def introduce(self, front: Front) -> None:
+    def introduce(self, front: FrontProcess) -> None:
         """A front can be told something now: it is told everything."""
         for name, pool in self.pools.items():
             front.send("workers", backend=name, workers=pool.published())
 
-    def heard(self, front: Front, message: Message) -> None:
+    def heard(self, front: FrontProcess, message: Message) -> None:
         """A front's ``pressure`` or ``stuck``."""
         pool = self.pools[message["backend"]]
         if message["type"] == "pressure":
@@ -136,7 +136,7 @@ class Pools:
         else:
             pool.stuck(message["serial"])
 
-    def front_ended(self, front: Front) -> None:
+    def front_ended(self, front: FrontProcess) -> None:
         """Nothing waits in it any more."""
         for pool in self.pools.values():
             pool.pressed(front.serial, 0)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sidegate.config.schema import Config
 from sidegate.observe import process_log
 from sidegate.supervisor.sockets import Locate, ServiceSockets
-from sidegate.supervisor.subprocess_call import apart
+from sidegate.supervisor.subprocess_call import call_in_subprocess
 from sidegate.supervisor.summary import Addresses, summary, wants_colour
 from sidegate.supervisor.supervisor import Operator, Supervisor
 from sidegate.supervisor.systemd import PassedSockets
@@ -43,7 +43,7 @@ def serve(config: Config, locate: Locate) -> int:
 def _make_certificate(config: Config) -> None:
     """Make the development certificate, which fronts only read: several would make it at once."""
     if any(listener.tls and listener.tls.self_signed for listener in config.listeners):
-        apart("sidegate.server.tls.self_signed:ensure_self_signed")
+        call_in_subprocess("sidegate.server.tls.self_signed:ensure_self_signed")
 
 
 @dataclass(frozen=True, slots=True)

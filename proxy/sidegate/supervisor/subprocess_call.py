@@ -21,7 +21,7 @@ from sidegate.errors import StartError
 ROOT = Path(__file__).parent.parent.parent
 
 
-def apart(name: str, *arguments: Any) -> Any:
+def call_in_subprocess(name: str, *arguments: Any) -> Any:
     """What the function ``module:name`` returns. Everything that crosses must be known to ``pickle``.
 
     :raises StartError: the function's own, or the process ended without an answer (it has printed why).

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from sidegate import __version__
 from sidegate.config.backends import THREADS
-from sidegate.config.schema import Backend, Config, Listener, Match, Route
+from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Match, Route
 from sidegate.supervisor.sockets import ServiceSockets
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -33,7 +33,7 @@ class Addresses:
         return cls(urls, sockets.urls("", "http"))
 
 
-def scheme(listener: Listener) -> str:
+def scheme(listener: ListenerConfig) -> str:
     """``https`` or ``http``."""
     return "https" if listener.tls else "http"
 
@@ -81,7 +81,7 @@ def _condition(hosts: str, match: Match) -> str:
     return " ".join(parts)
 
 
-def _answers(route: Route, backends: Mapping[str, Backend]) -> str:
+def _answers(route: Route, backends: Mapping[str, BackendConfig]) -> str:
     total = sum(ref.weight for ref in route.backend_refs)
     described = []
     for ref in route.backend_refs:
@@ -90,7 +90,7 @@ def _answers(route: Route, backends: Mapping[str, Backend]) -> str:
     return ", ".join(described)
 
 
-def describe_found(backend: Backend, kind: str | None) -> str:
+def describe_found(backend: BackendConfig, kind: str | None) -> str:
     """``describe_backend`` with the kind of its application, in words; empty: a factory's; None: not looked at."""
     text = describe_backend(backend)
     if kind is None:
@@ -101,7 +101,7 @@ def describe_found(backend: Backend, kind: str | None) -> str:
     return f"{text} ({kind or 'made by a factory, which was not called'})"
 
 
-def describe_backend(backend: Backend) -> str:
+def describe_backend(backend: BackendConfig) -> str:
     """The application's name with the size of its pool, where other servers are, or the status of a fixed answer."""
     if backend.respond:
         return f"responds {backend.respond.status}"

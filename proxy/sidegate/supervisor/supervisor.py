@@ -27,11 +27,11 @@ from sidegate.observe.cells import Area
 from sidegate.observe.metrics import Layout
 from sidegate.supervisor import plan
 from sidegate.supervisor.child_process import cause_of_death, reap
-from sidegate.supervisor.child_state import Child, Event, ImpossibleEventError, State
-from sidegate.supervisor.front_process import Front
+from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
+from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.interfaces import Interfaces
-from sidegate.supervisor.plan import Action, Sockets, Stop, Wanted, Workers
-from sidegate.supervisor.pools import Loop, Pools
+from sidegate.supervisor.plan import Action, PoolsState, Sockets, Stop, Wanted
+from sidegate.supervisor.pools import Pools, SupervisorLoop
 from sidegate.supervisor.sockets import Locate, ServiceSockets
 
 logger = logging.getLogger("sidegate.supervisor")
@@ -79,8 +79,8 @@ class Supervisor:
         self.config = config
         self.counts: Counts = NoCounts()
         self.wanted = Wanted(config.processes, start_timeout=config.start_timeout, grace_period=config.grace_period)
-        self.children: dict[int, Child] = {}
-        self.fronts: dict[int, Front] = {}
+        self.children: dict[int, ChildStatus] = {}
+        self.fronts: dict[int, FrontProcess] = {}
         self.restarts: Counter[str] = Counter()
         self._sockets = sockets
         self._operator = operator
@@ -90,7 +90,7 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._reported: set[str] = set()
         self.interfaces = Interfaces(config.backends)
-        loop = Loop(self._now, self._note, self._told_fronts, self.interfaces.learn)
+        loop = SupervisorLoop(self._now, self._note, self._told_fronts, self.interfaces.learn)
         self.pools = Pools(config, operator.locate, loop)
 
     async def run(self) -> int:
@@ -114,12 +114,12 @@ class Supervisor:
                 front.signal(signal.SIGKILL)
             self.pools.close()
 
-    def state(self, front: Front) -> State:
+    def state(self, front: FrontProcess) -> State:
         """What ``front`` is doing."""
         return self.children[front.serial].state
 
     @property
-    def serving(self) -> list[Front]:
+    def serving(self) -> list[FrontProcess]:
         """The fronts that accept connections."""
         return [front for front in self.fronts.values() if self.state(front) is State.SERVING]
 
@@ -153,7 +153,7 @@ class Supervisor:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _told_fronts(self) -> list[Front]:
+    def _told_fronts(self) -> list[FrontProcess]:
         """Those that read messages: nothing but the first may reach a front before it is ready."""
         return [front for front in self.fronts.values() if front.engines]
 
@@ -189,7 +189,7 @@ class Supervisor:
         for serial in gone:
             del self.children[serial]
         self._spawned += 1
-        child = Child(self._spawned, slot, failures, self._now())
+        child = ChildStatus(self._spawned, slot, failures, self._now())
         self.children[child.serial] = child
         try:
             self._start(child)
@@ -197,10 +197,10 @@ class Supervisor:
             self._failed_to_start(f"cannot start a front process: {error.strerror}")
             self._happened(child.serial, Event.EXITED)
 
-    def _start(self, child: Child) -> None:
+    def _start(self, child: ChildStatus) -> None:
         area = Area.create(self._layout.size)
         try:
-            front = Front(child, area, self._sockets.by_listener())
+            front = FrontProcess(child, area, self._sockets.by_listener())
         except OSError:
             area.close()
             raise
@@ -220,7 +220,7 @@ class Supervisor:
         self.wanted = replace(self.wanted, sockets=Sockets.LISTENING)
         self._operator.serving()
 
-    def _drain(self, front: Front, seconds: float) -> None:
+    def _drain(self, front: FrontProcess, seconds: float) -> None:
         if self.state(front) is State.STARTING:
             # It may be deep in an import and read no messages; until it can drain, SIGTERM just ends it.
             front.signal(signal.SIGTERM)
@@ -228,7 +228,7 @@ class Supervisor:
             front.send("drain", grace=seconds)
         self._happened(front.serial, Event.DRAIN)
 
-    def _kill(self, front: Front, reason: str) -> None:
+    def _kill(self, front: FrontProcess, reason: str) -> None:
         if self.state(front) is State.STARTING:
             front.cause = "start_timeout"
             self._failed_to_start(f"front {front.pid} is killed: {reason}")
@@ -242,7 +242,7 @@ class Supervisor:
     def _happened(self, serial: int, event: Event) -> None:
         self.children[serial] = self.children[serial].after(event, self._now())
 
-    def _heard(self, front: Front, message: Message) -> None:
+    def _heard(self, front: FrontProcess, message: Message) -> None:
         """Take a child's word."""
         try:
             match message["type"]:
@@ -268,7 +268,7 @@ class Supervisor:
         except ImpossibleEventError as error:
             self._kill(front, f"it breaks the protocol ({error})")
 
-    def _heard_failed(self, front: Front, message: Message) -> None:
+    def _heard_failed(self, front: FrontProcess, message: Message) -> None:
         front.cause = "failed_start" if self.state(front) is State.STARTING else "failed"
         if problems := message.get("problems"):
             self.children[front.serial] = replace(self.children[front.serial], exit_code=BAD_CONFIGURATION)
@@ -297,7 +297,7 @@ class Supervisor:
                     front.take_last_words()
                     self._note(partial(self._ended, front, status))
 
-    def _ended(self, front: Front, status: int) -> None:
+    def _ended(self, front: FrontProcess, status: int) -> None:
         child = self.children[front.serial]
         cause = front.cause or cause_of_death(status)
         self._happened(front.serial, Event.EXITED)
@@ -330,5 +330,5 @@ class Supervisor:
             logger.warning("%s again: ending at once", number.name)
             stop = Stop(now, now, self.wanted.stop.exit_code or 128 + number)
         self.wanted = replace(self.wanted, stop=stop)
-        if self.wanted.workers is Workers.STOPPING:
+        if self.wanted.workers is PoolsState.STOPPING:
             self.pools.stop(stop.kill_at)

@@ -20,7 +20,7 @@ from sidegate.config.plain import dump
 from sidegate.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
 from sidegate.supervisor.child_process import ChildProcess
 from sidegate.supervisor.child_state import State
-from sidegate.supervisor.front_process import Front
+from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.pool import Pool
 from sidegate.supervisor.summary import Addresses, describe_backend
 from sidegate.supervisor.supervisor import Supervisor
@@ -80,7 +80,7 @@ class SupervisorView:
             "pools": {name: _pool(pool) for name, pool in supervisor.pools.pools.items()},
         }
 
-    def _front(self, front: Front) -> dict[str, Any]:
+    def _front(self, front: FrontProcess) -> dict[str, Any]:
         return {
             "kind": FRONT,
             "slot": front.slot,

@@ -18,15 +18,15 @@ from sidegate import __version__
 from sidegate.config import hop
 from sidegate.config.env_file import read_env_file
 from sidegate.config.plain import pack
-from sidegate.config.schema import Config, Pool
-from sidegate.ipc import borrowed_packages as lending
+from sidegate.config.schema import Config, PoolConfig
+from sidegate.ipc import borrowed_packages
 from sidegate.ipc.control import Message
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import Layout
 from sidegate.observe.worker_counts import Counts, worker_counts
 from sidegate.supervisor.child_process import ChildProcess, spawn
-from sidegate.supervisor.child_state import Child
+from sidegate.supervisor.child_state import ChildStatus
 from sidegate.supervisor.unix_socket import UnixSocket
 
 SOCKET_MODE = 0o600
@@ -35,7 +35,7 @@ SOCKET_MODE = 0o600
 class Launch:
     """What every process of one pool is started with. ``folder`` is the private one for sockets."""
 
-    def __init__(self, config: Config, name: str, pool: Pool, folder: Path) -> None:
+    def __init__(self, config: Config, name: str, pool: PoolConfig, folder: Path) -> None:
         self.name = name
         self.folder = folder
         own = hop.worker_config(config, name)
@@ -51,8 +51,8 @@ class Launch:
         :raises ValueError: the file of environment variables cannot be read.
         """
         # Not -P, which a Python before 3.11 does not know: the script leaves its folder and says what is too old.
-        command = [self._pool.python or sys.executable, lending.WORKER_BOOT, str(control)]
-        command += [json.dumps(lending.packages()), *words]
+        command = [self._pool.python or sys.executable, borrowed_packages.WORKER_BOOT, str(control)]
+        command += [json.dumps(borrowed_packages.packages()), *words]
         return spawn(command, self._environment(), [control, *inherited])
 
     def first_message(self, **fields: Any) -> dict[str, Any]:
@@ -65,10 +65,10 @@ class Launch:
         return {**os.environ, **(read_env_file(path) if path else {}), **self._pool.env}
 
 
-class Preloader(ChildProcess):
+class PreloaderProcess(ChildProcess):
     """The process that has imported the application and forks workers."""
 
-    def __init__(self, child: Child, launch: Launch) -> None:
+    def __init__(self, child: ChildStatus, launch: Launch) -> None:
         """Start it. Raises what ``Launch.spawn`` does."""
         self._launch = launch
         super().__init__(child.serial, child.slot, lambda sock: launch.spawn(sock.fileno(), words=("preload",)))
@@ -79,14 +79,14 @@ class Preloader(ChildProcess):
         self.send("config", **self._launch.first_message())
 
 
-class Worker(ChildProcess):
+class WorkerProcess(ChildProcess):
     """A worker that was started and is not reaped yet. ``path`` is its socket's.
 
     ``baseline`` is its resident memory, in bytes, when it was ready. ``forked``: it is no child of ours but a
     preloader's, and its pid is told later.
     """
 
-    def __init__(self, child: Child, launch: Launch, preloader: Preloader | None) -> None:
+    def __init__(self, child: ChildStatus, launch: Launch, preloader: PreloaderProcess | None) -> None:
         """Start it, or have it forked by ``preloader``. Raises what ``Launch.spawn`` does."""
         self.forked = preloader is not None
         self.baseline = 0
@@ -134,7 +134,7 @@ class Worker(ChildProcess):
         self._unix.unlink()
         self._area.close()
 
-    def _starter(self, preloader: Preloader | None) -> Callable[[socket.socket], int | None]:
+    def _starter(self, preloader: PreloaderProcess | None) -> Callable[[socket.socket], int | None]:
         def start(theirs: socket.socket) -> int | None:
             control = theirs.fileno()
             if preloader is None:

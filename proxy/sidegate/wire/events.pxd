@@ -40,7 +40,7 @@ cdef class Codec:
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
     cpdef accept(self, int stream_id, list headers)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
-    cpdef bint send_aside(self, int stream_id, Py_ssize_t size)
+    cpdef bint sendfile(self, int stream_id, Py_ssize_t size)
     cpdef send_trailers(self, int stream_id, list trailers)
     cpdef send_informational(self, int stream_id, int status, list headers)
     cpdef reset(self, int stream_id, int code)

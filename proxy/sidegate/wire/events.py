@@ -148,13 +148,13 @@ class GoAway:
 
 
 @dataclass(slots=True)
-class Pong:
+class PingAck:
     """The answer to a PING of ours, with its 8 bytes."""
 
     data: bytes
 
 
-Event = RequestHead | ResponseHead | Informational | Body | End | Reset | Rejected | Violation | GoAway | Pong
+Event = RequestHead | ResponseHead | Informational | Body | End | Reset | Rejected | Violation | GoAway | PingAck
 
 
 PIECE = 1 << 16
@@ -217,7 +217,7 @@ class Codec:
         """Queue response body after a head, or bytes of the protocol accepted."""
         raise NotImplementedError
 
-    def send_aside(self, stream_id: int, size: int) -> bool:
+    def sendfile(self, stream_id: int, size: int) -> bool:
         """May the connection itself write the next ``size`` bytes of body (sendfile) once the output is taken?
 
         True counts them as sent. False where every byte must pass the codec (HTTP/2, chunked framing).

@@ -256,7 +256,7 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
         judged = None
         if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may have no hash
             judged = _judged_pairs.get(pair)
-        kind, field_ = _judge_pair(name, value) if judged is None else judged
+        kind, field_ = _check_pair(name, value) if judged is None else judged
         if kind is _KEPT:
             kept.append(field_)
         elif kind is _SIZED:
@@ -293,7 +293,7 @@ _judged_pairs: dict[Pair, tuple[int, Pair]] = {}
 """Response fields that passed before, by what the application gave: most repeat from response to response."""
 
 
-def _judge_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
+def _check_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
     if type(name) is not bytes or type(value) is not bytes:
         name, value = bytes(memoryview(name)), bytes(memoryview(value))  # codecs take bytes only
     lowered = name.lower()

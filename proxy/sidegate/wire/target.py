@@ -35,7 +35,7 @@ REMEMBERED_SIZE = 256
 """Bounds of what is remembered: at most 1024 targets of at most 256 bytes. A target met again costs a tenth of 1 µs."""
 
 
-class Target(NamedTuple):
+class RequestTarget(NamedTuple):
     """A judged target. ``path``: decoded text; ``raw_path``: the same, encoded; ``query``: after ``?``, undecoded."""
 
     path: str
@@ -43,10 +43,10 @@ class Target(NamedTuple):
     query: bytes
 
 
-_seen: dict[bytes, Target] = {}
+_seen: dict[bytes, RequestTarget] = {}
 
 
-def split_target(raw: bytes) -> Target:
+def split_target(raw: bytes) -> RequestTarget:
     """Split ``raw`` (origin-form, or ``*``) into what the ``scope`` needs. Raises ``Refused`` (400).
 
     A path that is no valid UTF-8 is decoded with U+FFFD, as uvicorn and hypercorn do: links in old encodings are
@@ -63,14 +63,14 @@ def split_target(raw: bytes) -> Target:
     return target
 
 
-def _split(raw: bytes) -> Target:
+def _split(raw: bytes) -> RequestTarget:
     if _HASH in raw.translate(_OTHER_TO_HASH):
         raise Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
     raw_path, _, query = raw.partition(b"?")
     if raw_path[:1] != b"/" and raw != b"*":
         raise Refused(400, "bad_target", "the request target does not start with '/'")
     if _PERCENT not in raw_path and raw_path.find(b"/.") < 0:
-        return Target(raw_path.decode("ascii"), raw_path, query)
+        return RequestTarget(raw_path.decode("ascii"), raw_path, query)
     if _BAD_ESCAPE.search(raw_path):
         raise Refused(400, "bad_target", "a '%' in the path is not followed by two hexadecimal digits")
     path = unquote_to_bytes(raw_path)
@@ -80,7 +80,7 @@ def _split(raw: bytes) -> Target:
         normal = _without_dot_segments(path)
         if normal != path:
             path, raw_path = normal, quote_from_bytes(normal, _PATH_SAFE).encode("ascii")
-    return Target(path.decode("utf-8", "replace"), raw_path, query)
+    return RequestTarget(path.decode("utf-8", "replace"), raw_path, query)
 
 
 def _without_dot_segments(path: bytes) -> bytes:

@@ -213,10 +213,10 @@ async def _tasks(stage: Stage) -> float:
     """What starts an exchange's coroutine in a context and a task of its own."""
     batch = stage.in_batch * CONNECTIONS
     rounds = max(1, stage.requests // batch)
-    first_step = stage.service.first_step
+    eager_starter = stage.service.eager_starter
     begun = time.process_time()
     for _ in range(rounds):
-        await _as_callback(lambda: [first_step.start(_nothing(), at_once=True) for _ in range(batch)])
+        await _as_callback(lambda: [eager_starter.start(_nothing(), at_once=True) for _ in range(batch)])
     return (time.process_time() - begun) / (rounds * batch)
 
 

@@ -47,7 +47,7 @@ def behind_a_front(
     listener = {**settings.pop("listener", {}), **({} if tls is None else {"tls": tls})}
     backend = {"interface": "wsgi", **(backend or {})}
     with pooled(app, folder, codec, own, backend=backend, listener=listener, **settings) as (front, worker):
-        wait_for(lambda: front.links()[0]["ready"])  # else the first request may need the queue
+        wait_for(lambda: front.connections()[0]["ready"])  # else the first request may need the queue
         yield Both(front, worker)
 
 
@@ -75,7 +75,7 @@ def test_a_worker_announces_as_many_streams_as_threads(
     codec: str, threads: int | None, places: int, running: Callable[..., Any]
 ) -> None:
     with running(hello, codec, threads=threads) as server:
-        assert server.links()[0]["places"] == places
+        assert server.connections()[0]["capacity"] == places
 
 
 def test_what_no_thread_has_time_for_waits_in_the_front(codec: str, running: Callable[..., Any]) -> None:
@@ -84,7 +84,7 @@ def test_what_no_thread_has_time_for_waits_in_the_front(codec: str, running: Cal
         held = begin(server, codec, "/wait")
         wait_for(lambda: gate.inside == 1)
         waiting = line_up(server, codec, "/1", "/2")
-        assert server.links()[0]["requests"] == 1
+        assert server.connections()[0]["requests"] == 1
         gate.open()
         for client, stream in [*held, *waiting]:
             assert client.finish(stream).status == 200

@@ -1,7 +1,7 @@
 """C types of the in-process backend."""
 
 
-cdef class InProcessBackend:
+cdef class AsgiBackend:
     cdef public str name
     cdef public str interface
     cdef object _app

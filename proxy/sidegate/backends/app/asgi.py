@@ -14,7 +14,7 @@ from sidegate.backends.app.lifespan import Lifespan
 from sidegate.backends.app.loading import LoadedApp
 
 
-class InProcessBackend:
+class AsgiBackend:
     """An App around an application, with its lifespan."""
 
     def __init__(self, name: str, loaded: LoadedApp, root_path: str, lifespan: Literal["auto", "on", "off"]) -> None:

@@ -24,7 +24,7 @@ LONGEST_EJECTION = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pauses:
+class EndpointBackoff:
     """``ejects``: whether failures in a row put the endpoint out."""
 
     ejects: bool

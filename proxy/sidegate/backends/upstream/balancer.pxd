@@ -1,29 +1,29 @@
 """C types of the balancer, as relays use it."""
 
-from sidegate.backends.load_balancer cimport Choice
-from sidegate.backends.wait_queue cimport Line
-from sidegate.backends.upstream.connection cimport Link, Owner
-from sidegate.observe.queue_meter cimport PoolMeter
+from sidegate.backends.load_balancer cimport LoadBalancer
+from sidegate.backends.wait_queue cimport WaitQueue
+from sidegate.backends.upstream.connection cimport UpstreamConnection, ConnectionOwner
+from sidegate.observe.queue_meter cimport QueueMeter
 
 
-cdef class Balancer(Owner):
+cdef class Balancer(ConnectionOwner):
     cdef public str name
-    cdef public PoolMeter meter
-    cdef public Line line
+    cdef public QueueMeter meter
+    cdef public WaitQueue wait_queue
     cdef public object loop
-    cdef Choice _choice
+    cdef LoadBalancer _load_balancer
     cdef public object on_silence
     cdef public object on_failure
     cdef double _liveness
-    cdef long _share
+    cdef long _fronts
     cdef object _new_codec
-    cdef object _pauses
-    cdef dict _keepers
-    cdef set _links
+    cdef object _backoff
+    cdef dict _reconnectors
+    cdef set _connections
     cdef dict _owners
     cdef object _silence_timer
     cdef double _checked
 
-    cpdef Link take(self)
-    cpdef give_back(self, Link link)
-    cpdef rest(self, Link link)
+    cpdef UpstreamConnection take(self)
+    cpdef give_back(self, UpstreamConnection connection)
+    cpdef cool_down(self, UpstreamConnection connection)

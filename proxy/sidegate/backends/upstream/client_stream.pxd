@@ -1,24 +1,24 @@
-"""C types of a call, and of a link as its calls see it."""
+"""C types of a stream, and of a connection as its streams see it."""
 
-from sidegate.aio.wakeup cimport Arrival
-from sidegate.backends.load_balancer cimport Place
+from sidegate.aio.wakeup cimport Wakeup
+from sidegate.backends.load_balancer cimport Target
 from sidegate.wire.http2.client cimport Http2ClientCodec
 
 
-cdef class Call
+cdef class ClientStream
 
 
-cdef class Carrier(Place):
+cdef class UpstreamConnectionBase(Target):
     cdef public object loop
     cdef public long long batch
     cdef public list blocked
 
     cpdef schedule_flush(self)
-    cpdef forget(self, Call call)
+    cpdef forget(self, ClientStream stream)
 
 
-cdef class Call(Arrival):
-    cdef Carrier _link
+cdef class ClientStream(Wakeup):
+    cdef UpstreamConnectionBase _connection
     cdef Http2ClientCodec _codec
     cdef long long _batch
     cdef object _drained

@@ -10,8 +10,8 @@ import asyncio
 from collections import deque
 from typing import Any
 
-from sidegate.aio.wakeup import Arrival
-from sidegate.backends.load_balancer import Place
+from sidegate.aio.wakeup import Wakeup
+from sidegate.backends.load_balancer import Target
 from sidegate.wire.events import Body, End, Reset
 from sidegate.wire.http2.client import Http2ClientCodec
 from sidegate.wire.http2.engine import CANCEL
@@ -27,7 +27,7 @@ class Abandoned:
     """The event that the client went away while its request was being read."""
 
 
-class Carrier(Place):
+class UpstreamConnectionBase(Target):
     """A link, seen from one of its calls; it only says what there is, and ``connection.py`` has the rest."""
 
     __slots__ = ("batch", "blocked", "loop")
@@ -35,33 +35,46 @@ class Carrier(Place):
     loop: asyncio.AbstractEventLoop
     batch: int
     """Writes so far."""
-    blocked: list[Call]
+    blocked: list[ClientStream]
     """Those whose sender waits for the stream's window or for the transport."""
 
     def schedule_flush(self) -> None:
         """Write what the codec has at the end of this iteration of the loop."""
         raise NotImplementedError
 
-    def forget(self, call: Call) -> None:
-        """The call is over."""
+    def forget(self, stream: ClientStream) -> None:
+        """The stream has ended."""
         raise NotImplementedError
 
 
-class Call(Arrival):
-    """Made by ``Link.open``. ``events`` are the codec's, in order, besides ``Abandoned``; each is an arrival."""
+class ClientStream(Wakeup):
+    """One stream, made by ``UpstreamConnection.open``.
+
+    ``events``: the codec's events in order, and ``Abandoned``. Each event wakes the relay.
+    """
 
     __slots__ = (
-        "_batch", "_codec", "_drained", "_ended", "_link", "_unread", "_whole", "events", "stream_id",
+        "_batch",
+        "_codec",
+        "_connection",
+        "_drained",
+        "_ended",
+        "_unread",
+        "_whole",
+        "events",
+        "stream_id",
     )  # fmt: skip
 
-    def __init__(self, link: Carrier, codec: Http2ClientCodec, stream_id: int, whole: bool) -> None:
+    def __init__(
+        self, connection: UpstreamConnectionBase, codec: Http2ClientCodec, stream_id: int, whole: bool
+    ) -> None:
         """``whole``: the request has no body, or no more of it."""
-        super().__init__(link.loop)
+        super().__init__(connection.loop)
         self.stream_id = stream_id
         self.events: deque[Any] = deque()
-        self._link = link
+        self._connection = connection
         self._codec = codec
-        self._batch = link.batch
+        self._batch = connection.batch
         self._drained: asyncio.Future[None] | None = None
         self._unread = 0
         self._ended = False  # the peer will say nothing more
@@ -70,7 +83,7 @@ class Call(Arrival):
     @property
     def sent(self) -> bool:
         """Whether anything of the request may have left this process."""
-        return self._batch != self._link.batch
+        return self._batch != self._connection.batch
 
     # From the link.
 
@@ -102,14 +115,14 @@ class Call(Arrival):
         """Request body."""
         self._whole = end_stream
         self._codec.send_data(self.stream_id, data, end_stream)
-        self._link.schedule_flush()
+        self._connection.schedule_flush()
 
     async def drained(self) -> None:
         """Wait until the stream's queue is short, or the stream is over."""
         if self._codec.pending(self.stream_id) <= HIGH_WATER or self._ended:
             return
         self._drained = self.loop.create_future()
-        self._link.blocked.append(self)
+        self._connection.blocked.append(self)
         await self._drained
 
     def acknowledge(self, size: int, last: bool) -> None:
@@ -120,7 +133,7 @@ class Call(Arrival):
         self._unread -= size
         self._codec.acknowledge(self.stream_id, size)
         if not last:
-            self._link.schedule_flush()
+            self._connection.schedule_flush()
 
     def close(self) -> None:
         """The relay has what it wanted, or gives up: the stream is over."""
@@ -128,5 +141,5 @@ class Call(Arrival):
             self._codec.acknowledge(self.stream_id, self._unread)
         if not (self._ended and self._whole):
             self._codec.reset(self.stream_id, CANCEL)
-            self._link.schedule_flush()
-        self._link.forget(self)
+            self._connection.schedule_flush()
+        self._connection.forget(self)

@@ -1,26 +1,26 @@
-"""C types of a link."""
+"""C types of a connection."""
 
 cimport cython
 
-from sidegate.backends.upstream.client_stream cimport Call, Carrier
+from sidegate.backends.upstream.client_stream cimport ClientStream, UpstreamConnectionBase
 from sidegate.wire.http2.client cimport Http2ClientCodec
 
 
-cdef class Owner:
+cdef class ConnectionOwner:
     pass
 
 
-cdef class Link(Carrier):
+cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef public str name
     cdef public Http2ClientCodec codec
     cdef public object transport
-    cdef public dict calls
+    cdef public dict streams
     cdef public bint ready
     cdef public bint leaving
-    cdef public bint parted
+    cdef public bint said_goaway
     cdef public bint hop
-    cdef Owner _owner
-    cdef long _share
+    cdef ConnectionOwner _owner
+    cdef long _fronts
     cdef long _announced
     cdef bint _flush_scheduled
     cdef bint _write_paused
@@ -29,15 +29,15 @@ cdef class Link(Carrier):
     cdef object _pinged
 
     cpdef data_received(self, bytes data)
-    @cython.locals(call=Call, calls=dict)
+    @cython.locals(stream=ClientStream, streams=dict)
     cdef _handle(self, list events)
-    cdef _settle(self)
+    cdef _apply_settings(self)
     @cython.locals(stream_id=int)
-    cpdef Call open(self, list headers, bint end_stream)
-    cpdef forget(self, Call call)
+    cpdef ClientStream open(self, list headers, bint end_stream)
+    cpdef forget(self, ClientStream stream)
     cpdef schedule_flush(self)
     @cython.locals(output=bytes)
     cpdef flush(self)
     cdef _wake_blocked(self)
-    cdef _be_over(self)
+    cdef _become_unavailable(self)
     cdef _end(self)

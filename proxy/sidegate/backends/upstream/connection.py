@@ -21,8 +21,8 @@ import logging
 from typing import Any, cast
 
 from sidegate.asgi import Headers
-from sidegate.backends.upstream.client_stream import Call, Carrier
-from sidegate.wire.events import PIECE, GoAway, Pong, Violation
+from sidegate.backends.upstream.client_stream import ClientStream, UpstreamConnectionBase
+from sidegate.wire.events import PIECE, GoAway, PingAck, Violation
 from sidegate.wire.http2.client import Http2ClientCodec
 from sidegate.wire.http2.engine import NO_ERROR
 
@@ -34,51 +34,68 @@ LAST_STREAM = 1 << 30
 PING = b"sidegate"
 
 
-class Owner:
+class ConnectionOwner:
     """Who has the link made and is told of its states; it only says what there is."""
 
     __slots__ = ()
 
-    def link_ready(self, link: Link) -> None:
+    def connection_ready(self, connection: UpstreamConnection) -> None:
         """Requests may be sent."""
         raise NotImplementedError
 
-    def link_has_room(self, link: Link) -> None:
+    def connection_has_room(self, connection: UpstreamConnection) -> None:
         """The peer takes more streams than before."""
         raise NotImplementedError
 
-    def link_over(self, link: Link) -> None:
+    def connection_unavailable(self, connection: UpstreamConnection) -> None:
         """No further request may be sent. Told once, also if it was never ready."""
         raise NotImplementedError
 
-    def link_lost(self, link: Link) -> None:
+    def connection_closed(self, connection: UpstreamConnection) -> None:
         """The connection is gone."""
         raise NotImplementedError
 
 
-class Link(Carrier):
-    """An ``asyncio.Protocol``. ``name`` is for logs; ``share``: so many fronts divide what the peer takes at a time."""
+class UpstreamConnection(UpstreamConnectionBase):
+    """An ``asyncio.Protocol``.
+
+    ``name`` is for logs. ``fronts``: number of front processes that share the peer's stream limit.
+    """
 
     __slots__ = (
-        "_announced", "_flush_scheduled", "_heard", "_lost", "_owner", "_pinged", "_share", "_write_paused", "calls",
-        "codec", "hop", "leaving", "name", "parted", "ready", "transport",
+        "_announced",
+        "_flush_scheduled",
+        "_fronts",
+        "_heard",
+        "_lost",
+        "_owner",
+        "_pinged",
+        "_write_paused",
+        "codec",
+        "hop",
+        "leaving",
+        "name",
+        "ready",
+        "said_goaway",
+        "streams",
+        "transport",
     )  # fmt: skip
 
     def __init__(
-        self, owner: Owner, name: str, share: int, codec: Http2ClientCodec, loop: asyncio.AbstractEventLoop
+        self, owner: ConnectionOwner, name: str, fronts: int, codec: Http2ClientCodec, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__()
         self.name = name
-        self._share = share
+        self._fronts = fronts
         self._announced = 0
         self.codec = codec
         self.loop = loop
         self.transport: asyncio.Transport | None = None
-        self.calls: dict[int, Call] = {}
+        self.streams: dict[int, ClientStream] = {}
         self.blocked = []
         self.batch = 0
         self.ready = self.leaving = self.hop = False
-        self.parted = False  # one side has said GOAWAY: the end is no failure
+        self.said_goaway = False  # one side has said GOAWAY: the end is no failure
         self._owner = owner
         self._flush_scheduled = self._write_paused = self._lost = False
         self._heard = False  # since the last check
@@ -96,7 +113,7 @@ class Link(Carrier):
         self._heard = True
         self._handle(self.codec.receive(data))
         if self._announced != self.codec.max_streams or not self.ready:
-            self._settle()
+            self._apply_settings()
         self.schedule_flush()
 
     def eof_received(self) -> bool:
@@ -106,7 +123,7 @@ class Link(Carrier):
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is gone."""
         self._end()
-        self._owner.link_lost(self)
+        self._owner.connection_closed(self)
 
     def pause_writing(self) -> None:
         """The transport's buffer is full: keep the output in the codec."""
@@ -118,53 +135,53 @@ class Link(Carrier):
         self.flush()
 
     def _handle(self, events: list[Any]) -> None:
-        calls = self.calls
+        streams = self.streams
         for event in events:
             kind = type(event)
             if kind is GoAway:
-                self.parted = self.parted or event.code == NO_ERROR
-                self._be_over()
+                self.said_goaway = self.said_goaway or event.code == NO_ERROR
+                self._become_unavailable()
             elif kind is Violation:
                 logger.warning("%s breaks HTTP/2: %s", self.name, event.detail)
                 self.close()
-            elif kind is not Pong:
-                call = calls.get(event.stream_id)
-                if call is not None:
-                    call.put(event)
+            elif kind is not PingAck:
+                stream = streams.get(event.stream_id)
+                if stream is not None:
+                    stream.put(event)
 
-    def _settle(self) -> None:
+    def _apply_settings(self) -> None:
         """SETTINGS have come, for the first time or again."""
         codec = self.codec
         more = codec.max_streams > self._announced
         self._announced = codec.max_streams
-        self.places = -(-self._announced // self._share)
+        self.capacity = -(-self._announced // self._fronts)
         if not codec.ready or self.leaving:
             return
         if not self.ready:
             self.ready = True
             self.hop = codec.hop
-            self._owner.link_ready(self)
+            self._owner.connection_ready(self)
         elif more:
-            self._owner.link_has_room(self)
+            self._owner.connection_has_room(self)
 
     # For the relays.
 
-    def open(self, headers: Headers, end_stream: bool) -> Call | None:
+    def open(self, headers: Headers, end_stream: bool) -> ClientStream | None:
         """Send a request head (pseudo-header fields first); None if no stream can be opened any more."""
         stream_id = self.codec.request(headers, end_stream)
         if not stream_id:
             return None
-        call = Call(self, self.codec, stream_id, end_stream)
-        self.calls[stream_id] = call
+        stream = ClientStream(self, self.codec, stream_id, end_stream)
+        self.streams[stream_id] = stream
         self.schedule_flush()
         if stream_id > LAST_STREAM:
             self.leave()
-        return call
+        return stream
 
-    def forget(self, call: Call) -> None:
+    def forget(self, stream: ClientStream) -> None:
         """The call is over."""
-        self.calls.pop(call.stream_id, None)
-        if self.leaving and not self.calls:
+        self.streams.pop(stream.stream_id, None)
+        if self.leaving and not self.streams:
             self.schedule_flush()  # which closes
 
     def schedule_flush(self) -> None:
@@ -188,11 +205,11 @@ class Link(Carrier):
                 break
         if self.blocked:
             self._wake_blocked()
-        if self.leaving and not self.calls:
+        if self.leaving and not self.streams:
             self.close()
 
     def _wake_blocked(self) -> None:
-        self.blocked = [call for call in self.blocked if not call.check_drained()]
+        self.blocked = [stream for stream in self.blocked if not stream.check_drained()]
 
     # For the balancer.
 
@@ -219,8 +236,8 @@ class Link(Carrier):
         """Send no further request; close when those under way have ended."""
         if not self.leaving:
             self.codec.goaway()
-            self.parted = True
-            self._be_over()
+            self.said_goaway = True
+            self._become_unavailable()
         self.schedule_flush()
 
     def close(self) -> None:
@@ -235,10 +252,10 @@ class Link(Carrier):
         if self.transport is not None:
             self.transport.abort()
 
-    def _be_over(self) -> None:
+    def _become_unavailable(self) -> None:
         if not self.leaving:
             self.leaving = True
-            self._owner.link_over(self)
+            self._owner.connection_unavailable(self)
 
     def _end(self) -> None:
         if self._lost:
@@ -247,6 +264,6 @@ class Link(Carrier):
         if output and self.transport is not None and not self._write_paused:
             self.transport.write(output)
         self._lost = True
-        self._be_over()
+        self._become_unavailable()
         self._handle(self.codec.receive_eof())
         self._wake_blocked()

@@ -11,7 +11,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Protocol
 
-from sidegate.backends.upstream.connection import Link
+from sidegate.backends.upstream.connection import UpstreamConnection
 
 CONNECT_TIMEOUT = 5.0
 """Seconds, TLS handshake included."""
@@ -20,8 +20,8 @@ CONNECT_TIMEOUT = 5.0
 class Endpoint(Protocol):
     """Something that can be connected to; equal ones are the same."""
 
-    async def connect(self, link: Link) -> None:
-        """Connect ``link`` to it."""
+    async def connect(self, connection: UpstreamConnection) -> None:
+        """Connect ``connection`` to it."""
 
     def __str__(self) -> str: ...
 
@@ -33,10 +33,10 @@ class UnixEndpoint:
     path: str
     serial: int = 0
 
-    async def connect(self, link: Link) -> None:
+    async def connect(self, connection: UpstreamConnection) -> None:
         """See ``Endpoint``."""
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            await link.loop.create_unix_connection(lambda: link, self.path)  # type: ignore[type-var]
+            await connection.loop.create_unix_connection(lambda: connection, self.path)  # type: ignore[type-var]
 
     def __str__(self) -> str:
         return f"unix:{self.path}"
@@ -51,12 +51,12 @@ class TcpEndpoint:
     tls: ssl.SSLContext | None = None
     server_name: str = ""
 
-    async def connect(self, link: Link) -> None:
+    async def connect(self, connection: UpstreamConnection) -> None:
         """See ``Endpoint``."""
         name = self.server_name if self.tls is not None else None
         async with asyncio.timeout(CONNECT_TIMEOUT):
-            transport, _ = await link.loop.create_connection(
-                lambda: link,  # type: ignore[type-var]
+            transport, _ = await connection.loop.create_connection(
+                lambda: connection,  # type: ignore[type-var]
                 self.host,
                 self.port,
                 ssl=self.tls,
@@ -64,7 +64,7 @@ class TcpEndpoint:
             )
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and tls.selected_alpn_protocol() != "h2":
-            link.abort()
+            connection.abort()
             raise ConnectionError(f"{self} does not speak HTTP/2 (ALPN)")
 
     def __str__(self) -> str:

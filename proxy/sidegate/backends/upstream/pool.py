@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.endpoint import UnixEndpoint
-from sidegate.backends.upstream.reconnector import Keeper
-from sidegate.backends.upstream.upstream_backend import RelayingBackend
+from sidegate.backends.upstream.reconnector import Reconnector
+from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 
 
 class Report(Protocol):
@@ -22,13 +22,13 @@ class Report(Protocol):
     def __call__(self, kind: str, **fields: Any) -> None: ...
 
 
-class PoolBackend(RelayingBackend):
+class PoolBackend(UpstreamBackend):
     """An App before the workers of one pool."""
 
     def __init__(self, balancer: Balancer, root_path: str, report: Report) -> None:
         super().__init__(balancer, root_path)
         self._report = report
-        balancer.line.on_pressure = self._on_pressure
+        balancer.wait_queue.on_pressure = self._on_pressure
         balancer.on_silence = self._on_silence
 
     def set_workers(self, workers: Iterable[tuple[int, str]]) -> None:
@@ -38,7 +38,7 @@ class PoolBackend(RelayingBackend):
     def _on_pressure(self, queued: int) -> None:
         self._report("pressure", backend=self.name, queued=queued)
 
-    def _on_silence(self, keeper: Keeper) -> None:
-        endpoint = keeper.endpoint
+    def _on_silence(self, reconnector: Reconnector) -> None:
+        endpoint = reconnector.endpoint
         if isinstance(endpoint, UnixEndpoint):
             self._report("stuck", backend=self.name, serial=endpoint.serial)

@@ -12,8 +12,8 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from sidegate.backends.upstream.backoff import Pauses
-from sidegate.backends.upstream.connection import Link
+from sidegate.backends.upstream.backoff import EndpointBackoff
+from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint
 
 logger = logging.getLogger("sidegate.backend")
@@ -25,18 +25,22 @@ STEADY = 10.0
 """Seconds after which a link that breaks is no sign of an endpoint that always breaks."""
 
 
-class Keeper:
-    """Of one endpoint; ``link`` is the current one. ``alone``: says whether no other endpoint can be used."""
+class Reconnector:
+    """Of one endpoint; ``connection`` is the current one. ``alone``: says whether no other endpoint can be used."""
 
     def __init__(
-        self, endpoint: Endpoint, pauses: Pauses, new_link: Callable[[Keeper], Link], alone: Callable[[], bool]
+        self,
+        endpoint: Endpoint,
+        backoff: EndpointBackoff,
+        new_connection: Callable[[Reconnector], UpstreamConnection],
+        alone: Callable[[], bool],
     ) -> None:
         self.endpoint = endpoint
         self.failures = 0
         """Attempts that came to nothing and links that soon broke, in a row."""
-        self.link: Link | None = None
-        self._pauses = pauses
-        self._new_link = new_link
+        self.connection: UpstreamConnection | None = None
+        self._backoff = backoff
+        self._new_connection = new_connection
         self._alone = alone
         self._task: asyncio.Task[None] | None = None
         self._changed: asyncio.Future[None] | None = None
@@ -54,8 +58,8 @@ class Keeper:
         """No further request goes there; what is under way ends first."""
         if self._task is not None:
             self._task.cancel()
-        if self.link is not None:
-            self.link.leave()
+        if self.connection is not None:
+            self.connection.leave()
 
     async def stopped(self) -> None:
         """Wait until nothing connects any more."""
@@ -65,44 +69,44 @@ class Keeper:
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            self.link = link = self._new_link(self)
-            problem = await self._until_ready(link)
+            self.connection = connection = self._new_connection(self)
+            problem = await self._until_ready(connection)
             began = loop.time()
             if not problem:
-                while not link.leaving:
+                while not connection.leaving:
                     await self._change()
-                problem = "" if link.parted else "the connection broke"
+                problem = "" if connection.said_goaway else "the connection broke"
             if not problem or loop.time() - began > STEADY:
                 self.failures = 0
                 continue
-            link.abort()
+            connection.abort()
             if self.failures == 0:
-                logger.warning("%s: %s", link.name, problem)
+                logger.warning("%s: %s", connection.name, problem)
             self.failures += 1
             await self._pause(loop.time())
 
     async def _pause(self, began: float) -> None:
         """Before the next attempt. It is shorter when no other endpoint is left."""
         loop = asyncio.get_running_loop()
-        while (rest := began + self._pauses.after(self.failures, self._alone()) - loop.time()) > 0:
+        while (cool_down := began + self._backoff.after(self.failures, self._alone()) - loop.time()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(rest):
+                async with asyncio.timeout(cool_down):
                     await self._change()
 
-    async def _until_ready(self, link: Link) -> str:
+    async def _until_ready(self, connection: UpstreamConnection) -> str:
         """Connect; what went wrong, or nothing."""
         try:
-            await self.endpoint.connect(link)
+            await self.endpoint.connect(connection)
             async with asyncio.timeout(READY_TIMEOUT):
-                while not link.ready and not link.leaving:
+                while not connection.ready and not connection.leaving:
                     await self._change()
         except (OSError, TimeoutError) as error:
             return str(error) or "timeout"
         except asyncio.CancelledError:
-            if not link.ready:
-                link.abort()
+            if not connection.ready:
+                connection.abort()
             raise
-        return "" if link.ready else "the connection ended before it was ready"
+        return "" if connection.ready else "the connection ended before it was ready"
 
     async def _change(self) -> None:
         self._changed = asyncio.get_running_loop().create_future()

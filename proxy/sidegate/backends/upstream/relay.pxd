@@ -3,9 +3,9 @@
 cimport cython
 
 from sidegate.backends.upstream.balancer cimport Balancer
-from sidegate.backends.upstream.client_stream cimport Call
+from sidegate.backends.upstream.client_stream cimport ClientStream
 from sidegate.backends.upstream.request_fields cimport HopFields
-from sidegate.backends.upstream.connection cimport Link
+from sidegate.backends.upstream.connection cimport UpstreamConnection
 from sidegate.observe.record cimport Record
 from sidegate.wire.events cimport End, ResponseHead
 
@@ -24,7 +24,7 @@ cdef class Relay:
     cdef bint _trailers
 
     cdef bint _is_whole(self, upload)
-    cdef Call _open(self, Link link, bint whole)
-    cdef _give_back(self, Link link, Call call)
+    cdef ClientStream _open(self, UpstreamConnection connection, bint whole)
+    cdef _give_back(self, UpstreamConnection connection, ClientStream stream)
     @cython.locals(head=ResponseHead)
     cdef dict _start(self, bint trailers)

@@ -7,8 +7,8 @@ piece goes back to the peer when ``send`` has taken it.
 
 Theory of operation. The response's head is held back until the stream's next event, so that a request whose worker
 dies in between can still be sent again; a head without anything behind it goes out after ``HOLD``. A whole small
-response is one wake-up of this task. When the client goes away the exchange cancels the task (``Record.passing``), and
-``Call.close`` resets the stream.
+response is one wake-up of this task. When the client disconnects, the exchange cancels the task
+(``Record.cancel_on_disconnect``), and ``ClientStream.close`` resets the stream.
 
 Errors: ``ExchangeError`` for what the upstream did and for a queue that is full or late; ``ClientDisconnected``.
 """
@@ -20,8 +20,8 @@ from typing import cast
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
-from sidegate.backends.upstream.client_stream import Call
-from sidegate.backends.upstream.connection import Link
+from sidegate.backends.upstream.client_stream import ClientStream
+from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upload import KEPT, Upload, announced_length
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
@@ -48,7 +48,7 @@ class Relay:
         self._receive = receive
         self._send = send
         self._record: Record = scope[RECORD_KEY]
-        self._record.passing = self._record.relayed = True
+        self._record.cancel_on_disconnect = self._record.relayed = True
         self._upload: Upload | None = None
         self._expects = False
         self._head: ResponseHead | None = None
@@ -65,13 +65,13 @@ class Relay:
         lost = again = False
         try:
             while True:
-                link = None if again else self._balancer.take()
-                if link is not None:
+                connection = None if again else self._balancer.take()
+                if connection is not None:
                     self._balancer.meter.placed_at_once()
                 else:
                     since = since or balancer.loop.time()
-                    link = await balancer.wait(since, again)
-                reset, sent = await self._attempt(link)
+                    connection = await balancer.wait(since, again)
+                reset, sent = await self._attempt(connection)
                 if reset is None:
                     return
                 reason = retry.reason_to_retry(reset.code, self._record.method, sent, lost)
@@ -92,7 +92,7 @@ class Relay:
         if length is not None and length <= KEPT and not self._expects:
             await self._upload.gather()
 
-    async def _attempt(self, link: Link) -> tuple[Reset | None, bool]:
+    async def _attempt(self, connection: UpstreamConnection) -> tuple[Reset | None, bool]:
         """Send it there. None when the response is passed on; the reset if nothing of one was, and whether it was sent.
 
         The link's place is given back.
@@ -100,34 +100,34 @@ class Relay:
         upload = self._upload
         if upload is not None and upload.empty:
             upload = None
-        call: Call | None = None
+        stream: ClientStream | None = None
         try:
-            call = self._open(link, self._is_whole(upload))
-            if call is None:  # the link has ended since the place was given
-                self._balancer.rest(link)
+            stream = self._open(connection, self._is_whole(upload))
+            if stream is None:  # the link has ended since the place was given
+                self._balancer.cool_down(connection)
                 return Reset(0, REFUSED_STREAM), False
-            if upload is not None and not (self._expects and link.hop):
-                upload.start(call)
-            reset = await self._pass_response(call)
+            if upload is not None and not (self._expects and connection.hop):
+                upload.start(stream)
+            reset = await self._pass_response(stream)
             if reset is not None and reset.code == REFUSED_STREAM:
-                self._balancer.rest(link)
-            return reset, call.sent
+                self._balancer.cool_down(connection)
+            return reset, stream.sent
         finally:
             if upload is not None:
                 upload.stop()
-            self._give_back(link, call)
+            self._give_back(connection, stream)
 
     def _is_whole(self, upload: Upload | None) -> bool:
         """Whether the request has no body."""
         return upload is None
 
-    def _open(self, link: Link, whole: bool) -> Call | None:
-        return link.open(self._fields.build(self._scope, self._record, link.hop), whole)
+    def _open(self, connection: UpstreamConnection, whole: bool) -> ClientStream | None:
+        return connection.open(self._fields.build(self._scope, self._record, connection.hop), whole)
 
-    def _give_back(self, link: Link, call: Call | None) -> None:
-        if call is not None:
-            call.close()
-        self._balancer.give_back(link)
+    def _give_back(self, connection: UpstreamConnection, stream: ClientStream | None) -> None:
+        if stream is not None:
+            stream.close()
+        self._balancer.give_back(connection)
 
     async def _prepare_retry(self, reason: str) -> None:
         upload = self._upload
@@ -142,15 +142,15 @@ class Relay:
 
     # The response.
 
-    async def _pass_response(self, call: Call) -> Reset | None:
+    async def _pass_response(self, stream: ClientStream) -> Reset | None:
         """Pass it on as it comes. Returns early, with the reset, if nothing was passed on before it."""
-        events = call.events
+        events = stream.events
         while True:
             if not events:
                 if self._head is None or self._started:
-                    await call.arrival()
+                    await stream.wakeup()
                 else:
-                    await self._hold(call)
+                    await self._hold(stream)
                 continue
             event = events.popleft()
             kind = type(event)
@@ -165,7 +165,7 @@ class Relay:
                     await self._finish(event.data, events.popleft().trailers)
                 else:
                     await self._pass_piece(event.data)
-                call.acknowledge(len(event.data), last)
+                stream.acknowledge(len(event.data), last)
                 if last:
                     return None
             elif kind is End:
@@ -176,18 +176,18 @@ class Relay:
                     raise retry.broken_off(event.code)
                 return cast(Reset, event)
             elif kind is Informational:
-                await self._pass_informational(call, event)
+                await self._pass_informational(stream, event)
             else:
                 raise ClientDisconnected("the client is gone")
 
-    async def _hold(self, call: Call) -> None:
+    async def _hold(self, stream: ClientStream) -> None:
         """Wait for what comes behind the head, but not for long."""
-        timer = self._balancer.loop.call_later(HOLD, call.wake)
+        timer = self._balancer.loop.call_later(HOLD, stream.wake)
         try:
-            await call.arrival()
+            await stream.wakeup()
         finally:
             timer.cancel()
-        if not call.events:
+        if not stream.events:
             await self._pass_piece(b"")
 
     async def _pass_piece(self, data: bytes) -> None:
@@ -218,10 +218,10 @@ class Relay:
             "trailers": self._trailers,
         }
 
-    async def _pass_informational(self, call: Call, event: Informational) -> None:
+    async def _pass_informational(self, stream: ClientStream, event: Informational) -> None:
         if event.status == 100 and self._expects and self._upload is not None:
             self._expects = False
-            self._upload.start(call)
+            self._upload.start(stream)
         elif event.status == 103:
-            links = [value for name, value in event.headers if name == b"link"]
-            await self._send({"type": "http.response.early_hint", "links": links})
+            connections = [value for name, value in event.headers if name == b"link"]
+            await self._send({"type": "http.response.early_hint", "links": connections})

@@ -16,8 +16,8 @@ from collections.abc import Sequence
 
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
-from sidegate.backends.upstream.reconnector import Keeper
-from sidegate.backends.upstream.upstream_backend import RelayingBackend
+from sidegate.backends.upstream.reconnector import Reconnector
+from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.address import Address, parse_upstream, upstream_text
 
 logger = logging.getLogger("sidegate.backend")
@@ -29,7 +29,7 @@ LOOKUP_PAUSE = 1.0
 """Seconds between two look-ups at least, however much fails."""
 
 
-class RemoteBackend(RelayingBackend):
+class RemoteBackend(UpstreamBackend):
     """An App before servers at ``addresses`` (``unix:/path``, ``tcp://host:port``)."""
 
     def __init__(
@@ -46,7 +46,7 @@ class RemoteBackend(RelayingBackend):
         balancer.on_silence = self._on_silence
 
     async def start(self) -> None:
-        """See ``RelayingBackend``; but the addresses are looked up first."""
+        """See ``UpstreamBackend``; but the addresses are looked up first."""
         await super().start()
         await self._look_up()
         if any(address.kind == "tcp" for address in self._addresses):
@@ -59,11 +59,11 @@ class RemoteBackend(RelayingBackend):
             await asyncio.wait([self._task])
         await super().stop()
 
-    def _on_silence(self, keeper: Keeper) -> None:
+    def _on_silence(self, reconnector: Reconnector) -> None:
         """It neither answers PING nor ends its streams: what is under way there is lost."""
-        if keeper.link is not None:
-            logger.warning("%s does not answer", keeper.link.name)
-            keeper.link.abort()
+        if reconnector.connection is not None:
+            logger.warning("%s does not answer", reconnector.connection.name)
+            reconnector.connection.abort()
 
     async def _look_up_again(self) -> None:
         while True:

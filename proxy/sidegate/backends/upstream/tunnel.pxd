@@ -1,7 +1,7 @@
 """C types of a tunnel."""
 
-from sidegate.backends.upstream.client_stream cimport Call
-from sidegate.backends.upstream.connection cimport Link
+from sidegate.backends.upstream.client_stream cimport ClientStream
+from sidegate.backends.upstream.connection cimport UpstreamConnection
 from sidegate.backends.upstream.relay cimport Relay
 
 
@@ -9,4 +9,4 @@ cdef class Tunnel(Relay):
     cdef object _bytes
 
     cdef bint _is_whole(self, upload)
-    cdef Call _open(self, Link link, bint whole)
+    cdef ClientStream _open(self, UpstreamConnection connection, bint whole)

@@ -17,8 +17,8 @@ from typing import Any
 from sidegate.asgi import TUNNEL_KEY, Receive, Scope, Send
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
-from sidegate.backends.upstream.client_stream import Call
-from sidegate.backends.upstream.connection import Link
+from sidegate.backends.upstream.client_stream import ClientStream
+from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.relay import Relay
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upload import Upload
@@ -42,17 +42,17 @@ class Tunnel(Relay):
         """Never: the stream stays open."""
         return False
 
-    def _open(self, link: Link, whole: bool) -> Call | None:
-        if not link.codec.connect_protocol:
+    def _open(self, connection: UpstreamConnection, whole: bool) -> ClientStream | None:
+        if not connection.codec.connect_protocol:
             raise ExchangeError(Fault.UPSTREAM, 502, "upstream_no_websocket")
-        return Relay._open(self, link, whole)  # in a compiled method `super()` finds no class
+        return Relay._open(self, connection, whole)  # in a compiled method `super()` finds no class
 
-    async def _pass_response(self, call: Call) -> Reset | None:
+    async def _pass_response(self, stream: ClientStream) -> Reset | None:
         """Until both sides have ended, or a denial is passed on. Returns early, with the reset, before either."""
-        events = call.events
+        events = stream.events
         while True:
             if not events:
-                await call.arrival()
+                await stream.wakeup()
                 continue
             event = events[0]
             if isinstance(event, Reset):
@@ -66,40 +66,40 @@ class Tunnel(Relay):
                 if event.end_stream:
                     await self._bytes.send_bytes(b"", True)
                 else:
-                    await self._pass_both_ways(call)
+                    await self._pass_both_ways(stream)
                 return None
-            return await super()._pass_response(call)
+            return await super()._pass_response(stream)
 
-    async def _pass_both_ways(self, call: Call) -> None:
-        upload = asyncio.get_running_loop().create_task(self._pass_up(call))
+    async def _pass_both_ways(self, stream: ClientStream) -> None:
+        upload = asyncio.get_running_loop().create_task(self._pass_up(stream))
         try:
-            await self._pass_down(call)
+            await self._pass_down(stream)
         finally:
             upload.cancel()
 
-    async def _pass_down(self, call: Call) -> None:
-        events = call.events
+    async def _pass_down(self, stream: ClientStream) -> None:
+        events = stream.events
         while True:
             if not events:
-                await call.arrival()
+                await stream.wakeup()
                 continue
             event = events.popleft()
             if isinstance(event, Body):
                 await self._bytes.send_bytes(event.data, False)
-                call.acknowledge(len(event.data), False)
+                stream.acknowledge(len(event.data), False)
             elif isinstance(event, End):
                 await self._bytes.send_bytes(b"", True)
                 return
             elif isinstance(event, Reset):
                 raise retry.broken_off(event.code)
 
-    async def _pass_up(self, call: Call) -> None:
+    async def _pass_up(self, stream: ClientStream) -> None:
         """The end of the client's side, or of this process, ends this side of the stream; a client lost resets it."""
         with contextlib.suppress(ClientDisconnected):  # `run` is cancelled
             while data := await self._bytes.receive_bytes():
-                call.send_data(data, False)
-                await call.drained()
-            call.send_data(b"", True)
+                stream.send_data(data, False)
+                await stream.drained()
+            stream.send_data(b"", True)
 
 
 def denial(send: Send) -> Send:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 
 from sidegate.asgi import Headers, Receive
-from sidegate.backends.upstream.client_stream import Abandoned, Call
+from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
 from sidegate.errors import ClientDisconnected
 
 KEPT = 64 * 1024
@@ -50,12 +50,12 @@ class Upload:
             if await self._next() is None:
                 raise ClientDisconnected("the client is gone")
 
-    def start(self, call: Call) -> None:
+    def start(self, stream: ClientStream) -> None:
         """Send what is here, then whatever comes."""
         if self._ended and self.replayable:
-            call.send_data(b"".join(self._kept), True)
+            stream.send_data(b"".join(self._kept), True)
         else:
-            self._task = asyncio.get_running_loop().create_task(self._pump(call))
+            self._task = asyncio.get_running_loop().create_task(self._pump(stream))
 
     def stop(self) -> None:
         """Send no more. What was not read stays where it is."""
@@ -68,18 +68,18 @@ class Upload:
             await asyncio.wait([self._task])
             self._task = None
 
-    async def _pump(self, call: Call) -> None:
+    async def _pump(self, stream: ClientStream) -> None:
         for data in self._kept.copy():
-            call.send_data(data, False)
-            await call.drained()
+            stream.send_data(data, False)
+            await stream.drained()
         while not self._ended:
             piece = await self._next()
             if piece is None:
-                call.put(Abandoned())
+                stream.put(Abandoned())
                 return
             if piece or self._ended:
-                call.send_data(piece, self._ended)
-                await call.drained()
+                stream.send_data(piece, self._ended)
+                await stream.drained()
 
     async def _next(self) -> bytes | None:
         """The next piece; None if the client went away."""

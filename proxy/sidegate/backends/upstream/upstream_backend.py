@@ -16,7 +16,7 @@ from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.tunnel import Tunnel
 
 
-class RelayingBackend:
+class UpstreamBackend:
     """An App before other processes. ``root_path``: what a worker is to tell its application."""
 
     def __init__(self, balancer: Balancer, root_path: str) -> None:

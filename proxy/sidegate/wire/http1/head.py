@@ -14,7 +14,7 @@ How a head is judged:
 3. llhttp judges the whole head once more and splits the fields. It is always given one head exactly, so it never sees
    a body, never decides where a message ends, and has no say in framing. It is strict about line ends and control
    bytes itself (tests/unit/test_http1_refusals.py holds it to that, in whatever version it comes).
-4. ``_judge`` holds the parts against the rules.
+4. ``_check`` holds the parts against the rules.
 
 Clients send the same fields with every request of a connection, so a *block* (what stands between the request line and
 the end of the head) which has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to
@@ -262,7 +262,7 @@ class HeadReader:
                 self._upgrade = True  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
             if not parts.complete:
                 raise HttpParserError("the head is not one whole request head")
-            request = self._judge(method, target, version.decode(), parts.fields, stream_id)
+            request = self._check(method, target, version.decode(), parts.fields, stream_id)
         except (HttpParserError, Refused) as error:
             raise self._reason(head, error) from None
         if request.content_length or not self._reusable:
@@ -293,14 +293,14 @@ class HeadReader:
                 return Refused(400, "bad_field_name", "a header line has no colon")
             fields.append((name.lower(), value.strip(b" \t")))
         try:
-            self._judge(words[0], words[1], version[1].decode("ascii"), fields, 0)
+            self._check(words[0], words[1], version[1].decode("ascii"), fields, 0)
         except Refused as refused:
             return refused
         if isinstance(error, HttpParserInvalidMethodError):
             return Refused(501, "unknown_method", "the method is not known to HTTP")
         return Refused(400, "malformed", str(error))
 
-    def _judge(self, method: bytes, target: bytes, version: str, raw: Headers, stream_id: int) -> RequestHead:
+    def _check(self, method: bytes, target: bytes, version: str, raw: Headers, stream_id: int) -> RequestHead:
         if version not in _VERSIONS:
             raise Refused(505, "bad_version", "the version is not HTTP/1.0 or HTTP/1.1")
         if method in _NOT_IMPLEMENTED:
@@ -321,7 +321,7 @@ class HeadReader:
         self.chunked = False
         self.keep_alive = version == "1.1"
         if fields.hop:
-            self._judge_hop(fields, head)
+            self._check_hop(fields, head)
         length = fields.content_length
         bodiless = not length and not self.chunked
         if head.protocol and not bodiless:
@@ -331,7 +331,7 @@ class HeadReader:
         head.end_stream = bodiless and not head.protocol
         return head
 
-    def _judge_hop(self, fields: RequestFields, head: RequestHead) -> None:
+    def _check_hop(self, fields: RequestFields, head: RequestHead) -> None:
         """What the fields that end at this hop say."""
         self.chunked = is_chunked(fields, head.http_version)
         options = connection_options(fields)

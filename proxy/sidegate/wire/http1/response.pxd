@@ -22,7 +22,7 @@ cdef class ResponseWriter:
     cpdef bint head(self, int status, list headers, bint end_stream, bint close)
     cpdef switch(self, bytes key, list headers)
     cpdef data(self, bytes data)
-    cpdef bint aside(self, Py_ssize_t size)
+    cpdef bint sendfile(self, Py_ssize_t size)
     cpdef end(self, list trailers)
     cpdef farewell(self, int status)
     cpdef bytes take(self)

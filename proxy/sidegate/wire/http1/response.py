@@ -148,7 +148,7 @@ class ResponseWriter:
             self.output.append(data)
         self.pending += size
 
-    def aside(self, size: int) -> bool:
+    def sendfile(self, size: int) -> bool:
         """Count ``size`` bytes of body that are written past this object; False if the framing has no room for them."""
         if self._framing != _LENGTH or size > self._left:
             return False

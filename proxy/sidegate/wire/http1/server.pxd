@@ -54,7 +54,7 @@ cdef class Http1Codec(Codec):
     cpdef accept(self, int stream_id, list headers)
     @cython.locals(writer=ResponseWriter)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
-    cpdef bint send_aside(self, int stream_id, Py_ssize_t size)
+    cpdef bint sendfile(self, int stream_id, Py_ssize_t size)
     cpdef send_trailers(self, int stream_id, list trailers)
     @cython.locals(writer=ResponseWriter)
     cpdef _end(self, list trailers)

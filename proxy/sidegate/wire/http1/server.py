@@ -300,9 +300,9 @@ class Http1Codec(Codec):
         if end_stream:
             self._end([])
 
-    def send_aside(self, stream_id: int, size: int) -> bool:
+    def sendfile(self, stream_id: int, size: int) -> bool:
         """See ``events.Codec``. Possible where the length of the whole body was announced."""
-        return stream_id == self._stream and self._writer.stage is BODY and self._writer.aside(size)
+        return stream_id == self._stream and self._writer.stage is BODY and self._writer.sendfile(size)
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
         """See ``events.Codec``. Sent if the body is chunked and the client said ``te: trailers``.

@@ -3,7 +3,7 @@
 cimport cython
 
 from sidegate.wire.events cimport Body, End, ResponseHead
-from sidegate.wire.http2.response cimport ResponseJudge
+from sidegate.wire.http2.response cimport ResponseValidator
 
 cdef int _HEAD
 cdef int _DATA
@@ -12,7 +12,7 @@ cdef int _CLOSED
 cdef int _WINDOW
 
 
-cdef class Download:
+cdef class ResponseStream:
     cdef bint bodiless
     cdef bint tunnel
     cdef int informational
@@ -24,7 +24,7 @@ cdef class Download:
 
 cdef class Http2ClientCodec:
     cdef object _engine
-    cdef ResponseJudge _judge
+    cdef ResponseValidator _judge
     cdef Py_ssize_t _most_continuations
     cdef dict _streams
     cdef set _open
@@ -42,14 +42,14 @@ cdef class Http2ClientCodec:
     cpdef list receive(self, bytes data)
     @cython.locals(kind=int)
     cdef _on_frame(self, tuple frame, list found)
-    @cython.locals(pseudo=tuple, fields=tuple, size=Py_ssize_t, end=bint, status=int, stream=Download)
+    @cython.locals(pseudo=tuple, fields=tuple, size=Py_ssize_t, end=bint, status=int, stream=ResponseStream)
     cdef _on_head(self, tuple frame, list found)
-    cdef _on_informational(self, Download stream, int status, bint end)
-    @cython.locals(data=bytes, size=Py_ssize_t, stream=Download)
+    cdef _on_informational(self, ResponseStream stream, int status, bint end)
+    @cython.locals(data=bytes, size=Py_ssize_t, stream=ResponseStream)
     cdef _on_data(self, tuple frame, list found)
-    @cython.locals(stream=Download)
+    @cython.locals(stream=ResponseStream)
     cdef _on_end(self, stream_id, list trailers, list found)
-    @cython.locals(stream=Download)
+    @cython.locals(stream=ResponseStream)
     cdef _on_closed(self, stream_id)
     cdef _break(self, stream_id, code, list found)
     cdef _violate(self, str reason, str detail, code, list found)
@@ -58,9 +58,9 @@ cdef class Http2ClientCodec:
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef send_trailers(self, int stream_id, list trailers)
     cpdef reset(self, int stream_id, int code)
-    @cython.locals(stream=Download)
+    @cython.locals(stream=ResponseStream)
     cpdef acknowledge(self, stream_id, Py_ssize_t size)
-    @cython.locals(stream=Download)
+    @cython.locals(stream=ResponseStream)
     cdef _forget(self, stream_id)
     cpdef Py_ssize_t pending(self, int stream_id)
     @cython.locals(output=bytes)

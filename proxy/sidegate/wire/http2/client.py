@@ -32,7 +32,7 @@ from sidegate.wire.events import Body, End, ResponseHead
 from sidegate.wire.hop import HOP_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame, ping_frame
-from sidegate.wire.http2.response import Breach, ResponseJudge
+from sidegate.wire.http2.response import MalformedResponse, ResponseValidator
 
 CONNECTION_LOST: Final = -1
 
@@ -49,7 +49,7 @@ _ANSWERED = (wire.SETTINGS_FRAME, wire.PING_FRAME)
 _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
 
 
-class Download:
+class ResponseStream:
     """The receiving half of a stream."""
 
     __slots__ = ("begun", "bodiless", "ended", "informational", "missing", "tunnel", "unread")
@@ -74,9 +74,9 @@ class Http2ClientCodec:
 
     def __init__(self, engine: EngineFactory, settings: EngineSettings) -> None:
         self._engine = engine(settings, client=True)
-        self._judge = ResponseJudge(settings)
+        self._judge = ResponseValidator(settings)
         self._most_continuations = settings.continuation_frames
-        self._streams: dict[int, Download] = {}  # open, or closed and not read to the end
+        self._streams: dict[int, ResponseStream] = {}  # open, or closed and not read to the end
         self._open: set[int] = set()  # on the wire
         self._controls = 0
         self._continuations = 0
@@ -136,7 +136,7 @@ class Http2ClientCodec:
             length = self._judge.content_length(fields, size)
             if stream.begun:
                 if pseudo or not end or stream.tunnel:  # RFC 9113 8.5: nothing but DATA
-                    raise Breach(wire.PROTOCOL_ERROR)
+                    raise MalformedResponse(wire.PROTOCOL_ERROR)
                 self._on_end(stream_id, list(fields), found)
                 return
             status = self._judge.status(pseudo)
@@ -150,19 +150,19 @@ class Http2ClientCodec:
                 # RFC 9110 6.4.1: these have no body, whatever their content-length says.
                 stream.missing = 0 if stream.bodiless or status in (204, 304) else length
             if end and stream.missing:
-                raise Breach(wire.PROTOCOL_ERROR)
-        except Breach as breach:
+                raise MalformedResponse(wire.PROTOCOL_ERROR)
+        except MalformedResponse as breach:
             self._break(stream_id, breach.code, found)
             return
         stream.ended = end
         found.append(ResponseHead(stream_id, status, list(fields), end))
 
-    def _on_informational(self, stream: Download, status: int, end: bool) -> None:
+    def _on_informational(self, stream: ResponseStream, status: int, end: bool) -> None:
         stream.informational += 1
         if end or status == 101:  # RFC 9113 8.1 and 8.6
-            raise Breach(wire.PROTOCOL_ERROR)
+            raise MalformedResponse(wire.PROTOCOL_ERROR)
         if stream.informational > MOST_INFORMATIONAL:
-            raise Breach(wire.ENHANCE_YOUR_CALM)
+            raise MalformedResponse(wire.ENHANCE_YOUR_CALM)
 
     def _on_data(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, data = frame
@@ -233,7 +233,7 @@ class Http2ClientCodec:
             self._violate("continuation_flood", "too many CONTINUATION frames", wire.ENHANCE_YOUR_CALM, found)
 
     def _on_pong(self, frame: FrameEvent, found: list[e.Event]) -> None:
-        found.append(e.Pong(frame[1]))
+        found.append(e.PingAck(frame[1]))
 
     def _on_goaway(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, last = frame
@@ -275,7 +275,7 @@ class Http2ClientCodec:
         if stream_id:
             self._open.add(stream_id)
             method = headers[0][1]
-            self._streams[stream_id] = Download(method == b"HEAD", method == b"CONNECT")
+            self._streams[stream_id] = ResponseStream(method == b"HEAD", method == b"CONNECT")
         else:
             self._draining = True  # the numbers of streams are used up
         return stream_id

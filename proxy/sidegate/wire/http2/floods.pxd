@@ -10,7 +10,7 @@ cdef class Bucket:
     cpdef bint take(self, double now)
 
 
-cdef class Floods:
+cdef class FloodCounters:
     cdef Bucket _control
     cdef Bucket _empty
     cdef Bucket _resets

@@ -39,7 +39,7 @@ class Bucket:
         return True
 
 
-class Floods:
+class FloodCounters:
     """The counters of one connection. Each method counts one frame and says whether it is still allowed."""
 
     __slots__ = ("_control", "_empty", "_most_continuations", "_resets", "_updates", "continuations", "streams")

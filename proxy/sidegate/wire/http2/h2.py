@@ -26,7 +26,7 @@ from h2.exceptions import ProtocolError
 
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, FrameEvent
-from sidegate.wire.http2.h2_fields import Fault
+from sidegate.wire.http2.h2_fields import ConnectionFailure
 from sidegate.wire.http2.h2_sending import FRAME, MAX_FRAME, SendingHalf, Stream
 
 _END_STREAM = 0x1
@@ -65,7 +65,7 @@ class H2Engine(SendingHalf):
             if not self._preface_missing:
                 while taken := self._take_frame(data, at, found):
                     at += taken
-        except Fault as fault:
+        except ConnectionFailure as fault:
             self.terminate(fault.code)
             found.append((wire.FAULT, fault.code, fault.detail))
         self._input = data[at:]
@@ -75,7 +75,7 @@ class H2Engine(SendingHalf):
         """The bytes taken: all of it or none."""
         start = data[: len(wire.PREFACE)]
         if not wire.PREFACE.startswith(start):
-            raise Fault(wire.PROTOCOL_ERROR, "bad client preface")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "bad client preface")
         if start != wire.PREFACE:
             return 0
         self._preface_missing = False
@@ -90,11 +90,11 @@ class H2Engine(SendingHalf):
         size: int = 9 + (high << 16 | low)
         stream_id &= 0x7FFFFFFF
         if size > 9 + MAX_FRAME:
-            raise Fault(wire.FRAME_SIZE_ERROR, "a frame is longer than SETTINGS_MAX_FRAME_SIZE")
+            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "a frame is longer than SETTINGS_MAX_FRAME_SIZE")
         if self._settings_missing and (kind != _SETTINGS or flags & _ACK):
-            raise Fault(wire.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if self._block is not _NO_BLOCK and kind != _CONTINUATION:
-            raise Fault(wire.PROTOCOL_ERROR, "a frame inside a header block")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "a frame inside a header block")
         if kind == _HEADERS:
             self._begin_headers(stream_id, flags)
         if len(data) < at + size:
@@ -112,7 +112,7 @@ class H2Engine(SendingHalf):
             return self._connection.receive_data(frame)
         except ProtocolError as error:
             self._connection.clear_outbound_data_buffer()
-            raise Fault(int(error.error_code), str(error)) from error
+            raise ConnectionFailure(int(error.error_code), str(error)) from error
 
     def _feed_block(self, frame: bytes, stream_id: int) -> None:
         self._feed(frame)
@@ -126,17 +126,17 @@ class H2Engine(SendingHalf):
     def _begin_headers(self, stream_id: int, flags: int) -> None:
         """A HEADERS frame begins; called again for each piece of it that arrives."""
         if not stream_id & 1:
-            raise Fault(wire.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
         if self.open_block or stream_id in self._resets:
             return
         stream = self._streams.get(stream_id)
         if self._is_over(stream_id) or (stream is not None and stream.remote_ended):
-            raise Fault(wire.STREAM_CLOSED, "HEADERS after the end of the stream")
+            raise ConnectionFailure(wire.STREAM_CLOSED, "HEADERS after the end of the stream")
         if self._client:
             if stream is None:
-                raise Fault(wire.PROTOCOL_ERROR, "HEADERS on a stream that was not opened")
+                raise ConnectionFailure(wire.PROTOCOL_ERROR, "HEADERS on a stream that was not opened")
         elif stream is not None and not flags & _END_STREAM:
-            raise Fault(wire.PROTOCOL_ERROR, "trailers without END_STREAM")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "trailers without END_STREAM")
         self._blocks += 1
         self.open_block = self._blocks
 
@@ -151,7 +151,7 @@ class H2Engine(SendingHalf):
 
     def _on_continuation(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if self._block is _NO_BLOCK or self._block[0] != stream_id:
-            raise Fault(wire.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
         if self.open_block:
             found.append((wire.CONTINUATION,))
         self._feed_block(frame, stream_id)
@@ -180,13 +180,13 @@ class H2Engine(SendingHalf):
         stream = self._streams.get(stream_id)
         if stream is None:
             if not self._is_over(stream_id):
-                raise Fault(wire.PROTOCOL_ERROR, "DATA on an idle stream")
+                raise ConnectionFailure(wire.PROTOCOL_ERROR, "DATA on an idle stream")
             self._ignore(length)
             return
         if stream.remote_ended:
-            raise Fault(wire.STREAM_CLOSED, "DATA after the end of the stream")
+            raise ConnectionFailure(wire.STREAM_CLOSED, "DATA after the end of the stream")
         if length > self._connection.remote_flow_control_window(stream_id):
-            raise Fault(wire.FLOW_CONTROL_ERROR, "DATA beyond the window")
+            raise ConnectionFailure(wire.FLOW_CONTROL_ERROR, "DATA beyond the window")
         data = b"".join(event.data for event in self._feed(frame) if isinstance(event, h2.events.DataReceived))
         if data:
             found.append((wire.DATA, stream_id, data))
@@ -208,9 +208,9 @@ class H2Engine(SendingHalf):
 
     def _on_reset(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if len(frame) != 13:
-            raise Fault(wire.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes long")
+            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes long")
         if not stream_id & 1 or stream_id > self._highest:
-            raise Fault(wire.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         if self._streams.pop(stream_id, None) is not None:
             self._feed(frame)
             del self._connection.streams[stream_id]
@@ -219,10 +219,10 @@ class H2Engine(SendingHalf):
     def _on_settings(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if flags & _ACK:
             if not self._acknowledgement_missing:
-                raise Fault(wire.PROTOCOL_ERROR, "SETTINGS acknowledged that were not sent")
+                raise ConnectionFailure(wire.PROTOCOL_ERROR, "SETTINGS acknowledged that were not sent")
             self._acknowledgement_missing = False
         elif len(frame) - 9 > _MAX_SETTINGS * 6:
-            raise Fault(wire.ENHANCE_YOUR_CALM, "too many settings")
+            raise ConnectionFailure(wire.ENHANCE_YOUR_CALM, "too many settings")
         self._feed(frame)
         self._flush()
         self._settings_missing = False
@@ -239,13 +239,13 @@ class H2Engine(SendingHalf):
 
     def _on_goaway(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if stream_id:
-            raise Fault(wire.PROTOCOL_ERROR, "GOAWAY on a stream")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(frame) < 17:
-            raise Fault(wire.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
         last, code = struct.unpack_from(">LL", frame, 9)
         last &= 0x7FFFFFFF
         if (last and last & 1 != self._client) or last > self._peer_last:
-            raise Fault(wire.PROTOCOL_ERROR, "GOAWAY with an impossible last stream")
+            raise ConnectionFailure(wire.PROTOCOL_ERROR, "GOAWAY with an impossible last stream")
         self._peer_last = last
         found.append((wire.GOAWAY, code, last))
         if self._client:
@@ -262,7 +262,7 @@ class H2Engine(SendingHalf):
     def _on_window(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         found.append((wire.WINDOW,))
         if len(frame) != 13:
-            raise Fault(wire.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
+            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
         if self._is_over(stream_id):
             return
         events = self._feed(frame)
@@ -273,7 +273,7 @@ class H2Engine(SendingHalf):
                 found.append((wire.STREAM_ERROR, stream_id, wire.FLOW_CONTROL_ERROR))
 
     def _on_push(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
-        raise Fault(wire.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
+        raise ConnectionFailure(wire.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
 
 
 _HANDLERS = {

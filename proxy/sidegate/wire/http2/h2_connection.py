@@ -21,7 +21,7 @@ from sidegate.wire.http2.engine import EngineSettings
 from sidegate.wire.http2.h2_fields import BlockDecoder, FieldEncoder
 
 
-class Connection(H2Connection):
+class EngineConnection(H2Connection):
     """h2's connection, without a walk over all streams for each new one.
 
     h2 counts open streams at each HEADERS, and forgets closed ones by the way. Here the count would only be held
@@ -55,7 +55,7 @@ class Connection(H2Connection):
         _ = super().open_inbound_streams
 
 
-def connect(settings: EngineSettings, client: bool = False) -> Connection:
+def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:
     """A connection in the server's role or the client's, its SETTINGS taken as sent."""
     configuration = H2Configuration(
         client_side=client,
@@ -65,7 +65,7 @@ def connect(settings: EngineSettings, client: bool = False) -> Connection:
         validate_outbound_headers=False,
         normalize_outbound_headers=False,
     )
-    connection = Connection(configuration)
+    connection = EngineConnection(configuration)
     connection.encoder = FieldEncoder(settings.header_table)
     connection.decoder = BlockDecoder(settings)
     # The limit of streams is the codec's to hold; h2 would answer one too many with a connection error.

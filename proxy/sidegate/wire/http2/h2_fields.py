@@ -4,7 +4,7 @@ Where it stands: below ``h2.py`` and ``h2_sending.py``. It owns both HPACK table
 memories beside them, each with its bound. In pure Python a field costs microseconds to encode or decode, and nearly
 all fields of a connection are those of the request or response before; so both directions pay for what is new.
 
-Errors that leave it: ``Fault``, from decoding.
+Errors that leave it: ``ConnectionFailure``, from decoding.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Block = tuple[Fields, Fields, int]
 """Pseudo-header pairs, field pairs, size of the list."""
 
 
-class Fault(Exception):
+class ConnectionFailure(Exception):
     """The connection cannot go on."""
 
     def __init__(self, code: int, detail: str) -> None:
@@ -129,7 +129,7 @@ class BlockDecoder(Decoder):
         self._known: dict[bytes, Block] = {}
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:
-        """Decode one whole header block. Raises ``Fault``."""
+        """Decode one whole header block. Raises ``ConnectionFailure``."""
         block = self._known.get(data)
         self.block = self._decode(data) if block is None else block
         return ()
@@ -138,9 +138,9 @@ class BlockDecoder(Decoder):
         try:
             pairs = super().decode(data, raw=True)
         except OversizedHeaderListError as error:
-            raise Fault(wire.ENHANCE_YOUR_CALM, "header list far beyond the limit") from error
+            raise ConnectionFailure(wire.ENHANCE_YOUR_CALM, "header list far beyond the limit") from error
         except (HPACKError, IndexError) as error:
-            raise Fault(wire.COMPRESSION_ERROR, str(error)) from error
+            raise ConnectionFailure(wire.COMPRESSION_ERROR, str(error)) from error
         block = self._within_limits(pairs)
         if data.translate(None, _INDEXED_BYTES):
             self._known.clear()

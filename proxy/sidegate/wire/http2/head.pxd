@@ -3,7 +3,7 @@
 cimport cython
 
 
-cdef class HeadJudge:
+cdef class HeadValidator:
     cdef object _policy
     cdef bint _of_front
     cdef Py_ssize_t _longest_line
@@ -21,8 +21,8 @@ cdef class HeadJudge:
     cdef tuple _request(self, tuple pseudo, tuple fields, Py_ssize_t size)
     @cython.locals(known=tuple, pair=tuple, seen=tuple, target=bytes)
     cdef bytes _moved(self, tuple pseudo)
-    cdef _judge_fields(self, tuple fields, Py_ssize_t size, bytes authority)
-    cdef _judge(self, tuple fields, bytes authority)
+    cdef _check_fields(self, tuple fields, Py_ssize_t size, bytes authority)
+    cdef _check(self, tuple fields, bytes authority)
 
 
 cdef tuple _control(tuple pseudo, Py_ssize_t longest)

@@ -61,7 +61,7 @@ CONNECT: Final = "CONNECT"
 """To be told by identity, because comparing it would cost every request 100 instructions."""
 
 
-class HeadJudge:
+class HeadValidator:
     """Judges the header lists of one connection."""
 
     __slots__ = (
@@ -117,7 +117,7 @@ class HeadJudge:
         if fields is self._fields and authority == self._authority:
             answer = (method, target, answer[2], answer[3], answer[4])
         else:
-            judged = self._judge_fields(fields, size, authority)
+            judged = self._check_fields(fields, size, authority)
             answer = (method, target, judged.headers, judged.content_length, judged.expect_continue)
         if size <= REMEMBERED_SIZE:
             self._authority = authority
@@ -140,20 +140,20 @@ class HeadJudge:
                 target = pair[1]
         return target
 
-    def _judge_fields(self, fields: Fields, size: int, authority: bytes | None) -> RequestFields:
+    def _check_fields(self, fields: Fields, size: int, authority: bytes | None) -> RequestFields:
         if size > REMEMBERED_SIZE:
-            return self._judge(fields, authority)
+            return self._check(fields, authority)
         if authority != self._authority:
             self._memory.clear()
         judged = self._memory.get(fields)
         if judged is None:
-            judged = self._judge(fields, authority)
+            judged = self._check(fields, authority)
             if len(self._memory) >= REMEMBERED:
                 self._memory.clear()
             self._memory[fields] = judged
         return judged
 
-    def _judge(self, fields: Fields, authority: bytes | None) -> RequestFields:
+    def _check(self, fields: Fields, authority: bytes | None) -> RequestFields:
         try:
             judged = request_fields(list(fields), self._policy, authority)
         except Refused as refused:

@@ -5,7 +5,7 @@ cimport cython
 cdef dict _STATUSES
 
 
-cdef class ResponseJudge:
+cdef class ResponseValidator:
     cdef Py_ssize_t _largest_block
     cdef Py_ssize_t _most_fields
     cdef tuple _fields
@@ -17,4 +17,4 @@ cdef class ResponseJudge:
 
 
 @cython.locals(kept=list, value=bytes)
-cdef object _judge(tuple fields)
+cdef object _check(tuple fields)

@@ -2,7 +2,7 @@
 
 Where it stands: called by ``client.py`` with what an engine decoded. It owns the rules for the header lists of
 responses and a memory of one list: a server sends much the same fields with every response.
-Errors that leave it: ``Breach``, for which the codec resets the stream.
+Errors that leave it: ``MalformedResponse``, for which the codec resets the stream.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _STATUSES = {b"%d" % status: status for status in range(100, 1000)}
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a server's empty list
 
 
-class Breach(Exception):
+class MalformedResponse(Exception):
     """The response is none; ``code`` is what its stream is reset with."""
 
     def __init__(self, code: int) -> None:
@@ -22,7 +22,7 @@ class Breach(Exception):
         self.code = code
 
 
-class ResponseJudge:
+class ResponseValidator:
     """Judges the header lists that come on one connection."""
 
     __slots__ = ("_fields", "_largest_block", "_length", "_most_fields")
@@ -35,35 +35,35 @@ class ResponseJudge:
         self._length: int | None = None
 
     def status(self, pseudo: Fields) -> int:
-        """The status code (RFC 9113 8.3.2). Raises ``Breach``."""
+        """The status code (RFC 9113 8.3.2). Raises ``MalformedResponse``."""
         if len(pseudo) == 1:
             name, value = pseudo[0]
             status = _STATUSES.get(value)
             if name == b":status" and status is not None:
                 return status
-        raise Breach(PROTOCOL_ERROR)
+        raise MalformedResponse(PROTOCOL_ERROR)
 
     def content_length(self, fields: Fields, size: int) -> int | None:
-        """Judge header or trailer fields, and tell their content-length. Raises ``Breach``.
+        """Judge header or trailer fields, and tell their content-length. Raises ``MalformedResponse``.
 
         ``size`` counts 32 bytes for each field (RFC 9113 6.5.2).
         """
         # First: what is beyond the limit was not kept.
         if size > self._largest_block or len(fields) > self._most_fields:
-            raise Breach(ENHANCE_YOUR_CALM)
+            raise MalformedResponse(ENHANCE_YOUR_CALM)
         if fields is not self._fields:
-            self._length = _judge(fields)
+            self._length = _check(fields)
             self._fields = fields
         return self._length
 
 
-def _judge(fields: Fields) -> int | None:
+def _check(fields: Fields) -> int | None:
     try:
         kept, length, _ = response_fields(fields)
     except ValueError:
-        raise Breach(PROTOCOL_ERROR) from None
+        raise MalformedResponse(PROTOCOL_ERROR) from None
     # What an application may write, but no server: upper case and spaces around a value (RFC 9113 8.2.1),
     # connection-specific fields (8.2.2).
     if kept != list(fields):
-        raise Breach(PROTOCOL_ERROR)
+        raise MalformedResponse(PROTOCOL_ERROR)
     return length

@@ -3,9 +3,9 @@
 cimport cython
 
 from sidegate.wire.events cimport Codec, RequestHead
-from sidegate.wire.http2.floods cimport Floods
-from sidegate.wire.http2.head cimport HeadJudge
-from sidegate.wire.http2.streams cimport Streams, Upload
+from sidegate.wire.http2.floods cimport FloodCounters
+from sidegate.wire.http2.head cimport HeadValidator
+from sidegate.wire.http2.streams cimport Streams, RequestStream
 
 cdef int _HEAD
 cdef int _DATA
@@ -17,8 +17,8 @@ cdef int _WINDOW
 cdef class Http2Codec(Codec):
     cdef object _engine
     cdef Streams _streams
-    cdef HeadJudge _judge
-    cdef Floods _floods
+    cdef HeadValidator _judge
+    cdef FloodCounters _floods
     cdef object _hop_policy
     cdef object _limits
     cdef double _now
@@ -34,12 +34,12 @@ cdef class Http2Codec(Codec):
     cpdef list receive(self, bytes data, double now)
     @cython.locals(kind=int)
     cdef _on_frame(self, tuple frame, list found)
-    @cython.locals(pseudo=tuple, fields=tuple, method=str, headers=list, size=Py_ssize_t, end=bint, streams=Streams, head=RequestHead, upload=Upload)
+    @cython.locals(pseudo=tuple, fields=tuple, method=str, headers=list, size=Py_ssize_t, end=bint, streams=Streams, head=RequestHead, upload=RequestStream)
     cdef _on_head(self, tuple frame, list found)
     cdef _reject(self, stream_id, refused, tuple pseudo, bint end, list found)
-    @cython.locals(data=bytes, size=Py_ssize_t, upload=Upload)
+    @cython.locals(data=bytes, size=Py_ssize_t, upload=RequestStream)
     cdef _on_data(self, tuple frame, list found)
-    @cython.locals(upload=Upload)
+    @cython.locals(upload=RequestStream)
     cdef _end_request(self, stream_id, list trailers, list found)
     cdef _break(self, stream_id, list found)
     cdef _on_window(self, list found)
@@ -47,11 +47,11 @@ cdef class Http2Codec(Codec):
     cdef _violate(self, str reason, str detail, code, list found)
     @cython.locals(streams=Streams)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
-    @cython.locals(upload=Upload)
+    @cython.locals(upload=RequestStream)
     cpdef accept(self, int stream_id, list headers)
     cpdef send_informational(self, int stream_id, int status, list headers)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
-    cpdef bint send_aside(self, int stream_id, Py_ssize_t size)
+    cpdef bint sendfile(self, int stream_id, Py_ssize_t size)
     cpdef send_trailers(self, int stream_id, list trailers)
     cpdef reset(self, int stream_id, int code)
     cpdef bint release(self, int stream_id)

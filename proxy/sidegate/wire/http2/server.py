@@ -31,9 +31,9 @@ from sidegate.wire.fields import FieldPolicy, accept_fields
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
-from sidegate.wire.http2.floods import Floods
-from sidegate.wire.http2.head import CONNECT, HeadJudge, Malformed, said
-from sidegate.wire.http2.streams import Streams, Upload
+from sidegate.wire.http2.floods import FloodCounters
+from sidegate.wire.http2.head import CONNECT, HeadValidator, Malformed, said
+from sidegate.wire.http2.streams import RequestStream, Streams
 
 if TYPE_CHECKING:
     from sidegate.config.schema import Limits
@@ -74,9 +74,9 @@ class Http2Codec(Codec):
         # must not refuse the next one, whose body may be gone when it could be sent elsewhere.
         most = limits.concurrent_streams if hop_policy is None else 2 * limits.concurrent_streams
         self._streams = Streams(self._engine, most)
-        self._judge = HeadJudge(policy, limits)
+        self._judge = HeadValidator(policy, limits)
         self._hop_policy = hop_policy
-        self._floods = Floods(limits, now)
+        self._floods = FloodCounters(limits, now)
         self._limits = limits
         self._now = now
         self._last = 0  # the highest stream seen
@@ -173,7 +173,7 @@ class Http2Codec(Codec):
         head = RequestHead(stream_id, method, target, headers.copy(), "2")
         head.content_length = length
         if not end:
-            upload = streams.uploads[stream_id] = Upload(length)
+            upload = streams.uploads[stream_id] = RequestStream(length)
             head.expect_continue = expects
             head.end_stream = False
             if method is CONNECT:
@@ -265,7 +265,7 @@ class Http2Codec(Codec):
     def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
         """Told on a hop alone. What a proxy of somebody else passes on from its clients are never SETTINGS."""
         if self._hop_policy is not None and (HOP_SETTING, 1) in frame[1]:
-            self._judge = HeadJudge(self._hop_policy, self._limits)
+            self._judge = HeadValidator(self._hop_policy, self._limits)
 
     def _on_empty(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if not self._floods.empty_data(self._now):
@@ -346,7 +346,7 @@ class Http2Codec(Codec):
         if stream_id in self._streams.open:
             self._engine.send_data(stream_id, data, end_stream)
 
-    def send_aside(self, stream_id: int, size: int) -> bool:
+    def sendfile(self, stream_id: int, size: int) -> bool:
         """See ``events.Codec``. Never: DATA frames are made here."""
         return False
 

@@ -3,7 +3,7 @@
 cimport cython
 
 
-cdef class Upload:
+cdef class RequestStream:
     cdef public object missing
     cdef public long long unread
     cdef public bint ended
@@ -22,15 +22,15 @@ cdef class Streams:
 
     cpdef bint full(self)
     cpdef refuse_rest(self, stream_id)
-    @cython.locals(upload=Upload)
+    @cython.locals(upload=RequestStream)
     cpdef bint release(self, stream_id)
-    cpdef end_upload(self, stream_id, Upload upload)
-    @cython.locals(upload=Upload)
+    cpdef end_upload(self, stream_id, RequestStream upload)
+    @cython.locals(upload=RequestStream)
     cpdef acknowledge(self, stream_id, long long size)
-    cdef _drop_read(self, stream_id, Upload upload)
+    cdef _drop_read(self, stream_id, RequestStream upload)
     cpdef reset(self, stream_id, code)
-    @cython.locals(upload=Upload)
+    @cython.locals(upload=RequestStream)
     cpdef forget(self, stream_id)
     @cython.locals(output=bytes, closed=list)
     cpdef bytes take_output(self)
-    cdef _credit(self, Upload upload)
+    cdef _credit(self, RequestStream upload)

@@ -2,8 +2,8 @@
 
 Where it stands: between ``server.py``, which decides, and an engine, which carries out. Nothing leaves it.
 
-A stream has two halves, kept apart. *Receiving*: an ``Upload`` from a head without END_STREAM until the body has been
-received and read. *Sending*: the engine's queue. ``open`` holds streams until both halves have ended on the wire,
+A stream has two halves, kept apart. *Receiving*: a ``RequestStream`` from a head without END_STREAM until the body has
+been received and read. *Sending*: the engine's queue. ``open`` holds streams until both halves have ended on the wire,
 ``running`` those whose exchange has not been released. A stream takes one of the places while it is in either, so a
 client that resets streams fast cannot start more applications than one that waits (CVE-2023-44487).
 """
@@ -13,7 +13,7 @@ from __future__ import annotations
 from sidegate.wire.http2.engine import NO_ERROR, Engine
 
 
-class Upload:
+class RequestStream:
     """The receiving half of a stream."""
 
     __slots__ = ("discard", "ended", "missing", "tunnel", "unread")
@@ -36,7 +36,7 @@ class Streams:
         self._limit = limit
         self.open: set[int] = set()
         self.running: set[int] = set()
-        self.uploads: dict[int, Upload] = {}
+        self.uploads: dict[int, RequestStream] = {}
         self.bodiless: set[int] = set()  # HEAD: the response has no body
         self.finishing: set[int] = set()  # to be reset as soon as the response is out
 
@@ -47,7 +47,7 @@ class Streams:
 
     def refuse_rest(self, stream_id: int) -> None:
         """The request is answered without reading its body: drop what comes, reset the stream after the answer."""
-        self.uploads[stream_id] = Upload(None, discard=True)
+        self.uploads[stream_id] = RequestStream(None, discard=True)
         self.finishing.add(stream_id)
 
     def release(self, stream_id: int) -> bool:
@@ -67,7 +67,7 @@ class Streams:
             self.finishing.add(stream_id)
         return True
 
-    def end_upload(self, stream_id: int, upload: Upload) -> None:
+    def end_upload(self, stream_id: int, upload: RequestStream) -> None:
         """The request is complete."""
         upload.ended = True
         self.finishing.discard(stream_id)
@@ -86,7 +86,7 @@ class Streams:
         self._engine.consume_connection(size)
         self._drop_read(stream_id, upload)
 
-    def _drop_read(self, stream_id: int, upload: Upload) -> None:
+    def _drop_read(self, stream_id: int, upload: RequestStream) -> None:
         """Of a request that is complete and read nothing is left to know, unless it may still be accepted."""
         if not upload.unread and not upload.tunnel:
             del self.uploads[stream_id]
@@ -121,7 +121,7 @@ class Streams:
                     self.forget(stream_id)
         return output
 
-    def _credit(self, upload: Upload) -> None:
+    def _credit(self, upload: RequestStream) -> None:
         if upload.unread:
             self._engine.consume_connection(upload.unread)
             upload.unread = 0

@@ -9,7 +9,7 @@ cdef int _BINARY
 cdef int _RSV1
 
 
-cdef class Frames:
+cdef class WebSocketFrames:
     cdef public bint closing
     cdef public bint closed
     cdef public bint more

@@ -71,7 +71,7 @@ class _Silent:
 _SILENT: Any = _Silent()
 
 
-class Frames:
+class WebSocketFrames:
     """The frames of one WebSocket. After each call ``take_output`` has what to send.
 
     ``closing``: our close frame is on its way, so nothing else will be sent, and no message is reported any more.

@@ -63,7 +63,7 @@ class Deflate(NamedTuple):
         )
 
 
-def judge_handshake(headers: Headers, http_version: str) -> Handshake:
+def check_handshake(headers: Headers, http_version: str) -> Handshake:
     """Judge the ``sec-websocket-*`` fields of a request for a WebSocket; ``http_version`` as in an ASGI scope.
 
     The key is HTTP/1.1's alone (RFC 8441 5). Extensions that do not parse are as good as none. Raises ``Refused``.

@@ -1,6 +1,6 @@
 """C types of the WSGI backend."""
 
-from sidegate.backends.wait_queue cimport Line
+from sidegate.backends.wait_queue cimport WaitQueue
 from sidegate.backends.app.wsgi.job cimport Job, Mailbox
 from sidegate.backends.app.wsgi.threads cimport Threads
 from sidegate.observe.record cimport Record
@@ -13,7 +13,7 @@ cdef class WsgiBackend:
     cdef public double patience
     cdef public object on_exhausted
     cdef public bint behind_front
-    cdef public Line line
+    cdef public WaitQueue wait_queue
     cdef public Threads threads
     cdef public ThreadMeter thread_meter
     cdef public Mailbox mailbox
@@ -26,10 +26,10 @@ cdef class WsgiBackend:
     cpdef begin(self, Job job)
     cpdef abandon(self, Job job)
     cdef _exhaust(self)
-    cpdef settle(self, Job job)
+    cpdef release(self, Job job)
 
 
-cdef class Call:
+cdef class WsgiRequest:
     cdef WsgiBackend _backend
     cdef object _scope
     cdef object _receive

@@ -1,13 +1,14 @@
 """A WSGI application as an App: its requests run on threads beside the event loop.
 
-Where it stands: step 7 of the request line, in a front or in a worker. Here is the loop's side of every request: it
-waits in line for a thread, sends what the thread produces, fetches the body that the thread wants to read. It owns the
-threads and their line. Errors: those of the application, ``ExchangeError`` (503) from the line, ``ClientDisconnected``.
+Where it stands: step 7 of the request line, in a front or in a worker. It owns the threads and their wait queue. For
+each request the event loop's side waits for a thread, sends what the thread produces and fetches the body that the
+thread wants to read. Errors: those of the application, ``ExchangeError`` (503) from the queue, ``ClientDisconnected``.
 
-Theory of operation. Like a relayed request, this one has no task unless it has to wait for more than its thread. When
-the client goes away or the route's time is up the exchange cancels it (``Record.passing``); the application is told
-where it next reads or writes, and the request's place is taken until its thread is free again. A thread that runs on
-for longer than any request may is *stuck*; once all threads are, a worker refuses who waits, and a front keeps them.
+Theory of operation. Like a relayed request, a WSGI request has no task unless it waits for more than its thread. When
+the client disconnects or ``timeouts.request`` has passed, the exchange cancels the request
+(``Record.cancel_on_disconnect``); the application gets an error at its next read or write, and the request's target
+stays in use until the thread is free again. A thread that runs longer than any request may is *stuck*. Once all threads
+are stuck, a worker refuses the waiting requests; a front keeps them.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from sidegate.backends.app.wsgi.environ import Environ, make_environ
 from sidegate.backends.app.wsgi.error_stream import ErrorLog
 from sidegate.backends.app.wsgi.input import open_body
 from sidegate.backends.app.wsgi.job import HIGH_WATER, Job, Mailbox
-from sidegate.backends.app.wsgi.response import LAST, FileWrapper, Response
+from sidegate.backends.app.wsgi.response import LAST, FileWrapper, WsgiResponse
 from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.backends.upstream.upload import KEPT, announced_length
-from sidegate.backends.wait_queue import Line
+from sidegate.backends.wait_queue import WaitQueue
 from sidegate.errors import ClientDisconnected, ExchangeError, stems_from_disconnect
 from sidegate.observe.record import Record
 from sidegate.observe.thread_meter import ThreadMeter
@@ -44,19 +45,26 @@ class WsgiBackend:
     """An App around a WSGI application. ``patience``: seconds after which a thread is stuck; 0: never."""
 
     def __init__(
-        self, loaded: LoadedApp, base: Environ, line: Line, threads: Threads, meter: ThreadMeter, *, root_path: str
+        self,
+        loaded: LoadedApp,
+        base: Environ,
+        wait_queue: WaitQueue,
+        threads: Threads,
+        meter: ThreadMeter,
+        *,
+        root_path: str,
     ) -> None:
-        self.name = line.meter.name
-        self.interface = f"{loaded.kind}, {threads.places} thread{'s' if threads.places > 1 else ''}"
+        self.name = wait_queue.meter.name
+        self.interface = f"{loaded.kind}, {threads.capacity} thread{'s' if threads.capacity > 1 else ''}"
         self.patience = 0.0
         self.on_exhausted: Callable[[], None] | None = None
         """Called when all threads are stuck."""
         self.behind_front = False
         """When all threads are stuck, requests that wait are refused: their front has, or will have, another worker."""
-        self.line = line
+        self.wait_queue = wait_queue
         self.threads = threads
         self.thread_meter = meter
-        self.mailbox = Mailbox(line.loop, self.settle)
+        self.mailbox = Mailbox(wait_queue.loop, self.release)
         self._app = loaded.app
         self._base = {**base, "wsgi.file_wrapper": FileWrapper}
         self._root_path = root_path
@@ -66,21 +74,21 @@ class WsgiBackend:
         refuse_websocket(scope)
         if self._root_path:  # else that of the front's backend counts, where this is a worker
             scope["root_path"] = self._root_path
-        return Call(self, scope, receive, send).run()
+        return WsgiRequest(self, scope, receive, send).run()
 
     async def start(self) -> None:
         """Threads are made when there is something for them to do."""
-        self.line.choice.add(self.threads)
+        self.wait_queue.load_balancer.add(self.threads)
 
     async def stop(self) -> None:
         """Let the threads go."""
-        self.line.stop()
+        self.wait_queue.stop()
         self.threads.stop()
 
     def statistics(self) -> dict[str, int]:
         """For ``/status``."""
-        waiting = len(self.line.choice.queue)
-        return {"threads": self.threads.places, "busy": self.threads.busy, "stuck": self._stuck, "queued": waiting}
+        waiting = len(self.wait_queue.load_balancer.queue)
+        return {"threads": self.threads.capacity, "busy": self.threads.in_use, "stuck": self._stuck, "queued": waiting}
 
     def act(self, job: Job) -> None:
         """Run the application for one request; on its thread."""
@@ -88,14 +96,14 @@ class WsgiBackend:
         environ["wsgi.input"] = open_body(job)
         environ["wsgi.errors"] = errors = ErrorLog(job.scope[RECORD_KEY])
         try:
-            Response(job).run(self._app, environ)
+            WsgiResponse(job).run(self._app, environ)
         finally:
             errors.flush()
 
     def begin(self, job: Job) -> None:
         """A thread has ``job``, or is to have it."""
-        job.began = self.line.loop.time()
-        if not job.settled:  # else it has ended before the loop knew that it had begun
+        job.began = self.wait_queue.loop.time()
+        if not job.released:  # else it has ended before the loop knew that it had begun
             job.counted = True
             self.thread_meter.began()
 
@@ -113,8 +121,8 @@ class WsgiBackend:
         job.stuck = True
         self._stuck += 1
         self.thread_meter.stuck()
-        logger.error("backend %r: %d of %d threads are stuck", self.name, self._stuck, self.threads.places)
-        if self._stuck == self.threads.places:
+        logger.error("backend %r: %d of %d threads are stuck", self.name, self._stuck, self.threads.capacity)
+        if self._stuck == self.threads.capacity:
             self._exhaust()
 
     def _exhaust(self) -> None:
@@ -122,26 +130,26 @@ class WsgiBackend:
         if self.on_exhausted is not None:
             self.on_exhausted()
         if self.behind_front:
-            self.line.send_away()
+            self.wait_queue.refuse_all()
 
-    def settle(self, job: Job) -> None:
+    def release(self, job: Job) -> None:
         """A thread is free again."""
         if job.timer is not None:
             job.timer.cancel()
         if job.stuck:
             self._stuck -= 1
-            self.line.away = False
+            self.wait_queue.refusing = False
             self.thread_meter.unstuck()
         if job.counted:
             self.thread_meter.ended()
-        self.line.meter.ended()
-        self.line.give_back(self.threads)
+        self.wait_queue.meter.ended()
+        self.wait_queue.give_back(self.threads)
         if job.abandoned and job.error is not None and not stems_from_disconnect(job.error):
             text = "application failed after its client had gone (request id %s)"
             logger.error(text, job.scope[RECORD_KEY].request_id, exc_info=job.error)
 
 
-class Call:
+class WsgiRequest:
     """Made for one request; ``run`` is its life."""
 
     __slots__ = ("_backend", "_fetching", "_receive", "_record", "_scope", "_send")
@@ -152,18 +160,18 @@ class Call:
         self._receive = receive
         self._send = send
         self._record: Record = scope[RECORD_KEY]
-        self._record.passing = True
+        self._record.cancel_on_disconnect = True
         self._fetching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
         """From the request's head to the moment when all of its response is sent."""
         backend = self._backend
         whole = b"" if not self._record.has_body else await self._small_body()
-        job = Job(backend.line.loop, backend.mailbox, backend.act, self._scope, whole)
-        self._backend.line.meter.begun()  # by the attributes: compiled, they have types
-        at_once = self._backend.line.choice.take() is not None
+        job = Job(backend.wait_queue.loop, backend.mailbox, backend.act, self._scope, whole)
+        self._backend.wait_queue.meter.begun()  # by the attributes: compiled, they have types
+        at_once = self._backend.wait_queue.load_balancer.take() is not None
         if at_once:
-            self._backend.line.meter.placed_at_once()
+            self._backend.wait_queue.meter.placed_at_once()
         else:
             await self._wait_in_line(job)
         self._backend.begin(job)
@@ -181,15 +189,15 @@ class Call:
 
     async def _wait_in_line(self, job: Job) -> None:
         """Until a thread has ``job``, or is to have it."""
-        line, threads = self._backend.line, self._backend.threads
+        wait_queue, threads = self._backend.wait_queue, self._backend.threads
         threads.offer(job)
         try:
-            await line.wait(line.loop.time(), False, job)
+            await wait_queue.wait(wait_queue.loop.time(), False, job)
         except BaseException as error:
             if threads.withdraw(job):
-                line.meter.ended()
+                wait_queue.meter.ended()
                 raise
-            threads.busy += 1  # a thread was faster than the line, which has just given it up
+            threads.in_use += 1  # a thread was faster than the line, which has just given it up
             if not isinstance(error, ExchangeError):
                 self._backend.begin(job)
                 await self._abandon(job)
@@ -218,7 +226,7 @@ class Call:
             elif job.wants_body and not job.fed_whole and self._fetching is None:
                 self._fetching = job.loop.create_task(self._fetch(job))
             else:
-                await job.arrival()
+                await job.wakeup()
 
     async def _pass_message(self, job: Job, message: Message) -> None:
         size = len(message["body"]) if "body" in message else 0
@@ -244,4 +252,4 @@ class Call:
         """Nobody waits for the response; wait for its thread, unless cancelled once more."""
         self._backend.abandon(job)
         while not job.ended:
-            await job.arrival()
+            await job.wakeup()

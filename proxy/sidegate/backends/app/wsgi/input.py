@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
 
-class Body(io.RawIOBase):
+class WsgiInput(io.RawIOBase):
     """What arrives while it is read."""
 
     def __init__(self, job: Job) -> None:
@@ -42,4 +42,4 @@ class Body(io.RawIOBase):
 def open_body(job: Job) -> BinaryIO:
     """The body of a job, which may have all of it."""
     whole = job.whole
-    return io.BytesIO(whole) if whole is not None else cast(BinaryIO, io.BufferedReader(Body(job), HIGH_WATER))
+    return io.BytesIO(whole) if whole is not None else cast(BinaryIO, io.BufferedReader(WsgiInput(job), HIGH_WATER))

@@ -2,7 +2,7 @@
 
 cimport cython
 
-from sidegate.aio.wakeup cimport Arrival
+from sidegate.aio.wakeup cimport Wakeup
 
 
 cdef class Job
@@ -10,7 +10,7 @@ cdef class Job
 
 cdef class Mailbox:
     cdef object _loop
-    cdef object _settle
+    cdef object _release
     cdef object _posted
     cdef bint _told
     cdef object _context
@@ -20,13 +20,13 @@ cdef class Mailbox:
     cpdef deliver(self)
 
 
-cdef class Job(Arrival):
+cdef class Job(Wakeup):
     cdef public object scope
     cdef public bytes whole
     cdef public object out
     cdef public bint taken
     cdef public bint ended
-    cdef public bint settled
+    cdef public bint released
     cdef public bint abandoned
     cdef public bint counted
     cdef public bint stuck

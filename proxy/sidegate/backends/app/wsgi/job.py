@@ -21,7 +21,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 
-from sidegate.aio.wakeup import Arrival
+from sidegate.aio.wakeup import Wakeup
 from sidegate.asgi import Message, Scope
 from sidegate.errors import ClientDisconnected
 
@@ -38,14 +38,14 @@ _NOTHING: deque[bytes] = deque()
 class Mailbox:
     """Wakes the loop for what threads have done: once for all that happens until it looks.
 
-    ``settle`` is called with each job when its thread is free again, whether anybody waits for that or not.
+    ``release`` is called with each job when its thread is free again, whether anybody waits for that or not.
     """
 
-    __slots__ = ("_context", "_loop", "_posted", "_settle", "_told")
+    __slots__ = ("_context", "_loop", "_posted", "_release", "_told")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settle: Callable[[Job], None]) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, release: Callable[[Job], None]) -> None:
         self._loop = loop
-        self._settle = settle
+        self._release = release
         self._posted: deque[Job] = deque()
         self._told = False
         self._context = contextvars.Context()
@@ -67,22 +67,44 @@ class Mailbox:
         posted = self._posted
         while posted:
             job = posted.popleft()
-            if job.ended and not job.settled:
-                job.settled = True
-                self._settle(job)
+            if job.ended and not job.released:
+                job.released = True
+                self._release(job)
             job.wake()
 
 
-class Job(Arrival):
+class Job(Wakeup):
     """Made for one request: ``act`` does it, for ``scope`` and a body that is here whole or comes (None).
 
     ``error`` is what it came to, if it failed.
     """
 
     __slots__ = (
-        "_act", "_body", "_emitted", "_fed", "_mailbox", "_news", "_passed", "_produced", "_read", "_sent",
-        "abandoned", "began", "counted", "ended", "error", "fed_whole", "gone", "out", "scope", "settled", "stuck",
-        "taken", "timer", "wants_body", "whole",
+        "_act",
+        "_body",
+        "_emitted",
+        "_fed",
+        "_mailbox",
+        "_news",
+        "_passed",
+        "_produced",
+        "_read",
+        "_sent",
+        "abandoned",
+        "began",
+        "counted",
+        "ended",
+        "error",
+        "fed_whole",
+        "gone",
+        "out",
+        "released",
+        "scope",
+        "stuck",
+        "taken",
+        "timer",
+        "wants_body",
+        "whole",
     )  # fmt: skip
 
     def __init__(
@@ -99,7 +121,7 @@ class Job(Arrival):
         self.out: deque[Message] = deque()
         self.taken = self.ended = False  # by a thread
         self.began = 0.0
-        self.abandoned = self.counted = self.stuck = self.settled = False  # by the loop
+        self.abandoned = self.counted = self.stuck = self.released = False  # by the loop
         self.timer: asyncio.TimerHandle | None = None
         """When a thread that nobody waits for becomes a stuck one."""
         self.error: BaseException | None = None

@@ -5,7 +5,7 @@ cimport cython
 from sidegate.backends.app.wsgi.job cimport Job
 
 
-cdef class Response:
+cdef class WsgiResponse:
     cdef Job _job
     cdef int _status
     cdef list _headers
@@ -23,7 +23,7 @@ cdef class Response:
 
 
 cdef int _new_code(status) except -1
-cdef bytes _judged(block)
+cdef bytes _checked(block)
 cdef tuple _field(pair)
 cdef tuple _new_field(pair)
 cdef bytes _bytes(text, str what)

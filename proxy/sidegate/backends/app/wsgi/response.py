@@ -63,7 +63,7 @@ class FileWrapper:
         return data
 
 
-class Response:
+class WsgiResponse:
     """Made for one request; ``run`` is its life."""
 
     __slots__ = ("_headers", "_job", "_remaining", "_started", "_status")
@@ -118,7 +118,7 @@ class Response:
 
     def write(self, data: bytes) -> None:
         """The old way to send a block. Raises what is longer than the length, behind what fits."""
-        size = len(_judged(data))
+        size = len(_checked(data))
         if data and self._emit(data) < size:
             raise _forbidden("write() beyond content-length")
 
@@ -141,7 +141,7 @@ class Response:
         else:
             body = b"".join(blocks)
         self._start()
-        body = self._fitting(_judged(body))
+        body = self._fitting(_checked(body))
         self._job.put({"type": "http.response.body", "body": body, "more_body": False})
         return True
 
@@ -149,7 +149,7 @@ class Response:
         if isinstance(result, FileWrapper) and self._send_file(result.filelike):
             return
         for block in result:
-            if _judged(block):
+            if _checked(block):
                 self._emit(block)
                 if not self._remaining:
                     break  # PEP 3333: all that was promised is out
@@ -248,7 +248,7 @@ def _bytes(text: Any, what: str) -> bytes:
         raise _forbidden(f"{what} has characters that stand for no byte (PEP 3333: latin-1 only): {text!r}") from error
 
 
-def _judged(block: Any) -> bytes:
+def _checked(block: Any) -> bytes:
     if type(block) is not bytes:
         raise _forbidden(f"a block of the body must be bytes, not {type(block).__name__}")
     return block

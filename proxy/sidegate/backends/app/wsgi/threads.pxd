@@ -2,11 +2,11 @@
 
 cimport cython
 
-from sidegate.backends.load_balancer cimport Place
+from sidegate.backends.load_balancer cimport Target
 from sidegate.backends.app.wsgi.job cimport Job
 
 
-cdef class Threads(Place):
+cdef class Threads(Target):
     cdef str _name
     cdef object _offered
     cdef object _calls

@@ -19,17 +19,17 @@ from collections import deque
 from queue import SimpleQueue
 
 from sidegate.backends.app.wsgi.job import Job
-from sidegate.backends.load_balancer import Place
+from sidegate.backends.load_balancer import Target
 
 _new_context = contextvars.Context  # a name that is not looked up in a module
 
 
-class Threads(Place):
+class Threads(Target):
     """As many places as there may be threads."""
 
     def __init__(self, name: str, most: int) -> None:
         super().__init__()
-        self.places = most
+        self.capacity = most
         self._name = name
         self._offered: deque[Job] = deque()
         self._calls: SimpleQueue[bool] = SimpleQueue()
@@ -54,7 +54,7 @@ class Threads(Place):
             self._offered.append(job)
         elif job.taken:
             return
-        if self._made < min(self.busy, self.places):
+        if self._made < min(self.in_use, self.capacity):
             self._make(job)
         self._calls.put(True)
 
