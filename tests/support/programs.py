@@ -29,6 +29,12 @@ def environment(name: str) -> Path:
     return place
 
 
+def bare_environment(place: Path) -> Path:
+    """Make a virtual environment of this Python without any package at ``place``."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
+    return place
+
+
 def output_of(*command: str, patience: float = 60.0) -> str:
     """What the command prints; its error output and exit code are in the failure when it does not end with 0."""
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=patience, check=False)

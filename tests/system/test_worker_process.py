@@ -20,6 +20,7 @@ import pytest
 from sidegate.ipc import borrowed_packages as lending
 from sidegate.process.boot import too_old
 from tests.support.lifecycle import wait_until
+from tests.support.programs import bare_environment
 from tests.support.workers import WorkerProcess, pool_of_one
 
 APP = """
@@ -48,7 +49,8 @@ async def about():
         "uid": os.getuid(), "gid": os.getgid(), "groups": os.getgroups(), "umask": mask, "nice": os.nice(0),
         "files": resource.getrlimit(resource.RLIMIT_NOFILE), "data": resource.getrlimit(resource.RLIMIT_DATA),
         "folder": os.getcwd(), "path": sys.path, "home": os.environ.get("HOME"), "user": os.environ.get("USER"),
-        "modules": modules, "prefix": sys.prefix, "h2": getattr(sys.modules.get("h2"), "__file__", None),
+        "modules": modules, "prefix": sys.prefix,
+        "h2": getattr(sys.modules.get("_sidegate_borrowed.h2"), "__file__", None),
     })
 
 async def slow():
@@ -302,9 +304,7 @@ def test_it_asks_for_a_successor_once_and_goes_on(worker: Start) -> None:
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The interpreter of a virtual environment without any package."""
-    folder = tmp_path_factory.mktemp("environment") / "bare"
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(folder)], check=True)
-    return str(folder / "bin" / "python")
+    return str(bare_environment(tmp_path_factory.mktemp("environment") / "bare") / "bin" / "python")
 
 
 def test_an_environment_without_any_of_our_dependencies(worker: Start, bare: str) -> None:

@@ -10,9 +10,12 @@ import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
 from websockets.frames import CloseCode
 from websockets.protocol import Protocol, Side
+from websockets.utils import apply_mask as pure_apply_mask
 
+from sidegate import wire
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket import frames as websocket
+from sidegate.wire.websocket import library
 from sidegate.wire.websocket.events import Closed, Event, Message, Pong
 from sidegate.wire.websocket.frames import BATCH, MAX_FRAGMENTS, MIN_DEFLATED, WebSocketFrames
 from sidegate.wire.websocket.handshake import Deflate
@@ -404,11 +407,14 @@ def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes) -> None:
 def test_it_works_without_the_librarys_c_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a worker's Python, which is lent the package of another."""
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
+    monkeypatch.setattr(wire, "library", library)  # restores what the next import replaces
+    monkeypatch.delitem(sys.modules, library.__name__)
     source = str(websocket.__file__).partition(".")[0] + ".py"
     spec = importlib.util.spec_from_file_location("websocket_without_speedups", source)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    assert module.apply_mask is pure_apply_mask
     server = module.WebSocketFrames(LIMIT, None, Bucket(10, 1.0, 0.0))
     assert server.receive(frame(TEXT, b"hello") + frame(BINARY, b""), 0.0) == [Message("hello", 5), Message(b"", 0)]

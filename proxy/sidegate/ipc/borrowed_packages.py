@@ -1,46 +1,67 @@
-"""What of this installation a worker gets that runs on another Python: this package, h2 and websockets if it has none.
+"""What a pool's worker gets of this installation: this package, and h2, websockets and what they need, privately.
 
-Where it stands: beside ``control``; the supervisor names the folders, the worker finds modules in them. Only exactly
-these packages are lent, by a finder and not by ``sys.path``, because the folder that they stand in has all the rest of
-this installation: an application would import from it what its own environment lacks, in versions that were never meant
-to be together. What the other environment has itself comes first.
+Where it stands: beside ``control``. The supervisor names the folders (``packages``); ``process/boot.py`` makes the
+packages importable in the worker (``borrow``).
+
+A pool may run on another Python, which has none of our dependencies, or has them in other versions; and its application
+may have a module of its own with such a name. So a worker imports the lent packages as submodules of ``PRIVATE``
+(``h2.events`` is ``_sidegate_borrowed.h2.events`` there): the names ``h2`` and ``websockets`` stay the application's,
+and Sidegate always runs on the versions that it was installed with. The rest of the folder that the packages stand in
+is not importable.
+
+The packages import each other by their ordinary names. CPython executes an import statement by calling ``__import__``
+of the builtins of the module that the statement stands in, so each borrowed module gets builtins whose ``__import__``
+translates the lent names. This also covers statements inside functions and a package's own calls of ``__import__``
+(the lazy attributes of websockets); it does not cover ``importlib.import_module``, which none of the packages calls
+with a lent name. Compiled modules do not look at their builtins: those of the lent packages import nothing, and ours
+take the names from the modules in ``BORROWERS``, which are never compiled.
 """
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import builtins
 import sys
 from collections.abc import Mapping, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 LENT = ("h2", "hpack", "hyperframe", "websockets")
 """The HTTP/2 engine that needs no compiler, with what it imports, and the frames of WebSockets; pure Python, or able to
 do without what was compiled, so any version loads them."""
+
+PRIVATE = "_sidegate_borrowed"
+"""The package in a worker whose submodules the lent packages are."""
+
+BORROWERS = ("sidegate.wire.http2.h2_library", "sidegate.wire.websocket.library")
+"""Our modules whose import statements name lent packages; all other modules import from these. A worker loads them with
+the same translation as the packages. A layout test compares this list with the tree."""
 
 WORKER_BOOT = str(Path(__file__).parents[1] / "process" / "boot.py")
 """The file that a worker's Python is started with."""
 
 
 def packages() -> dict[str, str]:
-    """The folder of each lent package that is installed here, by its name."""
+    """The folder that contains each lent package here, by the package's name."""
+    # The first folder is the script's or, with ``python -m``, the working directory: the application may be in it.
+    path = sys.path if sys.flags.safe_path else [*sys.path[1:], sys.path[0]]
     found = {}
     for name in LENT:
-        spec = importlib.util.find_spec(name)
+        spec = PathFinder.find_spec(name, path)
         if spec is not None and spec.origin is not None:
-            found[name] = str(Path(spec.origin).parent)
+            found[name] = str(Path(spec.origin).parent.parent)
     return found
 
 
 def borrow(folders: Mapping[str, str]) -> None:
-    """From now on the packages of ``folders`` (name to folder) are found if this environment has none of the name."""
-    sys.meta_path.append(Borrowed(folders))
+    """Make the lent packages importable under ``PRIVATE``; ``folders`` is what ``packages`` returned elsewhere."""
+    # In front of the standard finders: they would find the submodules too, and load them without the translation.
+    sys.meta_path.insert(0, BorrowedFinder(folders))
 
 
-class Borrowed:
-    """The finder; its place is the end of ``sys.meta_path``."""
+class BorrowedFinder:
+    """Finds ``PRIVATE``, the packages in it with their submodules, and ``BORROWERS``."""
 
     def __init__(self, folders: Mapping[str, str]) -> None:
         self._folders = folders
@@ -48,10 +69,44 @@ class Borrowed:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """See ``importlib.abc.MetaPathFinder``. Submodules are found through their package's own path."""
-        folder = self._folders.get(name)
-        if folder is None:
+        """See ``importlib.abc.MetaPathFinder``."""
+        if name == PRIVATE:
+            return ModuleSpec(name, None, is_package=True)
+        parent, _, package = name.rpartition(".")
+        if parent == PRIVATE:
+            path = [self._folders[package]] if package in self._folders else []
+        elif not name.startswith(f"{PRIVATE}.") and name not in BORROWERS:
             return None
-        return importlib.util.spec_from_file_location(
-            name, Path(folder, "__init__.py"), submodule_search_locations=[folder]
-        )
+        spec = PathFinder.find_spec(name, path)
+        if spec is not None and isinstance(spec.loader, SourceFileLoader):
+            spec.loader = BorrowedLoader(name, spec.loader.path)
+        return spec
+
+
+class BorrowedLoader(SourceFileLoader):
+    """Loads a module whose import statements get lent packages from ``PRIVATE``."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """See ``importlib.abc.Loader``. ``exec`` keeps builtins that a namespace already has."""
+        module = ModuleType(spec.name)
+        module.__dict__["__builtins__"] = _BUILTINS
+        return module
+
+
+def _import(
+    name: str,
+    globals: Mapping[str, object] | None = None,  # noqa: A002 - the names are the language's
+    locals: Mapping[str, object] | None = None,  # noqa: A002 - ditto
+    fromlist: Sequence[str] = (),
+    level: int = 0,
+) -> Any:
+    """``builtins.__import__``, with lent packages by their private names. Relative imports are already private."""
+    top = name.partition(".")[0]
+    if level or top not in LENT:
+        return builtins.__import__(name, globals, locals, fromlist, level)
+    module = builtins.__import__(f"{PRIVATE}.{name}", globals, locals, fromlist)
+    # ``import h2.events`` binds the name h2, so without names to import the first package is the result.
+    return module if fromlist else sys.modules[f"{PRIVATE}.{top}"]
+
+
+_BUILTINS = {**vars(builtins), "__import__": _import}

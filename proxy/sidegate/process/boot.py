@@ -2,8 +2,8 @@
 
 Where it stands: started by the supervisor only, by its path, because the Python of a pool may be one that Sidegate is
 not installed in. It makes this package importable there, without the packages beside it, and hands over to
-``sidegate.process.worker`` or ``sidegate.process.preload``. ``DESCRIPTOR`` is the control socket; ``LENT`` a JSON
-object: the folders of the packages that this Python gets from the supervisor's if it has none
+``sidegate.process.worker`` or ``sidegate.process.preload``. ``DESCRIPTOR`` is the control socket. ``LENT`` is a JSON
+object: the packages that the supervisor's Python lends to this one, with the folders that contain them
 (``ipc/borrowed_packages.py``).
 
 A Python that is too old must still be able to read this file and say so: no import but what every Python 3 has, and no

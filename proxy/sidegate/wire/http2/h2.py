@@ -20,13 +20,10 @@ from __future__ import annotations
 
 import struct
 
-import h2
-import h2.events
-from h2.exceptions import ProtocolError
-
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, FrameEvent
 from sidegate.wire.http2.h2_fields import ConnectionFailure
+from sidegate.wire.http2.h2_library import VERSION, DataReceived, Event, ProtocolError, StreamReset
 from sidegate.wire.http2.h2_sending import FRAME, MAX_FRAME, SendingHalf, Stream
 
 _END_STREAM = 0x1
@@ -106,7 +103,7 @@ class H2Engine(SendingHalf):
             handler(self, data[at : at + size], flags, stream_id, found)
         return size
 
-    def _feed(self, frame: bytes) -> list[h2.events.Event]:
+    def _feed(self, frame: bytes) -> list[Event]:
         """Give h2 one frame. What it answers is in its buffer, which is empty before."""
         try:
             return self._connection.receive_data(frame)
@@ -187,7 +184,7 @@ class H2Engine(SendingHalf):
             raise ConnectionFailure(wire.STREAM_CLOSED, "DATA after the end of the stream")
         if length > self._connection.remote_flow_control_window(stream_id):
             raise ConnectionFailure(wire.FLOW_CONTROL_ERROR, "DATA beyond the window")
-        data = b"".join(event.data for event in self._feed(frame) if isinstance(event, h2.events.DataReceived))
+        data = b"".join(event.data for event in self._feed(frame) if isinstance(event, DataReceived))
         if data:
             found.append((wire.DATA, stream_id, data))
         if len(data) < length:
@@ -268,7 +265,7 @@ class H2Engine(SendingHalf):
         events = self._feed(frame)
         self._flush()
         for event in events:
-            if isinstance(event, h2.events.StreamReset):
+            if isinstance(event, StreamReset):
                 self._drop(stream_id)
                 found.append((wire.STREAM_ERROR, stream_id, wire.FLOW_CONTROL_ERROR))
 
@@ -297,4 +294,4 @@ def create(settings: EngineSettings, client: bool = False) -> H2Engine:
 
 def library_version() -> str:
     """The version of h2 that is installed."""
-    return h2.__version__
+    return VERSION

@@ -11,14 +11,10 @@ name would end in an AttributeError or in a test, for all but the last are read 
 
 from __future__ import annotations
 
-from h2.config import H2Configuration
-from h2.connection import H2Connection
-from h2.settings import SettingCodes, Settings
-from h2.stream import H2Stream
-
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings
 from sidegate.wire.http2.h2_fields import BlockDecoder, FieldEncoder
+from sidegate.wire.http2.h2_library import H2Configuration, H2Connection, H2Stream, SettingCodes, Settings
 
 
 class EngineConnection(H2Connection):

@@ -12,11 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from hpack import Decoder, Encoder, HeaderTuple, HPACKError, OversizedHeaderListError
-
 from sidegate.wire.hop import REQUEST_ID
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, Fields
+from sidegate.wire.http2.h2_library import Decoder, Encoder, HeaderTuple, HPACKError, OversizedHeaderListError
 
 REMEMBERED = 16
 REMEMBERED_SIZE = 2048

@@ -15,12 +15,11 @@ from __future__ import annotations
 import struct
 from collections import deque
 
-from h2.stream import H2Stream
-
 from sidegate.asgi import Headers
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, FrameEvent, goaway_frame
 from sidegate.wire.http2.h2_connection import connect
+from sidegate.wire.http2.h2_library import H2Stream
 
 FRAME = struct.Struct(">BHBBL")
 """A frame's first nine bytes: length (8 and 16 bits), type, flags, stream."""

@@ -21,19 +21,21 @@ from __future__ import annotations
 import codecs
 from typing import Any, Final
 
-from websockets.exceptions import PayloadTooBig, ProtocolError
-from websockets.extensions import Extension
-from websockets.frames import Close, Frame, Opcode
-from websockets.protocol import Protocol, Side, State
-
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket.events import Closed, Event, Message, Pong
 from sidegate.wire.websocket.handshake import Deflate
-
-try:
-    from websockets.speedups import apply_mask
-except ImportError:  # another Python than the one it was compiled for
-    from websockets.utils import apply_mask
+from sidegate.wire.websocket.library import (
+    Close,
+    Extension,
+    Frame,
+    Opcode,
+    PayloadTooBig,
+    Protocol,
+    ProtocolError,
+    Side,
+    State,
+    apply_mask,
+)
 
 MAX_CONTROL: Final = 125
 """Bytes of a control frame's payload (RFC 6455 5.5)."""

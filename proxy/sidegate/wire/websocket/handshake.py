@@ -13,14 +13,18 @@ import binascii
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from websockets.exceptions import InvalidHeaderFormat, NegotiationError
-from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
-from websockets.headers import build_extension, parse_extension
-from websockets.typing import ExtensionParameter
-
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.fields import TOKEN_BYTES
+from sidegate.wire.websocket.library import (
+    ExtensionParameter,
+    InvalidHeaderFormat,
+    NegotiationError,
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+    build_extension,
+    parse_extension,
+)
 
 if TYPE_CHECKING:
     from sidegate.config.websocket import Compression

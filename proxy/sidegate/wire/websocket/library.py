@@ -1,0 +1,41 @@
+"""What Sidegate uses of the package websockets; the only module that imports it.
+
+Where it stands: below the handshake and the frames. In a worker these import statements get the package that the
+supervisor's installation lends, under a private name, whatever the worker's environment contains (``ipc/borrowed_packages.py``);
+everywhere else they are ordinary. The module must stay uncompiled for that.
+"""
+
+from __future__ import annotations
+
+from websockets.exceptions import InvalidHeaderFormat, NegotiationError, PayloadTooBig, ProtocolError
+from websockets.extensions import Extension
+from websockets.extensions.permessage_deflate import PerMessageDeflate, ServerPerMessageDeflateFactory
+from websockets.frames import Close, Frame, Opcode
+from websockets.headers import build_extension, parse_extension
+from websockets.protocol import Protocol, Side, State
+from websockets.typing import ExtensionParameter
+
+try:
+    from websockets.speedups import apply_mask
+except ImportError:  # another Python than the one it was compiled for
+    from websockets.utils import apply_mask
+
+__all__ = [
+    "Close",
+    "Extension",
+    "ExtensionParameter",
+    "Frame",
+    "InvalidHeaderFormat",
+    "NegotiationError",
+    "Opcode",
+    "PayloadTooBig",
+    "PerMessageDeflate",
+    "Protocol",
+    "ProtocolError",
+    "ServerPerMessageDeflateFactory",
+    "Side",
+    "State",
+    "apply_mask",
+    "build_extension",
+    "parse_extension",
+]
