@@ -78,7 +78,7 @@ REQUESTS: tuple[tuple[c.Pairs, bool], ...] = (
 )
 
 
-def play(engine: str, frames: list[bytes], reading: bool) -> tuple[list[object], c.Heard]:
+def play(engine: c.EngineName, frames: list[bytes], reading: bool) -> tuple[list[object], c.Heard]:
     """Streams 1 to 9 are open, 5 by HEAD, 9 by CONNECT; 3 and 9 may send more. ``reading``: bodies are read at once."""
     made = client(engine)
     assert made.receive(c.settings() + c.frame(c.SETTINGS, c.ACK, 0)) == []

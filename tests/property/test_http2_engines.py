@@ -108,7 +108,7 @@ SANE = st.lists(st.one_of(HEADERS_FRAME, HEADERS_FRAME, DATA_FRAME, CONTROL_FRAM
 WILD = st.lists(st.one_of(HEADERS_FRAME, bent_frame(), DATA_FRAME, CONTROL_FRAME, any_frame()), max_size=12)
 
 
-def play(engine: str, frames: list[bytes], answering: bool) -> tuple[list[object], c.Heard]:
+def play(engine: c.EngineName, frames: list[bytes], answering: bool) -> tuple[list[object], c.Heard]:
     made = c.started(engine)
     told: list[object] = []
     output = b""

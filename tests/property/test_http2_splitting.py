@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sidegate.wire.events import Event
 from tests.support import http2 as c
 
 _speaker = c.Speaker()
@@ -45,9 +46,9 @@ CONVERSATION = b"".join(
 )
 
 
-def play(engine: str, pieces: list[bytes]) -> tuple[list[object], dict[int, c.Answer]]:
+def play(engine: c.EngineName, pieces: list[bytes]) -> tuple[list[Event], dict[int, c.Answer]]:
     made = c.codec(engine)
-    told: list[object] = []
+    told: list[Event] = []
     for piece in pieces:
         told += made.receive(piece, 1.0)
     c.answer_all(made, told)
@@ -58,14 +59,14 @@ def play(engine: str, pieces: list[bytes]) -> tuple[list[object], dict[int, c.An
 @pytest.mark.parametrize("engine", c.ENGINES)
 @given(st.lists(st.integers(0, len(CONVERSATION)), max_size=40))
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-def test_splits_do_not_matter(engine: str, cuts: list[int]) -> None:
+def test_splits_do_not_matter(engine: c.EngineName, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(CONVERSATION)]
     pieces = [CONVERSATION[start:end] for start, end in itertools.pairwise(edges)]
     assert play(engine, pieces) == play(engine, [CONVERSATION])
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
-def test_byte_by_byte(engine: str) -> None:
+def test_byte_by_byte(engine: c.EngineName) -> None:
     pieces = [CONVERSATION[at : at + 1] for at in range(len(CONVERSATION))]
     told, streams = play(engine, pieces)
     assert (told, streams) == play(engine, [CONVERSATION])

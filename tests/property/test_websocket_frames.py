@@ -7,7 +7,7 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websockets.frames import Opcode
+from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
 from sidegate.wire.http2.floods import Bucket
@@ -111,7 +111,7 @@ def by_the_library(data: bytes, deflate: Deflate | None) -> tuple[list[Event], b
     parts: list[bytes] = []
     text = False
     for found in protocol.events_received():
-        assert hasattr(found, "opcode")
+        assert isinstance(found, Frame)
         if found.opcode is Opcode.PONG:
             events.append(Pong(bytes(found.data)))
         elif found.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from typing import Any
 
-Scope = dict[str, Any]
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+from sidegate import asgi
+
+Scope = asgi.Scope
+Receive = asgi.Receive
+Send = asgi.Send
 
 
 async def respond(send: Send, body: bytes = b"", status: int = 200, headers: Any = ()) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -149,6 +149,13 @@ def merged(found: Iterable[e.Event]) -> list[e.Event]:
         else:
             kept.append(event)
     return kept
+
+
+def first_head(found: Sequence[e.Event]) -> e.RequestHead:
+    """The first event, which must be a request's head."""
+    head = found[0]
+    assert isinstance(head, e.RequestHead)
+    return head
 
 
 def answer_all(made: Http2Codec, found: Iterable[e.Event]) -> None:

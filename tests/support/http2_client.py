@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sidegate.config.schema import Limits
 from sidegate.wire import events as e
@@ -20,11 +21,11 @@ START = c.settings() + c.frame(c.SETTINGS, c.ACK, 0)
 OK: c.Pairs = [(b":status", b"200")]
 
 
-def client(engine: str, settings: EngineSettings = SETTINGS) -> Http2ClientCodec:
-    return Http2ClientCodec(load_engine(engine), settings)  # type: ignore[arg-type]
+def client(engine: c.EngineName, settings: EngineSettings = SETTINGS) -> Http2ClientCodec:
+    return Http2ClientCodec(load_engine(engine), settings)
 
 
-def started(engine: str, settings: EngineSettings = SETTINGS) -> Http2ClientCodec:
+def started(engine: c.EngineName, settings: EngineSettings = SETTINGS) -> Http2ClientCodec:
     """A client whose server has spoken first."""
     made = client(engine, settings)
     assert made.receive(START) == []
@@ -80,12 +81,14 @@ class Pair:
 MakePair = Callable[..., Pair]
 
 
-def pair(client_engine: str, server_engine: str, hop: bool = False, front: bool = False, **limits: int) -> Pair:
+def pair(
+    client_engine: c.EngineName, server_engine: c.EngineName, hop: bool = False, front: bool = False, **limits: Any
+) -> Pair:
     """Both ends of a connection, greetings exchanged. ``hop``, ``limits``: the server's; ``front``: the client's."""
-    chosen = Limits(**limits)  # type: ignore[arg-type]
+    chosen = Limits(**limits)
     policy = FieldPolicy(chosen.header_fields, chosen.header_block)
     hop_policy = FieldPolicy(chosen.header_fields, chosen.header_block, keep_own=True) if hop else None
-    server = Http2Codec(load_engine(server_engine), policy, chosen, 0.0, hop_policy)  # type: ignore[arg-type]
+    server = Http2Codec(load_engine(server_engine), policy, chosen, 0.0, hop_policy)
     made = Pair(client(client_engine, replace(SETTINGS, hop=front)), server)
     assert made.heard() == made.asked() == []
     assert made.client.ready

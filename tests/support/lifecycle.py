@@ -8,16 +8,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from tests.support.server import Sidegate, http_get
 
 PATIENCE = 30.0
 
+T = TypeVar("T")
+
 Start = Callable[..., Sidegate]
 
 
-def wait_until(condition: Callable[[], object], what: str) -> Any:
+def wait_until(condition: Callable[[], T | Literal[False] | None], what: str) -> T:
     """The first true value of ``condition``."""
     deadline = time.monotonic() + PATIENCE
     while not (value := condition()):

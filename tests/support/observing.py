@@ -6,6 +6,9 @@ import subprocess
 import time
 from typing import Any
 
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.openmetrics import exposition, parser
+
 from sidegate.asgi import Headers
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
@@ -53,6 +56,16 @@ def make_record(
 def client_left(listener: ListenerMeter, **fields: Any) -> Record:
     """A record of a client that went away before a response began."""
     return make_record(listener, fault=Fault.CLIENT, reason="client_disconnected", **fields)
+
+
+def openmetrics_of(registry: CollectorRegistry) -> str:
+    """The exposition in OpenMetrics' text format."""
+    return str(exposition.generate_latest(registry).decode())  # type: ignore[no-untyped-call]  # has no annotations
+
+
+def openmetrics_families(text: str) -> list[Metric]:
+    """What the OpenMetrics parser reads in ``text``."""
+    return list(parser.text_string_to_metric_families(text))  # type: ignore[no-untyped-call]  # has no annotations
 
 
 class Service:

@@ -18,6 +18,7 @@ from websockets.headers import build_extension, parse_extension
 from websockets.protocol import Protocol as FrameProtocol
 from websockets.protocol import Side, State
 
+from sidegate.asgi import Message
 from tests.support.apps import Receive, Scope, Send
 from tests.support.clients import Client, Fields, Http1Client, Http2Client, Response
 
@@ -325,8 +326,8 @@ def beside_echo(app: Asgi) -> Asgi:
 class Keeping:
     """An application that keeps what it receives, and whose ``answer`` to a message is up to the test."""
 
-    def __init__(self, answer: Callable[[Send, dict[str, Any]], Any] | None = None) -> None:
-        self.messages: list[dict[str, Any]] = []
+    def __init__(self, answer: Callable[[Send, Message], Any] | None = None) -> None:
+        self.messages: list[Message] = []
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

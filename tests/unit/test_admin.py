@@ -11,11 +11,10 @@ import aiohttp
 import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from sidegate.admin.app import make_app
 from sidegate.observe.collector import CellCollector, Facts, make_registry
-from tests.support.observing import promtool
+from tests.support.observing import openmetrics_families, promtool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -100,7 +99,7 @@ def test_metrics_as_openmetrics(view: View, accept: str) -> None:
     answer = ask(view, "/metrics", accept=accept)
     assert answer.status == 200
     assert answer.headers["Content-Type"].startswith(OPENMETRICS)
-    names = {family.name for family in text_string_to_metric_families(answer.text)}
+    names = {family.name for family in openmetrics_families(answer.text)}
     assert {"sidegate_requests", "sidegate_build_info", "process_cpu_seconds"} <= names
 
 

@@ -9,14 +9,15 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from sidegate import __version__, cli, standalone
 from sidegate.config.load import loads
+from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.supervisor import service
+from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.summary import Addresses, summary, wants_colour
 
 Capture = pytest.CaptureFixture[str]
@@ -52,11 +53,11 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Configurations that would have been served."""
-    configs: list[Any] = []
+    configs: list[Config] = []
 
-    def serve(config: Any, locate: Any) -> int:
+    def serve(config: Config, locate: Locate) -> int:
         configs.append(config)
         return 42
 
@@ -144,7 +145,7 @@ def test_check_misses_an_engine(file: Path, capsys: Capture, monkeypatch: pytest
 # ---- serve ------------------------------------------------------------------------------------------------
 
 
-def test_serve_starts_nothing_when_there_are_problems(file: Path, capsys: Capture, started: list[Any]) -> None:
+def test_serve_starts_nothing_when_there_are_problems(file: Path, capsys: Capture, started: list[Config]) -> None:
     file.write_text(GOOD.replace("apps_for_cli:app", "nothing_here:app") + "prozesses: 2\n")
     assert cli.main(["serve", str(file)]) == 2
     assert not started
@@ -153,18 +154,18 @@ def test_serve_starts_nothing_when_there_are_problems(file: Path, capsys: Captur
     assert "prozesses" in problems
 
 
-def test_serve_imports_no_application_of_a_good_file(file: Path, started: list[Any]) -> None:
+def test_serve_imports_no_application_of_a_good_file(file: Path, started: list[Config]) -> None:
     file.write_text(GOOD.replace("apps_for_cli:app", "nothing_here:app"))
     assert cli.main(["serve", str(file)]) == 42
     assert started[0].http2_engine == "auto"
 
 
-def test_serve_with_an_engine(file: Path, started: list[Any]) -> None:
+def test_serve_with_an_engine(file: Path, started: list[Config]) -> None:
     assert cli.main(["serve", str(file), "--http2-engine", "h2"]) == 42
     assert started[0].http2_engine == "h2"
 
 
-def test_a_missing_file(capsys: Capture, started: list[Any]) -> None:
+def test_a_missing_file(capsys: Capture, started: list[Config]) -> None:
     assert cli.main(["serve", "/no/such/file.yaml"]) == 2
     assert capsys.readouterr().err == "/no/such/file.yaml: cannot be read: No such file or directory\n"
     assert not started
@@ -178,14 +179,14 @@ def failing(error: BaseException) -> Callable[..., int]:
 
 
 def test_a_failed_start_is_exit_code_3(
-    file: Path, capsys: Capture, started: list[Any], monkeypatch: pytest.MonkeyPatch
+    file: Path, capsys: Capture, started: list[Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(service, "serve", failing(StartError("the port is taken")))
     assert cli.main(["serve", str(file)]) == 3
     assert capsys.readouterr().err == "the port is taken\n"
 
 
-def test_an_interrupted_start(file: Path, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_start(file: Path, started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service, "serve", failing(KeyboardInterrupt()))
     assert cli.main(["serve", str(file)]) == 128 + signal.SIGINT
 
@@ -193,11 +194,12 @@ def test_an_interrupted_start(file: Path, started: list[Any], monkeypatch: pytes
 # ---- run --------------------------------------------------------------------------------------------------
 
 
-def printed(arguments: list[str], capsys: Capture) -> Any:
+def printed(arguments: list[str], capsys: Capture) -> Config:
     """The configuration that ``sidegate run --print-config`` prints, loaded again."""
     assert cli.main(["run", "apps_for_cli:app", *arguments, "--print-config"]) == 0
     loaded = loads(capsys.readouterr().out, "printed.yaml", {})
     assert loaded.problems == ()
+    assert loaded.config is not None
     return loaded.config
 
 
@@ -222,13 +224,16 @@ def test_run_with_everything(file: Path, capsys: Capture) -> None:
     more = ["--access-log", "json", "--admin", "127.0.0.1:1", "--http2-engine", "h2", "--app-dir", "src"]
     wsgi = ["--interface", "wsgi", "--threads", "16"]
     config = printed([*options, *more, *wsgi], capsys)
-    certificate = config.listeners[0].tls.certificates[0]
+    tls = config.listeners[0].tls
+    assert tls is not None
+    certificate = tls.certificates[0]
     assert (certificate.cert, certificate.key) == (str(file.parent / "c.pem"), str(file.parent / "k.pem"))
     backend = config.backends["app"]
     assert backend.root_path == "/${HOME}"
     assert backend.directory == str(file.parent / "src")
     assert (backend.interface, backend.threads) == ("wsgi", 16)
     assert (config.processes, config.http2_engine, config.logging.access_log) == (3, "h2", "json")
+    assert config.admin is not None
     assert config.admin.address == "127.0.0.1:1"
 
 
@@ -238,7 +243,7 @@ def test_run_without_a_value_for_the_access_log(file: Path, capsys: Capture) -> 
     assert printed(["--processes", "auto"], capsys).processes >= 1
 
 
-def test_run_starts_what_it_would_print(file: Path, capsys: Capture, started: list[Any]) -> None:
+def test_run_starts_what_it_would_print(file: Path, capsys: Capture, started: list[Config]) -> None:
     assert cli.main(["run", "apps_for_cli:app"]) == 42
     assert started == [printed([], capsys)]
 
@@ -253,8 +258,8 @@ def test_problems_of_arguments_have_no_lines(file: Path, capsys: Capture) -> Non
 # ---- worker -----------------------------------------------------------------------------------------------
 
 
-def test_a_worker_of_a_wsgi_application(file: Path, started: list[Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve(config: Any) -> int:
+def test_a_worker_of_a_wsgi_application(file: Path, started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(config: Config) -> int:
         started.append(config)
         return 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ def raw(text: str) -> Any:
     return read_document(text.replace("${", "$${"), {}).value
 
 
-def errors(value: Any) -> list[str]:
+def errors(value: object) -> list[str]:
     return [error.message for error in VALIDATOR.iter_errors(value)]
 
 
@@ -68,7 +69,7 @@ def test_editors_accept_files_in_long_form(path: Path) -> None:
         lambda file: file.update(admin=True),
     ],
 )
-def test_editors_underline_mistakes(change: Any) -> None:
+def test_editors_underline_mistakes(change: Callable[[dict[str, Any]], object]) -> None:
     file = copy.deepcopy(raw((ROOT / "config" / "minimal.yaml").read_text(encoding="utf-8")))
     assert errors(file) == []
     change(file)

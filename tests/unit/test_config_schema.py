@@ -77,7 +77,7 @@ def test_mistakes_between_the_parts_are_all_in_one_error() -> None:
 def test_models_are_frozen() -> None:
     config = validate(Config, MINIMAL)
     with pytest.raises(dataclasses.FrozenInstanceError):
-        config.processes = 2  # type: ignore[misc]
+        config.processes = 2  # type: ignore[misc]  # mypy says it too
 
 
 def test_processes_auto_counts_the_cpus_where_affinity_is_unknown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from sidegate.aio.done import DONE
 
 def test_it_can_be_awaited_gathered_and_made_a_task_of() -> None:
     async def main() -> None:
-        assert await DONE is None  # type: ignore[func-returns-value]
-        assert await asyncio.gather(DONE, asyncio.create_task(DONE)) == [None, None]
-        assert await asyncio.wait_for(DONE, 1) is None  # type: ignore[func-returns-value]
+        assert await DONE is None  # type: ignore[func-returns-value]  # which is asserted
+        assert list(await asyncio.gather(DONE, asyncio.create_task(DONE))) == [None, None]
+        assert await asyncio.wait_for(DONE, 1) is None  # type: ignore[func-returns-value]  # which is asserted
         DONE.close()
 
     asyncio.run(main())

@@ -6,11 +6,11 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
-from sidegate.aio.eager import AdoptingCoroutine, EagerStarter, EagerTaskStarter, SpareTaskStarter, eager_starter, step
+from sidegate.aio.eager import AdoptingCoroutine, EagerStarter, EagerTaskStarter, SpareTaskStarter, eager_starter
 
 variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable")
 
@@ -22,9 +22,14 @@ WAYS = [
 pytestmark = pytest.mark.parametrize("way", WAYS)
 
 
-async def as_callback(function: Callable[[], Any]) -> Any:
+T = TypeVar("T")
+
+Way = Callable[[asyncio.AbstractEventLoop], EagerStarter]
+
+
+async def as_callback(function: Callable[[], T]) -> T:
     """Call it as the loop calls a protocol: outside of any task."""
-    called = asyncio.get_running_loop().create_future()
+    called: asyncio.Future[T] = asyncio.get_running_loop().create_future()
 
     def call() -> None:
         try:
@@ -41,7 +46,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def run(way: Any, test: Callable[[EagerStarter], Coroutine[Any, Any, None]]) -> None:
+def run(way: Way, test: Callable[[EagerStarter], Coroutine[Any, Any, None]]) -> None:
     async def main() -> None:
         steps = way(asyncio.get_running_loop())
         steps.start(turns(), at_once=False)  # the first of all provides the spare
@@ -56,7 +61,7 @@ def run(way: Any, test: Callable[[EagerStarter], Coroutine[Any, Any, None]]) -> 
     asyncio.run(main())
 
 
-def test_what_does_not_wait_is_over_at_once(way: Any) -> None:
+def test_what_does_not_wait_is_over_at_once(way: Way) -> None:
     async def test(steps: EagerStarter) -> None:
         seen: list[asyncio.Task[Any] | None] = []
 
@@ -76,7 +81,7 @@ def test_what_does_not_wait_is_over_at_once(way: Any) -> None:
     run(way, test)
 
 
-def test_a_task_that_nobody_kept_serves_again(way: Any) -> None:
+def test_a_task_that_nobody_kept_serves_again(way: Way) -> None:
     async def test(steps: EagerStarter) -> None:
         seen = []
 
@@ -92,7 +97,7 @@ def test_a_task_that_nobody_kept_serves_again(way: Any) -> None:
 @pytest.mark.parametrize(
     "leave", ["reference", "callback", "name", "cancellation", "variable", "uncounted cancellation", "weak reference"]
 )
-def test_whoever_left_something_behind_leaves_it_to_nobody(way: Any, leave: str) -> None:
+def test_whoever_left_something_behind_leaves_it_to_nobody(way: Way, leave: str) -> None:
     async def test(steps: EagerStarter) -> None:
         kept: list[Any] = []
         seen: list[tuple[str, int, str]] = []
@@ -131,7 +136,7 @@ def test_whoever_left_something_behind_leaves_it_to_nobody(way: Any, leave: str)
     run(way, test)
 
 
-def test_what_waits_goes_on_as_the_task_it_began_as(way: Any) -> None:
+def test_what_waits_goes_on_as_the_task_it_began_as(way: Way) -> None:
     async def test(steps: EagerStarter) -> None:
         gate = asyncio.get_running_loop().create_future()
         seen: list[Any] = []
@@ -151,6 +156,7 @@ def test_what_waits_goes_on_as_the_task_it_began_as(way: Any) -> None:
 
         failing = asyncio.get_running_loop().create_future()
         task = await as_callback(lambda: steps.start(work(), at_once=True))
+        assert isinstance(task, asyncio.Task)
         await turns()
         gate.set_result("value")
         await turns()
@@ -164,7 +170,7 @@ def test_what_waits_goes_on_as_the_task_it_began_as(way: Any) -> None:
 
 @pytest.mark.parametrize("when", ["before its second step", "later"])
 @pytest.mark.parametrize("pause", ["future", "sleep"])
-def test_a_cancelled_task_cancels_what_it_waits_for(way: Any, when: str, pause: str) -> None:
+def test_a_cancelled_task_cancels_what_it_waits_for(way: Way, when: str, pause: str) -> None:
     async def test(steps: EagerStarter) -> None:
         gate = asyncio.get_running_loop().create_future()
         seen: list[str] = []
@@ -179,7 +185,7 @@ def test_a_cancelled_task_cancels_what_it_waits_for(way: Any, when: str, pause: 
 
         def start() -> asyncio.Task[None]:
             task = steps.start(work(), at_once=True)
-            assert task is not None
+            assert isinstance(task, asyncio.Task)
             if when == "before its second step":
                 task.cancel()
             return task
@@ -195,7 +201,7 @@ def test_a_cancelled_task_cancels_what_it_waits_for(way: Any, when: str, pause: 
     run(way, test)
 
 
-def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Any) -> None:
+def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Way) -> None:
     async def test(steps: EagerStarter) -> None:
         seen: list[str] = []
 
@@ -214,7 +220,7 @@ def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Any) -> 
 
 
 @pytest.mark.parametrize("turn", ["in the same turn", "after its end"])
-def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Any, turn: str) -> None:
+def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Way, turn: str) -> None:
     async def test(steps: EagerStarter) -> None:
         seen: list[str] = []
 
@@ -240,7 +246,7 @@ def test_whoever_cancels_all_tasks_cancels_no_later_request(way: Any, turn: str)
     run(way, test)
 
 
-def test_after_the_stop_everything_is_an_ordinary_task(way: Any) -> None:
+def test_after_the_stop_everything_is_an_ordinary_task(way: Way) -> None:
     async def test(steps: EagerStarter) -> None:
         seen: list[str] = []
 
@@ -256,7 +262,7 @@ def test_after_the_stop_everything_is_an_ordinary_task(way: Any) -> None:
     run(way, test)
 
 
-def test_the_way_is_that_of_the_python_that_runs(way: Any) -> None:
+def test_the_way_is_that_of_the_python_that_runs(way: Way) -> None:
     async def main() -> None:
         assert type(eager_starter(asyncio.get_running_loop())) is (
             EagerTaskStarter if sys.version_info >= (3, 12) else SpareTaskStarter
@@ -265,7 +271,7 @@ def test_the_way_is_that_of_the_python_that_runs(way: Any) -> None:
     asyncio.run(main())
 
 
-def test_a_dropped_task_closes_what_it_adopted(way: Any) -> None:
+def test_a_dropped_task_closes_what_it_adopted(way: Way) -> None:
     loop = asyncio.new_event_loop()
     closed: list[str] = []
 
@@ -280,7 +286,7 @@ def test_a_dropped_task_closes_what_it_adopted(way: Any) -> None:
     with pytest.raises(TypeError, match="spare"):
         adopting.__await__()
     adopting.close()
-    adopting.adopt(coroutine, step(contextvars.Context(), coroutine))
+    adopting.adopt(coroutine, contextvars.Context().run(coroutine.send, None))
     adopting.close()
     loop.close()
     assert closed == ["closed"]

@@ -20,8 +20,8 @@ from sidegate.wire.fields import (
 HOST = (b"host", b"a.example")
 
 
-def policy(**changes: object) -> FieldPolicy:
-    return FieldPolicy(**{"max_fields": 10, "max_block": 1000} | changes)  # type: ignore[arg-type]
+def policy(keep_forwarding: bool = False, keep_underscores: frozenset[bytes] = frozenset()) -> FieldPolicy:
+    return FieldPolicy(10, 1000, keep_forwarding, keep_underscores)
 
 
 @pytest.mark.parametrize(
@@ -144,11 +144,11 @@ def test_response_fields_are_remembered_within_bounds(monkeypatch: pytest.Monkey
 def test_what_merely_equals_a_known_response_field_becomes_bytes() -> None:
     pair = (b"x-kind", b"value")
     assert response_fields([pair]) == ([pair], None, False)
-    (kept,), _, _ = response_fields([(memoryview(b"x-kind"), memoryview(b"value"))])  # type: ignore[list-item]
+    (kept,), _, _ = response_fields([(memoryview(b"x-kind"), memoryview(b"value"))])  # type: ignore[list-item]  # on purpose
     assert [type(part) for part in kept] == [bytes, bytes]
-    (kept,), _, _ = response_fields([(b"x-kind", bytearray(b"value"))])
+    (kept,), _, _ = response_fields([(b"x-kind", bytearray(b"value"))])  # type: ignore[list-item]  # on purpose
     assert [type(part) for part in kept] == [bytes, bytes]
-    (kept,), _, _ = response_fields([[b"x-kind", bytearray(b"value")]])  # type: ignore[list-item]
+    (kept,), _, _ = response_fields([[b"x-kind", bytearray(b"value")]])  # type: ignore[list-item]  # on purpose
     assert kept == pair
     assert [type(part) for part in kept] == [bytes, bytes]
 

@@ -7,15 +7,18 @@ from typing import Any
 
 import pytest
 
+from sidegate.observe.record import Record
 from sidegate.server.forwarded import TrustedProxies, forwarded_scheme
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.clients import Http1Client, request
 from tests.support.running import running
 
+Client = tuple[str, int] | None
+
 PEER = ("10.0.0.1", 4711)
 
 
-def client(*values: str, trusted: tuple[str, ...] = ("10.0.0.0/8",), peer: Any = PEER) -> Any:
+def client(*values: str, trusted: tuple[str, ...] = ("10.0.0.0/8",), peer: Client = PEER) -> Client:
     return TrustedProxies(trusted).client([(b"x-forwarded-for", value.encode("latin-1")) for value in values], peer)
 
 
@@ -71,7 +74,7 @@ def test_nobody_is_trusted_by_default() -> None:
         (("192.0.2.1, ::ffff:10.0.0.2",), ("192.0.2.1", 0)),
     ],
 )
-def test_the_nearest_address_that_is_no_proxy(values: tuple[str, ...], expected: Any) -> None:
+def test_the_nearest_address_that_is_no_proxy(values: tuple[str, ...], expected: Client) -> None:
     assert client(*values) == expected
 
 
@@ -107,7 +110,7 @@ FORWARDED = [
 ]
 
 
-def scope_of(trusted: list[str], **options: Any) -> tuple[Scope, Any, tuple[str, int]]:
+def scope_of(trusted: list[str], **options: Any) -> tuple[Scope, Record, tuple[str, int]]:
     """The scope and record of a request with forwarding fields, and the client's real address."""
     seen: list[Scope] = []
 

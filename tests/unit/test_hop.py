@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Any
 
 import pytest
 
@@ -88,20 +87,24 @@ def test_the_settings_of_a_websocket(settings: WebSocketSettings) -> None:
 WRITTEN = [7, 1024, 20.0, 20.0, 32, "deflate", 12, 5, True]
 
 
+NEVER_WRITTEN: list[tuple[tuple[int, ...], list[object]]] = [
+    ((0,), [-1, 1.0, None, "0", 2**40, True]),
+    ((1,), [0, 63, 1024**3 + 1, 1e9, "1Mi", []]),
+    ((2, 3), [-0.5, 20, 3600.5, math.nan, math.inf, None]),
+    ((4,), [0, 10_001, 32.0, True]),
+    ((5,), ["", "gzip", None, 1, ["deflate"], {}]),
+    ((6,), [8, 16, 12.0]),
+    ((7,), [0, 10, True]),
+    ((8,), [0, 1, None, "true"]),
+]
+"""Values that are wrong at each of those places."""
+
+
 @pytest.mark.parametrize(
     ("place", "wrong"),
-    [
-        *[(0, wrong) for wrong in (-1, 1.0, None, "0", 2**40, True)],
-        *[(1, wrong) for wrong in (0, 63, 1024**3 + 1, 1e9, "1Mi", [])],
-        *[(place, wrong) for place in (2, 3) for wrong in (-0.5, 20, 3600.5, math.nan, math.inf, None)],
-        *[(4, wrong) for wrong in (0, 10_001, 32.0, True)],
-        *[(5, wrong) for wrong in ("", "gzip", None, 1, ["deflate"], {})],
-        *[(6, wrong) for wrong in (8, 16, 12.0)],
-        *[(7, wrong) for wrong in (0, 10, True)],
-        *[(8, wrong) for wrong in (0, 1, None, "true")],
-    ],
+    [(place, wrong) for places, values in NEVER_WRITTEN for place in places for wrong in values],
 )
-def test_settings_that_no_front_wrote(place: int, wrong: Any) -> None:
+def test_settings_that_no_front_wrote(place: int, wrong: object) -> None:
     assert hop.decode_websocket(json.dumps(WRITTEN).encode()).route == 7
     with pytest.raises(ValueError, match="WebSocket"):
         hop.decode_websocket(json.dumps([*WRITTEN[:place], wrong, *WRITTEN[place + 1 :]]).encode())
@@ -120,7 +123,9 @@ def test_a_policy_that_keeps_our_own_fields() -> None:
 
 @pytest.mark.parametrize("engine", c.ENGINES)
 @pytest.mark.parametrize(("front", "worker"), [(True, True), (True, False), (False, True), (False, False)])
-def test_facts_pass_only_where_both_ends_say_that_they_are_of_a_hop(engine: str, front: bool, worker: bool) -> None:
+def test_facts_pass_only_where_both_ends_say_that_they_are_of_a_hop(
+    engine: c.EngineName, front: bool, worker: bool
+) -> None:
     pair = http2_client.pair(engine, engine, hop=worker, front=front)
     assert (pair.client.ready, pair.client.hop) == (True, worker)
     pair.client.request([*c.GET, (hop.REQUEST_ID, b"1")], True)

@@ -83,6 +83,7 @@ def test_a_list_that_was_handed_out_is_its_holders_own() -> None:
     codec = new(new_policy())
     for stream in (1, 2, 3):
         (event,) = codec.receive(b"GET / HTTP/1.1\r\n" + SIMPLE, 1.0)
+        assert isinstance(event, RequestHead)
         assert event == get(b"/", [(b"host", b"a")], stream)
         event.headers.append((b"x-added", b"1"))
         event.headers[0] = (b"host", b"evil")

@@ -37,7 +37,7 @@ def written(made: Http2ClientCodec) -> c.Heard:
     return c.listen(made.take_output().removeprefix(c.PREFACE))
 
 
-def answered(engine: str, *frames: bytes, request: c.Pairs = c.GET) -> tuple[Http2ClientCodec, list[Event]]:
+def answered(engine: c.EngineName, *frames: bytes, request: c.Pairs = c.GET) -> tuple[Http2ClientCodec, list[Event]]:
     """A client that has sent one request, and what it made of ``frames``."""
     made = started(engine)
     assert made.request(list(request), True) == 1
@@ -45,7 +45,7 @@ def answered(engine: str, *frames: bytes, request: c.Pairs = c.GET) -> tuple[Htt
     return made, c.merged(made.receive(b"".join(frames)))
 
 
-def test_what_a_client_says_first(engine: str) -> None:
+def test_what_a_client_says_first(engine: c.EngineName) -> None:
     made = client(engine, replace(SETTINGS, header_table=HEADER_TABLE, hop=True))
     output = made.take_output()
     assert output.startswith(c.PREFACE)
@@ -55,7 +55,7 @@ def test_what_a_client_says_first(engine: str) -> None:
     assert made.room == made.max_streams == 2**31 - 1
 
 
-def test_what_the_servers_settings_say(engine: str) -> None:
+def test_what_the_servers_settings_say(engine: c.EngineName) -> None:
     made = client(engine)
     assert made.receive(c.settings((3, 2**32 - 1), (0xF0E5, 1), (0xF0E6, 1))) == []
     assert (made.ready, made.hop, made.max_streams) == (True, True, 2**31 - 1)
@@ -68,7 +68,7 @@ def test_what_the_servers_settings_say(engine: str) -> None:
     assert list(written(made).streams) == [1]
 
 
-def test_a_request_leaves_as_it_was_given(engine: str) -> None:
+def test_a_request_leaves_as_it_was_given(engine: c.EngineName) -> None:
     made = started(engine)
     fields = [*c.POST, (b"a", b"1"), (b"b", b"x" * 30_000), *[(b"n-%d" % number, b"") for number in range(40)]]
     assert made.request(fields, False) == 1
@@ -78,7 +78,7 @@ def test_a_request_leaves_as_it_was_given(engine: str) -> None:
 
 
 @pytest.mark.parametrize("allowed", [4_096, HEADER_TABLE, 2**31])
-def test_request_ids_stay_out_of_the_table(engine: str, allowed: int) -> None:
+def test_request_ids_stay_out_of_the_table(engine: c.EngineName, allowed: int) -> None:
     made = client(engine, replace(SETTINGS, header_table=HEADER_TABLE))
     made.receive(c.settings((1, allowed)))
     decoder = Decoder()
@@ -124,7 +124,7 @@ def test_request_ids_stay_out_of_the_table(engine: str, allowed: int) -> None:
         [*OK, (b"content-length", b"0"), (b"content-length", b"0")],
     ],
 )
-def test_what_is_no_response(engine: str, fields: Headers) -> None:
+def test_what_is_no_response(engine: c.EngineName, fields: Headers) -> None:
     made, found = answered(engine, heads(1, fields))
     assert found == [Reset(1, wire.PROTOCOL_ERROR)]
     assert c.listen(made.take_output()).streams[1].reset == wire.PROTOCOL_ERROR
@@ -133,7 +133,7 @@ def test_what_is_no_response(engine: str, fields: Headers) -> None:
 
 
 @pytest.mark.parametrize("fields", [[(b"a", b"x" * 4_100)], [(b"a", b"b")] * 9])
-def test_header_lists_beyond_the_limits(engine: str, fields: Headers) -> None:
+def test_header_lists_beyond_the_limits(engine: c.EngineName, fields: Headers) -> None:
     made, found = answered(engine, heads(1, [*OK, *fields]))
     assert found == [Reset(1, wire.ENHANCE_YOUR_CALM)]
     assert not made.closed
@@ -150,19 +150,19 @@ def test_header_lists_beyond_the_limits(engine: str, fields: Headers) -> None:
         (b"0", [c.data(1, b"a")]),
     ],
 )
-def test_a_body_of_another_length_than_promised(engine: str, length: bytes, frames: list[bytes]) -> None:
+def test_a_body_of_another_length_than_promised(engine: c.EngineName, length: bytes, frames: list[bytes]) -> None:
     made, found = answered(engine, heads(1, [*OK, (b"content-length", length)]), *frames)
     assert isinstance(found[0], ResponseHead)
     assert [event for event in found[1:] if not isinstance(event, Body)] == [Reset(1, wire.PROTOCOL_ERROR)]
     assert not made.closed
 
 
-def test_a_head_alone_that_promised_a_body(engine: str) -> None:
+def test_a_head_alone_that_promised_a_body(engine: c.EngineName) -> None:
     assert answered(engine, heads(1, [*OK, (b"content-length", b"3")], end=True))[1] == [Reset(1, wire.PROTOCOL_ERROR)]
 
 
 @pytest.mark.parametrize(("request_", "status"), [(HEAD, b"200"), (c.GET, b"304"), (c.GET, b"204")])
-def test_a_response_without_a_body(engine: str, request_: c.Pairs, status: bytes) -> None:
+def test_a_response_without_a_body(engine: c.EngineName, request_: c.Pairs, status: bytes) -> None:
     fields = [(b"content-length", b"3")]
     head = heads(1, [(b":status", status), *fields])
     told = ResponseHead(1, int(status), fields, False)
@@ -179,13 +179,13 @@ def test_a_response_without_a_body(engine: str, request_: c.Pairs, status: bytes
         heads(1, [(b"Sum", b"1")], end=True),
     ],
 )
-def test_what_are_no_trailers(engine: str, frame: bytes) -> None:
+def test_what_are_no_trailers(engine: c.EngineName, frame: bytes) -> None:
     made, found = answered(engine, heads(1), c.data(1, b"abc"), frame)
     assert found == [ResponseHead(1, 200, [], False), Body(1, b"abc"), Reset(1, wire.PROTOCOL_ERROR)]
     assert not made.closed
 
 
-def test_informational_responses_are_heads_without_an_end(engine: str) -> None:
+def test_informational_responses_are_heads_without_an_end(engine: c.EngineName) -> None:
     hint = heads(1, [(b":status", b"103"), (b"a", b"b")])
     told = Informational(1, 103, [(b"a", b"b")])
     assert answered(engine, hint, heads(1, end=True))[1] == [told, ResponseHead(1, 200, [], True)]
@@ -195,7 +195,7 @@ def test_informational_responses_are_heads_without_an_end(engine: str) -> None:
     assert answered(engine, *many)[1] == [told] * MOST_INFORMATIONAL + [Reset(1, wire.ENHANCE_YOUR_CALM)]
 
 
-def test_what_comes_behind_a_breach_in_the_same_bytes_is_ignored(engine: str) -> None:
+def test_what_comes_behind_a_breach_in_the_same_bytes_is_ignored(engine: c.EngineName) -> None:
     """The engine has read on before the codec knows; its credit goes back."""
     frames = [c.data(1, b"x" * 16_000) * 3, heads(1, [(b"sum", b"1")], end=True), heads(3, end=True)]
     made = started(engine, replace(SETTINGS, concurrent_streams=1))
@@ -234,7 +234,7 @@ def test_what_comes_behind_a_breach_in_the_same_bytes_is_ignored(engine: str) ->
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
     ],
 )
-def test_what_ends_the_connection(engine: str, frame: bytes) -> None:
+def test_what_ends_the_connection(engine: c.EngineName, frame: bytes) -> None:
     made = started(engine)
     made.request(list(c.GET), True)
     made.take_output()
@@ -247,18 +247,18 @@ def test_what_ends_the_connection(engine: str, frame: bytes) -> None:
     assert Reset(1, -1) in made.receive_eof() or heads(1, end=True) in frame
 
 
-def test_a_server_that_does_not_begin_with_settings(engine: str) -> None:
+def test_a_server_that_does_not_begin_with_settings(engine: c.EngineName) -> None:
     assert isinstance(client(engine).receive(c.frame(c.PING, 0, 0, bytes(8)))[-1], Violation)
 
 
-def test_a_window_that_overflows_ends_its_stream(engine: str) -> None:
+def test_a_window_that_overflows_ends_its_stream(engine: c.EngineName) -> None:
     made, found = answered(engine, c.window_update(1, 2**31 - 1))
     assert found == [Reset(1, wire.FLOW_CONTROL_ERROR)]
     assert c.listen(made.take_output()).streams[1].reset == wire.FLOW_CONTROL_ERROR
     assert not made.closed
 
 
-def test_answers_do_not_pile_up(engine: str) -> None:
+def test_answers_do_not_pile_up(engine: c.EngineName) -> None:
     """While nobody takes the output, for the server does not read it."""
     made = started(engine)
     for _ in range(3):
@@ -270,12 +270,11 @@ def test_answers_do_not_pile_up(engine: str) -> None:
     assert violation.reason == "control_flood"
 
 
-def test_a_header_block_without_end(engine: str) -> None:
+def test_a_header_block_without_end(engine: c.EngineName) -> None:
     made = started(engine)
     made.request(list(c.GET), True)
     block = c.Speaker().block(OK)
-    found: list[Any] = made.receive(c.frame(c.HEADERS, 0, 1, block) + c.frame(c.CONTINUATION, 0, 1) * 4)
-    assert found == []
+    assert made.receive(c.frame(c.HEADERS, 0, 1, block) + c.frame(c.CONTINUATION, 0, 1) * 4) == []
     (violation,) = made.receive(c.frame(c.CONTINUATION, 0, 1))
     assert isinstance(violation, Violation)
     assert violation.reason == "continuation_flood"
@@ -283,12 +282,12 @@ def test_a_header_block_without_end(engine: str) -> None:
     assert found == [ResponseHead(1, 200, [], False)]
 
 
-def test_unasked_pongs_and_unknown_frames(engine: str) -> None:
+def test_unasked_pongs_and_unknown_frames(engine: c.EngineName) -> None:
     made = started(engine)
     assert made.receive(c.frame(c.PING, c.ACK, 0, b"12345678") + c.frame(0xAA, 0, 0, b"x")) == [PingAck(b"12345678")]
 
 
-def test_streams_beyond_a_goaway_are_gone(engine: str) -> None:
+def test_streams_beyond_a_goaway_are_gone(engine: c.EngineName) -> None:
     made = started(engine)
     for _ in range(3):
         made.request(list(c.GET), True)
@@ -300,8 +299,8 @@ def test_streams_beyond_a_goaway_are_gone(engine: str) -> None:
     assert made.receive(c.goaway(1)) == []
 
 
-def test_the_numbers_of_streams_are_used_up_one_day(engine: str) -> None:
-    real = load_engine(engine)(SETTINGS, client=True)  # type: ignore[arg-type]
+def test_the_numbers_of_streams_are_used_up_one_day(engine: c.EngineName) -> None:
+    real = load_engine(engine)(SETTINGS, client=True)
 
     class UsedUp:
         """An engine after 2^30 requests, which would take an hour."""
@@ -318,28 +317,31 @@ def test_the_numbers_of_streams_are_used_up_one_day(engine: str) -> None:
     assert made.closed
 
 
-def test_the_same_response_is_judged_once_and_told_twice(engine: str) -> None:
+def test_the_same_response_is_judged_once_and_told_twice(engine: c.EngineName) -> None:
     made = started(engine)
-    heard = []
+    heard: list[Event] = []
     for stream in (1, 3, 5):
         made.request(list(c.GET), True)
         block = Encoder().encode([*OK, (b"server", b"x")])
         found = made.receive(c.frame(c.HEADERS, c.END_HEADERS | c.END_STREAM, stream, block))
         heard += found
     assert heard == [ResponseHead(stream, 200, [(b"server", b"x")], True) for stream in (1, 3, 5)]
-    assert heard[0].headers is not heard[1].headers
-    assert heard[0] != heard[1]
-    assert repr(heard[0]) == "ResponseHead(end_stream=True, headers=[(b'server', b'x')], status=200, stream_id=1)"
+    first, second, _ = heard
+    assert isinstance(first, ResponseHead)
+    assert isinstance(second, ResponseHead)
+    assert first.headers is not second.headers
+    assert first != second
+    assert repr(first) == "ResponseHead(end_stream=True, headers=[(b'server', b'x')], status=200, stream_id=1)"
 
 
-def test_a_dead_engine_opens_nothing(engine: str) -> None:
-    made = load_engine(engine)(SETTINGS, client=True)  # type: ignore[arg-type]
+def test_a_dead_engine_opens_nothing(engine: c.EngineName) -> None:
+    made = load_engine(engine)(SETTINGS, client=True)
     made.receive(START)
     made.terminate(wire.NO_ERROR)
     assert made.send_request(list(c.GET), True) == 0
 
 
-def test_a_fact_with_a_control_character_is_malformed(engine: str) -> None:
+def test_a_fact_with_a_control_character_is_malformed(engine: c.EngineName) -> None:
     hop = pair(engine, engine, hop=True, front=True)
     hop.client.request([*c.GET, (REQUEST_ID, b"a\x01")], True)
     (refused,) = hop.asked()

@@ -50,7 +50,7 @@ def test_an_engine_that_is_missing_is_an_import_error_too(monkeypatch: pytest.Mo
 
 @needs_nghttp2
 @pytest.mark.parametrize(("engine", "other"), [("nghttp2", "h2.connection"), ("h2", "sidegate.wire.http2.nghttp2")])
-def test_only_the_engine_asked_for_is_imported(engine: str, other: str) -> None:
+def test_only_the_engine_asked_for_is_imported(engine: c.EngineName, other: str) -> None:
     """The other one would cost memory in every process."""
     program = f"""
 import sys
@@ -62,7 +62,7 @@ assert {other!r} not in sys.modules
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
-def test_a_dead_engine_reads_and_sends_nothing(engine: str) -> None:
+def test_a_dead_engine_reads_and_sends_nothing(engine: c.EngineName) -> None:
     made = load_engine(engine)(SETTINGS)
     made.receive(c.START + c.Speaker().headers(1) + c.Speaker().headers(3, c.POST, end=False))
     made.send_head(3, 200, [], False)
@@ -84,7 +84,7 @@ def test_a_dead_engine_reads_and_sends_nothing(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
-def test_streams_reset_long_ago_are_forgotten(engine: str) -> None:
+def test_streams_reset_long_ago_are_forgotten(engine: c.EngineName) -> None:
     made = load_engine(engine)(SETTINGS)
     made.receive(c.START)
     speaker = c.Speaker()
@@ -98,7 +98,7 @@ def test_streams_reset_long_ago_are_forgotten(engine: str) -> None:
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
-def test_indexed_fields_of_repeated_requests(engine: str) -> None:
+def test_indexed_fields_of_repeated_requests(engine: c.EngineName) -> None:
     """The table of HPACK is used as browsers use it; a field that changes must not be taken for the old one."""
     made = c.started(engine)
     encoder = Encoder()
@@ -109,14 +109,15 @@ def test_indexed_fields_of_repeated_requests(engine: str) -> None:
             del fields[5]
         block = encoder.encode(fields)
         found = made.receive(c.frame(c.HEADERS, c.END_HEADERS | c.END_STREAM, 2 * number + 1, block), 0.0)
-        assert found[0].headers == [(b"host", b"example.org"), *fields[4:]]
-        made.send_head(found[0].stream_id, 200, [], True)
-        made.release(found[0].stream_id)
+        head = c.first_head(found)
+        assert head.headers == [(b"host", b"example.org"), *fields[4:]]
+        made.send_head(head.stream_id, 200, [], True)
+        made.release(head.stream_id)
         made.take_output()
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
-def test_the_client_does_not_decide_how_large_our_table_is(engine: str) -> None:
+def test_the_client_does_not_decide_how_large_our_table_is(engine: c.EngineName) -> None:
     made = c.started(engine)
     decoder = Decoder()  # refuses a table of more than 4096 bytes
     for stream, size in ((1, 2**31), (3, 100), (5, 2**20)):
@@ -166,7 +167,7 @@ def _with(name: bytes, value: bytes) -> Fields:
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
-def test_large_requests_are_not_remembered(engine: str) -> None:
+def test_large_requests_are_not_remembered(engine: c.EngineName) -> None:
     made = c.started(engine)
     speaker = c.Speaker()
     for stream in (1, 3):

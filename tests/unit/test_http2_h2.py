@@ -210,7 +210,8 @@ def test_what_the_engine_leans_on_in_h2() -> None:
     connection.receive_data(c.window_update(0, 5))
     assert connection.local_flow_control_window(3) == 40
     del connection.streams[1]
-    assert [connection.open_inbound_streams, H2Connection.open_inbound_streams.fget(connection)] == [1, 1]
+    counted_by_h2 = vars(H2Connection)["open_inbound_streams"].__get__(connection)
+    assert [connection.open_inbound_streams, counted_by_h2] == [1, 1]
     connection.reset_stream(3)
     connection.sweep()
     assert list(connection.streams) == []

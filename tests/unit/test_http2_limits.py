@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 
 import pytest
 
@@ -20,7 +21,7 @@ def speaker() -> c.Speaker:
     return c.Speaker()
 
 
-def test_after_a_violation_nothing_is_sent_but_exchanges_are_told(engine: str, speaker: c.Speaker) -> None:
+def test_after_a_violation_nothing_is_sent_but_exchanges_are_told(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     made.receive(speaker.headers(1) + speaker.headers(3), 0.0)
     made.send_head(1, 200, [], False)
@@ -40,7 +41,7 @@ def test_after_a_violation_nothing_is_sent_but_exchanges_are_told(engine: str, s
     assert made.take_output() == b""
 
 
-def test_frames_for_streams_that_are_gone_are_ignored(engine: str, speaker: c.Speaker) -> None:
+def test_frames_for_streams_that_are_gone_are_ignored(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     made.receive(speaker.headers(1, c.POST, end=False) + speaker.headers(3, c.POST, end=False), 0.0)
     made.receive(c.rst_stream(3), 0.0)
@@ -53,7 +54,7 @@ def test_frames_for_streams_that_are_gone_are_ignored(engine: str, speaker: c.Sp
     assert len(made.receive(speaker.headers(5), 0.0)) == 1
 
 
-def test_a_stream_window_beyond_its_maximum_resets_the_stream(engine: str, speaker: c.Speaker) -> None:
+def test_a_stream_window_beyond_its_maximum_resets_the_stream(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     made.receive(speaker.headers(1), 0.0)
     assert made.receive(c.window_update(1, 2**31 - 1), 0.0) == [e.Reset(1, FLOW_CONTROL_ERROR)]
@@ -62,19 +63,19 @@ def test_a_stream_window_beyond_its_maximum_resets_the_stream(engine: str, speak
 
 
 @pytest.mark.parametrize(("streams", "window"), [(4, 65_535), (1, 65_535)])
-def test_data_beyond_the_window(engine: str, streams: int, window: int, speaker: c.Speaker) -> None:
+def test_data_beyond_the_window(engine: c.EngineName, streams: int, window: int, speaker: c.Speaker) -> None:
     made = c.started(engine, concurrent_streams=streams, stream_window=window)
     sent = speaker.headers(1, c.POST, end=False) + c.data(1, bytes(16_000)) * 5
     assert c.violated(made, sent).reason == "flow_control_error"
 
 
-def test_a_stream_too_many_is_refused(engine: str, speaker: c.Speaker) -> None:
+def test_a_stream_too_many_is_refused(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, concurrent_streams=2)
     assert len(made.receive(b"".join(speaker.headers(stream) for stream in (1, 3, 5)), 0.0)) == 2
     assert c.listen(made.take_output()).streams == {5: c.Answer(reset=REFUSED_STREAM)}
 
 
-def test_a_stream_keeps_its_place_until_its_exchange_has_ended(engine: str, speaker: c.Speaker) -> None:
+def test_a_stream_keeps_its_place_until_its_exchange_has_ended(engine: c.EngineName, speaker: c.Speaker) -> None:
     """CVE-2023-44487: the number of running applications is bounded, whatever the client resets."""
     made = c.started(engine, concurrent_streams=2)
     made.receive(speaker.headers(1) + speaker.headers(3) + c.rst_stream(1) + c.rst_stream(3), 0.0)
@@ -84,7 +85,7 @@ def test_a_stream_keeps_its_place_until_its_exchange_has_ended(engine: str, spea
     assert made.receive(speaker.headers(9), 0.0) == []
 
 
-def test_a_response_not_sent_yet_keeps_the_place(engine: str, speaker: c.Speaker) -> None:
+def test_a_response_not_sent_yet_keeps_the_place(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, concurrent_streams=1)
     made.receive(speaker.headers(1), 0.0)
     made.send_head(1, 200, [], False)
@@ -115,7 +116,7 @@ def broken_body(stream: int) -> bytes:
 
 
 @pytest.mark.parametrize("attack", [rapid_reset, malformed, made_you_reset, broken_body])
-def test_resets_are_bounded(engine: str, attack: object, speaker: c.Speaker) -> None:
+def test_resets_are_bounded(engine: c.EngineName, attack: Callable[[int], bytes], speaker: c.Speaker) -> None:
     made = c.started(engine, stream_reset_burst=20, stream_reset_rate=2)
     stream = 1
     for _ in range(20):
@@ -128,7 +129,7 @@ def test_resets_are_bounded(engine: str, attack: object, speaker: c.Speaker) -> 
     assert c.listen(made.take_output()).goaways[0][1] == ENHANCE_YOUR_CALM
 
 
-def test_refused_streams_count_as_resets(engine: str, speaker: c.Speaker) -> None:
+def test_refused_streams_count_as_resets(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, concurrent_streams=1, stream_reset_burst=3, stream_reset_rate=1)
     sent = b"".join(speaker.headers(stream) for stream in (1, 3, 5, 7, 9))
     assert c.violated(made, sent).reason == "stream_resets"
@@ -147,7 +148,7 @@ FLOODS = {
 
 
 @pytest.mark.parametrize("case", FLOODS)
-def test_floods(engine: str, case: str, speaker: c.Speaker) -> None:
+def test_floods(engine: c.EngineName, case: str, speaker: c.Speaker) -> None:
     one, reason = FLOODS[case]
     made = c.started(engine, control_frames=50, empty_data_frames=50, control_frame_period=5)
     made.receive(speaker.headers(1, c.POST, end=False) + speaker.headers(3, c.POST, end=False), 0.0)
@@ -158,7 +159,7 @@ def test_floods(engine: str, case: str, speaker: c.Speaker) -> None:
     assert c.listen(made.take_output()).goaways[0][1] == ENHANCE_YOUR_CALM
 
 
-def test_window_updates_for_data_that_was_sent_are_free(engine: str, speaker: c.Speaker) -> None:
+def test_window_updates_for_data_that_was_sent_are_free(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, control_frames=10)
     made.receive(speaker.headers(1), 0.0)
     made.send_head(1, 200, [], False)
@@ -168,14 +169,14 @@ def test_window_updates_for_data_that_was_sent_are_free(engine: str, speaker: c.
         assert made.receive(c.window_update(1, 100) + c.window_update(0, 100), 0.0) == []
 
 
-def test_a_continuation_flood(engine: str, speaker: c.Speaker) -> None:
+def test_a_continuation_flood(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, continuation_frames=8)
     one = c.frame(c.CONTINUATION, 0, 1)
     assert made.receive(c.frame(c.HEADERS, 0, 1) + one * 8, 0.0) == []
     assert c.violated(made, one).reason == "continuation_flood"
 
 
-def test_continuations_are_counted_for_each_block(engine: str, speaker: c.Speaker) -> None:
+def test_continuations_are_counted_for_each_block(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, continuation_frames=3)
     for stream in (1, 3):
         block = speaker.block(c.POST)
@@ -187,7 +188,7 @@ def test_continuations_are_counted_for_each_block(engine: str, speaker: c.Speake
         assert made.receive(trailers, 0.0) == [e.End(stream, [])]
 
 
-def test_a_header_block_has_a_deadline(engine: str, speaker: c.Speaker) -> None:
+def test_a_header_block_has_a_deadline(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine, continuation=10)
     first = speaker.headers(1)
     opened = c.frame(c.HEADERS, c.END_STREAM, 3, speaker.block(c.GET))
@@ -201,21 +202,23 @@ def test_a_header_block_has_a_deadline(engine: str, speaker: c.Speaker) -> None:
     assert made.next_deadline() == 16.0, "the next block has its own"
     assert made.on_deadline(15.9) == []
     (event,) = made.on_deadline(16.0)
+    assert isinstance(event, e.Violation)
     assert (event.reason, made.closed) == ("continuation_timeout", True)
     assert c.listen(made.take_output()).goaways[0][1] == ENHANCE_YOUR_CALM
     assert made.on_deadline(99.0) == []
 
 
-def test_the_preface_has_a_deadline(engine: str) -> None:
+def test_the_preface_has_a_deadline(engine: c.EngineName) -> None:
     made = c.codec(engine, now=5.0, http2_preface=10, continuation=20)
     made.receive(c.PREFACE + c.settings()[:5], 6.0)
     assert made.next_deadline() == 15.0
     (event,) = made.on_deadline(15.0)
+    assert isinstance(event, e.Violation)
     assert event.reason == "preface_timeout"
     assert c.listen(made.take_output()).goaways == [(0, PROTOCOL_ERROR)]
 
 
-def test_a_preface_in_time(engine: str) -> None:
+def test_a_preface_in_time(engine: c.EngineName) -> None:
     made = c.codec(engine, now=5.0)
     made.receive(c.PREFACE + c.settings(), 6.0)
     assert made.next_deadline() is None

@@ -62,7 +62,7 @@ MALFORMED = {
 
 
 @pytest.mark.parametrize("case", MALFORMED)
-def test_malformed_requests_reset_their_stream(engine: str, case: str, speaker: c.Speaker) -> None:
+def test_malformed_requests_reset_their_stream(engine: c.EngineName, case: str, speaker: c.Speaker) -> None:
     fields, reason = MALFORMED[case]
     made = c.started(engine)
     (event,) = made.receive(speaker.headers(1, fields), 0.0)
@@ -95,7 +95,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("complete", [True, False])
 @pytest.mark.parametrize("case", REFUSED)
-def test_refused_requests_get_an_answer(engine: str, case: str, complete: bool, speaker: c.Speaker) -> None:
+def test_refused_requests_get_an_answer(engine: c.EngineName, case: str, complete: bool, speaker: c.Speaker) -> None:
     fields, status, reason = REFUSED[case]
     made = c.started(engine)
     block = speaker.block(fields)
@@ -114,14 +114,14 @@ def test_refused_requests_get_an_answer(engine: str, case: str, complete: bool, 
     assert made.idle
 
 
-def test_a_refused_head_request_gets_no_body(engine: str, speaker: c.Speaker) -> None:
+def test_a_refused_head_request_gets_no_body(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     found = made.receive(speaker.headers(1, [(b":method", b"HEAD"), *replaced(b":path", b"/#")[:1], *c.GET[1:3]]), 0.0)
     c.answer_all(made, found)
     assert c.listen(made.take_output()).streams[1].body == b""
 
 
-def test_the_end_of_a_refused_request_says_nothing_more(engine: str, speaker: c.Speaker) -> None:
+def test_the_end_of_a_refused_request_says_nothing_more(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     found = made.receive(speaker.headers(1, [*replaced(b":path", b"/#")], end=False) + c.data(1, b"abc", True), 0.0)
     assert [type(event) for event in found] == [e.Rejected]
@@ -141,7 +141,7 @@ BROKEN_BODIES = {
 
 
 @pytest.mark.parametrize("case", BROKEN_BODIES)
-def test_requests_that_break_after_their_head(engine: str, case: str, speaker: c.Speaker) -> None:
+def test_requests_that_break_after_their_head(engine: c.EngineName, case: str, speaker: c.Speaker) -> None:
     length, frames = BROKEN_BODIES[case]
     made = c.started(engine)
     made.receive(speaker.headers(1, [*c.POST, (b"content-length", length)], end=False), 0.0)
@@ -150,7 +150,7 @@ def test_requests_that_break_after_their_head(engine: str, case: str, speaker: c
     assert c.listen(made.take_output()).streams == {1: c.Answer(reset=PROTOCOL_ERROR)}
 
 
-def test_bad_trailers_of_a_request_that_nobody_runs(engine: str, speaker: c.Speaker) -> None:
+def test_bad_trailers_of_a_request_that_nobody_runs(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     made.receive(speaker.headers(1, c.POST, end=False), 0.0)
     made.release(1)
@@ -159,7 +159,7 @@ def test_bad_trailers_of_a_request_that_nobody_runs(engine: str, speaker: c.Spea
     assert made.receive(speaker.headers(3, [(b":path", b"/")]), 0.0) == []
 
 
-def test_trailers_in_the_read_that_brought_the_malformed_head(engine: str, speaker: c.Speaker) -> None:
+def test_trailers_in_the_read_that_brought_the_malformed_head(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     head = speaker.headers(1, [*c.POST, (b"connection", b"x")], end=False)
     for name in (b":path", b"x-sum"):
@@ -168,7 +168,7 @@ def test_trailers_in_the_read_that_brought_the_malformed_head(engine: str, speak
         made, speaker = c.started(engine), c.Speaker()
 
 
-def test_a_body_too_long_in_the_read_that_broke_it(engine: str, speaker: c.Speaker) -> None:
+def test_a_body_too_long_in_the_read_that_broke_it(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
     head = speaker.headers(1, [*c.POST, (b"content-length", b"1")], end=False)
     found = made.receive(head + c.data(1, b"abc") + c.data(1, b"abc") + c.data(1, b"", True), 0.0)
@@ -183,7 +183,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("case", BROKEN)
-def test_bad_starts(engine: str, case: str) -> None:
+def test_bad_starts(engine: c.EngineName, case: str) -> None:
     sent, reason, code = BROKEN[case]
     made = c.codec(engine)
     assert c.violated(made, sent).reason == reason
@@ -228,7 +228,7 @@ VIOLATIONS = {
 
 
 @pytest.mark.parametrize("case", VIOLATIONS)
-def test_violations_end_the_connection(engine: str, case: str) -> None:
+def test_violations_end_the_connection(engine: c.EngineName, case: str) -> None:
     sent, reason = VIOLATIONS[case]
     made = c.started(engine)
     assert c.violated(made, sent).reason == reason

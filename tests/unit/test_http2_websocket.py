@@ -16,7 +16,7 @@ pytestmark = pytest.mark.parametrize("engine", c.ENGINES)
 LENGTH = (b"content-length", b"3")
 
 
-def asked(engine: str, *fields: tuple[bytes, bytes]) -> tuple[Http2Codec, RequestHead]:
+def asked(engine: c.EngineName, *fields: tuple[bytes, bytes]) -> tuple[Http2Codec, RequestHead]:
     made = c.started(engine)
     (head,) = made.receive(c.Speaker().headers(1, [*c.CONNECT, *fields], end=False), 0.0)
     assert isinstance(head, RequestHead)
@@ -35,7 +35,7 @@ def asked(engine: str, *fields: tuple[bytes, bytes]) -> tuple[Http2Codec, Reques
         [(b"expect", b"100-continue")],
     ],
 )
-def test_a_handshake(engine: str, fields: c.Pairs) -> None:
+def test_a_handshake(engine: c.EngineName, fields: c.Pairs) -> None:
     made, head = asked(engine, *fields)
     assert (head.protocol, head.method, head.target, head.http_version) == ("websocket", "CONNECT", b"/", "2")
     assert (head.end_stream, head.expect_continue) == (False, False)
@@ -47,15 +47,16 @@ def test_a_handshake(engine: str, fields: c.Pairs) -> None:
     assert not answer.ended
 
 
-def test_a_protocol_is_known_in_any_case(engine: str) -> None:
+def test_a_protocol_is_known_in_any_case(engine: c.EngineName) -> None:
     made = c.started(engine)
     fields = [c.CONNECT[0], (b":protocol", b"WebSocket"), *c.GET[1:]]
     (head,) = made.receive(c.Speaker().headers(1, fields, end=False), 0.0)
+    assert isinstance(head, e.RequestHead)
     assert head.protocol == "websocket"
 
 
 @pytest.mark.parametrize(("fields", "end"), [([LENGTH], False), ([], True)])
-def test_a_handshake_with_a_body_or_an_end_is_refused(engine: str, fields: c.Pairs, end: bool) -> None:
+def test_a_handshake_with_a_body_or_an_end_is_refused(engine: c.EngineName, fields: c.Pairs, end: bool) -> None:
     made = c.started(engine)
     (event,) = made.receive(c.Speaker().headers(1, [*c.CONNECT, *fields], end), 0.0)
     assert isinstance(event, e.Rejected)
@@ -67,18 +68,19 @@ def test_a_handshake_with_a_body_or_an_end_is_refused(engine: str, fields: c.Pai
     assert made.idle
 
 
-def test_handshakes_and_requests_on_one_connection(engine: str) -> None:
+def test_handshakes_and_requests_on_one_connection(engine: c.EngineName) -> None:
     """What is remembered of one says nothing of the other."""
     made, speaker = c.started(engine), c.Speaker()
     moved = [*c.CONNECT[:-1], (b":path", b"/b")]
     kinds = [(c.GET, ""), (c.CONNECT, "websocket"), (moved, "websocket"), (c.GET, ""), (c.CONNECT, "websocket")]
     for number, (fields, protocol) in enumerate(kinds):
         (head,) = made.receive(speaker.headers(2 * number + 1, fields, end=not protocol), 0.0)
+        assert isinstance(head, e.RequestHead)
         assert (head.protocol, head.end_stream, head.target) == (protocol, not protocol, fields[-1][1])
 
 
 @pytest.mark.parametrize("accepting", [False, True])
-def test_trailers_break_it(engine: str, accepting: bool) -> None:
+def test_trailers_break_it(engine: c.EngineName, accepting: bool) -> None:
     made, _ = asked(engine)
     if accepting:
         made.accept(1, [])
@@ -87,7 +89,7 @@ def test_trailers_break_it(engine: str, accepting: bool) -> None:
     assert not made.closed
 
 
-def test_a_client_that_ends_early_can_still_be_accepted(engine: str) -> None:
+def test_a_client_that_ends_early_can_still_be_accepted(engine: c.EngineName) -> None:
     made, _ = asked(engine)
     assert made.receive(c.data(1, b"abc", end=True), 0.0) == [Body(1, b"abc"), End(1, [])]
     made.acknowledge(1, 3)
@@ -101,7 +103,7 @@ def test_a_client_that_ends_early_can_still_be_accepted(engine: str) -> None:
     assert made.idle
 
 
-def test_a_reset_by_the_client_ends_it(engine: str) -> None:
+def test_a_reset_by_the_client_ends_it(engine: c.EngineName) -> None:
     made, _ = asked(engine)
     made.accept(1, [])
     assert made.receive(c.rst_stream(1), 0.0) == [Reset(1, wire.CANCEL)]
@@ -109,7 +111,7 @@ def test_a_reset_by_the_client_ends_it(engine: str) -> None:
     assert c.listen(made.take_output()).streams.get(1, c.Answer()).body == b""
 
 
-def test_one_that_we_end_first_is_reset_behind_its_end(engine: str) -> None:
+def test_one_that_we_end_first_is_reset_behind_its_end(engine: c.EngineName) -> None:
     """The client need not answer; its stream's place must become free."""
     made, _ = asked(engine)
     made.accept(1, [])
@@ -120,7 +122,7 @@ def test_one_that_we_end_first_is_reset_behind_its_end(engine: str) -> None:
     assert made.idle
 
 
-def test_credit_given_back_reaches_the_client(engine: str) -> None:
+def test_credit_given_back_reaches_the_client(engine: c.EngineName) -> None:
     made, _ = asked(engine)
     made.accept(1, [])
     made.take_output()
@@ -134,7 +136,7 @@ def test_credit_given_back_reaches_the_client(engine: str) -> None:
 # The client's role
 
 
-def tunnel(engine: str, *frames: bytes) -> tuple[Http2ClientCodec, list[e.Event]]:
+def tunnel(engine: c.EngineName, *frames: bytes) -> tuple[Http2ClientCodec, list[e.Event]]:
     """A client that has asked for one, and what it made of ``frames``."""
     made = started(engine)
     assert made.request(list(c.CONNECT), False) == 1
@@ -142,7 +144,7 @@ def tunnel(engine: str, *frames: bytes) -> tuple[Http2ClientCodec, list[e.Event]
     return made, c.merged(made.receive(b"".join(frames)))
 
 
-def test_a_server_says_whether_it_takes_them(engine: str) -> None:
+def test_a_server_says_whether_it_takes_them(engine: c.EngineName) -> None:
     made = client(engine)
     assert not made.connect_protocol
     made.receive(c.settings((wire.CONNECT_SETTING, 0)))
@@ -153,14 +155,14 @@ def test_a_server_says_whether_it_takes_them(engine: str) -> None:
 
 
 @pytest.mark.parametrize("values", [(2,), (1, 0), (0, 1, 1, 0)])
-def test_a_server_that_says_nonsense_of_it_ends_the_connection(engine: str, values: tuple[int, ...]) -> None:
+def test_a_server_that_says_nonsense_of_it_ends_the_connection(engine: c.EngineName, values: tuple[int, ...]) -> None:
     made = client(engine)
     found = made.receive(b"".join(c.settings((wire.CONNECT_SETTING, value)) for value in values))
     assert isinstance(found[-1], Violation)
     assert (found[-1].reason, made.closed) == ("protocol_error", True)
 
 
-def test_of_a_setting_given_twice_in_a_frame_the_last_counts(engine: str) -> None:
+def test_of_a_setting_given_twice_in_a_frame_the_last_counts(engine: c.EngineName) -> None:
     made = client(engine)
     assert made.receive(c.settings((wire.CONNECT_SETTING, 1), (wire.CONNECT_SETTING, 0))) == []
     assert not made.connect_protocol
@@ -169,7 +171,7 @@ def test_of_a_setting_given_twice_in_a_frame_the_last_counts(engine: str) -> Non
 
 
 @pytest.mark.parametrize("status", [b"200", b"204", b"299"])
-def test_any_yes_opens_it_whatever_it_says_of_a_length(engine: str, status: bytes) -> None:
+def test_any_yes_opens_it_whatever_it_says_of_a_length(engine: c.EngineName, status: bytes) -> None:
     made, found = tunnel(engine, heads(1, [(b":status", status), LENGTH]), c.data(1, b"hello"))
     assert found == [ResponseHead(1, int(status), [LENGTH], False), Body(1, b"hello")]
     made.send_data(1, b"up", False)
@@ -181,11 +183,11 @@ def test_any_yes_opens_it_whatever_it_says_of_a_length(engine: str, status: byte
     assert made.room == made.max_streams
 
 
-def test_a_yes_that_is_its_end(engine: str) -> None:
+def test_a_yes_that_is_its_end(engine: c.EngineName) -> None:
     assert tunnel(engine, heads(1, OK, end=True))[1] == [ResponseHead(1, 200, [], True)]
 
 
-def test_a_no_is_an_ordinary_response(engine: str) -> None:
+def test_a_no_is_an_ordinary_response(engine: c.EngineName) -> None:
     no = [(b":status", b"403"), LENGTH]
     told = ResponseHead(1, 403, [LENGTH], False)
     trailers = heads(1, [(b"sum", b"1")], end=True)
@@ -198,7 +200,7 @@ def test_a_no_is_an_ordinary_response(engine: str) -> None:
     assert tunnel(engine, heads(1, no, end=True))[1] == [Reset(1, wire.PROTOCOL_ERROR)]
 
 
-def test_nothing_but_data_follows_a_yes(engine: str) -> None:
+def test_nothing_but_data_follows_a_yes(engine: c.EngineName) -> None:
     made, found = tunnel(engine, heads(1), heads(1, [(b"sum", b"1")], end=True))
     assert found == [ResponseHead(1, 200, [], False), Reset(1, wire.PROTOCOL_ERROR)]
     assert not made.closed

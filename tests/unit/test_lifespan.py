@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from sidegate.asgi import App, Message
 from sidegate.backends.app import lifespan
 from sidegate.backends.app.asgi import AsgiBackend
 from sidegate.backends.app.lifespan import Lifespan
@@ -16,8 +17,10 @@ from sidegate.backends.app.loading import LoadedApp
 from sidegate.errors import StartError
 from tests.support.apps import Receive, Scope, Send
 
+Mode = Literal["auto", "on", "off"]
 
-def run(app: Any, mode: Any = "auto", then: Callable[[Lifespan], None] | None = None) -> Lifespan:
+
+def run(app: App, mode: Mode = "auto", then: Callable[[Lifespan], None] | None = None) -> Lifespan:
     """Startup and shutdown; fails if a task's exception was seen by nobody."""
     unhandled: list[dict[str, Any]] = []
 
@@ -40,7 +43,7 @@ def run(app: Any, mode: Any = "auto", then: Callable[[Lifespan], None] | None = 
     return span
 
 
-def failure(app: Any, mode: Any = "auto") -> str:
+def failure(app: App, mode: Mode = "auto") -> str:
     with pytest.raises(StartError) as caught:
         run(app, mode)
     return str(caught.value)
@@ -90,16 +93,16 @@ def test_each_request_gets_the_state_and_the_root_path() -> None:
         else:
             await send(scope)
 
-    async def live() -> list[Any]:
+    async def live() -> list[Message]:
         backend = AsgiBackend("shop", LoadedApp(app, "asgi", "ASGI 3 application"), "/shop", "on")
         await backend.start()
-        sent: list[Any] = []
+        sent: list[Message] = []
 
-        async def send(message: Any) -> None:
+        async def send(message: Message) -> None:
             sent.append(message)
 
         for _ in range(2):
-            await backend({"type": "http"}, None, send)  # type: ignore[arg-type]
+            await backend({"type": "http"}, None, send)  # type: ignore[arg-type]  # nothing is received
             sent[-1]["state"]["mine"] = 1
         await backend.stop()
         return sent
@@ -138,7 +141,7 @@ async def answers_in_http(scope: Scope, receive: Receive, send: Send) -> None:
         (answers_in_http, "RuntimeError: 'http.response.start' is no lifespan message"),
     ],
 )
-def test_auto_goes_on_without_it_and_on_does_not(app: Any, words: str) -> None:
+def test_auto_goes_on_without_it_and_on_does_not(app: App, words: str) -> None:
     assert run(app, "auto").state == {}
     shown = failure(app, "on")
     assert shown.startswith("backend 'shop': the application's startup failed: ")
@@ -150,7 +153,7 @@ def test_auto_goes_on_without_it_and_on_does_not(app: Any, words: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
-def test_an_exception_after_the_startup_message_is_a_failure(mode: str) -> None:
+def test_an_exception_after_the_startup_message_is_a_failure(mode: Mode) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         raise ConnectionError("no database")
@@ -161,7 +164,7 @@ def test_an_exception_after_the_startup_message_is_a_failure(mode: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["auto", "on"])
-def test_startup_failed_has_the_applications_own_words(mode: str) -> None:
+def test_startup_failed_has_the_applications_own_words(mode: Mode) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send({"type": "lifespan.startup.failed", "message": "no database\n"})
@@ -220,7 +223,7 @@ def test_a_second_answer_changes_nothing() -> None:
 # Shutdown that fails: logged, never raised.
 
 
-def after_startup(do: Callable[[Receive, Send], Any]) -> Any:
+def after_startup(do: Callable[[Receive, Send], Any]) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         await send(complete("startup"))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from sidegate.asgi import Scope
 from sidegate.backends.app.loading import LoadError, find_kind, load_app
 
 _numbers = itertools.count()
@@ -198,12 +199,12 @@ def test_looking_calls_no_factory(folder: Path) -> None:
 
 
 def test_asgi2_is_wrapped(folder: Path) -> None:
-    sent: list[Any] = []
+    sent: list[tuple[Scope, str]] = []
 
-    async def receive() -> Any:
+    async def receive() -> str:
         return "message"
 
-    async def send(message: Any) -> None:
+    async def send(message: tuple[Scope, str]) -> None:
         sent.append(message)
 
     asyncio.run(load(folder, ASGI2)({"type": "http"}, receive, send))

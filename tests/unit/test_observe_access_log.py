@@ -7,6 +7,7 @@ import errno
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -373,7 +374,7 @@ def test_reopen_and_close_write_first(log: AccessLog, writer: Writer) -> None:
     assert (len(writer.writes), writer.calls) == (2, ["reopen", "close"])
 
 
-def test_the_config_opens_the_log(tmp_path: Any, loop: Loop) -> None:
+def test_the_config_opens_the_log(tmp_path: Path, loop: Loop) -> None:
     path = tmp_path / "access.log"
     config = make_config(logging={"accessLog": "combined", "accessLogFile": str(path), "skipPaths": ["/livez"]})
     log = open_access_log(config, loop.call_later)

@@ -7,8 +7,6 @@ import platform
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest, openmetrics
-from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from sidegate import __version__
 from sidegate.errors import Fault
@@ -17,7 +15,14 @@ from sidegate.observe.collector import CellCollector, Facts, PoolFact, ProcessFa
 from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
 from sidegate.observe.observer import Observer
 from sidegate.observe.resident import resident_bytes
-from tests.support.observing import client_left, make_config, make_record, promtool
+from tests.support.observing import (
+    client_left,
+    make_config,
+    make_record,
+    openmetrics_families,
+    openmetrics_of,
+    promtool,
+)
 
 FACTS = Facts(
     http2_engine="nghttp2",
@@ -79,7 +84,7 @@ def test_promtool_finds_nothing_to_say(registry: CollectorRegistry) -> None:
 
 
 def test_openmetrics_reads_back_the_same(registry: CollectorRegistry) -> None:
-    families = list(text_string_to_metric_families(generate_openmetrics(registry).decode()))
+    families = openmetrics_families(openmetrics_of(registry))
     samples = {(s.name, tuple(sorted(s.labels.items()))): s.value for family in families for s in family.samples}
     key = (("backend", "b1"), ("code", "500"), ("protocol", "1.1"), ("route", "r1"))
     assert samples["sidegate_requests_total", key] == 1

@@ -43,13 +43,20 @@ ELASTIC = WantedPool(1, 3, size=2, concurrency=10, resized=0.0)
 
 
 def a_member(
-    serial: int, *events: Event, slot: int = 0, failures: int = 0, since: float = 0.0, **fields: object
+    serial: int,
+    *events: Event,
+    slot: int = 0,
+    failures: int = 0,
+    since: float = 0.0,
+    lifetime: float | None = None,
+    retired: str = "",
+    stuck: str = "",
 ) -> Member:
     """A worker to which ``events`` happened at ``since``."""
     child = ChildStatus(serial, slot, failures, since)
     for event in events:
         child = child.after(event, since)
-    return replace(Member(child), **fields)  # type: ignore[arg-type]
+    return Member(child, lifetime, retired, stuck)
 
 
 def retired(serial: int, *events: Event, slot: int = 0, since: float = 0.0) -> Member:
@@ -361,7 +368,9 @@ class Pooled(RuleBasedStateMachine):
     @rule(data=st.data(), change=st.sampled_from([("stuck", STUCK), ("stuck", STUCK_THREADS), ("retired", "reload")]))
     def worker_is_retired_or_stuck(self, data: st.DataObject, change: tuple[str, str]) -> None:
         member = data.draw(st.sampled_from(self.alive()))
-        self.members[member.child.serial] = replace(member, **dict([change]))  # type: ignore[arg-type]
+        what, word = change
+        changed = replace(member, stuck=word) if what == "stuck" else replace(member, retired=word)
+        self.members[member.child.serial] = changed
         self.carry_out()
 
     @rule()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def make(config: Config) -> Pools:
 
 
 @pytest.fixture
-def short() -> Any:
+def short() -> Iterator[Path]:
     """A folder whose name is short enough for sockets."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)

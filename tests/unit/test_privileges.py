@@ -90,7 +90,7 @@ def test_who_is_that_user_already_needs_no_root(calls: Calls) -> None:
 
 
 def test_who_may_not_is_told_what_needs_root(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*arguments: Any) -> None:
+    def refuse(*arguments: object) -> None:
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "initgroups", refuse)

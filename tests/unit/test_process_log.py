@@ -79,4 +79,6 @@ def test_the_root_logger_is_the_applications(capsys: pytest.CaptureFixture[str])
     before = logging.root.handlers[:], logging.root.level
     process_log.set_up(Logging())
     assert (logging.root.handlers, logging.root.level) == before
-    assert logging.getLogger("sidegate").handlers[0].stream is sys.stderr  # type: ignore[attr-defined]
+    handler = logging.getLogger("sidegate").handlers[0]
+    assert isinstance(handler, logging.StreamHandler)
+    assert handler.stream is sys.stderr

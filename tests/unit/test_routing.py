@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
-from sidegate.asgi import RECORD_KEY
+from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
 from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Respond, Route
 from sidegate.config.validation import validate
 from sidegate.errors import ExchangeError
@@ -22,7 +22,7 @@ class Named:
         self.name = name
         self.calls = 0
 
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self.calls += 1
 
 
@@ -164,7 +164,7 @@ def test_the_record_learns_route_and_backend() -> None:
 
 
 async def _call(router: Router, scope: dict[str, Any]) -> None:
-    async def unused(*_: Any) -> Any:
+    async def unused(*_: object) -> NoReturn:
         raise AssertionError("the router neither receives nor sends")
 
     await router(scope, unused, unused)

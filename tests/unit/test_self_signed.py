@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -101,10 +102,10 @@ def encrypted(content: bytes) -> bytes:
     ],
     ids=["empty", "other", "cut", "no key", "no certificate", "encrypted", "another key"],
 )
-def test_a_file_that_cannot_be_used_is_made_anew(damage: object) -> None:
+def test_a_file_that_cannot_be_used_is_made_anew(damage: Callable[[bytes], bytes]) -> None:
     ensure_self_signed()
     path = self_signed_path()
-    path.write_bytes(damage(path.read_bytes()))  # type: ignore[operator]
+    path.write_bytes(damage(path.read_bytes()))
     ensure_self_signed()
     ServerTls(Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
 

@@ -81,7 +81,8 @@ def test_localhost_skips_the_family_that_the_machine_lacks(bind: Bind, monkeypat
 def test_another_free_port_is_tried_until_all_addresses_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     targets = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET, "127.0.0.2")]
     monkeypatch.setattr(sockets_module, "_resolve", lambda _: targets)
-    real, taken = sockets_module._bind_one, []
+    real = sockets_module._bind_one
+    taken: list[socket.socket] = []
 
     def somebody_is_faster(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
         if host == "127.0.0.2" and len(taken) < 3:

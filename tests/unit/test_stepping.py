@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import uvloop
@@ -38,15 +38,22 @@ async def turns(count: int = 4) -> None:
         await asyncio.sleep(0)
 
 
-async def begin(steps: SpareTaskStarter, work: Any) -> Any:
+async def begin(steps: SpareTaskStarter, work: Coroutine[Any, Any, None]) -> asyncio.Task[None] | EagerCoroutine | None:
     """Start ``work`` as a connection does: from a callback of the loop, not from within a task."""
-    done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    done: asyncio.Future[asyncio.Task[None] | EagerCoroutine | None] = asyncio.get_running_loop().create_future()
     asyncio.get_running_loop().call_soon(lambda: done.set_result(steps.start(work, at_once=True)))
     return await done
 
 
+async def begin_stepped(steps: SpareTaskStarter, work: Coroutine[Any, Any, None]) -> EagerCoroutine:
+    """The same for ``work`` that waits for an arrival, and so has no task."""
+    stepped = await begin(steps, work)
+    assert isinstance(stepped, EagerCoroutine)
+    return stepped
+
+
 def test_many_wait_at_once_and_none_has_a_task() -> None:
-    async def test(steps: SpareTaskStarter, _: Wakeup) -> None:
+    async def test(steps: SpareTaskStarter, _arrival: Wakeup) -> None:
         loop = asyncio.get_running_loop()
         arrivals = [Wakeup(loop) for _ in range(3)]
         ended: list[int] = []
@@ -137,7 +144,7 @@ def test_it_is_cancelled_where_it_waits() -> None:
             except asyncio.CancelledError:
                 seen.append("cancelled")
 
-        stepped = await begin(steps, work())
+        stepped = await begin_stepped(steps, work())
         stepped.cancel()
         wakeup.wake()
         await turns()
@@ -164,7 +171,7 @@ def test_cancelled_while_it_runs_it_ends_or_is_cancelled_at_its_next_wait() -> N
                 seen.append("cancelled")
 
         for waits in (False, True):
-            stepped.append(await begin(steps, work(waits)))
+            stepped.append(await begin_stepped(steps, work(waits)))
             wakeup.wake()
             await turns()
         assert seen == ["ended", "cancelled"]
@@ -185,7 +192,7 @@ def test_cancelled_while_it_runs_before_it_waits_for_a_future() -> None:
             except asyncio.CancelledError:
                 seen.append("cancelled")
 
-        stepped.append(await begin(steps, work()))
+        stepped.append(await begin_stepped(steps, work()))
         wakeup.wake()
         await turns()
         assert seen == ["cancelled"]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from typing import Any
 
 import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
-from websockets.frames import CloseCode
+from websockets.frames import CloseCode, Frame
 from websockets.protocol import Protocol, Side
 from websockets.utils import apply_mask as pure_apply_mask
 
@@ -62,7 +61,11 @@ class Client(Protocol):
         """What frames there are in ``data``, by opcode's name."""
         self.receive_data(data)
         assert self.parser_exc is None
-        return [(event.opcode.name, bytes(event.data)) for event in self.events_received()]  # type: ignore[union-attr]
+        found: list[tuple[str, bytes]] = []
+        for event in self.events_received():
+            assert isinstance(event, Frame)
+            found.append((event.opcode.name, bytes(event.data)))
+        return found
 
 
 def close_code(output: bytes) -> tuple[int, str]:
@@ -221,7 +224,7 @@ def test_a_compression_bomb_is_1009_and_never_inflated_whole(step: int, fragment
     inflated: list[int] = []
 
     class Counting(PerMessageDeflate):
-        def decode(self, frame: Any, *, max_size: int | None = None) -> Any:
+        def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
             assert max_size is not None
             inflated.append(max_size)
             return super().decode(frame, max_size=max_size)
@@ -389,7 +392,7 @@ def test_the_end_of_input_comes_behind_what_is_held_back() -> None:
 @pytest.mark.parametrize("data", [frame((TEXT | RSV1) & ~FIN, b"x"), frame(TEXT | RSV1, b"x")])
 def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes) -> None:
     class Broken(PerMessageDeflate):
-        def decode(self, frame: Any, *, max_size: int | None = None) -> Any:
+        def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
             raise RuntimeError("a bug")
 
     class Breaking(Deflate):
