@@ -10,11 +10,11 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
+from common import pattern
 
 from tests.conftest import Serve
 from tests.support.clients import Http2Client, request
 from tests.support.server import Sidegate, app_config
-from tests.system.apps.common import pattern
 
 LARGE = 50 * 1024 * 1024
 PATIENCE = 10.0

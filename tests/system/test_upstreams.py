@@ -99,7 +99,12 @@ def test_workers_on_tcp_and_one_of_them_dies(serve: Serve, spawn: Spawn) -> None
     processes = [spawn(*worker_command(address)) for address in addresses]
     server = serve(remote_config(addresses))
     seen: set[str] = set()
-    wait_until(lambda: seen.add(wait_answer(server)) or len(seen) == 2, "both answer")
+
+    def both_answered() -> bool:
+        seen.add(wait_answer(server))
+        return len(seen) == 2
+
+    wait_until(both_answered, "both answer")
     processes[0].kill()
     processes[0].wait()
     for _ in range(50):

@@ -10,10 +10,13 @@ import re
 import socket
 import subprocess
 from collections.abc import Iterator, Sequence
+from functools import partial
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 import pytest
+from websocket_common import ABOUT_CODE, ABOUT_REASON, FIRST, SECOND
 
 from tests.conftest import Serve
 from tests.support.chromium import Chromium
@@ -30,7 +33,6 @@ from tests.support.websocket_clients import (
     by_websockets,
     unverified,
 )
-from tests.system.apps.websocket_common import ABOUT_CODE, ABOUT_REASON, FIRST, SECOND
 
 FRAMEWORKS = ("plain", "starlette", "fastapi", "quart", "channels")
 BEHIND_H2C = ("plain", "channels")
@@ -159,7 +161,7 @@ def curl(server: Sidegate, path: str, headers: dict[str, str]) -> list[str]:
 @pytest.mark.parametrize("where", ["front", "pool", "h2c"])
 def test_curl_upgrades(server: Sidegate, where: str) -> None:
     with subprocess.Popen(curl(server, f"/plain-{where}/about", HANDSHAKE), stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
+        assert isinstance(process.stdout, BufferedReader)
         seen = b""
         while ABOUT_REASON.encode() not in seen:
             piece = process.stdout.read1()
@@ -219,12 +221,15 @@ def test_over_tls_the_server_announces_the_end(
     assert last in seen
 
 
+def closed_with(url: str, code: int) -> bool:
+    """Whether the application at ``url`` was told this code."""
+    return bool(json.loads(http_get(url)[1]) == {"code": code})
+
+
 def test_the_application_is_told_how_its_client_closed(server: Sidegate) -> None:
     for number, (framework, where) in enumerate(WAYS):
         if framework != "quart":  # it keeps the code to itself
             code = 4100 + number
             by_websockets(Conversation(url(server, framework, where, "echo"), (), ["x"], code))
             seen = server.url(f"/{framework}-{where}/last")
-            wait_until(
-                lambda seen=seen, code=code: json.loads(http_get(seen)[1]) == {"code": code}, f"{code} in {seen}"
-            )
+            wait_until(partial(closed_with, seen, code), f"{code} in {seen}")

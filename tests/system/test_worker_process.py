@@ -17,6 +17,7 @@ from typing import Any
 import psutil
 import pytest
 
+from sidegate.config.plain import pack
 from sidegate.ipc import borrowed_packages as lending
 from sidegate.process.boot import too_old
 from tests.support.lifecycle import wait_until
@@ -123,7 +124,7 @@ def test_it_says_what_it_runs_on_and_how_it_is(worker: Start) -> None:
     ready = process.start()
     assert set(ready["engines"]) == {"loop", "http2", "tls"}
     process.client().get("/quick")
-    facts = wait_until(lambda: (f := process.facts())["requests"] and f, "a request counted")
+    facts = wait_until(lambda: (f := process.facts())["requests"] > 0 and f, "a request counted")
     assert (facts["requests"], facts["in_flight"]) == (1, 0)
     assert facts["rss"] > 1 << 20
 
@@ -316,7 +317,7 @@ def test_an_environment_without_any_of_our_dependencies(worker: Start, bare: str
 
 def test_there_the_pure_engine_is_ours(worker: Start, bare: str) -> None:
     process = worker(python=bare, introduce=False)
-    config = {**process._first["config"], "http2_engine": "h2"}
+    config = {**pack(process.config), "http2_engine": "h2"}
     assert process.start(config=config)["engines"]["http2"].startswith("h2 ")
     facts = about(process)
     assert "site-packages" in facts["h2"]
@@ -326,7 +327,7 @@ def test_there_the_pure_engine_is_ours(worker: Start, bare: str) -> None:
 def test_without_it_there_is_no_engine(worker: Start, bare: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lending, "LENT", ("websockets",))
     process = worker(python=bare, introduce=False)
-    config = {**process._first["config"], "http2_engine": "h2"}
+    config = {**pack(process.config), "http2_engine": "h2"}
     assert "HTTP/2 engine h2 cannot be used" in failure(process, config=config)
 
 

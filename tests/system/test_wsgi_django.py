@@ -9,11 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import httpx
 import pytest
+from common import pattern
 
 from tests.conftest import Serve
 from tests.support.lifecycle import wait_until
@@ -21,7 +22,6 @@ from tests.support.pools import Peak, pool_config, wait_workers
 from tests.support.programs import output_of, program
 from tests.support.server import APPS, Sidegate
 from tests.support.streaming import GROWTH, MIB, processes_of
-from tests.system.apps.common import pattern
 
 USER, PASSWORD = "keeper", "not a secret"
 UPLOAD = 100 * MIB
@@ -102,12 +102,14 @@ def token(page: str) -> str:
     return found[1]
 
 
-def submit(client: httpx.Client, path: str, fields: dict[str, str], **more: object) -> httpx.Response:
+def submit(
+    client: httpx.Client, path: str, fields: dict[str, str], files: Mapping[str, tuple[str, bytes]] | None = None
+) -> httpx.Response:
     """Fill in the form that is at ``path`` and send it, as a browser does."""
     page = client.get(path)
     assert (page.status_code, page.http_version) == (200, "HTTP/2")
     fields = {"csrfmiddlewaretoken": token(page.text), **fields}
-    return client.post(path, data=fields, headers={"referer": str(page.url)}, **more)  # type: ignore[arg-type]
+    return client.post(path, data=fields, headers={"referer": str(page.url)}, files=files)
 
 
 def login(client: httpx.Client) -> httpx.Response:

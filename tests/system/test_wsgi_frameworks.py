@@ -13,12 +13,12 @@ from typing import Any
 
 import httpx
 import pytest
+from common import COOKIES, pattern
 
 from tests.conftest import Serve
 from tests.support.pools import wait_workers
 from tests.support.programs import output_of, program
 from tests.support.server import APPS, Sidegate, listener
-from tests.system.apps.common import COOKIES, pattern
 
 FRAMEWORKS = ("django", "flask", "bottle", "falcon", "pyramid")
 LARGE = 5 * 1024 * 1024

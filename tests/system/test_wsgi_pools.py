@@ -228,7 +228,7 @@ def test_a_request_that_takes_too_long_leaves_its_thread_stuck(hurried: Sidegate
         assert [client.get("/pid").status_code for _ in range(5)] == [200] * 5
         client.get("/release")
         wait_until(lambda: state(client)["stuck"] == 0, "the thread is free")
-        meet = {"parties": 2, "key": "both"}
+        meet: dict[str, str | int] = {"parties": 2, "key": "both"}
         assert list(together.map(lambda _: client.get("/meet", params=meet).text, range(2))) == ["met", "met"]
 
 
@@ -307,7 +307,7 @@ def test_a_worker_of_someone_else_behind_h2c(serve: Serve, tmp_path: Path, toget
                 "body": "some body",
             }
             assert {key: told.get(key) for key in wanted} == wanted
-            meet = {"parties": 2, "key": "both"}
+            meet: dict[str, str | int] = {"parties": 2, "key": "both"}
             assert list(together.map(lambda _: client.get("/meet", params=meet).text, range(2))) == ["met", "met"]
             codes = together.map(lambda _: client.get("/crowd").status_code, range(8))
             assert set(codes) == {200}

@@ -26,9 +26,12 @@ import asyncio
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sidegate.process import runtime
+
+if TYPE_CHECKING:
+    from sidegate.asgi import Receive, Scope, Send
 
 FOLDER = Path(os.environ["LIFECYCLE_FOLDER"])
 
@@ -42,10 +45,10 @@ if switched("crash"):
 while switched("hang"):
     time.sleep(0.02)
 if switched("sabotage"):
-    runtime.Router = None  # type: ignore[assignment,misc]
+    runtime.Router = None  # type: ignore[assignment,attr-defined]  # broken on purpose
 
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
@@ -65,7 +68,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def lifespan(receive: Any, send: Any) -> None:
+async def lifespan(receive: Receive, send: Send) -> None:
     await receive()
     while switched("wait"):
         (FOLDER / "waiting").touch()

@@ -221,7 +221,7 @@ async def pathsend(scope: Scope, receive: Receive, send: Send) -> None:
 async def zerocopysend(scope: Scope, receive: Receive, send: Send) -> None:
     """Sends ``count`` bytes from ``offset`` of the file at ``path``, both optional."""
     options = query(scope)
-    parts = {name: int(options[name]) for name in ("offset", "count") if name in options}
+    parts: dict[str, int] = {name: int(options[name]) for name in ("offset", "count") if name in options}
     with open(options["path"], "rb") as file:  # noqa: PTH123
         await start(send)
         await send({"type": "http.response.zerocopysend", "file": file.fileno(), **parts, "more_body": True})

@@ -11,6 +11,7 @@ GET /where/page   an HTML page, for a browser to stand on
 
 import json
 import os
+from collections.abc import Mapping
 from typing import Any
 
 FIRST, SECOND = "chat.first", "chat.second"
@@ -25,7 +26,7 @@ def choose(offered: list[str]) -> str | None:
     return SECOND if SECOND in offered else next(iter(offered), None)
 
 
-def about(framework: str, scope: Any) -> str:
+def about(framework: str, scope: Mapping[str, Any]) -> str:
     """JSON: who was asked, and what the scope says of the request."""
     headers = dict(scope["headers"])
     return json.dumps(

@@ -1,12 +1,17 @@
 """A WebSocket application without a framework."""
 
+from __future__ import annotations
+
 import json
-from typing import Any
+from typing import TYPE_CHECKING
 
 from websocket_common import ABOUT_CODE, ABOUT_REASON, PAGE, about, choose, last
 
+if TYPE_CHECKING:
+    from sidegate.asgi import Receive, Scope, Send
 
-async def app(scope: Any, receive: Any, send: Any) -> None:
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
         await websocket(scope, receive, send)
     elif scope["type"] == "http":
@@ -15,7 +20,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         await lifespan(receive, send)
 
 
-async def websocket(scope: Any, receive: Any, send: Any) -> None:
+async def websocket(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     what = scope["path"].rpartition("/")[2]
     if what == "denied":
@@ -31,14 +36,14 @@ async def websocket(scope: Any, receive: Any, send: Any) -> None:
     last["code"] = message["code"]
 
 
-async def http(scope: Any, send: Any) -> None:
+async def http(scope: Scope, send: Send) -> None:
     page = scope["path"].endswith("/page")
     headers = [(b"content-type", b"text/html" if page else b"application/json")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": (PAGE if page else json.dumps(last)).encode()})
 
 
-async def lifespan(receive: Any, send: Any) -> None:
+async def lifespan(receive: Receive, send: Send) -> None:
     while True:
         message = await receive()
         await send({"type": f"{message['type']}.complete"})

@@ -36,5 +36,5 @@ async def show_listeners() -> dict[str, int]:
 
 
 @app.get("/error")
-async def error() -> None:
+async def error() -> Response:
     raise ApplicationFailed

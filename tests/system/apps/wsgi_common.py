@@ -20,11 +20,18 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 from common import CHUNK, Digest
 
 GATE_PATIENCE = 30.0
+
+
+class Readable(Protocol):
+    """What PEP 3333 says of ``wsgi.input``, as far as it is used."""
+
+    def read(self, size: int, /) -> bytes: ...
+
 
 _gates: collections.defaultdict[str, threading.Event] = collections.defaultdict(threading.Event)
 
@@ -46,8 +53,8 @@ def about_file(note: str, name: str, file: IO[bytes]) -> dict[str, Any]:
     return {"note": note, "name": name, **digest(file)}
 
 
-def digest(stream: Any) -> dict[str, int | str]:
-    """The answer of /upload: ``stream`` has ``read(size)`` and is read to its end."""
+def digest(stream: Readable) -> dict[str, int | str]:
+    """The answer of /upload: ``stream`` is read to its end."""
     known = Digest()
     while piece := stream.read(CHUNK):
         known.feed(piece)

@@ -1,8 +1,8 @@
 """What the h2 engine uses of the packages h2 and hpack; the only module that imports them.
 
 Where it stands: below the engine's modules. In a worker these import statements get the packages that the supervisor's
-installation lends, under private names, whatever the worker's environment contains (``ipc/borrowed_packages.py``); everywhere else
-they are ordinary. The module must stay uncompiled for that.
+installation lends, under private names, whatever the worker's environment contains (``ipc/borrowed_packages.py``);
+everywhere else they are ordinary. The module must stay uncompiled for that.
 """
 
 from __future__ import annotations

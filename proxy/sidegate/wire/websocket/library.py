@@ -1,8 +1,8 @@
 """What Sidegate uses of the package websockets; the only module that imports it.
 
 Where it stands: below the handshake and the frames. In a worker these import statements get the package that the
-supervisor's installation lends, under a private name, whatever the worker's environment contains (``ipc/borrowed_packages.py``);
-everywhere else they are ordinary. The module must stay uncompiled for that.
+supervisor's installation lends, under a private name, whatever the worker's environment contains
+(``ipc/borrowed_packages.py``); everywhere else they are ordinary. The module must stay uncompiled for that.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ class Document(models.Model):
     file = models.FileField(upload_to="documents")
 
     def __str__(self) -> str:
-        return self.title
+        return str(self.title)
 
 
 admin.site.register(Document)
