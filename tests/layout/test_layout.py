@@ -12,7 +12,7 @@ import tomllib
 
 import pytest
 
-from sidegate.ipc import borrowed_packages as lending
+from sidegate.ipc import borrowed_packages
 from tests.layout.modules import ROOT, Function, Module, modules, own_imports
 
 # From top to bottom. A module may import what stands on a lower row, or what is in its own folder;
@@ -95,9 +95,9 @@ def test_the_binding_is_sans_io() -> None:
 
 def test_lent_packages_are_imported_where_a_worker_can_translate_their_names() -> None:
     """In a compiled module an import statement would find the application's module (``ipc/borrowed_packages.py``)."""
-    lent = set(lending.LENT)
+    lent = set(borrowed_packages.LENT)
     importing = {name for name, module in modules().items() if {used.split(".")[0] for used in module.imports} & lent}
-    assert importing == set(lending.BORROWERS)
+    assert importing == set(borrowed_packages.BORROWERS)
     assert not [name for name in importing if modules()[name].path.with_suffix(".pxd").exists()]
     for path in (ROOT / "proxy").rglob("*.p[yx][xi]"):
         words = re.findall(r"^\s*(?:from|import)\s+([A-Za-z_0-9]+)", path.read_text(), re.MULTILINE)

@@ -18,7 +18,7 @@ from sidegate.config.hop import NAME, worker_config
 from sidegate.config.plain import pack
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
-from sidegate.ipc import borrowed_packages as lending
+from sidegate.ipc import borrowed_packages
 from sidegate.ipc.control import Decoder, Message, encode
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
@@ -147,7 +147,13 @@ class Process:
         self.given = self.descriptors()
         with theirs, log.open("ab") as output:
             self.process = subprocess.Popen(
-                [python, lending.WORKER_BOOT, str(theirs.fileno()), json.dumps(lending.packages()), *words],
+                [
+                    python,
+                    borrowed_packages.WORKER_BOOT,
+                    str(theirs.fileno()),
+                    json.dumps(borrowed_packages.packages()),
+                    *words,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,

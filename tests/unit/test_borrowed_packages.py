@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import sidegate
-from sidegate.ipc import borrowed_packages as lending
+from sidegate.ipc import borrowed_packages
 from sidegate.ipc.borrowed_packages import LENT, PRIVATE
 
 ROOT = Path(sidegate.__file__).parents[1]
@@ -55,7 +55,7 @@ def lent(tmp_path: Path, forget: None) -> str:
             "hpack/struct.py": "OWNER = 'lent hpack.struct'\n",
         },
     )
-    lending.borrow({"h2": folder, "hpack": folder})
+    borrowed_packages.borrow({"h2": folder, "hpack": folder})
     return folder
 
 
@@ -140,7 +140,9 @@ def test_nothing_else_of_the_folder_is_lent(lent: str) -> None:
 
 
 def test_what_was_compiled_is_loaded_as_it_is(lent: str) -> None:
-    spec = PathFinder.find_spec("websockets.speedups", [str(Path(lending.packages()["websockets"], "websockets"))])
+    spec = PathFinder.find_spec(
+        "websockets.speedups", [str(Path(borrowed_packages.packages()["websockets"], "websockets"))]
+    )
     if spec is None or spec.origin is None:
         pytest.skip("websockets was installed without its C extension")
     shutil.copy(spec.origin, Path(lent, "h2"))
@@ -150,11 +152,11 @@ def test_what_was_compiled_is_loaded_as_it_is(lent: str) -> None:
 # ---- our own modules --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", lending.BORROWERS)
+@pytest.mark.parametrize("name", borrowed_packages.BORROWERS)
 def test_our_modules_get_what_is_lent(forget: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """And they work with it: everything that they take is there, from the private packages."""
     folder = write(tmp_path, {f"{lent}.py": "raise SystemExit\n" for lent in LENT})
-    lending.borrow(lending.packages())
+    borrowed_packages.borrow(borrowed_packages.packages())
     monkeypatch.syspath_prepend(folder)
     path = importlib.import_module(name.rpartition(".")[0]).__path__
     finder: Any = sys.meta_path[0]
@@ -168,7 +170,7 @@ def test_our_modules_get_what_is_lent(forget: None, tmp_path: Path, monkeypatch:
 
 
 def test_no_other_module_is_touched(forget: None) -> None:
-    lending.borrow({})
+    borrowed_packages.borrow({})
     finder: Any = sys.meta_path[0]
     for name in ("h2", "sidegate.ipc.borrowed_packages", "json", f"{PRIVATE}_not", f"other.{PRIVATE}"):
         assert finder.find_spec(name, None) is None
@@ -180,12 +182,12 @@ def test_no_other_module_is_touched(forget: None) -> None:
 EVERYTHING = """
 import json, pkgutil, sys, warnings
 sys.path.insert(0, sys.argv[1])
-from sidegate.ipc import borrowed_packages as lending
-lending.borrow(json.loads(sys.argv[2]))
+from sidegate.ipc import borrowed_packages
+borrowed_packages.borrow(json.loads(sys.argv[2]))
 warnings.simplefilter("ignore")
 failed = {}
-for name in lending.LENT:
-    package = __import__(f"{lending.PRIVATE}.{name}", fromlist=["*"])
+for name in borrowed_packages.LENT:
+    package = __import__(f"{borrowed_packages.PRIVATE}.{name}", fromlist=["*"])
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda name: None):
         if not info.name.endswith("__main__"):
             try:
@@ -203,7 +205,7 @@ print(json.dumps([sorted(sys.modules), failed]))
 
 def test_every_module_of_the_real_packages_stays_private() -> None:
     """Without site-packages (``-S``) an import that is not translated would fail, and would show here."""
-    command = [sys.executable, "-S", "-c", EVERYTHING, str(ROOT), json.dumps(lending.packages())]
+    command = [sys.executable, "-S", "-c", EVERYTHING, str(ROOT), json.dumps(borrowed_packages.packages())]
     modules, failed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     private = {name.partition(".")[2] for name in modules if name.startswith(f"{PRIVATE}.")}
     assert {"h2.connection", "hpack.struct", "hyperframe.frame", "websockets.sync.client"} <= private
@@ -215,7 +217,7 @@ def test_every_module_of_the_real_packages_stays_private() -> None:
 
 
 def test_the_folders_are_those_of_this_installation() -> None:
-    folders = lending.packages()
+    folders = borrowed_packages.packages()
     assert set(folders) == set(LENT)
     assert all(Path(folder, name, "__init__.py").exists() for name, folder in folders.items())
 
@@ -228,13 +230,15 @@ def test_a_package_in_the_working_directory_is_the_applications(
     application = write(tmp_path / "application", {"h2/__init__.py": ""})
     installed = write(tmp_path / "installed", {"h2/__init__.py": ""} if place == "first" else {"other.py": ""})
     monkeypatch.setattr(sys, "path", [application, installed])
-    assert lending.packages() == {"h2": installed if place == "first" else application}
+    assert borrowed_packages.packages() == {"h2": installed if place == "first" else application}
 
 
 def test_with_a_safe_path_the_first_folder_counts(tmp_path: Path) -> None:
     """``-P``: then it is one that somebody has named."""
     first = write(tmp_path, {"h2/__init__.py": ""})
-    program = "import sys; sys.path[:0] = sys.argv[1:]; from proxy import lending; print(lending.packages()['h2'])"
+    program = (
+        "import sys; sys.path[:0] = sys.argv[1:]; from proxy import lending; print(borrowed_packages.packages()['h2'])"
+    )
     command = [sys.executable, "-P", "-c", program, first, str(ROOT)]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
     assert told.stdout.strip() == first
@@ -246,4 +250,4 @@ def test_a_namespace_is_not_lent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "path", ["", str(tmp_path)])
     monkeypatch.chdir(tmp_path / "h2")
     assert PathFinder.find_spec("h2") is not None
-    assert lending.packages() == {}
+    assert borrowed_packages.packages() == {}
