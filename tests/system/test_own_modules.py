@@ -20,9 +20,9 @@ from tests.support.server import Sidegate, http_get, listener
 from tests.support.websocket_clients import Conversation, by_websockets
 
 OURS = (
-    "admin", "aio", "asgi", "backends", "boot", "child", "cli", "config", "control", "errors", "front", "ipc", "lending",
-    "observe", "preload", "process", "proxy", "routing", "runtime", "server", "standalone", "supervisor", "versions",
-    "wire", "worker",
+    "admin", "aio", "asgi", "backends", "boot", "child", "cli", "config", "control", "errors", "front", "ipc",
+    "lending", "observe", "preload", "process", "proxy", "routing", "runtime", "server", "standalone", "supervisor",
+    "versions", "wire", "worker",
 )  # fmt: skip
 
 APPLICATION = """
