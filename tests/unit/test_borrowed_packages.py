@@ -237,7 +237,8 @@ def test_with_a_safe_path_the_first_folder_counts(tmp_path: Path) -> None:
     """``-P``: then it is one that somebody has named."""
     first = write(tmp_path, {"h2/__init__.py": ""})
     program = (
-        "import sys; sys.path[:0] = sys.argv[1:]; from sidegate.ipc import borrowed_packages; print(borrowed_packages.packages()['h2'])"
+        "import sys; sys.path[:0] = sys.argv[1:]; from sidegate.ipc.borrowed_packages import packages\n"
+        "print(packages()['h2'])"
     )
     command = [sys.executable, "-P", "-c", program, first, str(ROOT)]
     told = subprocess.run(command, capture_output=True, text=True, check=True)
