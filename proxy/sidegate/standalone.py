@@ -79,7 +79,8 @@ def serve(config: Config) -> int:
     """
     process_log.set_up(config.logging)
     if _is_guarded(config.listeners[0]):
-        config = replace(config, limits=hop_limits(config.limits, config.limits.concurrent_streams))
+        limits, timeouts = hop_limits(config)
+        config = replace(config, limits=limits, timeouts=timeouts)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
     try:
         with asyncio.Runner(loop_factory=child.new_event_loop) as runner:

@@ -8,12 +8,12 @@ Hand it an implementation: for each of ``CHECKS`` call ``check(make_peer)``, whe
 from __future__ import annotations
 
 from sidegate.asgi import Headers
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import Body, End, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from tests.contract.peers import HOST, WEBSOCKET, MakePeer, Peer, Response
 
-LIMITS = Limits(header_fields=8, stream_window=65535)
+LIMITS = ConnectionLimits(header_fields=8, stream_window=65535)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
 CANCEL = 0x8
 

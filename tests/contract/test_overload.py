@@ -1,4 +1,4 @@
-"""``limits.exchanges`` and ``queueDelay``: too much is answered at once, what was taken goes on, connections stay."""
+"""``concurrentRequests`` and ``queueDelay``: excess requests get 503, accepted ones go on, connections stay."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def assert_shed(response: Response) -> None:
 
 def test_one_more_than_the_limit_is_answered_at_once(codec: str) -> None:
     gate = Gate()
-    with running(gate, codec, limits={"exchanges": 2}) as server:
+    with running(gate, codec, limits={"concurrentRequests": 2}) as server:
         held = hold(server, codec, gate, 2)
         client = server.client(codec)
         for _ in range(2):  # on the one connection, which is none the worse for it
@@ -64,7 +64,7 @@ def test_one_more_than_the_limit_is_answered_at_once(codec: str) -> None:
 
 
 def test_connections_do_not_count(codec: str) -> None:
-    with running(Gate(), codec, limits={"exchanges": 1}) as server:
+    with running(Gate(), codec, limits={"concurrentRequests": 1}) as server:
         for client in [server.client(codec) for _ in range(4)]:
             assert request(client, "GET", "/x").status == 200
             wait_for(lambda: not server.observer.open)
@@ -74,7 +74,7 @@ def test_connections_do_not_count(codec: str) -> None:
 def test_streams_of_one_connection_count(engine: str) -> None:
     """They come in one read, so that all of them are known before the first one's task could run."""
     gate = Gate()
-    with running(gate, engine, limits={"exchanges": 2}) as server:
+    with running(gate, engine, limits={"concurrentRequests": 2}) as server:
         client = server.client(engine)
         assert isinstance(client, Http2Client)
         head: Fields = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"a"), (b":path", b"/wait")]
@@ -93,7 +93,7 @@ def test_streams_of_one_connection_count(engine: str) -> None:
 @pytest.mark.parametrize("limit", [0, 9])
 def test_below_the_limit_or_without_one_all_are_taken(codec: str, limit: int) -> None:
     gate = Gate()
-    with running(gate, codec, limits={"exchanges": limit}) as server:
+    with running(gate, codec, limits={"concurrentRequests": limit}) as server:
         held = hold(server, codec, gate, 9)
         gate.open()
         assert {client.finish(stream).status for client, stream in held} == {200}
@@ -105,7 +105,7 @@ def test_below_the_limit_or_without_one_all_are_taken(codec: str, limit: int) ->
 @pytest.mark.parametrize("declared", [True, False])
 def test_a_client_that_uploads_can_read_its_503(codec: str, size: int, declared: bool) -> None:
     gate = Gate()
-    with running(gate, codec, limits={"exchanges": 1, "requestBody": 0}) as server:
+    with running(gate, codec, limits={"concurrentRequests": 1, "requestBody": 0}) as server:
         hold(server, codec, gate, 1)
         client = server.client(codec)
         fields = [(b"content-length", b"%d" % size)] if declared else []
@@ -121,7 +121,7 @@ def test_a_client_that_uploads_can_read_its_503(codec: str, size: int, declared:
 
 def test_a_client_that_asks_before_it_uploads_keeps_its_body(codec: str) -> None:
     gate = Gate()
-    with running(gate, codec, limits={"exchanges": 1}) as server:
+    with running(gate, codec, limits={"concurrentRequests": 1}) as server:
         hold(server, codec, gate, 1)
         expect = [(b"expect", b"100-continue"), (b"content-length", b"4")]
         client = server.client(codec)

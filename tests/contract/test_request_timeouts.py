@@ -161,7 +161,7 @@ def until_closed(sock: socket.socket) -> bytes:
 def test_an_idle_client_behind_a_504_is_let_go_when_its_connection_is_old() -> None:
     """The application that goes on does not keep the connection open."""
     app = Told()
-    with running(app, limits={"connectionLife": "1s"}, **ROUTES) as server:
+    with running(app, timeouts={"connectionLife": "1s"}, **ROUTES) as server:
         client = server.client("http1")
         assert get(client, "/stubborn").status == 504
         assert until_closed(client.sock) == b""

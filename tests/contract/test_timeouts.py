@@ -38,7 +38,7 @@ def until_closed(sock: socket.socket) -> bytes:
 
 
 def test_a_kept_connection_that_stays_idle_is_closed(codec: str) -> None:
-    with running(hello, codec, limits={"keepAlive": "100ms"}) as server:
+    with running(hello, codec, timeouts={"keepAlive": "100ms"}) as server:
         client = server.client(codec)
         assert request(client, "GET", "/").status == 200
         until_closed(client.sock)
@@ -47,7 +47,7 @@ def test_a_kept_connection_that_stays_idle_is_closed(codec: str) -> None:
 
 
 def test_a_connection_that_never_says_what_it_speaks() -> None:
-    with running(hello, limits={"requestHead": "100ms"}) as server:
+    with running(hello, timeouts={"requestHead": "100ms"}) as server:
         sock = server.connect()
         sock.sendall(b"PRI")
         assert until_closed(sock) == b""
@@ -55,7 +55,7 @@ def test_a_connection_that_never_says_what_it_speaks() -> None:
 
 
 def test_a_head_that_comes_byte_by_byte_is_a_408() -> None:
-    with running(hello, limits={"requestHead": "300ms"}) as server:
+    with running(hello, timeouts={"requestHead": "300ms"}) as server:
         sock = server.connect()
         for byte in GET[:-2]:
             sock.sendall(bytes([byte]))
@@ -67,14 +67,14 @@ def test_a_head_that_comes_byte_by_byte_is_a_408() -> None:
 
 
 def test_a_second_head_that_does_not_end_is_a_408() -> None:
-    with running(hello, limits={"requestHead": "100ms"}) as server:
+    with running(hello, timeouts={"requestHead": "100ms"}) as server:
         sock = server.connect()
         sock.sendall(GET + b"GET ")
         assert b"HTTP/1.1 408" in until_closed(sock)
 
 
 def test_a_preface_without_settings(engine: str) -> None:
-    with running(hello, engine, listener={"protocols": ["h2"]}, limits={"http2Preface": "100ms"}) as server:
+    with running(hello, engine, listener={"protocols": ["h2"]}, timeouts={"http2Preface": "100ms"}) as server:
         sock = server.connect()
         sock.sendall(b"PRI * HT")
         until_closed(sock)
@@ -85,7 +85,7 @@ def test_a_preface_without_settings(engine: str) -> None:
 
 
 def test_a_body_that_stops_is_a_408(codec: str) -> None:
-    with running(echo, codec, limits={"bodyIdle": "100ms"}) as server:
+    with running(echo, codec, timeouts={"bodyIdle": "100ms"}) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/", [], end=False)
         client.body(stream, b"begin", end=False)
@@ -104,7 +104,7 @@ def test_a_body_that_stops_while_the_response_streams_breaks_it_off(codec: str) 
         while (await receive())["type"] != "http.disconnect":
             pass
 
-    with running(app, codec, limits={"bodyIdle": "100ms"}) as server:
+    with running(app, codec, timeouts={"bodyIdle": "100ms"}) as server:
         client = server.client(codec)
         response = client.finish(client.begin("POST", "/", [], end=False))
         assert (response.status, bytes(response.body), response.reset) == (200, b"x", True)
@@ -114,7 +114,7 @@ def test_a_body_that_stops_while_the_response_streams_breaks_it_off(codec: str) 
 
 
 def test_the_rest_of_a_body_that_nobody_reads_does_not_keep_the_connection() -> None:
-    with running(hello, limits={"bodyIdle": "100ms"}) as server:
+    with running(hello, timeouts={"bodyIdle": "100ms"}) as server:
         sock = server.connect()
         sock.sendall(b"POST /x HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\nbegin")
         assert until_closed(sock).endswith(b"/x")
@@ -146,15 +146,15 @@ def narrow(server: Running, size: int = 4096) -> socket.socket:
 
 @pytest.mark.parametrize("pieces", [1, 1000])
 def test_a_client_that_takes_nothing_is_cut(pieces: int) -> None:
-    with running(large(20_000_000, pieces), limits={"writeStall": "500ms"}) as server:
+    with running(large(20_000_000, pieces), timeouts={"write": "500ms"}) as server:
         sock = narrow(server)
         sock.sendall(GET)
         wait_for(lambda: server.observer.records)
         wait_for(lambda: not server.connections)
-        assert server.violations("write_stall") == 1
+        assert server.violations("write_timeout") == 1
         record = server.observer.records[0]
         if pieces > 1:  # one piece leaves the codec at once, and the record is closed with it
-            assert (record.status, record.fault, record.reason) == (200, Fault.CLIENT, "write_stall")
+            assert (record.status, record.fault, record.reason) == (200, Fault.CLIENT, "write_timeout")
 
 
 def test_a_client_that_takes_nothing_of_a_file_is_cut(tmp_path: Any) -> None:
@@ -166,16 +166,16 @@ def test_a_client_that_takes_nothing_of_a_file_is_cut(tmp_path: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.pathsend", "path": str(path)})
 
-    with running(app, limits={"writeStall": "300ms"}) as server:
+    with running(app, timeouts={"write": "300ms"}) as server:
         narrow(server).sendall(GET)
         wait_for(lambda: server.observer.records)
-        assert server.observer.records[0].reason == "write_stall"
-        assert server.violations("write_stall") == 1
+        assert server.observer.records[0].reason == "write_timeout"
+        assert server.violations("write_timeout") == 1
 
 
 def test_a_slow_client_that_takes_a_little_all_the_time_is_not_cut() -> None:
-    """``writeStall`` is the longest silence, not the longest response."""
-    with running(large(8_000_000), limits={"writeStall": "1s"}) as server:
+    """``timeouts.write`` is the longest silence, not the longest response."""
+    with running(large(8_000_000), timeouts={"write": "1s"}) as server:
         sock = narrow(server, 65536)
         sock.sendall(GET)
         received = 0
@@ -185,7 +185,7 @@ def test_a_slow_client_that_takes_a_little_all_the_time_is_not_cut() -> None:
             pause.wait(0.01)
         wait_for(lambda: server.observer.records)
         assert server.observer.records[0].fault is None
-        assert server.violations("write_stall") == 0
+        assert server.violations("write_timeout") == 0
 
 
 def test_a_small_rest_that_is_never_taken_does_not_keep_the_connection() -> None:
@@ -195,38 +195,38 @@ def test_a_small_rest_that_is_never_taken_does_not_keep_the_connection() -> None
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, bytes(sizes[0] if sizes else 50_000))
 
-    with running(app, limits={"writeStall": "500ms", "connectionRequests": 10_000}) as server:
+    with running(app, timeouts={"write": "500ms"}, limits={"connectionRequests": 10_000}) as server:
         sock = narrow(server)
         pause = threading.Event()
         while not any(connection.transport.get_write_buffer_size() for connection in server.connections):
             sock.sendall(GET)
             pause.wait(0.005)
         wait_for(lambda: not server.connections)
-        assert server.violations("write_stall") == 1
+        assert server.violations("write_timeout") == 1
 
 
 def test_a_stream_whose_window_stays_closed_is_given_up(engine: str) -> None:
-    with running(large(200_000, 20), engine, limits={"writeStall": "300ms"}) as server:
+    with running(large(200_000, 20), engine, timeouts={"write": "300ms"}) as server:
         client = http2(server, engine, credit=False)
         response = client.finish(client.begin("GET", "/", [], end=True))
         assert response.reset
         assert len(response.body) == 65_535
         wait_for(lambda: server.observer.records)
         record = server.observer.records[0]
-        assert (record.status, record.fault, record.reason) == (200, Fault.CLIENT, "write_stall")
+        assert (record.status, record.fault, record.reason) == (200, Fault.CLIENT, "write_timeout")
 
 
 def test_the_last_bytes_of_a_stream_that_nobody_takes_are_given_up(engine: str) -> None:
     """The application is done: the rest is below the mark at which ``send`` waits."""
-    with running(large(70_000), engine, limits={"writeStall": "300ms"}) as server:
+    with running(large(70_000), engine, timeouts={"write": "300ms"}) as server:
         client = http2(server, engine, credit=False)
         assert client.finish(client.begin("GET", "/", [], end=True)).reset
         wait_for(lambda: server.observer.records)
-        assert server.observer.records[0].reason == "write_stall"
+        assert server.observer.records[0].reason == "write_timeout"
 
 
 def test_a_stream_that_is_taken_slowly_is_not_given_up(engine: str) -> None:
-    with running(large(90_000, 3), engine, limits={"writeStall": "700ms"}) as server:
+    with running(large(90_000, 3), engine, timeouts={"write": "700ms"}) as server:
         client = http2(server, engine, credit=False)
         stream = client.begin("GET", "/", [], end=True)
         pause = threading.Event()
@@ -243,8 +243,8 @@ def test_a_stream_that_is_taken_slowly_is_not_given_up(engine: str) -> None:
 
 def test_a_refusal_that_is_never_taken_does_not_keep_the_connection(engine: str) -> None:
     """An error page without an exchange, behind a window that is closed from the start."""
-    limits = {"writeStall": "100ms", "keepAlive": "100ms"}
-    with running(hello, engine, limits=limits) as server:
+    timeouts = {"write": "100ms", "keepAlive": "100ms"}
+    with running(hello, engine, timeouts=timeouts) as server:
         client = http2(server, engine)
         client.state.update_settings({4: 0})  # SETTINGS_INITIAL_WINDOW_SIZE
         client.flush()
@@ -331,7 +331,7 @@ def frames(data: bytes) -> list[tuple[int, bytes]]:
 
 
 def test_an_old_connection_is_asked_to_end(codec: str) -> None:
-    with running(hello, codec, limits={"connectionLife": "100ms"}) as server:
+    with running(hello, codec, timeouts={"connectionLife": "100ms"}) as server:
         client = server.client(codec)
         assert request(client, "GET", "/").status == 200
         until_closed(client.sock)
@@ -340,7 +340,7 @@ def test_an_old_connection_is_asked_to_end(codec: str) -> None:
 
 def test_an_old_connection_ends_after_what_is_under_way() -> None:
     gate = Gate()
-    with running(gate, limits={"connectionLife": "100ms"}) as server:
+    with running(gate, timeouts={"connectionLife": "100ms"}) as server:
         client = server.client("http1")
         stream = client.begin("GET", "/wait", [], end=True)
         wait_for(lambda: any(connection.winding_down for connection in server.connections))

@@ -294,10 +294,10 @@ def _receive_one(sock: ssl.SSLSocket) -> None:
 
 
 @contextlib.contextmanager
-def serving(authority: Authority, pair: Pair, loop_factory: Loop, **limits: str) -> Iterator[Running]:
+def serving(authority: Authority, pair: Pair, loop_factory: Loop, **timeouts: str) -> Iterator[Running]:
     """A server that must still answer at the end."""
     tls = {"certificates": [pair.as_yaml()]}
-    with running(hello, loop_factory=loop_factory, tls=tls, limits=limits) as server:
+    with running(hello, loop_factory=loop_factory, tls=tls, timeouts=timeouts) as server:
         yield server
         assert fetch(server, client_context(authority)) == b"/x"
 
@@ -409,9 +409,9 @@ def test_a_client_that_takes_nothing_is_cut(authority: Authority, pair: Pair, lo
         await send({"type": "http.response.body"})
 
     tls = {"certificates": [pair.as_yaml()]}
-    with running(app, loop_factory=loop_factory, tls=tls, limits={"writeStall": "500ms"}) as server:
+    with running(app, loop_factory=loop_factory, tls=tls, timeouts={"write": "500ms"}) as server:
         sock = server.connect_tls(client_context(authority))
         sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
         wait_for(lambda: server.observer.records)
-        assert server.observer.records[0].reason == "write_stall"
+        assert server.observer.records[0].reason == "write_timeout"
         wait_for(lambda: not server.connections)

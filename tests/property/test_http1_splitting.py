@@ -6,13 +6,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import Body, End, Event, Rejected, RequestHead
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1 import head as http1_head
 from sidegate.wire.http1.server import Http1Codec
 
-LIMITS = Limits(request_line=64, header_block=256, header_fields=6)
+LIMITS = ConnectionLimits(request_line=64, header_block=256, header_fields=6)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
 
 TOKENS = st.sampled_from([b"a", b"x-b", b"Cookie", b"X_Y", b"TE", b"Connection"])

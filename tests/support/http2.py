@@ -10,7 +10,7 @@ from typing import Any, Literal
 from hpack import Decoder, Encoder, NeverIndexedHeaderTuple
 from hyperframe.frame import ContinuationFrame, DataFrame, Frame, HeadersFrame
 
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire import events as e
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import Http2Codec, load_engine
@@ -126,7 +126,7 @@ def listen(output: bytes, decoder: Decoder | None = None) -> Heard:
 
 
 def codec(engine: EngineName, now: float = 0.0, **limits: Any) -> Http2Codec:
-    chosen = Limits(**limits)
+    chosen = ConnectionLimits(**limits)
     policy = FieldPolicy(chosen.header_fields, chosen.header_block)
     return Http2Codec(load_engine(engine), policy, chosen, now)
 

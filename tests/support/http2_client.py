@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire import events as e
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import EngineSettings, Http2ClientCodec, Http2Codec, load_engine
@@ -85,7 +85,7 @@ def pair(
     client_engine: c.EngineName, server_engine: c.EngineName, hop: bool = False, front: bool = False, **limits: Any
 ) -> Pair:
     """Both ends of a connection, greetings exchanged. ``hop``, ``limits``: the server's; ``front``: the client's."""
-    chosen = Limits(**limits)
+    chosen = ConnectionLimits(**limits)
     policy = FieldPolicy(chosen.header_fields, chosen.header_block)
     hop_policy = FieldPolicy(chosen.header_fields, chosen.header_block, keep_own=True) if hop else None
     server = Http2Codec(load_engine(server_engine), policy, chosen, 0.0, hop_policy)

@@ -80,7 +80,7 @@ def test_a_queue_without_limit(loop: asyncio.AbstractEventLoop) -> None:
 
 
 def test_both_limits_at_once(loop: asyncio.AbstractEventLoop) -> None:
-    judge = admission(loop, queueDelay="1s", exchanges=2)
+    judge = admission(loop, queueDelay="1s", concurrent_requests=2)
     assert [judge.refusal(start, 3) for start in (0, 1, 2)] == ["overload", "overload", "queue_delay"]
     assert judge.refusal(2, 2) == "queue_delay"
-    assert admission(loop, exchanges=0).refusal(0, 10**6) == ""
+    assert admission(loop, concurrent_requests=0).refusal(0, 10**6) == ""

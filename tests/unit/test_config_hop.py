@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
-from sidegate.config.hop import FACTS_FIELDS, FACTS_SIZE, hop_limits, longest_request, streams_of_front, worker_config
+from sidegate.config.hop import hop_limits, longest_request, streams_of_front, worker_config
+from sidegate.config.limit import Limit, for_listener, kept
+from sidegate.config.limits import FACTS_FIELDS, FACTS_SIZE
+from sidegate.config.model import Integer, Model, model, setting
 from sidegate.config.plain import pack, unpack
-from sidegate.config.schema import Config, Limits, Queue
+from sidegate.config.schema import Config, ConnectionTimeouts, Limits, Queue
 from sidegate.config.structure import fields
 from sidegate.config.validation import validate
 
@@ -125,21 +128,63 @@ def test_the_fronts_share_the_concurrency(processes: int, streams: int) -> None:
     assert worker_config(config, "shop").limits.concurrent_streams == pool.concurrency
 
 
-@pytest.mark.parametrize("largest", [False, True])
-def test_a_hop_refuses_nothing_that_a_front_let_pass(largest: bool) -> None:
-    bounds = {field.name: field.metadata.get("le") for field in fields(Limits).values()}
-    limits = Limits(**{name: bound for name, bound in bounds.items() if bound is not None and largest})
-    hop = hop_limits(limits, 10)
-    assert hop.header_block >= limits.header_block + FACTS_SIZE
-    assert hop.header_fields == limits.header_fields + FACTS_FIELDS
-    assert hop.continuation_frames * 16384 >= hop.header_block
-    unlimited = {"request_body", "exchanges", "connection_requests"}
-    kept = {"concurrent_streams", "tls_handshake", "queue_delay", "stream_window", "stream_reset_rate"}
-    kept |= {"control_frame_period", "keep_underscores"}
-    for name in bounds.keys() - unlimited - kept:
-        assert getattr(hop, name) >= getattr(limits, name)
-    assert {getattr(hop, name) for name in unlimited} == {0}
-    assert all(getattr(hop, name) == getattr(limits, name) for name in kept - {"concurrent_streams"})
+NAMES = {field.name for part in (Limits, ConnectionTimeouts) for field in fields(part).values()}
+UNLIMITED = {"request_body", "concurrent_requests", "connection_requests"}  # 0 is no limit
+KEPT = {"concurrent_streams", "tls_handshake", "queue_delay", "stream_window", "stream_reset_rate"}
+KEPT |= {"control_frame_period"}
+
+
+def bounds(part: type[Limits | ConnectionTimeouts], word: str) -> dict[str, Any]:
+    return {field.name: field.metadata[word] for field in fields(part).values() if word in field.metadata}
+
+
+def hop(config: Config) -> dict[str, Any]:
+    limits, timeouts = hop_limits(config)
+    return {**vars(limits), **vars(timeouts)}
+
+
+@pytest.mark.parametrize("word", ["", "ge", "le"])
+def test_a_hop_refuses_nothing_that_a_front_let_pass(word: str) -> None:
+    limits = Limits(**bounds(Limits, word), keep_underscores=("x_id",))
+    timeouts = ConnectionTimeouts(**bounds(ConnectionTimeouts, word))
+    found = hop(dataclasses.replace(parent(), limits=limits, timeouts=timeouts))
+    clients = {**vars(limits), **vars(timeouts)}
+    assert found.keys() == clients.keys() == NAMES
+    assert found["request_line"] == 3 * limits.request_line
+    assert found["header_block"] == limits.header_block + found["request_line"] + FACTS_SIZE
+    assert found["header_fields"] == limits.header_fields + FACTS_FIELDS
+    assert found["continuation_frames"] * 16384 >= found["header_block"]
+    assert found["keep_underscores"] == ("x_id",)
+    assert {found[name] for name in UNLIMITED} == {0}
+    assert all(found[name] == clients[name] for name in KEPT)
+    for name in NAMES - UNLIMITED - KEPT - {"keep_underscores"}:
+        assert found[name] >= clients[name]
+
+
+def test_a_hop_refuses_nothing_that_any_listener_let_pass() -> None:
+    wide = {"requestLine": "16Ki", "headerFields": 500, "keepUnderscores": ["x_b", "x_c"], "streamWindow": "1Mi"}
+    listeners = [
+        {"name": "wide", "address": ":1", "limits": wide, "timeouts": {"tlsHandshake": "1m"}},
+        {"name": "narrow", "address": ":2", "limits": {"headerBlock": "1Ki", "continuationFrames": 90}},
+    ]
+    top = {"requestLine": "1Ki", "headerBlock": "64Ki", "headerFields": 20, "keepUnderscores": ["x_a"]}
+    found = hop(parent(listeners=listeners, limits={**top, "streamWindow": "64Ki"}))
+    assert found["request_line"] == 3 * 16384
+    assert found["header_block"] == 65536 + 3 * 16384 + FACTS_SIZE
+    assert found["header_fields"] == 500 + FACTS_FIELDS
+    assert found["keep_underscores"] == ("x_b", "x_c", "x_a")
+    assert found["continuation_frames"] * 16384 >= found["header_block"]
+    assert (found["stream_window"], found["tls_handshake"]) == (65536, 10.0)
+
+
+def test_a_limit_must_declare_what_a_worker_gets() -> None:
+    @model
+    class Forgotten(Model):
+        known: Annotated[Integer, Limit(kept)] = setting(default=1, description="It says it.")
+        forgotten: Integer = setting(default=1, description="It does not.")
+
+    with pytest.raises(TypeError, match="the field 'forgotten' needs one Limit among its annotations"):
+        for_listener(Forgotten)(type("OfListener", (Model,), {}))
 
 
 def test_it_comes_through_the_control_socket() -> None:

@@ -145,11 +145,27 @@ WEBSOCKETS = some(
         | some({}, {"mode": st.just("off"), "windowBits": st.integers(9, 15), "contextTakeover": st.booleans()}),
     },
 )
+LIMITS = some(
+    {},
+    {
+        "requestBody": st.integers(0, 2**34),
+        "headerFields": st.integers(1, 50),
+        "streamResetRate": st.integers(0, 50).map(float),
+        "keepUnderscores": st.just(["x_id"]),
+    },
+)
+TIMEOUTS = some({}, {"keepAlive": DURATIONS, "write": DURATIONS})
 LISTENERS = some(
     {"addresses": st.lists(st.sampled_from([":0", "127.0.0.1:0", "[::1]:0"]), min_size=1, max_size=2)},
-    {"backlog": st.integers(1, 5), "tls": TLS, "protocols": st.just(["h2"]), "websocket": WEBSOCKETS},
+    {
+        "backlog": st.integers(1, 5),
+        "tls": TLS,
+        "protocols": st.just(["h2"]),
+        "websocket": WEBSOCKETS,
+        "limits": LIMITS,
+        "timeouts": TIMEOUTS,
+    },
 )
-LIMITS = some({}, {"keepAlive": DURATIONS, "requestBody": st.integers(0, 2**34), "headerFields": st.integers(1, 50)})
 
 
 @st.composite
@@ -171,6 +187,7 @@ def configs(draw: st.DrawFn) -> Config:
             "admin": st.sampled_from([None, False, {}, {"address": "unix:/a"}]),
             "processes": st.integers(1, 8),
             "limits": LIMITS,
+            "timeouts": TIMEOUTS,
             "gracePeriod": DURATIONS,
             "websocketDrain": st.just(0.001),
             "logging": some({"accessLog": st.just("json")}, {"skipPaths": st.lists(PATHS, max_size=2)}),

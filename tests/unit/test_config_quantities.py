@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from sidegate.config.plain import dump
 from sidegate.config.quantities import format_duration, format_size, parse_duration, parse_size
-from sidegate.config.schema import Limits, ListenerConfig
+from sidegate.config.schema import ConnectionLimits, ConnectionTimeouts, Limits, ListenerConfig
 from sidegate.config.validation import validate
 
 
@@ -65,14 +65,15 @@ def test_sizes_are_written_with_the_largest_unit_that_divides_them() -> None:
 
 
 def test_python_code_gives_plain_numbers_rounded_to_milliseconds() -> None:
-    limits = validate(Limits, {"keep_alive": 0.0505, "request_head": 2, "request_body": 5, "header_block": "8Ki"})
+    values = {"keep_alive": 0.0505, "request_head": 2, "request_body": 5, "header_block": "8Ki"}
+    limits = validate(ConnectionLimits, values)
     assert (limits.keep_alive, limits.request_head, limits.request_body, limits.header_block) == (0.05, 2.0, 5, 8192)
 
 
 @pytest.mark.parametrize("value", [True, None, math.nan, math.inf, -1.0])
 def test_python_code_may_not_give_other_things_for_a_duration(value: object) -> None:
     with pytest.raises(ValidationError):
-        validate(Limits, {"keep_alive": value})
+        validate(ConnectionTimeouts, {"keep_alive": value})
 
 
 @pytest.mark.parametrize("value", [True, None, 1.0, -1])

@@ -17,7 +17,7 @@ from sidegate.config.messages import explain
 from sidegate.config.plain import dump
 from sidegate.config.reference import reference
 from sidegate.config.schema import Config, Limits
-from sidegate.config.structure import home_of, keys_at, model_at, short_forms_at
+from sidegate.config.structure import home_of, keys_at, model_at, short_forms_at, top_level_keys
 from sidegate.config.validation import validate_file
 from sidegate.config.yaml_tree import read_document
 
@@ -85,7 +85,8 @@ def test_variables_stand_for_any_scalar() -> None:
 
 def test_defaults_are_shown_as_they_are_written() -> None:
     limits = json_schema()["$defs"]["Limits"]["properties"]
-    assert (limits["keepAlive"]["default"], limits["requestBody"]["default"]) == ("1m15s", "16Mi")
+    timeouts = json_schema()["$defs"]["ConnectionTimeouts"]["properties"]
+    assert (timeouts["keepAlive"]["default"], limits["requestBody"]["default"]) == ("1m15s", "16Mi")
     assert limits["headerFields"]["default"] == Limits().header_fields
 
 
@@ -139,12 +140,26 @@ def test_keys_are_found_one_level_further_in_or_out() -> None:
     assert home_of("listeners", ()) == ""
     assert home_of("nothing", ("backends", "shop", "pool")) == ""
     assert home_of("workers", ("nowhere",)) == ""
+    assert home_of("keepAlive", ("listeners", 0)) == "in 'timeouts'"
+
+
+def test_keys_are_found_in_the_model_beside() -> None:
+    assert home_of("requestBody", ("timeouts",)) == "in 'limits'"
+    assert home_of("keepAlive", ("listeners", 0, "limits")) == "in 'timeouts'"
+    assert home_of("concurrentRequests", ("listeners", 0, "timeouts")) == ""
+
+
+def test_what_a_listener_may_not_set_stands_at_the_top_level() -> None:
+    assert top_level_keys(("listeners", 0, "limits")) == {"concurrentRequests", "queueDelay"}
+    assert top_level_keys(("listeners", 0, "timeouts")) == set()
+    assert top_level_keys(("limits",)) == set()
+    assert top_level_keys(("nowhere",)) == set()
 
 
 def test_models_are_found_by_path() -> None:
     assert keys_at(("listeners", 0))[0] == "address"
     assert short_forms_at(("routes", 3)) == {"path": ("matches", 0, "path"), "backend": ("backendRefs", 0, "name")}
-    assert model_at(("limits", "keepAlive")) is None
+    assert model_at(("timeouts", "keepAlive")) is None
     assert model_at(("nothing", 0)) is None
     assert keys_at(("processes",)) == []
     assert short_forms_at(("listeners", "x")) == {}

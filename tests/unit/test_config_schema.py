@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from sidegate.config.plain import dump
-from sidegate.config.schema import Config, Limits, Match, PathMatch
+from sidegate.config.schema import Config, ConnectionTimeouts, Limits, Match, PathMatch
 from sidegate.config.structure import fields
 from sidegate.config.validation import validate, validate_file
 
@@ -35,20 +35,19 @@ def test_defaults_of_the_design() -> None:
     assert config.limits == Limits()
     assert (config.admin, config.processes, config.http2_engine) == (None, 1, "auto")
     assert config.listeners[0].protocols == ("h2", "http/1.1")
-    assert (config.limits.request_line, config.limits.keep_alive, config.limits.request_body) == (8192, 75.0, 2**24)
-    assert config.limits.exchanges == 1000
+    assert (config.limits.request_line, config.timeouts.keep_alive, config.limits.request_body) == (8192, 75.0, 2**24)
+    assert config.limits.concurrent_requests == 1000
 
 
 @pytest.mark.parametrize("number", [-1, 1_000_001, 1.5, "many"])
-def test_exchanges_in_flight_are_a_number_within_bounds(number: object) -> None:
-    with pytest.raises(ValidationError, match=r"limits\.exchanges"):
-        validate(Config, {**MINIMAL, "limits": {"exchanges": number}})
+def test_concurrent_requests_are_a_number_within_bounds(number: object) -> None:
+    with pytest.raises(ValidationError, match=r"limits\.concurrentRequests"):
+        validate(Config, {**MINIMAL, "limits": {"concurrentRequests": number}})
 
 
 def test_json_comes_back_equal() -> None:
-    config = validate(
-        Config, {**MINIMAL, "limits": {"keep_alive": "1m30s", "request_body": 1000}, "grace_period": 10.5, "admin": {}}
-    )
+    limits = {"limits": {"request_body": 1000}, "timeouts": {"keep_alive": "1m30s"}}
+    config = validate(Config, {**MINIMAL, **limits, "grace_period": 10.5, "admin": {}})
     assert validate_file(Config, dump(config), "/") == config
 
 
@@ -87,7 +86,7 @@ def test_processes_auto_counts_the_cpus_where_affinity_is_unknown(monkeypatch: p
 
 
 def test_every_field_is_described() -> None:
-    for field in fields(Limits).values():
+    for field in (*fields(Limits).values(), *fields(ConnectionTimeouts).values()):
         assert field.metadata["description"]
 
 

@@ -7,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from sidegate.asgi import Headers
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import End, Event, Rejected, RequestHead
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1 import head as http1_head
 from sidegate.wire.http1.head import MAX_BLANK_LINES, REMEMBERED, REMEMBERED_LINE, REMEMBERED_LINES, REMEMBERED_SIZE
 from sidegate.wire.http1.server import Http1Codec
 
-LIMITS = Limits(request_line=100, header_block=4096, header_fields=8)
+LIMITS = ConnectionLimits(request_line=100, header_block=4096, header_fields=8)
 BLOCK = b"Host: a\r\nX-Forwarded-For: 1.1.1.1\r\nCookie: b=1\r\nCookie: c=2\r\n"
 BLOCK += b"Connection: Keep-Alive, X-Hop\r\nX-Hop: 1\r\n\r\n"
 HEADERS = [(b"host", b"a"), (b"cookie", b"b=1; c=2")]
@@ -202,7 +202,7 @@ def test_a_line_is_remembered_only_once_its_request_has_passed() -> None:
 
 
 def test_the_memory_of_lines_is_bounded_too() -> None:
-    limits = Limits(request_line=4096, header_block=4096, header_fields=8)
+    limits = ConnectionLimits(request_line=4096, header_block=4096, header_fields=8)
     policy = warm()
     codec = Http1Codec(policy, limits, 0.0)
     (event,) = codec.receive(b"GET /%b HTTP/1.1\r\n" % (b"a" * REMEMBERED_LINE) + SIMPLE, 1.0)

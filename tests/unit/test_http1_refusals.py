@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import Event, Rejected, RequestHead
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.head import MAX_BLANK_LINES
 from sidegate.wire.http1.server import Http1Codec
 from sidegate.wire.target import TARGET_BYTES
 
-LIMITS = Limits(request_line=100, header_block=400, header_fields=8)
+LIMITS = ConnectionLimits(request_line=100, header_block=400, header_fields=8)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
 HOST = b"Host: a\r\n"
 WEBSOCKET = HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"

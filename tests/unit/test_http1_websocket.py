@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from sidegate.asgi import Headers
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import Body, End, Rejected, RequestHead, Reset
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.server import CANCEL, HELD_INPUT, Http1Codec
 
-LIMITS = Limits(stream_window=65536)
+LIMITS = ConnectionLimits(stream_window=65536)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 KEY = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"

@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import dataclasses
 
-from sidegate.config.limits import Limits
-from sidegate.config.schema import BackendRef, Config, ListenerConfig, Logging, PoolConfig, Queue, Route, Timeouts
+from sidegate.config.limit import worker_values
+from sidegate.config.schema import (
+    BackendRef,
+    Config,
+    ConnectionTimeouts,
+    Limits,
+    ListenerConfig,
+    Logging,
+    PoolConfig,
+    Queue,
+    Route,
+    Timeouts,
+    limits_of,
+)
 
 NAME = "worker"
 """Of the listener."""
-
-FACTS_SIZE = 16 * 1024
-"""Bytes of header that a front adds at most: the client's addresses, its certificate, the number of the request."""
-FACTS_FIELDS = 8
-"""Header fields that a front adds at most."""
-
-OFF = 1e9
-"""Seconds, some 30 years: no timeout."""
-ANY_NUMBER = 10**9
-"""Of frames: no limit."""
-
-_FRAME = 16 * 1024  # what one HEADERS or CONTINUATION frame holds (RFC 9113 4.2)
-_WIDEST_ESCAPE = 3  # a byte of a path that was normalised may come as %XX
 
 
 def worker_config(config: Config, name: str) -> Config:
@@ -41,12 +40,14 @@ def worker_config(config: Config, name: str) -> Config:
     if pool is None:
         raise ValueError(f"the backend {name!r} has no pool")
     drain, longest = config.websocket_drain, longest_request(config, name)
+    limits, timeouts = hop_limits(config)
     return Config(
         listeners=(ListenerConfig(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
         backends={name: dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())},
         routes=tuple(_route(route.name, name, longest) for route in config.routes),
         logging=Logging(level=config.logging.level, format=config.logging.format),
-        limits=hop_limits(config.limits, pool.concurrency),
+        limits=dataclasses.replace(limits, concurrent_streams=pool.concurrency),
+        timeouts=timeouts,
         processes=2 if _overlaps(pool) else 1,
         start_timeout=pool.start_timeout,
         grace_period=pool.stop_timeout,
@@ -75,31 +76,10 @@ def streams_of_front(pool: PoolConfig, processes: int) -> int:
     return -(-pool.concurrency // processes)
 
 
-def hop_limits(limits: Limits, concurrent_streams: int) -> Limits:
-    """Limits towards a front, which has already held every client to ``limits``.
+def hop_limits(config: Config) -> tuple[Limits, ConnectionTimeouts]:
+    """What counts towards a front, which has already held every client to the limits of ``config``.
 
-    What stays is what bounds an application (``queue_delay``) and the memory of one stream.
+    Each limit declares its own value. Those stay that bound an application and the memory of one stream.
     """
-    line = _WIDEST_ESCAPE * limits.request_line
-    block = limits.header_block + line + FACTS_SIZE
-    return dataclasses.replace(
-        limits,
-        request_line=line,
-        header_block=block,
-        header_fields=limits.header_fields + FACTS_FIELDS,
-        continuation_frames=max(limits.continuation_frames, block // _FRAME + 1),
-        concurrent_streams=concurrent_streams,
-        request_body=0,
-        exchanges=0,
-        connection_requests=0,
-        stream_reset_burst=ANY_NUMBER,
-        control_frames=ANY_NUMBER,
-        empty_data_frames=ANY_NUMBER,
-        http2_preface=OFF,
-        continuation=OFF,
-        request_head=OFF,
-        body_idle=OFF,
-        write_stall=OFF,
-        keep_alive=OFF,
-        connection_life=OFF,
-    )
+    listeners = [limits_of(config, listener) for listener in config.listeners]
+    return worker_values(config.limits, listeners), worker_values(config.timeouts, listeners)

@@ -1,12 +1,15 @@
-"""Every limit with its default, the range it may be set to, and what others use.
+"""Every limit and timeout with its default, the range it may be set to, and what other servers use.
 
-The range catches slips of the unit (``requestLine: 8`` for 8 KiB) rather than odd taste.
+The range catches a wrong unit (``requestLine: 8`` for 8 KiB) rather than unusual values. Each field declares by its
+``Limit`` what a worker gets, and whether a listener may set it too.
 """
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
+from sidegate.config.limit import Limit, always, for_listener, kept
 from sidegate.config.model import Integer, Model, Number, model, setting
 from sidegate.config.quantities import Duration, Size
 from sidegate.config.rules import After
@@ -14,151 +17,214 @@ from sidegate.config.values import header_name
 
 DAY = 86400.0
 
+FACTS_SIZE = 16 * 1024
+"""Bytes of header that a front adds at most: the client's addresses, its certificate, the number of the request."""
+FACTS_FIELDS = 8
+"""Header fields that a front adds at most."""
+
+NO_LIMIT = Limit(always(0))
+"""In a worker, for limits of which 0 means no limit."""
+ANY_NUMBER = Limit(always(10**9))
+"""In a worker, for limits of frames."""
+NO_TIMEOUT = Limit(always(1e9))
+"""In a worker: some 30 years."""
+
+_FRAME = 16 * 1024  # what one HEADERS or CONTINUATION frame holds (RFC 9113 4.2)
+_WIDEST_ESCAPE = 3  # a byte of a path that was normalised may come as %XX
+
+
+def _longest_line(_: Any, listeners: Sequence[ConnectionLimits]) -> int:
+    """Any path that a listener accepts, escaped again."""
+    return _WIDEST_ESCAPE * max(limits.request_line for limits in listeners)
+
+
+def _largest_block(value: Any, listeners: Sequence[ConnectionLimits]) -> int:
+    """The fields of any request that a listener accepts, its path as a field, and what a front adds."""
+    return max(limits.header_block for limits in listeners) + _longest_line(value, listeners) + FACTS_SIZE
+
+
+def _most_fields(_: Any, listeners: Sequence[ConnectionLimits]) -> int:
+    """The fields of any request that a listener accepts, and those that a front adds."""
+    return max(limits.header_fields for limits in listeners) + FACTS_FIELDS
+
+
+def _most_continuations(value: int, listeners: Sequence[ConnectionLimits]) -> int:
+    """Enough for the largest header block."""
+    return max(value, _largest_block(value, listeners) // _FRAME + 1)
+
+
+def _all_names(_: Any, listeners: Sequence[ConnectionLimits]) -> tuple[str, ...]:
+    """Every field name that a listener passes on."""
+    return tuple(dict.fromkeys(name for limits in listeners for name in limits.keep_underscores))
+
 
 @model
 class Limits(Model):
-    """Bounds on what one client may make a process hold or do. Sizes in bytes, times in seconds."""
+    """Sizes, counts and rates: what one client may make a process hold or do."""
 
-    request_line: Size = setting(
+    request_line: Annotated[Size, Limit(_longest_line)] = setting(
         default=8 * 1024, ge=64, le=64 * 1024, description="Longest HTTP/1.1 request line. nginx and Apache httpd: 8Ki."
     )
-    header_block: Size = setting(
+    header_block: Annotated[Size, Limit(_largest_block)] = setting(
         default=32 * 1024,
         ge=256,
         le=1024**2,
         description="All header fields of one request, decoded; HTTP/2 adds 32 bytes per field (RFC 9113 6.5.2). "
         "nginx: 32Ki; Envoy: 60Ki.",
     )
-    header_fields: Integer = setting(
+    header_fields: Annotated[Integer, Limit(_most_fields)] = setting(
         default=100,
         ge=1,
         le=10_000,
-        description="Header fields of one request, each cookie crumb counted singly and checked while decoding "
+        description="Header fields of one request; every cookie crumb counts, and the count is checked while decoding "
         "(HTTP/2 bomb). Apache httpd and Envoy: 100; haproxy: 101.",
     )
-    concurrent_streams: Integer = setting(
+    keep_underscores: Annotated[tuple[Annotated[str, After(header_name)], ...], Limit(_all_names)] = setting(
+        default=(),
+        description="Header names with `_` that are passed on. Others are dropped, because CGI and WSGI map `-` and "
+        "`_` to one name. nginx: drops all.",
+    )
+    request_body: Annotated[Size, NO_LIMIT] = setting(
+        default=16 * 1024 * 1024,
+        ge=0,
+        le=1024**4,
+        description="Largest request body, 0 for no limit; above it 413. nginx: 1Mi; Apache httpd: 1Gi.",
+    )
+    concurrent_requests: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="Requests in flight in one front process, over all its connections, 0 for no limit; further ones "
+        "get 503 with `Retry-After` at once, so that under overload the accepted ones are answered in time. Set it "
+        "higher for many long polls or event streams: each counts as long as it lasts. Envoy: 1024 for each cluster.",
+    )
+    queue_delay: Annotated[Duration, Limit(kept, top_level_only=True)] = setting(
+        default=4.0,
+        ge=0,
+        le=3600,
+        description="Longest time a request may wait for a blocked event loop before it is answered 503 with "
+        "`Retry-After`, 0s for no limit. An application blocks the loop while it computes without awaiting. Requests "
+        "that are read together may use half of it (the slowest is not counted), because further requests arrive "
+        "meanwhile: with 4s, twenty clients may call an application that blocks for 100 ms at once. Set it to the "
+        "latency you promise. haproxy: `timeout queue`, usually 5s or more; folly: from 5ms on; under-pressure for "
+        "Node: off, 1s in its example.",
+    )
+    connection_requests: Annotated[Integer, NO_LIMIT] = setting(
+        default=10_000,
+        ge=0,
+        le=1_000_000_000,
+        description="Requests after which a connection is closed gracefully, 0 for no limit. nginx: 1000.",
+    )
+    concurrent_streams: Annotated[Integer, Limit(kept)] = setting(
         default=100,
         ge=1,
         le=100_000,
         description="Concurrent HTTP/2 streams of one connection (SETTINGS_MAX_CONCURRENT_STREAMS). "
         "haproxy and Envoy at the edge: 100; nginx: 128.",
     )
-    stream_window: Size = setting(
+    stream_window: Annotated[Size, Limit(kept)] = setting(
         default=256 * 1024,
         ge=1024,
         le=64 * 1024**2,
-        description="Body bytes one HTTP/2 stream may have on the way, unread by the application "
-        "(SETTINGS_INITIAL_WINDOW_SIZE). nginx: 64Ki; Envoy at the edge: 64Ki; Go: 1Mi.",
+        description="Body bytes that one HTTP/2 stream may have in transit, not yet read by the application "
+        "(SETTINGS_INITIAL_WINDOW_SIZE); HTTP/1.1 stops reading at the same number. Towards `pool`, `h2c` and `h2` the "
+        "value of the top level counts. nginx: 64Ki; Envoy at the edge: 64Ki; Go: 1Mi.",
     )
-    stream_reset_burst: Integer = setting(
+    stream_reset_burst: Annotated[Integer, ANY_NUMBER] = setting(
         default=200,
         ge=1,
         le=1_000_000,
-        description="Stream resets one client may cause at once (rapid reset, MadeYouReset), its own and those it "
-        "provokes from us. nghttp2: 1000; Envoy: 500.",
+        description="Stream resets that one client may cause at once (rapid reset, MadeYouReset): its own and those "
+        "that it provokes. nghttp2: 1000; Envoy: 500.",
     )
-    stream_reset_rate: Number = setting(
+    stream_reset_rate: Annotated[Number, Limit(kept)] = setting(
         default=20.0,
         ge=0,
         le=100_000,
-        description="Stream resets per second that are earned back after the burst. nghttp2: 33.",
+        description="Stream resets per second that are allowed again after the burst. nghttp2: 33.",
     )
-    continuation_frames: Integer = setting(
+    continuation_frames: Annotated[Integer, Limit(_most_continuations)] = setting(
         default=8,
         ge=0,
         le=1000,
         description="CONTINUATION frames of one header block (CONTINUATION flood). nghttp2: 8.",
     )
-    control_frames: Integer = setting(
+    control_frames: Annotated[Integer, ANY_NUMBER] = setting(
         default=1000,
         ge=1,
         le=1_000_000,
         description="PING, SETTINGS, PRIORITY and WINDOW_UPDATE frames in one `controlFramePeriod`; above it "
         "ENHANCE_YOUR_CALM. nghttp2: 1000 unanswered SETTINGS and PING.",
     )
-    empty_data_frames: Integer = setting(
+    empty_data_frames: Annotated[Integer, ANY_NUMBER] = setting(
         default=100, ge=1, le=1_000_000, description="Empty DATA frames in one `controlFramePeriod` (CVE-2019-9518)."
     )
-    control_frame_period: Duration = setting(
+    control_frame_period: Annotated[Duration, Limit(kept)] = setting(
         default=10.0, ge=0.001, le=3600, description="The period over which control frames are counted."
     )
-    tls_handshake: Duration = setting(
+
+
+@model
+class ConnectionTimeouts(Model):
+    """How long one client may take, and how long its connection may last."""
+
+    tls_handshake: Annotated[Duration, Limit(kept)] = setting(
         default=10.0,
         ge=0.001,
         le=600,
         description="From accept to the end of the TLS handshake. nginx: 60s.",
     )
-    http2_preface: Duration = setting(
+    http2_preface: Annotated[Duration, NO_TIMEOUT] = setting(
         default=10.0, ge=0.001, le=600, description="From the start of an HTTP/2 connection to its preface. Go: 10s."
     )
-    continuation: Duration = setting(
+    continuation: Annotated[Duration, NO_TIMEOUT] = setting(
         default=10.0, ge=0.001, le=600, description="From HEADERS to its last CONTINUATION; no frame extends it."
     )
-    request_head: Duration = setting(
+    request_head: Annotated[Duration, NO_TIMEOUT] = setting(
         default=30.0,
         ge=0.001,
         le=3600,
         description="From the first byte of a request to the end of its head, absolute: no byte extends it "
         "(slowloris). nginx: 60s; Apache httpd: 20s to 40s.",
     )
-    body_idle: Duration = setting(
+    body_idle: Annotated[Duration, NO_TIMEOUT] = setting(
         default=30.0,
         ge=0.001,
         le=DAY,
-        description="Longest silence inside a request body that is being read. nginx: 60s.",
+        description="Longest time without a byte of a request body that is being read. nginx: 60s.",
     )
-    write_stall: Duration = setting(
+    write: Annotated[Duration, NO_TIMEOUT] = setting(
         default=60.0,
         ge=0.001,
         le=DAY,
-        description="Longest time a client may accept no byte of a response. nginx: 60s.",
+        description="Longest time in which a client accepts no byte of a response. nginx: 60s.",
     )
-    keep_alive: Duration = setting(
+    keep_alive: Annotated[Duration, NO_TIMEOUT] = setting(
         default=75.0,
         ge=0.001,
         le=DAY,
-        description="Idle time of a kept connection. Set it above the idle time of the load balancer in front "
-        "(AWS: 60s), or that one will answer 502 now and then. nginx: 75s.",
+        description="Idle time after which a connection is closed. Set it above the idle timeout of the load balancer "
+        "in front (AWS: 60s), which otherwise answers 502 now and then. nginx: 75s.",
     )
-    connection_life: Duration = setting(
+    connection_life: Annotated[Duration, NO_TIMEOUT] = setting(
         default=3600.0,
         ge=0.001,
         le=30 * DAY,
-        description="Age at which a connection is asked to end (two-phase GOAWAY, `Connection: close`), so that "
-        "clients spread anew. nginx: 1h.",
+        description="Age at which a connection is closed gracefully (two-phase GOAWAY, `Connection: close`), so that "
+        "clients distribute themselves anew. nginx: 1h.",
     )
-    connection_requests: Integer = setting(
-        default=10_000,
-        ge=0,
-        le=1_000_000_000,
-        description="Requests after which a connection is asked to end, 0 for no limit. nginx: 1000.",
-    )
-    exchanges: Integer = setting(
-        default=1000,
-        ge=0,
-        le=1_000_000,
-        description="Requests under way in one front process, over all its connections, 0 for no limit; above it 503 "
-        "with `Retry-After` at once, so that under overload those that are taken are answered in time. Set it higher "
-        "for many long polls or event streams: each counts as long as it lasts. Envoy: 1024 for each cluster.",
-    )
-    queue_delay: Duration = setting(
-        default=4.0,
-        ge=0,
-        le=3600,
-        description="Longest wait of a request for the event loop, which an application blocks that computes or does "
-        "not await, 0 for no limit; above it 503 with `Retry-After`. Requests that are read together may use half of "
-        "it (but for the slowest of them), because those behind them wait meanwhile: with 4s, twenty clients may at "
-        "once call what blocks for 100 ms. Set it to the latency you promise. haproxy: `timeout queue`, usually 5s or "
-        "more; folly: from 5ms on; under-pressure for Node: off, 1s in its example.",
-    )
-    request_body: Size = setting(
-        default=16 * 1024 * 1024,
-        ge=0,
-        le=1024**4,
-        description="Largest request body, 0 for no limit; above it 413. nginx: 1Mi; Apache httpd: 1Gi.",
-    )
-    keep_underscores: tuple[Annotated[str, After(header_name)], ...] = setting(
-        default=(),
-        description="Names with `_` that pass. Others are dropped, because CGI and WSGI map `-` and `_` to one name. "
-        "nginx: drops all.",
-    )
+
+
+@for_listener(Limits)
+class ListenerLimits(Model):
+    """Limits of one listener. A key replaces that of the top level; without it the top level's value applies."""
+
+
+@for_listener(ConnectionTimeouts)
+class ListenerTimeouts(Model):
+    """Timeouts of one listener. A key replaces that of the top level; without it the top level's value applies."""
+
+
+@model
+class ConnectionLimits(Limits, ConnectionTimeouts):
+    """What counts for the connections of one listener: all limits and timeouts, the listener's own before the rest."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, ClassVar, Literal
 
 from sidegate.config import values
+from sidegate.config.limits import ListenerLimits, ListenerTimeouts
 from sidegate.config.model import Boolean, Integer, Model, model, setting
 from sidegate.config.rules import After, Before, Strict
 from sidegate.config.websocket import WebSocketConfig
@@ -91,7 +92,13 @@ class ListenerConfig(Model):
         min_length=1,
         description="Offered by ALPN in this order; on a cleartext listener `h2` is taken by prior knowledge.",
     )
-    websocket: WebSocketConfig = setting(default=WebSocketConfig(), description="WebSockets that come this way.")
+    limits: ListenerLimits = setting(
+        default=ListenerLimits(), description="Limits of its connections, where they differ from the top level's."
+    )
+    timeouts: ListenerTimeouts = setting(
+        default=ListenerTimeouts(), description="Timeouts of its connections, where they differ from the top level's."
+    )
+    websocket: WebSocketConfig = setting(default=WebSocketConfig(), description="WebSockets of its connections.")
 
     def __post_init__(self) -> None:
         if self.mode is not None and not any(address.startswith("unix:") for address in self.addresses):

@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from sidegate.config.checks import Path, suggestion
 from sidegate.config.quantities import format_duration, format_size
-from sidegate.config.structure import home_of, keys_at, short_forms_at
+from sidegate.config.renames import new_name
+from sidegate.config.structure import home_of, keys_at, short_forms_at, top_level_keys
 
 MAX_LENGTH = 400
 
@@ -113,6 +114,10 @@ def _unknown(path: Path, root: Any) -> str:
     if key in short_forms:
         long = short_forms[key][0]
         return f"{key!r} is the short form of {long!r}, which stands here too: write one of them"
+    if renamed := new_name(path):
+        return f"renamed to {renamed!r}"
+    if key in top_level_keys(path[:-1]):
+        return f"counts for all listeners together, so it stands in {path[-2]!r} at the top level only"
     written = value_at(root, path[:-1]) or {}  # nothing stands there where the file has a short form
     known = keys_at(path[:-1])
     home = home_of(key, path[:-1])

@@ -53,6 +53,9 @@ class Model:
     short_forms: ClassVar[dict[str, tuple[str | int, ...]]] = {}
     """Short key to the place of its value in the long form: ``path`` to ``matches``, 0, ``path``."""
 
+    top_level: ClassVar[type[Model] | None] = None
+    """Of a model whose keys a listener may set: the model of the same keys at the top level of the file."""
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """What pydantic makes of the dataclass, behind the short forms."""

@@ -43,6 +43,9 @@ def _sections() -> Iterator[str]:
         part = schema if model is Config else schema["$defs"][model.__name__]
         title = "The file" if model is Config else model.__name__.removesuffix("Config")
         yield from ["", f"## {title}", "", model.__doc__ or "", ""]
+        if model.top_level is not None:
+            yield _keys_of(model, model.top_level)
+            continue
         yield from ["| key | value | default | range | meaning |", "|---|---|---|---|---|"]
         for key, field in fields(model).items():
             yield _row(key, field, part["properties"][key], required=key in part.get("required", ()))
@@ -58,6 +61,14 @@ def _models(model: type[Model]) -> list[type[Model]]:
         if is_model(child):
             found += [one for one in _models(child) if one not in found]
     return found
+
+
+def _keys_of(listener: type[Model], top: type[Model]) -> str:
+    """The keys of a listener's model are described where the top level's are."""
+    but = " and ".join(f"`{key}`" for key in fields(top) if key not in fields(listener))
+    return (
+        f"Keys, values and ranges are those of [{top.__name__}](#{top.__name__.lower()}){but and f', but for {but}'}."
+    )
 
 
 def _row(key: str, field: Field, schema: Schema, required: bool) -> str:

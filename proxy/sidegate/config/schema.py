@@ -10,11 +10,11 @@ of the code sees one shape only. Importing it imports no pydantic: ``validation.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from sidegate.config import checks, values
 from sidegate.config.backends import BackendConfig, Header, Respond
-from sidegate.config.limits import Limits
+from sidegate.config.limits import ConnectionLimits, ConnectionTimeouts, Limits, ListenerLimits, ListenerTimeouts
 from sidegate.config.listeners import Certificate, ClientCertificates, ListenerConfig, Tls
 from sidegate.config.model import Boolean, Model, model, setting
 from sidegate.config.pool import PoolConfig, Reload, WorkerCount, WorkerLimits
@@ -32,10 +32,14 @@ __all__ = [
     "ClientCertificates",
     "Compression",
     "Config",
+    "ConnectionLimits",
+    "ConnectionTimeouts",
     "Header",
     "HeaderMatch",
     "Limits",
     "ListenerConfig",
+    "ListenerLimits",
+    "ListenerTimeouts",
     "Logging",
     "Match",
     "PathMatch",
@@ -138,6 +142,9 @@ class Settings(Model):
     )
     logging: Logging = setting(default=Logging(), description="What is logged, and how.")
     limits: Limits = setting(default=Limits(), description="What one client may make a process hold or do.")
+    timeouts: ConnectionTimeouts = setting(
+        default=ConnectionTimeouts(), description="How long one client may take, and how long its connection may last."
+    )
     start_timeout: Duration = setting(
         default=60.0,
         ge=0.001,
@@ -186,3 +193,11 @@ class Config(Settings, Entries):
         ]
         if found:
             raise ValueError("; ".join(f"{checks.path_text(path)}: {message}" for path, message in found))
+
+
+def limits_of(config: Config, listener: ListenerConfig) -> ConnectionLimits:
+    """What counts for the connections of a listener of ``config``: each key of its own before the top level's."""
+    values: dict[str, Any] = {}
+    for part in (config.limits, config.timeouts, listener.limits, listener.timeouts):
+        values |= {name: value for name, value in vars(part).items() if value is not None}
+    return ConnectionLimits(**values)

@@ -90,13 +90,29 @@ def short_forms_at(path: Path) -> dict[str, tuple[str | int, ...]]:
 
 
 def home_of(key: str, path: Path) -> str:
-    """Where ``key``, which is unknown at ``path``, is known: one level further in or out; empty if there neither."""
+    """Where ``key``, which is unknown at ``path``, is known: one level further in or out, or in a model beside it.
+
+    Empty if at none of these.
+    """
+    if path and key in keys_at(path[:-1]):
+        return f"beside {path[-1]!r}"
+    return _model_with(key, path) or (_model_with(key, path[:-1]) if path else "")
+
+
+def _model_with(key: str, path: Path) -> str:
+    """The first of the models right below ``path`` that knows ``key``."""
     here = model_at(path)
     for name, field in fields(here).items() if here else ():
         inside = bare(field.annotation)
         if is_model(inside) and key in fields(inside):
             return f"in {name!r}"
-    return f"beside {path[-1]!r}" if path and key in keys_at(path[:-1]) else ""
+    return ""
+
+
+def top_level_keys(path: Path) -> set[str]:
+    """The keys that are known at the top level of the file, and not in the same model of the listener at ``path``."""
+    here = model_at(path)
+    return fields(here.top_level).keys() - fields(here).keys() if here and here.top_level else set()
 
 
 def keys_at(path: Path) -> list[str]:

@@ -27,7 +27,7 @@ REFUSALS = {
     "coding_in_http_1_0": "transfer-encoding in HTTP/1.0",
     "connection_field": "a connection-specific field in HTTP/2",
     "content_length_mismatch": "the body is not as long as content-length says",
-    "head_timeout": "the head was not complete within limits.requestHead",
+    "head_timeout": "the head was not complete within timeouts.requestHead",
     "header_block_too_large": "a header block larger than limits.headerBlock",
     "length_and_coding": "content-length together with transfer-encoding",
     "malformed": "any other error of syntax",
@@ -52,18 +52,18 @@ VIOLATIONS = {
     "body_timeout": "the rest of a body that nobody reads did not come in time",
     "compression_error": "HPACK state lost (RFC 9113 4.3)",
     "continuation_flood": "more CONTINUATION frames than limits.continuationFrames",
-    "continuation_timeout": "a header block was not ended within limits.continuation",
+    "continuation_timeout": "a header block was not ended within timeouts.continuation",
     "control_flood": "more control frames than limits.controlFrames",
     "empty_data_flood": "more empty DATA frames than limits.emptyDataFrames",
     "excessive_load": "a header block far beyond the limits, or another load the engine ends",
     "flow_control_error": "more bytes than a window allowed (RFC 9113 5.2)",
     "frame_size_error": "a frame of a size that is not allowed (RFC 9113 4.2)",
     "no_protocol": "a TLS client without ALPN where the listener speaks only HTTP/2",
-    "preface_timeout": "no HTTP/2 preface within limits.http2Preface",
+    "preface_timeout": "no HTTP/2 preface within timeouts.http2Preface",
     "protocol_error": "any other breach of RFC 9113",
     "stream_closed": "a frame on a stream that had ended (RFC 9113 5.1)",
     "stream_resets": "more reset streams than limits.streamResetBurst and streamResetRate",
-    "write_stall": "the client took no bytes for longer than limits.writeStall",
+    "write_timeout": "the client accepted no bytes for longer than timeouts.write",
 }
 """Why a connection could not go on, besides every refusal: a request's framing may break within its body."""
 
@@ -75,14 +75,14 @@ HANDSHAKE_FAILURES = {
     "no_client_certificate": "the client sent no certificate where one is required",
     "no_shared_cipher": "no cipher in common",
     "protocol_version": "the client speaks no TLS version that is allowed",
-    "timeout": "not done within limits.tlsHandshake",
+    "timeout": "not done within timeouts.tlsHandshake",
     OTHER: "any other failure",
 }
 """Why a TLS handshake failed."""
 
 EXCHANGE_ERRORS = {
     "bad_message": "the application sent a message that ASGI forbids",
-    "body_timeout": "the request's body stopped for longer than limits.bodyIdle",
+    "body_timeout": "the request's body stopped for longer than timeouts.bodyIdle",
     "client_disconnected": "the client went away before the response was complete",
     "content_length_mismatch": "a body was not as long as its content-length",
     "exception": "the application raised an exception",
@@ -91,7 +91,7 @@ EXCHANGE_ERRORS = {
     "no_thread": "all threads of a worker are stuck: its front gives the request to another one",
     "no_websocket": "a WebSocket where the backend has none: a WSGI application, a fixed answer",
     "no_worker": "the backend had no worker for as long as a request may queue",
-    "overload": "more requests under way than limits.exchanges",
+    "overload": "more requests under way than limits.concurrentRequests",
     "queue_delay": "in its socket for longer than limits.queueDelay allows",
     "queue_full": "more requests waiting for a worker than the backend's queue.size",
     "queue_timeout": "no worker had room within the backend's queue.timeout",
@@ -101,7 +101,7 @@ EXCHANGE_ERRORS = {
     "upstream_no_websocket": "a WebSocket, and the server behind takes none over HTTP/2 (RFC 8441)",
     "upstream_refused": "no worker took the request, and too much of its body was gone to send it again",
     "upstream_reset": "the worker broke its response off",
-    "write_stall": "the client took no bytes for longer than limits.writeStall",
+    "write_timeout": "the client accepted no bytes for longer than timeouts.write",
 }
 """What ended an exchange in an error, besides every refusal."""
 

@@ -23,7 +23,7 @@ from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.build import AnyBackend, build_backends, check_applications
 from sidegate.backends.upstream.pool import PoolBackend, Report
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
-from sidegate.config.schema import BackendConfig, Certificate, Config, Limits, ListenerConfig, Tls
+from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
 from sidegate.config.websocket import drain_seconds, settings_by_route
 from sidegate.errors import Problems, SidegateError
 from sidegate.observe.observer import Observer
@@ -98,17 +98,19 @@ class Runtime:
         if problems:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
-        limits = config.limits if fronts is None else _put_behind_front(backends, config.limits)
+        threads = None if fronts is None else _put_behind_front(backends)
         clock = Clock(loop, timeouts.check)
         steps = eager_starter(loop)
         admission = Admission(loop, config.limits)
         router = Router(config.routes, backends)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
-        hop_policy = None if fronts is None else _policy(config, keep_forwarding=True, keep_own=True)
         listeners = []
         for index, listener in enumerate(config.listeners):
             import_codecs(listener.protocols)
+            limits = limits_of(config, listener)
+            if threads is not None:
+                limits = replace(limits, concurrent_streams=threads)
             service = Service(
                 app=router,
                 limits=limits,
@@ -120,12 +122,12 @@ class Runtime:
                 loop=loop,
                 eager_starter=steps,
                 admission=admission,
-                policy=_policy(config, keep_forwarding=False),
+                policy=_policy(limits, keep_forwarding=False),
                 tls=contexts.get(index),
                 trusted=trusted,
-                trusted_policy=_policy(config, keep_forwarding=True),
+                trusted_policy=_policy(limits, keep_forwarding=True),
                 request_timeouts=tuple(route.timeouts.request for route in config.routes) if fronts is None else (),
-                hop_policy=hop_policy,
+                hop_policy=None if fronts is None else _policy(limits, keep_forwarding=True, keep_own=True),
                 websockets=settings_by_route(listener.websocket, (route.websocket for route in config.routes)),
             )
             listeners.append(Listener(service, sockets[listener.name]))
@@ -253,20 +255,20 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
     return (Certificate(cert=path, key=path),)
 
 
-def _put_behind_front(backends: Mapping[str, AnyBackend], limits: Limits) -> Limits:
-    """Tell a worker's backend where it is. The worker's limits: as many requests at a time as that has threads."""
+def _put_behind_front(backends: Mapping[str, AnyBackend]) -> int | None:
+    """Tell a worker's WSGI backend where it is. Its number of threads: the worker takes as many requests at a time."""
     for backend in backends.values():
         if isinstance(backend, WsgiBackend):
             backend.behind_front = True
-            return replace(limits, concurrent_streams=backend.threads.capacity)
-    return limits
+            return backend.threads.capacity
+    return None
 
 
-def _policy(config: Config, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:
+def _policy(limits: ConnectionLimits, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:
     return FieldPolicy(
-        max_fields=config.limits.header_fields,
-        max_block=config.limits.header_block,
+        max_fields=limits.header_fields,
+        max_block=limits.header_block,
         keep_forwarding=keep_forwarding,
         keep_own=keep_own,
-        keep_underscores=frozenset(name.encode("ascii") for name in config.limits.keep_underscores),
+        keep_underscores=frozenset(name.encode("ascii") for name in limits.keep_underscores),
     )

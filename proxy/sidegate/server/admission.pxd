@@ -5,7 +5,7 @@ cimport cython
 
 cdef class Admission:
     cdef object _loop
-    cdef long _exchanges
+    cdef long _concurrent
     cdef double _patience
     cdef double _rest
     cdef double _resume

@@ -2,8 +2,8 @@
 
 Where it stands: one for each process, asked by every exchange as it is made. It counts nothing itself.
 
-Theory of operation. ``limits.exchanges`` bounds the requests that wait within applications. An application that
-computes on the event loop has no more than one of them under way; the rest wait unread in their sockets, uncounted.
+Theory of operation. ``limits.concurrentRequests`` bounds the requests that wait within applications. An application
+that computes on the event loop has only one of them in progress; the rest wait unread in their sockets, uncounted.
 There only time tells. All that one turn of the loop reads was there when the turn began, so a request has waited at
 least since the first of its turn began. What arrived while the turn before ran has waited for a part of that one, too,
 and nobody knows for how long; but no turn gets longer than the limit for it, give or take one request. So each turn
@@ -29,13 +29,13 @@ from sidegate.config.schema import Limits
 
 
 class Admission:
-    """Judges by ``limits.exchanges`` and ``limits.queueDelay``."""
+    """Judges by ``limits.concurrentRequests`` and ``limits.queueDelay``."""
 
-    __slots__ = ("_began", "_exchanges", "_in_turn", "_last", "_longest", "_loop", "_patience", "_rest", "_resume")
+    __slots__ = ("_began", "_concurrent", "_in_turn", "_last", "_longest", "_loop", "_patience", "_rest", "_resume")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._loop = loop
-        self._exchanges = limits.exchanges
+        self._concurrent = limits.concurrent_requests
         self._patience = limits.queue_delay / 2
         self._rest = self._patience / 8
         self._in_turn = False
@@ -48,7 +48,7 @@ class Admission:
         """
         if self._patience and self._waited(started) > self._patience:
             return "queue_delay"
-        if 0 < self._exchanges < in_flight:
+        if 0 < self._concurrent < in_flight:
             return "overload"
         return ""
 

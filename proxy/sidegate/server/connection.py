@@ -305,7 +305,7 @@ class Connection(ConnectionBase):
         self.transport.set_write_buffer_limits(high=0)
         self.flush()
         try:
-            await self._sendfile.write(self.transport, file, self.service.limits.write_stall)
+            await self._sendfile.write(self.transport, file, self.service.limits.write)
         except BaseException as error:  # also cancelled, or the file shrank: part of what was promised is missing
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
@@ -374,9 +374,9 @@ class Connection(ConnectionBase):
 
     def cut_stalled(self) -> None:
         """The peer takes nothing of what is written: let it go."""
-        self.service.meter.violation("write_stall")
+        self.service.meter.violation("write_timeout")
         for exchange in list(self.exchanges.values()):
-            exchange.disconnect("write_stall")
+            exchange.disconnect("write_timeout")
         self._cut()
 
     def abort(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter
 from sidegate.asgi import WEBSOCKET_KEY, App, Scope
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.config.websocket import WebSocketSettings
 from sidegate.observe.meter import ListenerMeter
 from sidegate.observe.observer import Observer
@@ -54,7 +54,7 @@ class Service:
     """One listener's share: the root App, the limits and what counts and keeps time."""
 
     app: App
-    limits: Limits
+    limits: ConnectionLimits
     observer: Observer
     meter: ListenerMeter
     engine: EngineFactory

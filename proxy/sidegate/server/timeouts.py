@@ -30,7 +30,7 @@ def check(connection: Connection, now: float) -> None:
             connection.transport.abort()
         return
     unsent = connection.transport.get_write_buffer_size()
-    if connection.progress.silence(connection.written, unsent, now) > limits.write_stall:
+    if connection.progress.silence(connection.written, unsent, now) > limits.write:
         connection.cut_stalled()
     elif connection.lingering_since is not None:
         _check_lingering(connection, unsent, now)
@@ -53,7 +53,7 @@ def _check_lingering(connection: Connection, unsent: int, now: float) -> None:
 
 
 def _check_streams(connection: Connection, now: float) -> None:
-    """A stream whose window stays closed holds memory here: after ``writeStall`` seconds it is given up."""
+    """A stream whose window stays closed holds memory here: after ``timeouts.write`` seconds it is given up."""
     before, connection.stalled = connection.stalled, {}
     if connection.write_paused:
         return  # the connection itself is what is slow
@@ -62,8 +62,8 @@ def _check_streams(connection: Connection, now: float) -> None:
         if pending:
             progress = before.get(stream_id) or StallDetector()
             connection.stalled[stream_id] = progress
-            if progress.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write_stall:
-                exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_stall"))
+            if progress.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write:
+                exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_timeout"))
 
 
 def _check_web_sockets(connection: Connection, now: float) -> None:
@@ -83,7 +83,7 @@ def _check_bodies(connection: Connection, now: float) -> None:
 def _check_requests(connection: Connection, now: float) -> None:
     """A request that has had all the time of its route is over (Gateway API, HTTPRouteTimeouts.request).
 
-    The rest of a response that is complete is not judged here: it is the client's to take, within ``writeStall``.
+    The rest of a response that is complete is not judged here: it is the client's to take, within ``timeouts.write``.
     """
     timeouts = connection.service.request_timeouts
     if not timeouts:
@@ -119,5 +119,5 @@ def _check_age(connection: Connection, now: float) -> None:
     # HTTP/2 may still hold an error page whose window is closed. No exchange waits for it, so it keeps nothing open.
     if silence > limits.keep_alive and (connection.codec.idle or connection.protocol == "h2"):
         connection.wind_down()
-    if connection.winding_down and silence > limits.keep_alive + limits.write_stall:
+    if connection.winding_down and silence > limits.keep_alive + limits.write:
         connection.transport.abort()

@@ -106,7 +106,7 @@ class Upgrade(Exchange):
         self.record.status = 101 if self._head.http_version == "1.1" else 200
         self._meter = self._connection.service.websocket_meter(self.record, self._scope)
         self._meter.opened()
-        self._connection.observer.in_flight -= 1  # it may be open for days: `limits.exchanges` is about requests
+        self._connection.observer.in_flight -= 1  # it may be open for days: not for `concurrentRequests`
         self._codec.accept(self.stream_id, [*headers, self._connection.clock.date_field])
         self._connection.upgraded()
         self._connection.schedule_flush()

@@ -119,7 +119,7 @@ class WebSocket(Upgrade):
     def disconnect(self, reason: str = "client_disconnected") -> None:
         """The connection is lost, or the stream was reset."""
         told = self._frames is not None or (self.sending is COMPLETE and not self._codec.pending(self.stream_id))
-        if (not told or reason == "write_stall") and self.record.fault is None:
+        if (not told or reason == "write_timeout") and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         if self._frames is not None and self._end is None:
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)
@@ -330,7 +330,7 @@ class WebSocket(Upgrade):
         if self._frames is None:
             Upgrade.give_up(self, failure)  # in a compiled method `super()` finds no class
             return
-        if failure.reason == "write_stall":  # a close frame would not reach it either
+        if failure.reason == "write_timeout":  # a close frame would not reach it either
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code or INTERNAL_ERROR)
             Upgrade.give_up(self, failure)
             return

@@ -60,7 +60,8 @@ class Sidegate:
             "admin": {"address": f"{HOST}:{reserve_port()}"},
             "logging": log,
             # A load generator keeps its connections for the whole run; a GOAWAY in the middle would count as a failure.
-            "limits": {"connectionRequests": 1_000_000_000, "keepAlive": f"{KEEP_ALIVE_SECONDS}s", **self.limits},
+            "limits": {"connectionRequests": 1_000_000_000, **self.limits},
+            "timeouts": {"keepAlive": f"{KEEP_ALIVE_SECONDS}s"},
         }
 
 

@@ -224,6 +224,6 @@ def test_a_client_that_never_reads_again_is_given_up(codec: str) -> None:
         while True:
             await send({"type": "websocket.send", "bytes": bytes(100_000)})
 
-    with running(app, codec, limits={"writeStall": "500ms"}) as server:
+    with running(app, codec, timeouts={"write": "500ms"}) as server:
         connect(server, codec)
-        assert only_record(server).reason == "write_stall"
+        assert only_record(server).reason == "write_timeout"

@@ -328,7 +328,7 @@ def test_handshakes_under_way_are_bounded(codec: str) -> None:
         await asyncio.to_thread(gate.wait)
         await echo(scope, receive, send)
 
-    with running(app, codec, limits={"exchanges": 2}) as server:
+    with running(app, codec, limits={"concurrentRequests": 2}) as server:
         clients = [server.client(codec) for _ in range(2)]
         streams = [begin(client, "/", required(client)) for client in clients]
         wait_for(lambda: server.count(metrics.IN_FLIGHT, "test") == 2)
@@ -339,8 +339,8 @@ def test_handshakes_under_way_are_bounded(codec: str) -> None:
 
 
 def test_an_open_websocket_is_no_request_under_way(codec: str) -> None:
-    """``limits.exchanges`` bounds the work at one time; a WebSocket may be idle for days."""
-    with running(either, codec, limits={"exchanges": 2}) as server:
+    """``limits.concurrentRequests`` bounds the work at one time; a WebSocket may be idle for days."""
+    with running(either, codec, limits={"concurrentRequests": 2}) as server:
         opened = [connect(server, codec) for _ in range(4)]
         assert [one.echoed("x") for one in opened] == ["x"] * 4
         assert all(one.close().code == 1000 for one in opened)

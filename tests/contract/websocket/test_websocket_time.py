@@ -114,7 +114,7 @@ def test_a_pong_behind_what_nobody_reads_is_in_time(codec: str) -> None:
 
 
 def test_a_client_that_reads_slowly_is_not_asked_in_vain(codec: str) -> None:
-    """Its ping waits behind what it has not taken yet; ``writeStall`` is for those who take nothing."""
+    """Its ping waits behind what it has not taken yet; ``timeouts.write`` is for those who take nothing."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)

@@ -26,7 +26,7 @@ of ending goes through ``_shut``; output queued before is kept, but nothing comp
 from __future__ import annotations
 
 from sidegate.asgi import Headers
-from sidegate.config.schema import Limits
+from sidegate.config.schema import ConnectionLimits
 from sidegate.errors import Refused
 from sidegate.wire.events import Body, Codec, End, Event, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
@@ -56,7 +56,7 @@ class Http1Codec(Codec):
         "_winding_down", "_writer",
     )  # fmt: skip
 
-    def __init__(self, policy: FieldPolicy, limits: Limits, now: float) -> None:
+    def __init__(self, policy: FieldPolicy, limits: ConnectionLimits, now: float) -> None:
         self._limits = limits
         self._policy = policy
         self._reader = HeadReader(policy, limits)

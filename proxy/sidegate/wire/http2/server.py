@@ -36,7 +36,7 @@ from sidegate.wire.http2.head import CONNECT, HeadValidator, Malformed, said
 from sidegate.wire.http2.streams import RequestStream, Streams
 
 if TYPE_CHECKING:
-    from sidegate.config.schema import Limits
+    from sidegate.config.schema import ConnectionLimits
 
 # The kinds of frames that requests and responses are made of; C integers when compiled.
 _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
@@ -54,7 +54,7 @@ class Http2Codec(Codec):
         self,
         engine: EngineFactory,
         policy: FieldPolicy,
-        limits: Limits,
+        limits: ConnectionLimits,
         now: float,
         hop_policy: FieldPolicy | None = None,
     ) -> None:
