@@ -65,10 +65,10 @@ def fetch(server: Running, context: ssl.SSLContext, name: str = "localhost") -> 
     return bytes(response.body)
 
 
-def failures(server: Running) -> dict[str, float]:
+def failures(server: Running, listener: str = "test") -> dict[str, float]:
     """Handshake failures that were counted, by reason."""
-    reasons = server.layout.offsets(metrics.HANDSHAKE_FAILURES, "test")
-    counts = {reason: server.count(metrics.HANDSHAKE_FAILURES, "test", reason) for reason in reasons}
+    reasons = server.layout.offsets(metrics.HANDSHAKE_FAILURES, listener)
+    counts = {reason: server.count(metrics.HANDSHAKE_FAILURES, listener, reason) for reason in reasons}
     return {reason: count for reason, count in counts.items() if count}
 
 
@@ -337,6 +337,26 @@ def test_a_handshake_that_does_not_end(authority: Authority, pair: Pair, loop_fa
         with contextlib.suppress(ConnectionResetError):
             assert sock.recv(100) == b""
         wait_for(lambda: failures(server) == {"timeout": 1})
+
+
+@pytest.mark.parametrize("set_at", [0, 1])
+def test_a_listener_may_have_its_own_time_for_handshakes(pair: Pair, loop_factory: Loop, set_at: int) -> None:
+    values = ["200ms", "1m"]  # of the first listener, and of the second
+    tls = {"certificates": [pair.as_yaml()]}
+    listeners: list[dict[str, Any]] = [
+        {"name": name, "address": "127.0.0.1:0", "tls": tls} for name in ("strict", "loose")
+    ]
+    listeners[set_at]["timeouts"] = {"tlsHandshake": values[set_at]}
+    timeouts = {"tlsHandshake": values[1 - set_at]}
+    with running(hello, loop_factory=loop_factory, listeners=listeners, timeouts=timeouts) as server:
+        loose, strict = server.connect("loose"), server.connect("strict")
+        with contextlib.suppress(ConnectionResetError):
+            assert strict.recv(100) == b""
+        wait_for(lambda: failures(server, "strict") == {"timeout": 1})
+        loose.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            loose.recv(100)
+        assert failures(server, "loose") == {}
 
 
 def test_a_client_that_does_not_trust_us(

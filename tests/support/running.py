@@ -66,7 +66,8 @@ class Running:
         self._area = Area.create(self.layout.size)
         self.observer = Keeping(config, self._area)
         self._sockets = {listener.name: [_listen(listener.addresses[0])] for listener in config.listeners}
-        self.address = self._sockets[config.listeners[0].name][0].getsockname()
+        self.addresses = {name: socks[0].getsockname() for name, socks in self._sockets.items()}
+        self.address = self.addresses[config.listeners[0].name]
         self._clients: list[socket.socket] = []
         self._loop = loop_factory()
         self._unhandled: list[dict[str, Any]] = []
@@ -103,14 +104,15 @@ class Running:
         """Stop it as a front does."""
         self.run(self.runtime.drain(delay, grace))
 
-    def connect(self) -> socket.socket:
-        """A new cleartext connection, closed at the end if the test does not."""
-        if isinstance(self.address, str):
+    def connect(self, listener: str = "") -> socket.socket:
+        """A new cleartext connection to a listener (the first), closed at the end if the test does not."""
+        address = self.addresses[listener] if listener else self.address
+        if isinstance(address, str):
             self._clients.append(socket.socket(socket.AF_UNIX))
             self._clients[-1].settimeout(10)
-            self._clients[-1].connect(self.address)
+            self._clients[-1].connect(address)
         else:
-            self._clients.append(socket.create_connection(self.address[:2], timeout=10))
+            self._clients.append(socket.create_connection(address[:2], timeout=10))
         return self._clients[-1]
 
     def connect_tls(self, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
