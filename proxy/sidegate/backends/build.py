@@ -21,7 +21,7 @@ from sidegate.backends.upstream.pool import PoolBackend, Report
 from sidegate.backends.upstream.remote import RemoteBackend
 from sidegate.backends.upstream.tls import client_context
 from sidegate.backends.wait_queue import WaitQueue
-from sidegate.config.backends import THREADS
+from sidegate.config.backends import THREADS, lacks_lifespan
 from sidegate.config.hop import longest_request, streams_of_front
 from sidegate.config.schema import BackendConfig, Config
 from sidegate.errors import Problems
@@ -75,7 +75,7 @@ def _load(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | 
     except LoadError as error:
         problems.append((("backends", name, "app"), str(error)))
         return None
-    if loaded.interface == "wsgi" and backend.lifespan == "on":
+    if lacks_lifespan(loaded.interface, backend.lifespan):
         problems.append((("backends", name, "lifespan"), f"{backend.app} is a WSGI application, which has no lifespan"))
     return loaded
 

@@ -102,6 +102,11 @@ class BackendConfig(Model):
             raise ValueError("; ".join(found))
 
 
+def lacks_lifespan(interface: str, lifespan: str) -> bool:
+    """Whether the lifespan is asked for that WSGI does not have; ``interface``: declared, or found by the import."""
+    return interface == "wsgi" and lifespan == "on"
+
+
 _HOMES = {
     "interface": ("app",),
     "threads": ("app",),
@@ -135,5 +140,5 @@ def _contradictions(backend: BackendConfig) -> Iterator[str]:
         yield "'threads' are for WSGI applications, and 'interface' says asgi"
     if backend.interface == "asgi" and backend.pool is None and backend.queue != Queue():
         yield "'queue' is of no use: nothing waits for an ASGI application in the front's own process"
-    if backend.interface == "wsgi" and backend.lifespan == "on":
+    if lacks_lifespan(backend.interface, backend.lifespan):
         yield "'lifespan: on' asks for ASGI's lifespan, and 'interface' says wsgi"

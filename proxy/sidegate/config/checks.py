@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 
 from sidegate.config.listeners import ListenerConfig
 from sidegate.config.routes import Route
@@ -16,6 +17,37 @@ Path = tuple[str | int, ...]
 """Where something stands: keys as written (camelCase) and places in lists, from 0."""
 
 Found = Iterator[tuple[Path, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """The times of a graceful stop, in seconds."""
+
+    shutdown_delay: float
+    websocket_drain: float | None
+    grace_period: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is compared: listeners and routes by their place, names of backends, the admin server's address.
+
+    A part that is not valid by itself is left out.
+    """
+
+    listeners: Mapping[int, ListenerConfig]
+    routes: Mapping[int, Route]
+    backends: Collection[str]
+    admin: str | None
+    delays: Delays | None
+
+
+def problems(parts: Parts) -> Found:
+    """Every rule between the parts of a configuration, for files and for Configs that are made in Python."""
+    yield from _listener_problems(parts.listeners, parts.admin)
+    yield from _route_problems(parts.routes, parts.backends)
+    if parts.delays is not None:
+        yield from _delay_problems(parts.delays)
 
 
 def route_name(route: Route, place: int) -> str:
@@ -31,7 +63,7 @@ def suggestion(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
-def listener_problems(listeners: Mapping[int, ListenerConfig], admin: str | None) -> Found:
+def _listener_problems(listeners: Mapping[int, ListenerConfig], admin: str | None) -> Found:
     """Names used twice, and addresses used twice, among the listeners and the admin server's ``admin``."""
     yield from _repeated({("listeners", place, "name"): item.name for place, item in listeners.items()}, "name")
     addresses: dict[Path, str] = {
@@ -45,7 +77,7 @@ def listener_problems(listeners: Mapping[int, ListenerConfig], admin: str | None
     yield from _repeated(addresses, "address")
 
 
-def route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> Found:
+def _route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> Found:
     """Names used twice, and references to names that are not in ``backends``."""
     names: dict[Path, str] = {("routes", place, "name"): route_name(item, place) for place, item in routes.items()}
     yield from _repeated(names, "name")
@@ -56,11 +88,12 @@ def route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> Fo
                 yield ("routes", place, "backendRefs", number, "name"), f"there is no backend {ref.name!r}{hint}"
 
 
-def delay_problems(shutdown_delay: float, websocket_drain: float | None, grace_period: float) -> Found:
+def _delay_problems(delays: Delays) -> Found:
     """The delay and, behind it, the closing of WebSockets are parts of the grace period."""
-    if shutdown_delay > grace_period:
+    drain = delays.websocket_drain
+    if delays.shutdown_delay > delays.grace_period:
         yield ("shutdownDelay",), "must not be longer than gracePeriod, of which it is a part"
-    elif websocket_drain is not None and round(shutdown_delay + websocket_drain, 3) > grace_period:  # milliseconds
+    elif drain is not None and round(delays.shutdown_delay + drain, 3) > delays.grace_period:  # milliseconds
         yield ("websocketDrain",), "must not be longer than what shutdownDelay leaves of gracePeriod"
 
 

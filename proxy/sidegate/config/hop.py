@@ -22,6 +22,7 @@ from sidegate.config.schema import (
     Timeouts,
     limits_of,
 )
+from sidegate.config.websocket import drain_seconds
 
 NAME = "worker"
 """Of the listener."""
@@ -51,7 +52,7 @@ def worker_config(config: Config, name: str) -> Config:
         processes=2 if _overlaps(pool) else 1,
         start_timeout=pool.start_timeout,
         grace_period=pool.stop_timeout,
-        websocket_drain=None if drain is None else min(drain, pool.stop_timeout),
+        websocket_drain=None if drain is None else drain_seconds(drain, pool.stop_timeout),
         http2_engine=config.http2_engine,
     )
 

@@ -9,6 +9,7 @@ through ``Loaded.problem``. No error leaves it: whatever the file holds, ``load`
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,7 +24,7 @@ from sidegate.config.checks import Path, path_text
 from sidegate.config.listeners import ListenerConfig
 from sidegate.config.loaded import Loaded, Problem, as_written, nearest
 from sidegate.config.messages import Finding, counts, explain
-from sidegate.config.model import Model
+from sidegate.config.model import Model, camel
 from sidegate.config.routes import Route
 from sidegate.config.schema import Config, Settings
 from sidegate.config.structure import fields
@@ -93,8 +94,8 @@ class _Validation:
         config, findings = self._parsed()
         listeners = dict(self._entries("listeners", ListenerConfig))
         backends = dict(self._entries("backends", BackendConfig))
-        compared = self._compared(listeners, {finding.path[0] for finding in findings if finding.path})
-        findings += [Finding(path, message) for path, message in compared]
+        parts = self._parts(listeners, {finding.path[0] for finding in findings if finding.path})
+        findings += [Finding(path, message) for path, message in checks.problems(parts)]
         problems = {self._problem(*finding) for finding in findings} - {None}
         for (line, column), path, message in self._document.mistakes:
             problems.add(Problem(self._file, line, column, path_text(path), message))
@@ -122,16 +123,19 @@ class _Validation:
                 with contextlib.suppress(ValidationError):
                     yield place, self._parse(model, value)
 
-    def _compared(self, listeners: dict[int, ListenerConfig], bad: set[str | int]) -> checks.Found:
-        """The comparisons between the parts that are valid; ``bad`` holds the top keys that are not."""
+    def _parts(self, listeners: dict[int, ListenerConfig], bad: set[str | int]) -> checks.Parts:
+        """The parts that are valid, to be compared; ``bad`` holds the top keys that are not."""
         keys = fields(Settings).keys() & self._root.keys() - bad
         settings = self._parse(Settings, {key: self._root[key] for key in keys})
-        yield from checks.listener_problems(listeners, settings.admin.address if settings.admin else None)
         backends = self._root.get("backends", {})
-        if isinstance(backends, dict):
-            yield from checks.route_problems(dict(self._entries("routes", Route)), backends)
-        if not {"shutdownDelay", "websocketDrain", "gracePeriod"} & bad:
-            yield from checks.delay_problems(settings.shutdown_delay, settings.websocket_drain, settings.grace_period)
+        delays = checks.Delays(settings.shutdown_delay, settings.websocket_drain, settings.grace_period)
+        return checks.Parts(
+            listeners=listeners,
+            routes=dict(self._entries("routes", Route)) if isinstance(backends, dict) else {},
+            backends=backends,
+            admin=settings.admin.address if settings.admin else None,
+            delays=None if bad & {camel(field.name) for field in dataclasses.fields(delays)} else delays,
+        )
 
     def _problem(self, path: Path, message: str, at_key: bool) -> Problem | None:
         document = self._document

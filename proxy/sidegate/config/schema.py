@@ -102,9 +102,14 @@ def _processes(value: object) -> object:
     return value
 
 
+MAX_PROCESSES = 1024
+
 Processes = Annotated[
     int,
-    Before(_processes, json_schema={"anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "auto"}]}),
+    Before(
+        _processes,
+        json_schema={"anyOf": [{"type": "integer", "minimum": 1, "maximum": MAX_PROCESSES}, {"const": "auto"}]},
+    ),
 ]
 
 
@@ -138,7 +143,10 @@ class Settings(Model):
         default=None, description="The admin server; `false` or absent: none."
     )
     processes: Processes = setting(
-        default=1, ge=1, le=1024, description="Front processes; `auto` is one for each CPU this process may use."
+        default=1,
+        ge=1,
+        le=MAX_PROCESSES,
+        description="Front processes; `auto` is one for each CPU this process may use.",
     )
     logging: Logging = setting(default=Logging(), description="What is logged, and how.")
     limits: Limits = setting(default=Limits(), description="What one client may make a process hold or do.")
@@ -186,11 +194,14 @@ class Config(Settings, Entries):
     """A whole configuration."""
 
     def __post_init__(self) -> None:
-        found = [
-            *checks.listener_problems(dict(enumerate(self.listeners)), self.admin.address if self.admin else None),
-            *checks.route_problems(dict(enumerate(self.routes)), self.backends),
-            *checks.delay_problems(self.shutdown_delay, self.websocket_drain, self.grace_period),
-        ]
+        parts = checks.Parts(
+            listeners=dict(enumerate(self.listeners)),
+            routes=dict(enumerate(self.routes)),
+            backends=self.backends,
+            admin=self.admin.address if self.admin else None,
+            delays=checks.Delays(self.shutdown_delay, self.websocket_drain, self.grace_period),
+        )
+        found = list(checks.problems(parts))
         if found:
             raise ValueError("; ".join(f"{checks.path_text(path)}: {message}" for path, message in found))
 
