@@ -82,7 +82,7 @@ def reason(front: RunningFront, count: int = 1) -> tuple[Fault | None, str]:
 
 
 def retries(front: RunningFront, why: str) -> float:
-    return front.count(metrics.POOL_RETRIES, "app", why)
+    return front.count(metrics.BACKEND_RETRIES, "app", why)
 
 
 # The way there and back.
@@ -99,7 +99,7 @@ def test_a_request_and_its_response(codec: str, tmp_path: Path) -> None:
         assert b"host" not in head
         peer.answer(number, b"hello")
         assert client.finish(stream).body == b"hello"
-        assert front.count(metrics.POOL_QUEUE, "app") == 0
+        assert front.count(metrics.BACKEND_QUEUE, "app") == 0
     assert front.observer.records[0].backend == "app"
 
 
@@ -128,7 +128,7 @@ def test_a_small_body_is_read_before_a_worker_is_taken(codec: str, tmp_path: Pat
         client, stream = post(front, codec, [(b"content-length", b"6")])
         client.body(stream, b"abc", end=False)
         wait_for(lambda: front.observer.open)
-        assert front.count(metrics.POOL_IN_FLIGHT, "app") == 0
+        assert front.count(metrics.BACKEND_IN_FLIGHT, "app") == 0
         client.body(stream, b"def", end=True)
         number, _ = peer.request()
         assert peer.body(6) == b"abcdef"
@@ -481,7 +481,7 @@ def test_requests_queue_in_order_for_a_free_place(codec: str, tmp_path: Path) ->
         for index in range(4):
             begun.append(get(front, codec, f"/{index}"))
             wait_for(lambda: len(front.observer.open) == len(begun))
-        assert front.count(metrics.POOL_QUEUE, "app") == 3
+        assert front.count(metrics.BACKEND_QUEUE, "app") == 3
         seen = []
         for _ in begun:
             number, head = peer.request()
@@ -489,7 +489,7 @@ def test_requests_queue_in_order_for_a_free_place(codec: str, tmp_path: Path) ->
             peer.answer(number)
         assert seen == [b"/0", b"/1", b"/2", b"/3"]
         assert [response.status for response in finish_all(begun)] == [200] * 4
-        assert front.count(metrics.POOL_QUEUE, "app") == 0
+        assert front.count(metrics.BACKEND_QUEUE, "app") == 0
         wait_for(lambda: front.told("pressure") and front.told("pressure")[-1]["queued"] == 0)
         assert front.told("pressure")[0] == {"type": "pressure", "backend": "app", "queued": 1}
 
@@ -500,7 +500,7 @@ def test_a_full_queue_refuses(codec: str, tmp_path: Path) -> None:
         first = get(front, codec)
         number, _ = peer.request()
         second = get(front, codec)
-        wait_for(lambda: front.count(metrics.POOL_QUEUE, "app") == 1)
+        wait_for(lambda: front.count(metrics.BACKEND_QUEUE, "app") == 1)
         client, stream = get(front, codec)
         response = client.finish(stream)
         assert (response.status, response.get(b"retry-after")) == (503, b"1")
@@ -536,9 +536,9 @@ def test_a_client_that_leaves_the_queue(codec: str, tmp_path: Path) -> None:
         first = get(front, codec)
         number, _ = peer.request()
         client, _ = get(front, codec)
-        wait_for(lambda: front.count(metrics.POOL_QUEUE, "app") == 1)
+        wait_for(lambda: front.count(metrics.BACKEND_QUEUE, "app") == 1)
         client.close()
-        wait_for(lambda: front.count(metrics.POOL_QUEUE, "app") == 0)
+        wait_for(lambda: front.count(metrics.BACKEND_QUEUE, "app") == 0)
         peer.answer(number)
         assert [response.status for response in finish_all([first])] == [200]
 
@@ -578,7 +578,7 @@ def test_a_worker_that_cannot_be_reached_yet(codec: str, tmp_path: Path) -> None
     with running_front(codec) as front:
         front.set_workers((1, str(tmp_path / "raw.sock")))
         client, stream = get(front, codec)
-        wait_for(lambda: front.count(metrics.POOL_QUEUE, "app") == 1)
+        wait_for(lambda: front.count(metrics.BACKEND_QUEUE, "app") == 1)
         with RawServer(tmp_path) as server:
             peer = server.accept()
             number, _ = peer.request()

@@ -289,7 +289,7 @@ def test_a_worker_that_takes_too_long_is_told(codec: str, tmp_path: Path) -> Non
         assert errors(front, Fault.UPSTREAM) == 1
         wait_for(lambda: worker.observer.records)
         assert worker.observer.records[0].reason == "client_disconnected"
-        assert front.count(metrics.POOL_IN_FLIGHT, "app") == 0
+        assert front.count(metrics.BACKEND_IN_FLIGHT, "app") == 0
         assert get(client, "/patient").body == b"patient"
 
 
@@ -315,7 +315,7 @@ def test_the_time_in_the_queue_counts(codec: str) -> None:
         client = front.client(codec)
         assert get(client).status == 504
         assert outcome(front) == (504, Fault.UPSTREAM, REASON)
-        assert front.count(metrics.POOL_QUEUE, "app") == 0
+        assert front.count(metrics.BACKEND_QUEUE, "app") == 0
 
 
 def test_a_late_answer_of_a_worker_goes_nowhere(codec: str, tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class Gate:
 
 def queued(server: Running) -> float:
     """How many requests wait for a thread."""
-    return server.count(metrics.POOL_QUEUE, "app")
+    return server.count(metrics.BACKEND_QUEUE, "app")
 
 
 def thread_states(server: Running) -> tuple[float, float]:

@@ -134,8 +134,8 @@ def test_metrics_and_status_tell_of_the_pool(shared: Sidegate) -> None:
         answered_by(shared)
     text = shared.admin("/metrics")[1]
     assert 'sidegate_pool_workers{backend="pooled",state="serving"} 2.0' in text
-    assert 'sidegate_pool_queue_length{backend="pooled"} 0.0' in text
-    assert 'sidegate_pool_queue_wait_seconds_bucket{backend="pooled"' in text
+    assert 'sidegate_backend_queue_length{backend="pooled"} 0.0' in text
+    assert 'sidegate_backend_queue_wait_seconds_bucket{backend="pooled"' in text
     assert 'sidegate_pool_resident_memory_bytes{backend="pooled"}' in text
     assert 'sidegate_pool_worker_requests_total{backend="pooled"' in text
     assert {worker["state"] for worker in workers(shared)} == {"serving"}

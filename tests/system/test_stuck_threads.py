@@ -47,7 +47,7 @@ def test_an_asgi_application_has_no_series_of_threads_or_a_queue(serve: Serve) -
     for path in ("/asgi", "/pid"):
         assert http_get(server.url(path))[0] == 200
     text = server.admin("/metrics")[1]
-    assert 'sidegate_pool_queue_length{backend="pooled"} 0.0' in text
+    assert 'sidegate_backend_queue_length{backend="pooled"} 0.0' in text
     assert not re.search(r'sidegate_(pool|wsgi)_\w+\{backend="asgi"', text)
     assert threads(server, "pooled") == {"busy": 0, "stuck": 0}
 

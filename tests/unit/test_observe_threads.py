@@ -25,8 +25,8 @@ BACKENDS: dict[str, Any] = {
     "wsgi": {"app": "shop:app", "interface": "wsgi"},
 }
 QUEUED = (
-    "sidegate_pool_requests_in_flight", "sidegate_pool_queue_length", "sidegate_pool_queue_wait_seconds",
-    "sidegate_pool_retries",
+    "sidegate_backend_requests_in_flight", "sidegate_backend_queue_length", "sidegate_backend_queue_wait_seconds",
+    "sidegate_backend_retries",
 )  # fmt: skip
 THREADS = "sidegate_wsgi_threads"
 
@@ -68,15 +68,15 @@ def test_it_has_them_once_a_request_has_been_given_to_a_thread(service: Service,
     for family in QUEUED:
         assert shown(service, family) == ["auto", "pooled", "remote", "wsgi"]
     assert shown(service, THREADS) == ["auto", "wsgi"]
-    assert service.value("sidegate_pool_queue_wait_seconds_count", backend="auto") == 1
-    assert service.value("sidegate_pool_requests_in_flight", backend="auto") == 0
+    assert service.value("sidegate_backend_queue_wait_seconds_count", backend="auto") == 1
+    assert service.value("sidegate_backend_requests_in_flight", backend="auto") == 0
     assert service.value(THREADS, backend="auto", state="stuck") == 0
 
 
 def test_a_front_that_ends_leaves_no_series_of_an_asgi_application(service: Service) -> None:
     area, _ = service.start(a_config())
     service.collector.retire(area)
-    assert shown(service, "sidegate_pool_queue_wait_seconds") == ["pooled", "remote", "wsgi"]
+    assert shown(service, "sidegate_backend_queue_wait_seconds") == ["pooled", "remote", "wsgi"]
     assert shown(service, THREADS) == []
 
 

@@ -128,11 +128,11 @@ PROTOCOL = Axis(("protocol",), "HTTP version: 1.0, 1.1, 2", _fixed(*PROTOCOLS))
 CONNECTION_PROTOCOL = Axis(("protocol",), "HTTP version spoken: 1.1 (also for 1.0), 2", _fixed(*CONNECTION_PROTOCOLS))
 CODE = Axis(
     ("code",),
-    "status sent; 499: the client went away before a response began; 0: no response for another cause",
+    "status sent; 499: the client disconnected before a response began; 0: no response for another reason",
     _fixed(*CODES),
 )
 TLS_VERSION = Axis(("version",), "TLSv1.2, TLSv1.3, other", _fixed(*TLS_VERSIONS))
-FAULT = Axis(("fault",), "who has to change something: " + ", ".join(Fault), _fixed(*Fault))
+FAULT = Axis(("fault",), "who caused the error: " + ", ".join(Fault), _fixed(*Fault))
 BUCKET = Axis((LE,), "of the histogram's buckets: upper bound in seconds", _fixed(*map(str, BUCKETS), "+Inf", SUM))
 
 
@@ -147,101 +147,100 @@ EXCHANGE_ERROR = _reason({**reasons.REFUSALS, **reasons.EXCHANGE_ERRORS})
 DROP = _reason(reasons.DROPS)
 RETRY = _reason(reasons.RETRIES)
 QUEUED = Axis(
-    ("backend",), "the name of a backend with pool, h2c or h2, or of a WSGI application in the front itself", _queued
+    ("backend",),
+    "the name of a backend with pool, h2c or h2, or with a WSGI application in the front's process",
+    _queued,
 )
-THREADED = Axis(("backend",), "the name of a backend whose application is a WSGI one", _threaded)
+THREADED = Axis(("backend",), "the name of a backend with a WSGI application", _threaded)
 THREAD_STATE = Axis(
-    ("state",), "busy: runs a request; stuck: still runs one that nobody waits for, and longer than any request may",
+    ("state",), "busy: runs a request; stuck: still runs a request that has timed out",
     _fixed(BUSY, STUCK),
 )  # fmt: skip
 DIRECTION = Axis(("direction",), "received: from clients; sent: to them", _fixed(RECEIVED, SENT))
 CLOSED_BY = Axis(("side",), "who closed first: client, server", _fixed(CLIENT, SERVER))
 CLOSE_CODE = Axis(
     ("code",),
-    "close code (RFC 6455 7.4.1): 1000 to 1015, other; 1006: without a close frame, as when a connection breaks",
+    "close code (RFC 6455 7.4.1): 1000 to 1015, other; 1006: no close frame was received, as when a connection breaks",
     _fixed(*CLOSE_CODES),
 )
 
 REQUESTS = Metric(
-    "sidegate_requests_total", "counter", "Exchanges that ended.",
+    "sidegate_requests_total", "counter", "Requests that ended, with or without a response.",
     (ROUTE_BACKEND, PROTOCOL, CODE), zeros=False,
 )  # fmt: skip
 DURATION = Metric(
-    "sidegate_request_duration_seconds", "histogram", "Time from a request's head to the last byte of its response.",
+    "sidegate_request_duration_seconds", "histogram", "Time from the request head to the last byte of the response.",
     (ROUTE, BUCKET), zeros=False,
 )  # fmt: skip
-IN_FLIGHT = Metric("sidegate_requests_in_flight", "gauge", "Exchanges that have begun and not ended.", (LISTENER,))
+IN_FLIGHT = Metric("sidegate_requests_in_flight", "gauge", "Requests in flight.", (LISTENER,))
 REQUEST_BYTES = Metric(
-    "sidegate_request_body_bytes_total", "counter", "Body bytes of ended requests, after their framing.", (ROUTE,)
+    "sidegate_request_body_bytes_total", "counter", "Body bytes of ended requests, without framing.", (ROUTE,)
 )
 RESPONSE_BYTES = Metric(
-    "sidegate_response_body_bytes_total", "counter", "Body bytes of ended responses, before their framing.", (ROUTE,)
+    "sidegate_response_body_bytes_total", "counter", "Body bytes of ended responses, without framing.", (ROUTE,)
 )
 CONNECTIONS = Metric(
-    "sidegate_connections_total", "counter", "Connections whose protocol was settled.", (LISTENER, CONNECTION_PROTOCOL)
+    "sidegate_connections_total",
+    "counter",
+    "Connections accepted whose protocol is known.",
+    (LISTENER, CONNECTION_PROTOCOL),
 )
-OPEN_CONNECTIONS = Metric(
-    "sidegate_connections_open", "gauge", "Connections open now.", (LISTENER, CONNECTION_PROTOCOL)
-)
+OPEN_CONNECTIONS = Metric("sidegate_connections_open", "gauge", "Open connections.", (LISTENER, CONNECTION_PROTOCOL))
 HANDSHAKES = Metric("sidegate_tls_handshakes_total", "counter", "TLS handshakes completed.", (LISTENER, TLS_VERSION))
 HANDSHAKE_FAILURES = Metric(
     "sidegate_tls_handshake_failures_total", "counter", "TLS handshakes that failed.", (LISTENER, HANDSHAKE_FAILURE)
 )
 REFUSED = Metric(
-    "sidegate_requests_refused_total", "counter", "Requests refused by the header policy or a limit.",
+    "sidegate_requests_refused_total", "counter", "Requests rejected by the header policy or a limit.",
     (LISTENER, REFUSAL),
 )  # fmt: skip
 CONNECTION_ERRORS = Metric(
     "sidegate_connection_errors_total", "counter",
-    "Connections ended because the peer broke the protocol or a limit, or not accepted for want of descriptors.",
+    "Connections closed because the peer violated the protocol or a limit, or not accepted for lack of descriptors.",
     (LISTENER, VIOLATION),
 )  # fmt: skip
 EXCHANGE_ERRORS = Metric(
-    "sidegate_exchange_errors_total", "counter", "Exchanges that ended in an error, by whose fault it was.",
+    "sidegate_exchange_errors_total", "counter", "Requests that ended in an error, by who caused it.",
     (ROUTE, FAULT, EXCHANGE_ERROR), zeros=False,
 )  # fmt: skip
-LOG_DROPPED = Metric("sidegate_access_log_dropped_total", "counter", "Access-log lines lost.", (DROP,))
-POOL_IN_FLIGHT = Metric(
-    "sidegate_pool_requests_in_flight", "gauge", "Requests at the backend's workers or threads, or in its queue.",
+LOG_DROPPED = Metric("sidegate_access_log_dropped_total", "counter", "Access-log lines dropped.", (DROP,))
+BACKEND_IN_FLIGHT = Metric(
+    "sidegate_backend_requests_in_flight", "gauge",
+    "Requests in flight at the backend's workers, servers or threads, or in its queue.",
     (QUEUED,),
 )  # fmt: skip
-POOL_QUEUE = Metric(
-    "sidegate_pool_queue_length", "gauge", "Requests that wait until a worker has room or a thread is free.", (QUEUED,)
-)
-POOL_QUEUE_WAIT = Metric(
-    "sidegate_pool_queue_wait_seconds", "histogram",
-    "Time that requests waited until a worker had room or a thread was free; those that did not wait are in the first "
-    "bucket.",
+BACKEND_QUEUE = Metric("sidegate_backend_queue_length", "gauge", "Requests waiting in the backend's queue.", (QUEUED,))
+BACKEND_QUEUE_WAIT = Metric(
+    "sidegate_backend_queue_wait_seconds", "histogram",
+    "Time that requests waited in the backend's queue; requests that did not wait are in the first bucket.",
     (QUEUED, BUCKET),
 )  # fmt: skip
-POOL_RETRIES = Metric(
-    "sidegate_pool_retries_total", "counter", "Requests sent once more, to another worker if there was one.",
+BACKEND_RETRIES = Metric(
+    "sidegate_backend_retries_total", "counter", "Requests sent again, to another worker or server if there was one.",
     (QUEUED, RETRY),
 )  # fmt: skip
 WSGI_THREADS = Metric(
     "sidegate_wsgi_threads", "gauge",
-    "Threads that run a request, of all fronts or of all workers of the pool; those without work are not counted.",
+    "Threads that run a request, in all fronts or in all workers of the pool; idle threads are not counted.",
     (THREADED, THREAD_STATE),
 )  # fmt: skip
-WEBSOCKETS_OPEN = Metric(
-    "sidegate_websockets_open", "gauge", "WebSockets that are accepted and not ended.", (ROUTE,), zeros=False
-)
+WEBSOCKETS_OPEN = Metric("sidegate_websockets_open", "gauge", "Open WebSockets.", (ROUTE,), zeros=False)
 WEBSOCKET_MESSAGES = Metric(
     "sidegate_websocket_messages_total", "counter",
-    "Whole messages of WebSockets, but for those that pass to an h2c or h2 backend.",
+    "WebSocket messages, except those of h2c and h2 backends.",
     (ROUTE, DIRECTION), zeros=False,
 )  # fmt: skip
 WEBSOCKET_BYTES = Metric(
-    "sidegate_websocket_bytes_total", "counter", "Bytes of WebSockets' frames, before TLS.",
+    "sidegate_websocket_bytes_total", "counter", "Bytes of WebSocket frames, without TLS.",
     (ROUTE, DIRECTION), zeros=False,
 )  # fmt: skip
 WEBSOCKET_CLOSES = Metric(
     "sidegate_websocket_closes_total", "counter",
-    "WebSockets that ended, by the code of whoever closed first, but for those that pass to an h2c or h2 backend.",
+    "WebSockets that were closed, by the code of the side that closed first, except those of h2c and h2 backends.",
     (ROUTE, CLOSED_BY, CLOSE_CODE), zeros=False,
 )  # fmt: skip
 WEBSOCKET_PING = Metric(
-    "sidegate_websocket_ping_seconds", "histogram", "Time from a ping of the server to the client's answer.",
+    "sidegate_websocket_ping_seconds", "histogram", "Time from a ping of the server to the client's pong.",
     (ROUTE, BUCKET), zeros=False,
 )  # fmt: skip
 
@@ -250,8 +249,8 @@ WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING)
 
 FRONT_METRICS = (
     REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
-    HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, POOL_IN_FLIGHT, POOL_QUEUE,
-    POOL_QUEUE_WAIT, POOL_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES, WEBSOCKET_BYTES,
+    HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, BACKEND_IN_FLIGHT, BACKEND_QUEUE,
+    BACKEND_QUEUE_WAIT, BACKEND_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES, WEBSOCKET_BYTES,
     WEBSOCKET_CLOSES, WEBSOCKET_PING,
 )  # fmt: skip
 """Counted by the fronts in their cells. To threads and ``WORKER_METRICS`` the supervisor adds what workers count."""
@@ -265,43 +264,46 @@ PROCESS_KIND = _facts("kind", "front, worker, preloader")
 PROCESS_STATE = _facts("state", "starting, ready, serving, draining, ending, killed, dead")
 RESTART_CAUSE = _facts(
     "cause",
-    "how it ended: exit_N, a signal's name, failed_start, start_timeout, drained (by its own SIGTERM); a worker also: "
-    "max_requests, max_age, max_memory, reload, stuck (its event loop), stuck_threads (all of its WSGI threads), "
-    "not_forked",
+    "why it ended: exit_N, a signal's name, failed_start, start_timeout, drained (the process itself got SIGTERM); of "
+    "workers also: max_requests, max_age, max_memory, reload, stuck (its event loop was blocked), stuck_threads (all "
+    "its WSGI threads were blocked), not_forked (the preloader could not fork it)",
 )
 POOL = _facts("backend", "the name of a backend with a pool")
 WORKER_STATE = _facts("state", "starting, ready, serving, draining, ending, killed")
-SLOT = _facts("slot", "the worker's place in its pool, from 0; its successor has the same")
+SLOT = _facts("slot", "the worker's number in its pool, from 0; a replacement has the same number")
 
 BUILD_INFO = Metric(
-    "sidegate_build_info", "gauge", "Always 1; what is running is in the labels.",
+    "sidegate_build_info", "gauge", "Always 1; the labels name the versions.",
     (_facts("version", "Sidegate"), _facts("python", "the interpreter"), _facts("http2_engine", "nghttp2, h2")),
 )  # fmt: skip
 PROCESSES = Metric("sidegate_processes", "gauge", "Child processes by state.", (PROCESS_KIND, PROCESS_STATE))
 RESTARTS = Metric(
-    "sidegate_process_restarts_total", "counter", "Child processes replaced after they ended unasked.",
+    "sidegate_process_restarts_total", "counter", "Child processes that ended unexpectedly and were replaced.",
     (PROCESS_KIND, RESTART_CAUSE),
 )  # fmt: skip
 RESIDENT_MEMORY = Metric(
     "sidegate_process_resident_memory_bytes", "gauge",
-    "Resident memory of the child processes together; what they share is counted in each.", (PROCESS_KIND,),
+    "Resident memory of all child processes; memory that they share is counted for each.", (PROCESS_KIND,),
 )  # fmt: skip
 POOL_WORKERS = Metric("sidegate_pool_workers", "gauge", "Workers by state.", (POOL, WORKER_STATE))
 POOL_RESTARTS = Metric(
-    "sidegate_pool_worker_restarts_total", "counter", "Workers that were replaced, or ended unasked.",
+    "sidegate_pool_worker_restarts_total", "counter", "Workers that were replaced, or that ended unexpectedly.",
     (POOL, RESTART_CAUSE),
 )  # fmt: skip
 POOL_MEMORY = Metric(
     "sidegate_pool_resident_memory_bytes", "gauge",
-    "Resident memory of a pool's processes together; what they share is counted in each.", (POOL,),
+    "Resident memory of all processes of a pool; memory that they share is counted for each.", (POOL,),
 )  # fmt: skip
 POOL_REQUESTS = Metric(
-    "sidegate_pool_worker_requests_total", "counter", "Exchanges that ended in a worker.", (POOL, SLOT)
+    "sidegate_pool_worker_requests_total", "counter", "Requests that ended in a worker.", (POOL, SLOT)
 )
 LAST_RELOAD = Metric(
-    "sidegate_config_last_reload_successful", "gauge", "1: the config last loaded serves; 0: it was rejected.", ()
+    "sidegate_config_last_reload_successful",
+    "gauge",
+    "1: the last configuration that was loaded is in use; 0: it was rejected.",
+    (),
 )
-START_TIME = Metric("sidegate_start_time_seconds", "gauge", "When the supervisor started, in Unix time.", ())
+START_TIME = Metric("sidegate_start_time_seconds", "gauge", "Unix time at which the supervisor started.", ())
 
 SUPERVISOR_METRICS = (
     BUILD_INFO, PROCESSES, RESTARTS, RESIDENT_MEMORY, POOL_WORKERS, POOL_RESTARTS, POOL_MEMORY, POOL_REQUESTS,
@@ -354,7 +356,7 @@ class Layout:
         Their series would say nothing, and most are ASGI applications whose config leaves it open what they are.
         """
         size = len(BUCKETS) + 2
-        return {name for name in self._undeclared if area.read(self.start(POOL_QUEUE_WAIT, name), size) is None}
+        return {name for name in self._undeclared if area.read(self.start(BACKEND_QUEUE_WAIT, name), size) is None}
 
     def threads(self, area: Area, backend: str) -> dict[str, int]:
         """A WSGI application's threads that have work, by state; empty if it shows no sign of being one."""

@@ -21,12 +21,12 @@ class QueueMeter:
     def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
         self.name = name
         self._cells = cells
-        self._in_flight = layout.cell(metrics.POOL_IN_FLIGHT, name)
-        self._queued = layout.cell(metrics.POOL_QUEUE, name)
-        waits = layout.offsets(metrics.POOL_QUEUE_WAIT, name)
+        self._in_flight = layout.cell(metrics.BACKEND_IN_FLIGHT, name)
+        self._queued = layout.cell(metrics.BACKEND_QUEUE, name)
+        waits = layout.offsets(metrics.BACKEND_QUEUE_WAIT, name)
         self._wait = waits[str(BUCKETS[0])]
         self._wait_sum = waits[SUM]
-        self._retries = layout.offsets(metrics.POOL_RETRIES, name)
+        self._retries = layout.offsets(metrics.BACKEND_RETRIES, name)
 
     def begun(self) -> None:
         """A request has come for this backend."""

@@ -17,16 +17,16 @@ _HEAD = """# Metrics
 `GET /metrics` on the admin server, in the Prometheus text format or in OpenMetrics. This page is made from the table
 in `proxy/sidegate/observe/metrics.py` (`python -m sidegate.observe.reference > dashboards/METRICS.md`); do not edit it.
 
-Label values come from the configuration or from the fixed sets below, never from a client. Counters go on when a
-front process is replaced; they begin at 0 when the supervisor starts. The supervisor's own `process_*` metrics (CPU
+Label values come from the configuration or from the fixed sets below, never from a client. Counters continue when a
+front process is replaced; they start at 0 with the supervisor. The supervisor's own `process_*` metrics (CPU
 time, memory, open descriptors) are there as well.
 """
 
 _REASONS = (
-    ("Refused requests", "`reason` of `sidegate_requests_refused_total`", reasons.REFUSALS),
+    ("Rejected requests", "`reason` of `sidegate_requests_refused_total`", reasons.REFUSALS),
     (
         "Connection errors",
-        "`reason` of `sidegate_connection_errors_total`, besides every refusal: framing may break within a body",
+        "`reason` of `sidegate_connection_errors_total`, besides those of rejected requests",
         reasons.VIOLATIONS,
     ),
     (
@@ -36,11 +36,11 @@ _REASONS = (
     ),
     (
         "Exchange errors",
-        "`reason` of `sidegate_exchange_errors_total`, besides every refusal",
+        "`reason` of `sidegate_exchange_errors_total`, besides those of rejected requests",
         reasons.EXCHANGE_ERRORS,
     ),
-    ("Retries", "`reason` of `sidegate_pool_retries_total`", reasons.RETRIES),
-    ("Lost access-log lines", "`reason` of `sidegate_access_log_dropped_total`", reasons.DROPS),
+    ("Retries", "`reason` of `sidegate_backend_retries_total`", reasons.RETRIES),
+    ("Dropped access-log lines", "`reason` of `sidegate_access_log_dropped_total`", reasons.DROPS),
 )
 
 
@@ -54,8 +54,8 @@ def _lines() -> Iterator[str]:
     yield from _table("Requests and connections", FRONT_METRICS)
     yield "Buckets of the histogram, in seconds: " + ", ".join(f"{bound:g}" for bound in BUCKETS) + ".\n"
     sparse = ", ".join(f"`{metric.name}`" for metric in FRONT_METRICS if not metric.zeros)
-    yield f"Samples appear with their first event: {sparse}. All others are there from the start, at 0;"
-    yield "those of threads, and of a queue before them, from the first request on unless `interface: wsgi` is said.\n"
+    yield f"Samples of these metrics appear with the first event: {sparse}. All others exist from the start, at 0;"
+    yield "those of WSGI threads and their queue from the first request, or from the start with `interface: wsgi`.\n"
     yield from _table("The service", SUPERVISOR_METRICS)
     yield "## Labels\n"
     yield "| label | values |"

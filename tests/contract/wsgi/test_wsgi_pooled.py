@@ -105,7 +105,7 @@ def test_what_waits_for_a_stuck_worker_goes_back_to_the_front(codec: str, runnin
         posted = other.begin("POST", "/patient", [(b"content-length", b"4")], end=False)
         other.body(posted, b"body", end=True)
         wait_for(lambda: server.told("exhausted"))
-        wait_for(lambda: server.count(metrics.POOL_RETRIES, "app", "refused") > 0)
+        wait_for(lambda: server.count(metrics.BACKEND_RETRIES, "app", "refused") > 0)
         gate.open()
         assert other.finish(posted).status == 200
         assert gate.paths == ["/wait", "/patient"]
