@@ -28,10 +28,10 @@ FAILED_START = 3
 
 EPILOG = """\
 exit codes:
-  0  done; a service was stopped by SIGTERM or SIGINT and finished what it had begun
-  2  wrong arguments, or problems in the configuration: one line each on standard error, nothing was started
-  3  the start failed: an address in use, an application's startup that raised
-  128 + N  a second signal N ended the service at once
+  0  success; a service was stopped by SIGTERM or SIGINT and finished its requests
+  2  wrong arguments or an invalid configuration: one line for each problem on standard error; nothing was started
+  3  the start failed: an address was in use, or an application's startup raised an exception
+  128 + N  a second signal N stopped the service immediately
 """
 
 HTTP2_ENGINES = ("auto", "nghttp2", "h2")
@@ -243,16 +243,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    serve = commands.add_parser("serve", help="serve what a configuration file says")
+    serve = commands.add_parser("serve", help="serve the applications of a configuration file")
     serve.add_argument("config", metavar="CONFIG", help="YAML file")
     _add_engine(serve)
     serve.set_defaults(command=_serve)
 
     _add_run(commands.add_parser("run", help="serve one application without a configuration file"))
 
-    _add_worker(commands.add_parser("worker", help="serve one application to fronts that run elsewhere, by HTTP/2"))
+    _add_worker(commands.add_parser("worker", help="serve one application over HTTP/2 to fronts that run elsewhere"))
 
-    check = commands.add_parser("check", help="report every problem of a configuration file, start nothing")
+    check = commands.add_parser("check", help="report every problem in a configuration file without starting anything")
     check.add_argument("config", metavar="CONFIG", help="YAML file")
     check.add_argument("--no-import", action="store_true", help="do not import the applications")
     check.set_defaults(command=_check)
@@ -260,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     schema = commands.add_parser("schema", help="print the configuration's JSON Schema, for editors")
     schema.set_defaults(command=_schema)
 
-    version = commands.add_parser("version", help="print the versions of Sidegate and of what it runs on")
+    version = commands.add_parser("version", help="print the versions of Sidegate and its dependencies")
     version.add_argument("--json", action="store_true", help="as a JSON object")
     version.set_defaults(command=_version)
     return parser
@@ -271,18 +271,20 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--host", default="localhost", help="address or name to listen on (default: localhost)")
     run.add_argument("--port", type=int, help="default: 8080, with TLS 8443; 0: any free port")
     run.add_argument("--unix", metavar="PATH", help="listen on a unix socket instead")
-    run.add_argument("--tls", action="store_true", help="with a self-signed certificate, for development")
-    run.add_argument("--cert", metavar="FILE", help="TLS with this certificate chain (PEM)")
+    run.add_argument("--tls", action="store_true", help="serve TLS with a self-signed certificate, for development")
+    run.add_argument("--cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
     run.add_argument("--key", metavar="FILE", help="its private key (default: in the certificate's file)")
     run.add_argument("--processes", default="1", type=_processes, metavar="N", help="front processes, or auto")
     run.add_argument("--root-path", default="", metavar="PATH", help="where the application is mounted")
-    run.add_argument("--app-dir", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
+    run.add_argument(
+        "--app-dir", default=".", metavar="FOLDER", help="folder that is put first on the import path (default: .)"
+    )
     run.add_argument(
         "--access-log", nargs="?", const="combined", default="off", choices=("off", "combined", "json"),
         help="write an access log to standard output (without a value, at the end of the line: combined)",
     )  # fmt: skip
     run.add_argument("--admin", metavar="ADDRESS", help="serve metrics and probes there, such as 127.0.0.1:9090")
-    run.add_argument("--print-config", action="store_true", help="print the YAML that says the same, and exit")
+    run.add_argument("--print-config", action="store_true", help="print the equivalent YAML configuration and exit")
     _add_engine(run)
     run.set_defaults(command=_run, parser=run)
 
@@ -291,12 +293,14 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
     _add_app(worker)
     worker.add_argument("--bind", required=True, metavar="ADDRESS", help="unix:/path or tcp://host:port")
     worker.add_argument("--mode", metavar="OCTAL", help="permissions of the unix socket, such as 0660")
-    worker.add_argument("--directory", default=".", metavar="FOLDER", help="put first on the import path (default: .)")
+    worker.add_argument(
+        "--directory", default=".", metavar="FOLDER", help="folder that is put first on the import path (default: .)"
+    )
     worker.add_argument(
         "--root-path",
         default="",
         metavar="PATH",
-        help="where the application is mounted (default: what the front says)",
+        help="where the application is mounted (default: as the front says)",
     )
     worker.add_argument(
         "--lifespan", default="auto", choices=("auto", "on", "off"), help="ASGI lifespan (default: auto)"
@@ -306,20 +310,20 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
         type=int,
         default=100,
         metavar="N",
-        help="requests at once from each front (default: 100; a WSGI application: its threads)",
+        help="concurrent requests from each front (default: 100; a WSGI application: its threads)",
     )
-    worker.add_argument("--tls-cert", metavar="FILE", help="TLS with this certificate chain (PEM)")
+    worker.add_argument("--tls-cert", metavar="FILE", help="serve TLS with this certificate chain (PEM)")
     worker.add_argument("--tls-key", metavar="FILE", help="its private key (default: in the certificate's file)")
     worker.add_argument(
-        "--client-ca", metavar="FILE", help="only fronts with a certificate of these authorities may connect (PEM)"
+        "--client-ca", metavar="FILE", help="accept only fronts with a certificate of these authorities (PEM)"
     )
     worker.add_argument(
         "--trust", action="append", default=[], metavar="CIDR",
-        help="address block of fronts whose word on their clients counts, beside unix sockets and loopback; repeatable",
+        help="address block of fronts that are trusted, besides unix sockets and loopback; repeatable",
     )  # fmt: skip
     worker.add_argument(
         "--grace-period", default="25s", metavar="TIME",
-        help="from SIGTERM to the end of what is under way (default: 25s)",
+        help="longest time from SIGTERM until all requests are finished (default: 25s)",
     )  # fmt: skip
     _add_engine(worker)
     worker.set_defaults(command=_worker, parser=worker)
@@ -328,7 +332,10 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
 def _add_app(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="module:attr", help="ASGI or WSGI application; module:attr() calls a factory")
     parser.add_argument(
-        "--interface", default="auto", choices=INTERFACES, help="how it is called (default: auto, told by itself)"
+        "--interface",
+        default="auto",
+        choices=INTERFACES,
+        help="how the application is called (default: auto, by inspection)",
     )
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads of each process for a WSGI application (default: 4)"
@@ -336,7 +343,9 @@ def _add_app(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_engine(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--http2-engine", choices=HTTP2_ENGINES, help="default: what the configuration says, or auto")
+    parser.add_argument(
+        "--http2-engine", choices=HTTP2_ENGINES, help="HTTP/2 implementation (default: the configuration's, or auto)"
+    )
 
 
 def _processes(text: str) -> int | str:

@@ -86,7 +86,7 @@ def test_a_name_that_nobody_knows(engine: str, caplog: pytest.LogCaptureFixture)
     with before(engine, h2c="tcp://nowhere.invalid:80", queue={"timeout": "50ms"}) as front:
         assert fetch(front, engine).status == 503
         assert (front.observer.records[0].fault, front.observer.records[0].reason) == (Fault.UPSTREAM, "no_worker")
-    assert "cannot be looked up" in caplog.text
+    assert "cannot resolve" in caplog.text
 
 
 @pytest.fixture

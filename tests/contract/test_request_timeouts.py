@@ -84,7 +84,7 @@ def test_no_response_in_time_is_a_504(codec: str) -> None:
         client = server.client(codec)
         response = get(client)
         assert (response.status, response.reset) == (504, False)
-        assert response.body.startswith(b"504 Gateway Timeout: The answer took longer than this server waits for it.")
+        assert response.body.startswith(b"504 Gateway Timeout: The response took longer than this server waits for it.")
         wait_for(lambda: app.told == 1)
         assert outcome(server) == (504, Fault.APPLICATION, REASON)
         assert errors(server, Fault.APPLICATION) == 1

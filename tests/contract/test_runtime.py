@@ -120,7 +120,7 @@ DAMAGED: dict[str, tuple[list[tuple[str, str]], tuple[Any, ...], str]] = {
     "no key": ([("cert", "no")], ("certificates", 0, "key"), "cannot read the private key no: No such file"),
     "no certificate": ([("no", "key")], ("certificates", 0, "cert"), "cannot read the certificate no: No such file"),
     "a folder": ([(".", "key")], ("certificates", 0, "cert"), "cannot read the certificate .: Is a directory"),
-    "no PEM": ([("text", "key")], ("certificates", 0), "text and key are no PEM certificate and private key ("),
+    "no PEM": ([("text", "key")], ("certificates", 0), "text and key are not a PEM certificate and private key ("),
     "another key": (
         [("cert", "other")],
         ("certificates", 0, "key"),
@@ -174,8 +174,8 @@ def test_certificates_that_cannot_be_used(kind: str) -> None:
     ("ca", "words"),
     [
         ("no", "cannot read the CA certificates no: No such file or directory"),
-        ("empty", "empty holds no CA certificates in PEM form"),
-        ("text", "text holds no CA certificates in PEM form"),
+        ("empty", "empty contains no CA certificates in PEM format"),
+        ("text", "text contains no CA certificates in PEM format"),
     ],
 )
 def test_authorities_that_cannot_be_used(ca: str, words: str) -> None:
@@ -362,7 +362,7 @@ def test_what_outlives_the_grace_period_is_cut(codec: str, caplog: pytest.LogCap
         assert client.finish(stream).reset
         record = server.observer.records[0]
         assert (record.fault, record.reason) == (Fault.PROXY, "shutdown")
-        assert "cutting what is still under way after the grace period of 0.1 s" in caplog.text
+        assert "grace period of 0.1 s exceeded: aborting the requests in flight" in caplog.text
 
 
 def test_an_application_that_ignores_its_disconnect_is_cancelled() -> None:

@@ -30,7 +30,7 @@ def test_a_front_that_dies_before_it_is_ready_ends_the_start(start: Start, switc
     (switches / "crash").touch()
     server = start(ready=False)
     assert server.wait() == 3
-    assert re.search(r"front \d+ ended before it was ready \(exit_9\)", server.log())
+    assert re.search(r"front \d+ exited before it was ready \(exit_9\)", server.log())
 
 
 def test_applications_that_cannot_be_imported_are_problems_with_positions(start: Start) -> None:
@@ -133,7 +133,7 @@ LIAR = """
 def test_a_child_that_breaks_the_protocol_is_killed(start: Start) -> None:
     server = start(ready=False, prefix=injected(LIAR), config={"processes": 2})
     assert server.wait() == 3
-    assert "it breaks the protocol (ready while ready)" in server.log()
+    assert "it violated the control protocol (ready while ready)" in server.log()
 
 
 def run_front(first: bytes) -> int:

@@ -87,7 +87,7 @@ def test_an_interpreter_that_goes_away_is_waited_for(start: Start, tmp_path: Pat
 def test_an_application_that_cannot_be_preloaded_leaves_the_rest_serving(start: Start, switches: Path) -> None:
     (switches / "crash").touch()
     server = start(config=pooled(preload=True))
-    assert re.search(r"backend app: preloader \d+ ended \(exit_9\)", server.log())
+    assert re.search(r"backend app: preloader \d+ exited \(exit_9\)", server.log())
     metrics = server.admin("/metrics")[1]
     assert 'sidegate_pool_workers{backend="app",state="serving"} 0.0' in metrics
     assert re.search(r'sidegate_process_restarts_total\{cause="exit_9",kind="preloader"\} \d', metrics)
@@ -135,9 +135,9 @@ def test_what_an_old_worker_does_not_finish_is_cut(start: Start, switches: Path)
 
 def test_a_limit_below_what_the_start_needs_replaces_nobody(start: Start) -> None:
     server = start(config=pooled(maxMemory="1Mi"))
-    log = server.wait_log("more than maxMemory: it is not replaced for its memory")
+    log = server.wait_log("more than maxMemory: it is not replaced because of its memory")
     (pid,) = wait_workers(server, 1, "app")
-    assert re.search(rf"backend app: worker {pid} has \d+ MiB", log)
+    assert re.search(rf"backend app: worker {pid} uses \d+ MiB", log)
 
 
 def test_a_preloader_that_dies_is_replaced_and_its_workers_go_on(start: Start) -> None:

@@ -176,7 +176,7 @@ def test_threads_of_an_import_are_warned_of(tmp_path: Path, stack: ExitStack) ->
     code = "import threading, time\nthreading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
     (tmp_path / "threaded.py").write_text(code + "def app(environ, start_response): ...\n")
     started = Preloader(tmp_path, stack, "threaded:app", {}).ready()
-    wait_until(lambda: "has started threads" in started.process.log(), "a warning")
+    wait_until(lambda: "application started threads" in started.process.log(), "a warning")
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_an_asgi_application_has_no_series_of_threads_or_a_queue(serve: Serve) -
         assert http_get(server.url(path))[0] == 200
     text = server.admin("/metrics")[1]
     assert 'sidegate_backend_queue_length{backend="pooled"} 0.0' in text
-    assert not re.search(r'sidegate_(pool|wsgi)_\w+\{backend="asgi"', text)
+    assert not re.search(r'sidegate_(backend|pool|wsgi)_\w+\{backend="asgi"', text)
     assert threads(server, "pooled") == {"busy": 0, "stuck": 0}
 
 
@@ -60,8 +60,10 @@ def test_threads_that_are_all_stuck_in_a_front_are_an_error_in_the_log(serve: Se
     assert answers == [504, 504]
     wait_until(lambda: threads(server, "inside") == {"busy": 0, "stuck": 2}, "both threads count as stuck")
     (front,) = status(server)["processes"]
-    complaint = f"backend inside: all its threads in front {front['pid']} are stuck; in a 'pool' it would be replaced"
-    assert complaint in server.wait_log("are stuck; in a 'pool'")
+    complaint = (
+        f"backend inside: all of its WSGI threads in front {front['pid']} are stuck; a pool's worker would be replaced"
+    )
+    assert complaint in server.wait_log("are stuck; a pool's worker")
     assert status(server)["restarts"] == {}
     assert http_get(server.url("/pid"))[0] == 200, "the pool goes on"
 

@@ -31,7 +31,7 @@ def test_a_killed_front_is_replaced_and_its_counts_are_kept(start: Start) -> Non
     assert http_get(server.url("/pid")) == (200, str(successor))
     assert 'sidegate_process_restarts_total{cause="SIGKILL",kind="front"} 1.0' in server.admin("/metrics")[1]
     wait_until(lambda: requests_counted(server) == 4, "three requests of the dead front and one of its successor")
-    assert f"front {victim} ended (SIGKILL)" in server.log()
+    assert f"front {victim} exited (SIGKILL)" in server.log()
 
 
 def states(server: Sidegate) -> list[str]:
@@ -66,11 +66,11 @@ def test_a_crash_loop_backs_off_and_recovers(start: Start, switches: Path) -> No
     (switches / "crash").touch()
     os.kill(serving(server)[0], signal.SIGKILL)
     wait_until(lambda: status(server)["restarts"].get("exit_9", 0) >= 3, "three failed attempts")
-    assert server.admin("/readyz") == (503, "no front process serves yet\n")
+    assert server.admin("/readyz") == (503, "no front process is serving yet\n")
     assert server.admin("/livez")[0] == 200
     (switches / "crash").unlink()
     server.wait_ready()
-    stamps = re.findall(r"^(\S+) .*front \d+ ended", server.log(), re.MULTILINE)
+    stamps = re.findall(r"^(\S+) .*front \d+ exited", server.log(), re.MULTILINE)
     times = [datetime.fromisoformat(stamp) for stamp in stamps[:4]]
     gaps = [(after - before).total_seconds() for before, after in itertools.pairwise(times)]
     assert all(gap >= 0.5 * 2**number for number, gap in enumerate(gaps)), gaps
@@ -171,7 +171,7 @@ def test_a_front_that_is_stuck_is_killed_at_the_end(start: Start, switches: Path
     with held_open(server, "/block"):
         wait_until((switches / "blocking").exists, "a blocked event loop")
         assert server.stop() == 0
-    assert "is killed: it said its last word and does not end" in server.log()
+    assert "is killed: it did not exit after it had drained" in server.log()
 
 
 def test_a_stop_while_applications_are_imported(start: Start, switches: Path) -> None:
@@ -185,7 +185,7 @@ def test_a_stop_while_an_application_starts_up(start: Start, switches: Path) -> 
     (switches / "wait").touch()
     server = start(ready=False)
     wait_until((switches / "waiting").exists, "a startup under way")
-    assert server.admin("/readyz") == (503, "no front process serves yet\n")
+    assert server.admin("/readyz") == (503, "no front process is serving yet\n")
     assert server.stop() == 0
 
 

@@ -37,7 +37,7 @@ def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, switches: Pa
     # `sleep` was given to PID 1; nobody else can reap it.
     (front,) = wait_until(lambda: len(supervisor.children()) == 1 and supervisor.children(), "no zombie")
     front.kill()
-    server.wait_log("ended (SIGKILL)")
+    server.wait_log("exited (SIGKILL)")
     server.wait_ready()
     supervisor.send_signal(signal.SIGTERM)
     assert server.wait() == 0
@@ -136,7 +136,7 @@ def test_a_service_without_an_admin_server(start: Start) -> None:
     (front,) = server.fronts
     assert http_get(server.url("/pid")) == (200, str(front.pid))
     front.kill()
-    server.wait_log("ended (SIGKILL)", PATIENCE)
+    server.wait_log("exited (SIGKILL)", PATIENCE)
     wait_until(lambda: [pid.pid for pid in server.fronts if pid.pid != front.pid], "a successor")
     assert http_get(server.url("/pid"))[0] == 200
 

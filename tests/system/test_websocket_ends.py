@@ -76,7 +76,7 @@ def test_a_service_that_stops_closes_with_going_away(serve: Serve) -> None:
         server.send_signal(signal.SIGTERM)
         assert [code_at_the_end(socket) for socket in sockets] == [GOING_AWAY] * len(sockets)
         assert server.wait() == 0
-    assert "cutting" not in server.log()
+    assert "aborting" not in server.log()
     assert not server.survivors()
 
 

@@ -174,7 +174,7 @@ def test_a_user_by_number_needs_a_group(worker: Start) -> None:
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
-        ({"user": "54321"}, "54321 has no entry"),
+        ({"user": "54321"}, "54321 is not in the system's user database"),
         ({"user": "nosuchuser"}, "there is no user nosuchuser"),
         ({"group": "nosuchgroup"}, "there is no group nosuchgroup"),
     ],

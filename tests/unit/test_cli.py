@@ -124,7 +124,7 @@ def test_check_tells_an_interface_that_is_not_the_applications(file: Path, capsy
     file.write_text(GOOD.replace('"apps_for_cli:app"', f"apps_for_cli:app, directory: ., interface: wsgi{pool}"))
     assert cli.main(["check", str(file)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    words = "is a coroutine function, as ASGI applications are, and 'interface' says wsgi"
+    words = "is a coroutine function, as ASGI applications are, but 'interface' is wsgi"
     assert line == f"{file}:5:15: backends.shop.app: apps_for_cli:app {words}"
 
 
@@ -275,7 +275,7 @@ def test_a_worker_of_a_wsgi_application(file: Path, started: list[Config], monke
 def test_threads_are_not_for_asgi(command: list[str], capsys: Capture) -> None:
     assert cli.main([*command, "--interface", "asgi", "--threads", "4"]) == 2
     name = {"run": "app", "worker": "worker"}[command[0]]
-    words = "'threads' are for WSGI applications, and 'interface' says asgi"
+    words = "'threads' are for WSGI applications, but 'interface' is asgi"
     assert capsys.readouterr().err == f"<command line>: backends.{name}: {words}\n"
 
 

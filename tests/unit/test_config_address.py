@@ -43,7 +43,7 @@ def test_forms(text: str, address: Address) -> None:
         ("localhost:", "the port must be a number from 0 to 65535"),
         ("localhost:65536", "the port must be a number from 0 to 65535"),
         ("localhost:٣", "the port must be a number from 0 to 65535"),
-        ("::1:80", "an IPv6 address stands in brackets"),
+        ("::1:80", "write an IPv6 address in brackets"),
         ("[]:80", "is not an IPv6 address"),
         ("[1.2.3.4]:80", "is not an IPv6 address"),
         ("1.2.3:80", "is not an IPv4 address"),

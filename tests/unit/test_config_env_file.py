@@ -81,7 +81,7 @@ def test_the_last_of_two_with_one_name_counts(tmp_path: Path) -> None:
         ("A='1\n2'\nB='secret\nC=2\n", ":3: the value of B has a quote that is never closed"),
         ('A=1\nB="secret\\"', ":2: the value of B has a quote that is never closed"),
         ("A='a'\"b", ":1: the value of A has a quote that is never closed"),
-        ("A=a\0b", ":1: must not hold a NUL character"),
+        ("A=a\0b", ":1: must not contain a NUL character"),
         (b"A=1\nB=caf\xe9\n", ":2: is not UTF-8: byte 0xe9"),
     ],
 )

@@ -60,7 +60,10 @@ def test_a_file_that_is_not_utf8(tmp_path: Path) -> None:
 
 
 def test_a_file_that_never_ends() -> None:
-    assert only(load("/dev/zero", {})) == f"/dev/zero: is larger than {MAX_BYTES} bytes, which no configuration is"
+    assert (
+        only(load("/dev/zero", {}))
+        == f"/dev/zero: is larger than {MAX_BYTES} bytes, the largest size of a configuration"
+    )
 
 
 def test_an_unreadable_file(tmp_path: Path) -> None:

@@ -115,4 +115,4 @@ def test_the_python_parser_of_pyyaml_gives_the_same(monkeypatch: pytest.MonkeyPa
     with pytest.raises(YamlError, match="not valid YAML"):
         read_document('"\\ud800', {})
     document = read_document('"\\ud800"', {})
-    assert [message for *_, message in document.mistakes] == ["must be valid Unicode, after its variables were put in"]
+    assert [message for *_, message in document.mistakes] == ["must be valid Unicode after its variables were replaced"]

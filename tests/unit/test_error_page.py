@@ -7,7 +7,7 @@ from sidegate.server.error_page import error_page, phrase
 
 def test_text_for_programs() -> None:
     headers, body = error_page(404, "abc", "", b"*/*")
-    assert body == b"404 Not Found: No route leads to this address. (request id abc)\n"
+    assert body == b"404 Not Found: No route matches this address. (request id abc)\n"
     assert dict(headers) == {
         b"content-type": b"text/plain; charset=utf-8",
         b"content-length": b"%d" % len(body),

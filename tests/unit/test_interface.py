@@ -239,7 +239,7 @@ def request_and_more(request: Any, *args: Any, **kwargs: Any) -> Any: ...
 
 
 UNTOLD: list[tuple[Callable[..., Any], str]] = [
-    (WithoutSignature(), "does not tell its arguments"),
+    (WithoutSignature(), "has a signature that cannot be inspected"),
     (nameless, "takes 0 or more arguments"),
     (two_or_three, "takes 2 to 3 arguments"),
     (request_and_more, "takes 1 or more arguments"),  # as of webob.dec.wsgify
@@ -293,13 +293,13 @@ WSGI_TAKES = "a WSGI application takes environ and start_response"
         (keyword_only, "auto", f"takes 0 arguments; {ASGI_TAKES}, {WSGI_TAKES}"),
         (asynchronous_with_two, "auto", f"is a coroutine function that takes 2 arguments; {ASGI_TAKES}"),
         (asynchronous_with_two, "asgi", f"is a coroutine function that takes 2 arguments; {ASGI_TAKES}"),
-        (function, "wsgi", "is a coroutine function, as ASGI applications are, and 'interface' says wsgi"),
-        (Instance(), "wsgi", "is a coroutine function, as ASGI applications are, and 'interface' says wsgi"),
-        (three, "wsgi", f"takes 3 arguments, and 'interface' says wsgi; {WSGI_TAKES}"),
-        (double_function, "wsgi", f"takes 1 argument, and 'interface' says wsgi; {WSGI_TAKES}"),
-        (wsgi, "asgi", f"takes 2 arguments, and 'interface' says asgi; {ASGI_TAKES}"),
-        (env_and_more, "asgi", "is WSGI by the names of its arguments, and 'interface' says asgi"),
-        (defaults_by_name, "wsgi", "is ASGI 3 by the names of its arguments, and 'interface' says wsgi"),
+        (function, "wsgi", "is a coroutine function, as ASGI applications are, but 'interface' is wsgi"),
+        (Instance(), "wsgi", "is a coroutine function, as ASGI applications are, but 'interface' is wsgi"),
+        (three, "wsgi", f"takes 3 arguments, but 'interface' is wsgi; {WSGI_TAKES}"),
+        (double_function, "wsgi", f"takes 1 argument, but 'interface' is wsgi; {WSGI_TAKES}"),
+        (wsgi, "asgi", f"takes 2 arguments, but 'interface' is asgi; {ASGI_TAKES}"),
+        (env_and_more, "asgi", "is WSGI by the names of its arguments, but 'interface' is asgi"),
+        (defaults_by_name, "wsgi", "is ASGI 3 by the names of its arguments, but 'interface' is wsgi"),
     ],
 )
 def test_what_is_refused(target: Any, interface: str, message: str) -> None:

@@ -138,7 +138,7 @@ async def answers_in_http(scope: Scope, receive: Receive, send: Send) -> None:
         (raises_at_once, "ValueError: what is a lifespan?"),
         (returns_at_once, "it returned without answering."),
         (reads_and_returns, "it returned without answering."),
-        (answers_in_http, "RuntimeError: 'http.response.start' is no lifespan message"),
+        (answers_in_http, "RuntimeError: 'http.response.start' is not a lifespan message"),
     ],
 )
 def test_auto_goes_on_without_it_and_on_does_not(app: App, words: str) -> None:
@@ -146,7 +146,7 @@ def test_auto_goes_on_without_it_and_on_does_not(app: App, words: str) -> None:
     shown = failure(app, "on")
     assert shown.startswith("backend 'shop': the application's startup failed: ")
     assert words in shown
-    assert shown.endswith("\nIf it has no lifespan, say `lifespan: off`.")
+    assert shown.endswith("\nIf it has no lifespan, set `lifespan: off`.")
 
 
 # Startup that fails.

@@ -101,7 +101,7 @@ def test_no_such_module_in_a_package(folder: Path) -> None:
 
 def test_a_module_whose_own_import_is_missing(folder: Path) -> None:
     text = message(folder, "import no_such_module_anywhere\n")
-    assert "fails while it is imported: ModuleNotFoundError: No module named 'no_such_module_anywhere'" in text
+    assert "failed: ModuleNotFoundError: No module named 'no_such_module_anywhere'" in text
     assert "line 1, in <module>\n    import no_such_module_anywhere" in text
 
 
@@ -116,7 +116,7 @@ def test_a_module_whose_own_import_is_missing(folder: Path) -> None:
 )
 def test_a_module_that_fails_has_its_traceback_and_not_ours(folder: Path, text: str, first_line: str) -> None:
     shown = message(folder, text)
-    assert f"fails while it is imported: {first_line}" in shown
+    assert f"failed: {first_line}" in shown
     assert "written_for_test_loading" in shown
     assert "loading.py" not in shown.replace("test_loading.py", "")
     assert "importlib" not in shown
@@ -129,7 +129,7 @@ def test_no_such_attribute(folder: Path) -> None:
 
 def test_a_factory_that_fails(folder: Path) -> None:
     shown = message(folder, "def create():\n    raise SystemExit('no settings')\n", "create()")
-    assert ":create() fails: SystemExit: no settings\n" in shown
+    assert ":create() failed: SystemExit: no settings\n" in shown
     assert "line 2, in create" in shown
     assert "/backends/loading.py" not in shown
 
@@ -190,7 +190,7 @@ def test_what_an_application_is(folder: Path, text: str, interface: str, found: 
 def test_an_application_of_the_other_interface(folder: Path, text: str, interface: str) -> None:
     reference = f"{write(folder, text)}:app"
     for load_or_look in (load_app, find_kind):
-        with pytest.raises(LoadError, match=f"^{reference} .* 'interface' says {interface}"):
+        with pytest.raises(LoadError, match=f"^{reference} .* 'interface' is {interface}"):
             load_or_look(reference, str(folder), interface)
 
 

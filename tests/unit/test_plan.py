@@ -167,8 +167,8 @@ def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
     [
         (a_child(1), 60.0, Kill(1, "not ready within 60 s")),
         (a_child(1, *DRAINING), 30.0, Abort(1)),
-        (a_child(1, *ENDING), 30.0, Kill(1, "it said its last word and does not end")),
-        (replace(a_child(1, *ENDING), left=-60.0), END_TIME, Kill(1, "it said its last word and does not end")),
+        (a_child(1, *ENDING), 30.0, Kill(1, "it did not exit after it had drained")),
+        (replace(a_child(1, *ENDING), left=-60.0), END_TIME, Kill(1, "it did not exit after it had drained")),
     ],
 )
 def test_no_child_stays_in_a_passing_state_for_ever(child: ChildStatus, at: float, action: Action) -> None:

@@ -238,8 +238,8 @@ def test_workers_are_forked_from_a_preloader(members: list[Member], actions: lis
     ("member", "at", "action"),
     [
         (a_member(1, *DRAINING), 30.0, Abort(1)),
-        (a_member(1, *ENDING), 30.0, Kill(1, "it said its last word and does not end")),
-        (a_member(1, *AT_A_STANDSTILL, stuck=STUCK), DUMP_TIME, Kill(1, "it is stuck")),
+        (a_member(1, *ENDING), 30.0, Kill(1, "it did not exit after it had drained")),
+        (a_member(1, *AT_A_STANDSTILL, stuck=STUCK), DUMP_TIME, Kill(1, "it is stuck and did not exit after SIGABRT")),
     ],
 )
 def test_no_worker_stays_in_a_passing_state_for_ever(member: Member, at: float, action: PoolAction) -> None:

@@ -99,8 +99,8 @@ def test_a_worker_with_nothing_but_stuck_threads_is_replaced_once(
             await service.close()
 
     asyncio.run(live())
-    assert caplog.text.count("is stuck in all of its threads: it is replaced") == 1
-    assert caplog.text.count("ended (stuck_threads)") == 1
+    assert caplog.text.count("is stuck: all of its WSGI threads are blocked; replacing it") == 1
+    assert caplog.text.count("exited (stuck_threads)") == 1
     assert caplog.text.count("backend shop: shop:app is a WSGI application, 1 thread") == 1
 
 

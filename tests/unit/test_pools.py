@@ -81,14 +81,14 @@ def test_no_place_for_sockets_ends_the_start(monkeypatch: pytest.MonkeyPatch) ->
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(tempfile, "mkdtemp", full)
-    with pytest.raises(StartError, match=r"no folder for the sockets of workers: .*No space left"):
+    with pytest.raises(StartError, match=r"cannot create the folder for the workers' sockets: .*No space left"):
         make(a_config())
 
 
 @pytest.mark.parametrize("key", ["user", "group"])
 def test_another_user_can_only_be_chosen_by_root(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(StartError, match=rf"'backends', 'shop', 'pool', '{key}'.*: only root may choose it"):
+    with pytest.raises(StartError, match=rf"'backends', 'shop', 'pool', '{key}'.*: only root may set it"):
         make(a_config(**{key: "nobody"}))
 
 

@@ -72,7 +72,7 @@ def test_a_user_in_another_group(calls: Calls) -> None:
 def test_a_number_that_is_nobodys(calls: Calls) -> None:
     apply_privileges(pool(user="54321", group="54322"))
     assert calls[2] == ("setgroups", [54322])
-    with pytest.raises(StartError, match="say 'group' too"):
+    with pytest.raises(StartError, match="set 'group' too"):
         apply_privileges(pool(user="54321"))
 
 

@@ -126,7 +126,7 @@ def test_a_restart_does_not_wait_for_time_wait(bind: Bind) -> None:
         ("unix:/no/such/folder/socket", "the folder /no/such/folder must exist and be writable"),
         ("fd:1", "descriptors 0 to 2 are standard input, output and error"),
         ("fd:987654", "descriptor 987654 is not open"),
-        ("systemd:web", "no socket named 'web' was passed; start Sidegate by a systemd socket unit"),
+        ("systemd:web", "no socket named 'web' was passed; start Sidegate with a systemd socket unit"),
         ("systemd:", "no socket was passed"),
     ],
 )

@@ -35,7 +35,7 @@ def test_a_start_error_comes_back_as_itself(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_process_that_dies_is_a_start_error(capfd: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(StartError, match="the process for posixpath:join ended with status 1"):
+    with pytest.raises(StartError, match="the process for posixpath:join exited with status 1"):
         call_in_subprocess("posixpath:join", 1)
     assert "TypeError" in capfd.readouterr().err
 

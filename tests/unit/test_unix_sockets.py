@@ -95,7 +95,7 @@ def test_a_server_that_begins_to_listen_while_its_file_is_judged_gets_it_back(
 def test_the_loser_of_two_simultaneous_starts_says_so(bind: Bind, tmp_path: Path) -> None:
     first, second = (bind(f"unix:{tmp_path / 's'}") for _ in range(2))
     second.listen()
-    with pytest.raises(StartError, match="another server took the path meanwhile"):
+    with pytest.raises(StartError, match="another server has taken the path"):
         first.listen()
     first.close()
     connect(the_sockets(second)[0])
@@ -104,7 +104,7 @@ def test_the_loser_of_two_simultaneous_starts_says_so(bind: Bind, tmp_path: Path
 def test_a_removed_file_is_noticed(bind: Bind, tmp_path: Path) -> None:
     sockets = bind(f"unix:{tmp_path / 's'}")
     (tmp_path / "s").unlink()
-    with pytest.raises(StartError, match="another server took the path meanwhile"):
+    with pytest.raises(StartError, match="another server has taken the path"):
         sockets.listen()
 
 
@@ -161,7 +161,7 @@ def passed(names: str, count: int, pid: int | None = None) -> PassedSockets:
 def test_systemd_sockets_by_name() -> None:
     sockets = passed("web:admin:web", 3)
     assert sockets.take("web") == [3, 5]
-    with pytest.raises(LookupError, match="no socket named 'web' was passed; left are admin"):
+    with pytest.raises(LookupError, match="no socket named 'web' was passed; remaining: admin"):
         sockets.take("web")
     assert sockets.take("") == [4]
 
@@ -172,7 +172,7 @@ def test_systemd_sockets_without_names() -> None:
 
 
 def test_systemd_sockets_for_somebody_else() -> None:
-    with pytest.raises(LookupError, match=rf"LISTEN_PID is 1, this process is {os.getpid()}; start it by `exec`"):
+    with pytest.raises(LookupError, match=rf"LISTEN_PID is 1, this process is {os.getpid()}; start it with `exec`"):
         passed("web", 1, pid=1).take("web")
 
 

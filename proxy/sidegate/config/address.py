@@ -117,7 +117,7 @@ def _host(host: str, text: str, forms: str) -> str:
     bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     if bare != host or ":" in host:
         if bare == host:
-            raise ValueError(f"an IPv6 address stands in brackets, such as [::1]:8080, not {text!r}")
+            raise ValueError(f"write an IPv6 address in brackets, such as [::1]:8080, not {text!r}")
         return str(_ip(bare, 6, text))
     if re.fullmatch("[0-9.]+", host):
         return str(_ip(host, 4, text))

@@ -29,7 +29,7 @@ class Header(Model):
 
 @model
 class Respond(Model):
-    """A fixed answer."""
+    """A fixed response."""
 
     status: Integer = setting(default=200, ge=200, le=599, description="Status code.")
     headers: tuple[Header, ...] = setting(default=(), description="Further headers, in order.")
@@ -43,7 +43,7 @@ class Respond(Model):
 
 @model
 class BackendConfig(Model):
-    """What answers a request: exactly one of `app`, `respond`, `h2c` and `h2`."""
+    """What responds to a request: exactly one of `app`, `respond`, `h2c` and `h2`."""
 
     app: Annotated[str, After(values.application)] | None = setting(
         default=None,
@@ -52,15 +52,15 @@ class BackendConfig(Model):
     )
     interface: Literal["auto", "asgi", "wsgi"] = setting(
         default="auto",
-        description="How `app` is called: `auto` looks at it and tells ASGI 3, ASGI 2 and WSGI (PEP 3333) apart; "
-        "`sidegate check` prints what it found.",
+        description="How `app` is called: `auto` inspects it to tell ASGI 3, ASGI 2 and WSGI (PEP 3333) apart; "
+        "`sidegate check` prints the result.",
     )
     threads: Integer | None = setting(
         default=None,
         ge=1,
         le=MAX_THREADS,
-        description="Threads that run a WSGI application in each front's own process, one request each; more requests "
-        "wait in `queue`. By default 4. With `pool`, `threads` stands there.",
+        description="Threads that run a WSGI application in each front's own process, one request each; further "
+        "requests wait in `queue`. By default 4. With `pool`, set `threads` there.",
     )
     directory: FilePath | None = setting(default=None, description="Folder put first on the import path of `app`.")
     root_path: Annotated[str, After(values.root_path)] = setting(
@@ -68,10 +68,10 @@ class BackendConfig(Model):
         description="Where the application is mounted, without a closing `/`: ASGI `root_path`, WSGI `SCRIPT_NAME`.",
     )
     lifespan: Literal["auto", "on", "off"] = setting(
-        default="auto", description="ASGI lifespan: `auto` goes on without it if the application does not know it."
+        default="auto", description="ASGI lifespan: `auto` does without it if the application does not support it."
     )
     pool: PoolConfig | None = setting(default=None, description="Worker processes that run `app`.")
-    respond: Respond | None = setting(default=None, description="A fixed answer.")
+    respond: Respond | None = setting(default=None, description="A fixed response.")
     h2c: Addresses = setting(
         default=(),
         description="A server that speaks cleartext HTTP/2 by prior knowledge, such as `sidegate worker`: "
@@ -80,11 +80,13 @@ class BackendConfig(Model):
     h2: TcpAddresses = setting(
         default=(), description="A server that speaks HTTP/2 over TLS: `tcp://host:port`, or a list of them."
     )
-    tls: UpstreamTls | None = setting(default=None, description="How `h2` is verified, and what is shown to it.")
+    tls: UpstreamTls | None = setting(
+        default=None, description="How the server certificate of `h2` is verified, and the client certificate."
+    )
     queue: Queue = setting(
         default=Queue(),
-        description="Where requests wait for `pool`, `h2c` and `h2`, and for the threads of a WSGI application. For an "
-        "ASGI application in the front's own process nothing waits.",
+        description="Where requests wait for `pool`, `h2c` and `h2`, and for the threads of a WSGI application. "
+        "Requests to an ASGI application in the front's own process do not wait.",
     )
 
     def __post_init__(self) -> None:
@@ -135,10 +137,10 @@ def _contradictions(backend: BackendConfig) -> Iterator[str]:
     if backend.app is None:
         return
     if backend.threads is not None and backend.pool is not None:
-        yield "'threads' stands in 'pool', whose workers run the application"
+        yield "'threads' belongs in 'pool', whose workers run the application"
     elif backend.interface == "asgi" and (backend.threads or (backend.pool and backend.pool.threads)):
-        yield "'threads' are for WSGI applications, and 'interface' says asgi"
+        yield "'threads' are for WSGI applications, but 'interface' is asgi"
     if backend.interface == "asgi" and backend.pool is None and backend.queue != Queue():
-        yield "'queue' is of no use: nothing waits for an ASGI application in the front's own process"
+        yield "'queue' has no effect: requests do not wait for an ASGI application in the front's own process"
     if lacks_lifespan(backend.interface, backend.lifespan):
-        yield "'lifespan: on' asks for ASGI's lifespan, and 'interface' says wsgi"
+        yield "'lifespan: on' needs an ASGI application, but 'interface' is wsgi"

@@ -34,14 +34,14 @@ class Certificate(Model):
 
 @model
 class ClientCertificates(Model):
-    """Whether clients must show a certificate (mutual TLS)."""
+    """Whether clients must send a certificate (mutual TLS)."""
 
     mode: Literal["none", "optional", "required"] = setting(
         default="required",
-        description="`required` refuses a handshake without one; `optional` verifies one if it is shown.",
+        description="`required` rejects a handshake without one; `optional` verifies one if the client sends it.",
     )
     ca: FilePath | None = setting(
-        default=None, description="PEM file: the authorities that client certificates must come from."
+        default=None, description="PEM file: the authorities that may issue client certificates."
     )
 
     def __post_init__(self) -> None:
@@ -54,14 +54,16 @@ class Tls(Model):
     """TLS of one listener: either certificates or a self-signed one for development."""
 
     certificates: tuple[Certificate, ...] = setting(
-        default=(), description="Chosen by the name the client asks for (SNI): exact, then wildcard, then the first."
+        default=(), description="Selected by the client's server name (SNI): exact, then wildcard, then the first."
     )
     self_signed: Boolean = setting(
         default=False,
-        description="Make a certificate for localhost and 127.0.0.1 once and keep it. For development only.",
+        description="Create a certificate for localhost and 127.0.0.1 once and reuse it. For development only.",
     )
-    client_certificates: ClientCertificates | None = setting(default=None, description="Ask clients for a certificate.")
-    min_version: Literal["1.2", "1.3"] = setting(default="1.2", description="Oldest TLS version accepted.")
+    client_certificates: ClientCertificates | None = setting(
+        default=None, description="Request a certificate from clients."
+    )
+    min_version: Literal["1.2", "1.3"] = setting(default="1.2", description="Lowest TLS version that is accepted.")
 
     def __post_init__(self) -> None:
         if bool(self.certificates) == self.self_signed:
@@ -84,13 +86,13 @@ class ListenerConfig(Model):
         default=None, description='Permissions of a unix socket, in octal and quotes: `"0660"`.'
     )
     backlog: Integer = setting(
-        default=2048, ge=1, le=65535, description="Connections the kernel queues before they are taken."
+        default=2048, ge=1, le=65535, description="Connections that the kernel queues until Sidegate accepts them."
     )
-    tls: Tls | None = setting(default=None, description="Without it, the listener speaks cleartext.")
+    tls: Tls | None = setting(default=None, description="Without it, the listener accepts cleartext connections.")
     protocols: tuple[Literal["h2", "http/1.1"], ...] = setting(
         default=("h2", "http/1.1"),
         min_length=1,
-        description="Offered by ALPN in this order; on a cleartext listener `h2` is taken by prior knowledge.",
+        description="Offered by ALPN in this order; on a cleartext listener `h2` is accepted with prior knowledge.",
     )
     limits: ListenerLimits = setting(
         default=ListenerLimits(), description="Limits of its connections, where they differ from the top level's."

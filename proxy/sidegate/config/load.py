@@ -49,7 +49,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Loaded:
         reason = getattr(error, "strerror", None) or str(error)
         return _unreadable(file, 0, f"cannot be read: {reason}")
     if len(content) > MAX_BYTES:
-        return _unreadable(file, 0, f"is larger than {MAX_BYTES} bytes, which no configuration is")
+        return _unreadable(file, 0, f"is larger than {MAX_BYTES} bytes, the largest size of a configuration")
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:

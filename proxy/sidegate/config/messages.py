@@ -113,16 +113,16 @@ def _unknown(path: Path, root: Any) -> str:
     short_forms = short_forms_at(path[:-1])
     if key in short_forms:
         long = short_forms[key][0]
-        return f"{key!r} is the short form of {long!r}, which stands here too: write one of them"
+        return f"{key!r} is the short form of {long!r}, which is set too: write one of them"
     if renamed := new_name(path):
         return f"renamed to {renamed!r}"
     if key in top_level_keys(path[:-1]):
-        return f"counts for all listeners together, so it stands in {path[-2]!r} at the top level only"
+        return f"is a limit of the whole process: set it in {path[-2]!r} at the top level only"
     written = value_at(root, path[:-1]) or {}  # nothing stands there where the file has a short form
     known = keys_at(path[:-1])
     home = home_of(key, path[:-1])
     if home:
-        return f"unknown key {key!r}; it stands {home}"
+        return f"unknown key {key!r}; it belongs {home}"
     hint = suggestion(key, [word for word in known if word not in written])
     return f"unknown key {key!r}{hint or '; known keys here: ' + ', '.join(known)}"
 

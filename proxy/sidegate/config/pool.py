@@ -39,15 +39,17 @@ def _expand_workers(data: object) -> object:
 class WorkerCount(Model):
     """How many worker processes a pool has."""
 
-    min: Integer = setting(default=1, ge=1, le=MAX_WORKERS, description="Kept at any time.")
+    min: Integer = setting(default=1, ge=1, le=MAX_WORKERS, description="Workers that always run.")
     max: Integer = setting(
-        ge=1, le=MAX_WORKERS, description="Up to so many are started, one after the other, while requests queue."
+        ge=1,
+        le=MAX_WORKERS,
+        description="Most workers; they are started one after the other while requests wait in the queue.",
     )
     idle_timeout: Duration = setting(
         default=60.0,
         ge=0.001,
         le=DAY,
-        description="One worker above `min` ends when the others alone would have been enough for so long.",
+        description="A worker above `min` is stopped when the others alone would have been enough for this time.",
     )
 
     def __post_init__(self) -> None:
@@ -57,29 +59,29 @@ class WorkerCount(Model):
 
 @model
 class WorkerLimits(Model):
-    """What the kernel lets one worker have (`setrlimit`)."""
+    """Resource limits of one worker, enforced by the kernel (`setrlimit`)."""
 
     open_files: Integer | None = setting(
         default=None,
         ge=64,
         le=2**20,
-        description="Open files and sockets, RLIMIT_NOFILE; by default as many as Sidegate itself may have.",
+        description="Open files and sockets, RLIMIT_NOFILE; by default the limit of Sidegate itself.",
     )
     memory: Size | None = setting(
         default=None,
         ge=32 * 1024**2,
         le=64 * 1024**4,
-        description="Data and private writable memory, RLIMIT_DATA: beyond it Python raises MemoryError.",
+        description="Data and private writable memory, RLIMIT_DATA; above it Python raises MemoryError.",
     )
 
 
 @model
 class Reload(Model):
-    """For development: workers that begin anew when the code has changed."""
+    """For development: replace the workers when the code changes."""
 
     watch: tuple[FilePath, ...] = setting(
         min_length=1,
-        description="Files and folders, looked at once a second; in a folder its Python files count, at any depth.",
+        description="Files and folders, checked once a second; in folders all Python files, at any depth.",
     )
 
 
@@ -89,36 +91,36 @@ class PoolConfig(Model):
 
     workers: Annotated[WorkerCount, Before(_expand_workers)] = setting(
         default=WorkerCount(max=1),
-        description="How many. Short form: a whole number; `auto` is one for each CPU this process may use.",
+        description="Number of workers. Short form: a whole number; `auto` is one for each CPU this process may use.",
     )
     concurrency: Integer = setting(
         default=100,
         ge=1,
         le=100_000,
-        description="Requests that one worker of an ASGI application may have under way; more wait in the backend's "
-        "`queue`. The fronts share it evenly, and each has one at least.",
+        description="Requests in flight in one worker of an ASGI application; further requests wait in the backend's "
+        "`queue`. The fronts share it evenly; each front has at least one.",
     )
     threads: Integer | None = setting(
         default=None,
         ge=1,
         le=MAX_THREADS,
-        description="Threads of each worker that run a WSGI application, one request each: what `concurrency` is for "
-        "an ASGI one. By default 4.",
+        description="Threads of each worker that run a WSGI application, one request each; the counterpart of "
+        "`concurrency`. By default 4.",
     )
     python: Annotated[FilePath, After(values.executable)] | None = setting(
         default=None,
         description="Interpreter of the workers, such as `/srv/shop/.venv/bin/python`: CPython 3.11 or newer, with the "
-        "application's packages; nothing of Sidegate has to be installed there. By default the one Sidegate runs on.",
+        "application's packages; Sidegate need not be installed there. By default the interpreter of Sidegate.",
     )
     directory: FilePath | None = setting(
-        default=None, description="Working folder of the workers, first on the import path too."
+        default=None, description="Working folder of the workers, also put first on the import path."
     )
     env: dict[Annotated[str, After(values.variable_name)], Annotated[str, After(values.variable_value)]] = setting(
         default_factory=dict, description="Environment variables, added to those of Sidegate and of `envFile`."
     )
     env_file: FilePath | None = setting(
         default=None,
-        description="File of `KEY=VALUE` lines by the rules of systemd's EnvironmentFile, read when a worker starts.",
+        description="File of `KEY=VALUE` lines in the format of systemd's EnvironmentFile, read when a worker starts.",
     )
     user: Account | None = setting(
         default=None, description="User, by name or number, that the workers run as; needs root."
@@ -128,30 +130,32 @@ class PoolConfig(Model):
         description="Group, by name or number, that the workers run as; needs root. By default the user's own groups.",
     )
     umask: UnixMode | None = setting(
-        default=None, description='Permissions that new files do not get, in octal and quotes: `"0027"`.'
+        default=None, description='Permissions that are removed from new files, in octal and quotes: `"0027"`.'
     )
     nice: Integer = setting(
-        default=0, ge=-20, le=19, description="Added to Sidegate's own niceness; below 0 needs root."
+        default=0, ge=-20, le=19, description="Added to the niceness of Sidegate; below 0 needs root."
     )
-    limits: WorkerLimits = setting(default=WorkerLimits(), description="What the kernel lets one worker have.")
+    limits: WorkerLimits = setting(
+        default=WorkerLimits(), description="Resource limits of one worker, enforced by the kernel."
+    )
     start_timeout: Duration = setting(
         default=60.0,
         ge=0.001,
         le=DAY,
-        description="How long a worker may take to import the application and run its startup before it is ended.",
+        description="How long a worker may take to import the application and run its startup before it is killed.",
     )
     stop_timeout: Duration = setting(
         default=30.0,
         ge=0,
         le=DAY,
-        description="How long a worker that is replaced may take to finish its requests and its shutdown; then they "
-        "are cut. When Sidegate itself stops, `gracePeriod` counts.",
+        description="How long a replaced worker may take to finish its requests and its shutdown; then they are "
+        "aborted. When Sidegate itself stops, `gracePeriod` applies.",
     )
     max_requests: Integer = setting(
         default=0,
         ge=0,
         le=1_000_000_000,
-        description="Requests after which a worker is replaced, 0 for no limit; for applications that leak.",
+        description="Requests after which a worker is replaced, 0 for no limit; for applications that leak memory.",
     )
     max_age: Duration = setting(
         default=0.0, ge=0, le=365 * DAY, description="Age at which a worker is replaced, 0s for no limit."
@@ -160,27 +164,27 @@ class PoolConfig(Model):
         default=0,
         ge=0,
         le=64 * 1024**4,
-        description="Resident memory (RSS) above which a worker is replaced, 0 for no limit. It is a look once a "
-        "second, not a bound: what no worker may ever exceed stands in `limits`.",
+        description="Resident memory (RSS) above which a worker is replaced, 0 for no limit. It is checked once a "
+        "second; set a hard limit in `limits`.",
     )
     recycle_jitter: Integer = setting(
         default=USUAL_JITTER,
         ge=0,
         le=90,
-        description="Percent of `maxRequests` and `maxAge` that are taken off at random for each worker, so that they "
-        "are not replaced all at once.",
+        description="Percent of `maxRequests` and `maxAge` that are subtracted at random for each worker, so that "
+        "workers are not replaced all at once.",
     )
     liveness_timeout: Duration = setting(
         default=30.0,
         ge=0,
         le=DAY,
-        description="How long the event loop of a worker that has started may stand still, 0s for ever. A worker that "
-        "is stuck for longer writes the stacks of its threads to stderr and is killed and replaced.",
+        description="How long the event loop of a worker may be blocked, 0s for no limit. A worker that is blocked for "
+        "longer writes the stacks of its threads to stderr, is killed and is replaced.",
     )
     preload: Boolean = setting(
         default=False,
-        description="Import the application once and fork the workers from there: they start at once and share "
-        "memory. The import must not start threads nor open connections.",
+        description="Import the application once and fork the workers from that process: they start faster and share "
+        "memory. The import must not start threads or open connections.",
     )
     reload: Reload | None = setting(default=None, description="Replace the workers when files change.")
 

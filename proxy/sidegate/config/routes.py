@@ -61,10 +61,10 @@ class Match(Model):
     )
     method: Annotated[str, After(values.method)] | None = setting(default=None, description="Request method.")
     headers: tuple[HeaderMatch, ...] = setting(
-        default=(), description="Request headers that must be there, each name once."
+        default=(), description="Request headers that the request must have, each name once."
     )
     query_params: tuple[QueryMatch, ...] = setting(
-        default=(), description="Query parameters that must be there, each name once."
+        default=(), description="Query parameters that the request must have, each name once."
     )
 
     def __post_init__(self) -> None:
@@ -82,7 +82,7 @@ class BackendRef(Model):
 
     name: str = setting(description="A key of `backends`.")
     weight: Integer = setting(
-        default=1, ge=0, le=1_000_000, description="Share of the requests, in proportion to the others."
+        default=1, ge=0, le=1_000_000, description="Share of the requests, relative to the weights of the others."
     )
 
 
@@ -94,9 +94,9 @@ class Timeouts(Model):
         default=0.0,
         ge=0,
         le=DAY,
-        description="From a request's head to the end of its response, 0s for no limit. Then the client gets 504, or "
-        "an end of the stream or connection if the response has begun; a thread that is still at it is counted as "
-        "stuck.",
+        description="From the request head to the end of the response, 0s for no limit. Then the client gets 504; if "
+        "the response has begun, the stream or connection is closed. A thread that still runs the request is counted "
+        "as stuck.",
     )
 
 
@@ -108,24 +108,25 @@ class Route(Model):
 
     name: Annotated[str, After(lambda text: text and values.name(text))] = setting(
         default="",
-        description="Names the route in messages and metric labels; by default `route-` and its place, from 1.",
+        description="Names the route in messages and metric labels; by default `route-` and its number, from 1.",
     )
     hostnames: tuple[Hostname, ...] = setting(
-        default=(), description="Hosts it is for, `*.example.com` for any leading labels; none: every host."
+        default=(), description="Hosts of the route; `*.example.com` matches any leading labels. By default every host."
     )
     matches: tuple[Match, ...] = setting(
         default=(Match(),),
         min_length=1,
-        description="Any of them is enough; none: every path. Short form: `path` for one PathPrefix.",
+        description="The route matches if any of them matches. By default every path. Short form: `path` for one "
+        "PathPrefix.",
     )
     backend_refs: tuple[BackendRef, ...] = setting(
-        min_length=1, description="Who answers, by weight. Short form: `backend` with one name."
+        min_length=1, description="Backends of the route, by weight. Short form: `backend` with one name."
     )
-    timeouts: Timeouts = setting(default=Timeouts(), description="How long its requests may take.")
+    timeouts: Timeouts = setting(default=Timeouts(), description="How long requests may take.")
     websocket: WebSocketConfig = setting(
-        default=WebSocketConfig(), description="Its WebSockets, where not as the listener's."
+        default=WebSocketConfig(), description="Settings of WebSockets, where they differ from the listener's."
     )
 
     def __post_init__(self) -> None:
         if not any(ref.weight for ref in self.backend_refs):
-            raise ValueError("every weight in 'backendRefs' is 0, so nothing would answer")
+            raise ValueError("every weight in 'backendRefs' is 0, so no backend would answer")

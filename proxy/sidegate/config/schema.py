@@ -64,7 +64,7 @@ class Admin(Model):
     """The admin server: metrics, probes, status."""
 
     address: Annotated[str, After(values.address)] = setting(
-        default="127.0.0.1:9090", description="Where it listens; keep it away from the public."
+        default="127.0.0.1:9090", description="Where it listens; do not expose it to the public."
     )
 
 
@@ -78,14 +78,15 @@ class Logging(Model):
     format: Literal["text", "json"] = setting(default="text", description="Format of the process log.")
     access_log: Literal["off", "combined", "json"] = setting(default="off", description="Format of the access log.")
     access_log_file: Annotated[str, After(values.file_path)] | None = setting(
-        default=None, description="File it is appended to; by default stdout."
+        default=None, description="File to which the access log is appended; by default stdout."
     )
     access_log_query: Boolean = setting(
         default=True,
-        description="Whether the query of a request's target is logged, as nginx does; `false` where it has secrets.",
+        description="Whether the query of the request target is logged, as nginx does; `false` if queries contain "
+        "secrets.",
     )
     skip_paths: tuple[Annotated[str, After(values.path)], ...] = setting(
-        default=(), description="Paths left out of the access log, such as those of probes."
+        default=(), description="Paths that are not logged, such as those of probes."
     )
 
     def __post_init__(self) -> None:
@@ -122,16 +123,17 @@ def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
 
 @model
 class Entries(Model):
-    """Who connects where, and who answers."""
+    """Listeners, backends and routes."""
 
     listeners: tuple[ListenerConfig, ...] = setting(min_length=1, description="Where clients connect.")
     backends: dict[Annotated[str, After(values.name)], BackendConfig] = setting(
-        default_factory=dict, description="Who answers, by name."
+        default_factory=dict, description="What responds to requests, by name."
     )
     routes: Annotated[tuple[Route, ...], After(_named)] = setting(
         min_length=1,
-        description="Which backend a request goes to. The most specific wins, as in the Gateway API: exact host, "
-        "then wildcard, Exact path, longest PathPrefix, method, number of headers, of query parameters, then order.",
+        description="Which backend handles a request. The most specific route wins, as in the Gateway API: exact "
+        "host, then wildcard, Exact path, longest PathPrefix, method, number of headers, number of query parameters, "
+        "then order.",
     )
 
 
@@ -140,7 +142,7 @@ class Settings(Model):
     """What stands beside listeners, backends and routes; a model of its own, so that it can be valid by itself."""
 
     admin: Annotated[Admin | None, Before(lambda data: None if data is False else data)] = setting(
-        default=None, description="The admin server; `false` or absent: none."
+        default=None, description="The admin server; by default, or with `false`, there is none."
     )
     processes: Processes = setting(
         default=1,
@@ -157,35 +159,36 @@ class Settings(Model):
         default=60.0,
         ge=0.001,
         le=86400,
-        description="How long a front may take to import applications and run their startup before it is ended.",
+        description="How long a front may take to import applications and run their startup before it is killed.",
     )
     shutdown_delay: Duration = setting(
         default=0.0,
         ge=0,
         le=3600,
-        description="From SIGTERM (`/readyz` turns 503) to the closing of listeners: time for balancers to notice.",
+        description="From SIGTERM (`/readyz` turns 503) to the closing of listeners, so that load balancers can react.",
     )
     grace_period: Duration = setting(
         default=25.0,
         ge=0,
         le=86400,
-        description="From SIGTERM to the end, the delay included. Kubernetes kills after 30s, so stay below that.",
+        description="Longest time from SIGTERM to exit, `shutdownDelay` included; then requests in flight are aborted. "
+        "Kubernetes kills after 30s, so stay below that.",
     )
     websocket_drain: Duration | None = setting(
         default=None,
         ge=0,
         le=86400,
-        description="From the closing of listeners on, the time over which open WebSockets are closed with 1001, "
-        "evenly spread, so that their clients do not all connect anew at one moment. By default most of what "
-        "`gracePeriod` leaves.",
+        description="Time after the closing of listeners over which open WebSockets are closed with 1001, evenly "
+        "distributed, so that their clients do not all reconnect at once. By default most of the rest of "
+        "`gracePeriod`.",
     )
     http2_engine: Literal["auto", "nghttp2", "h2"] = setting(
-        default="auto", description="`auto` takes nghttp2 where it was built, else h2."
+        default="auto", description="HTTP/2 implementation: `auto` uses nghttp2 if it was built, otherwise h2."
     )
     trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
         default=(),
-        description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are believed; "
-        "`unix`: whoever connects by a unix socket.",
+        description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are trusted; "
+        "`unix`: every peer on a unix socket.",
     )
 
 

@@ -25,19 +25,19 @@ TcpAddresses = Annotated[tuple[Annotated[str, After(values.tcp_upstream)], ...],
 
 @model
 class UpstreamTls(Model):
-    """TLS towards a server: it is always verified."""
+    """TLS connections to a server, whose certificate is always verified."""
 
     ca: FilePath | None = setting(
         default=None,
-        description="PEM file: the authorities that its certificate must come from; by default the system's.",
+        description="PEM file: the authorities that may issue the server certificate; by default the system's.",
     )
     cert: FilePath | None = setting(
-        default=None, description="PEM file: the certificate to show, then its intermediates."
+        default=None, description="PEM file: the client certificate, then its intermediates."
     )
     key: FilePath | None = setting(default=None, description="PEM file: the private key of `cert`, not encrypted.")
     server_name: Annotated[str, After(values.server_name)] | None = setting(
         default=None,
-        description="Name asked for (SNI) and verified, if it is not the host in the address.",
+        description="Server name that is sent (SNI) and verified; by default the host of the address.",
     )
 
     def __post_init__(self) -> None:
@@ -47,18 +47,19 @@ class UpstreamTls(Model):
 
 @model
 class Queue(Model):
-    """Requests that wait in a front until there is room; what has no place or waits too long gets 503."""
+    """The requests that wait in a front for a free worker or thread. Further requests, and late ones, get 503."""
 
     size: Integer = setting(
         default=1000,
         ge=0,
         le=1_000_000,
-        description="Requests that may wait in one front process; 0: none waits. haproxy: no limit unless "
+        description="Requests that may wait in one front process; with 0 no request waits. haproxy: no limit unless "
         "`maxqueue` sets one.",
     )
     timeout: Duration = setting(
         default=10.0,
         ge=0.001,
         le=3600,
-        description="Longest wait; then 503 with `Retry-After`. haproxy: `timeout queue`, usually 5s or more.",
+        description="Longest wait; then the request gets 503 with `Retry-After`. haproxy: `timeout queue`, usually 5s "
+        "or more.",
     )

@@ -57,13 +57,13 @@ def path(text: str) -> str:
     if not text.startswith("/"):
         raise ValueError(f"must start with '/', not {text!r}")
     if "%" in text:
-        raise ValueError(f"must be written decoded, without '%': routes are judged on the decoded path, not {text!r}")
+        raise ValueError(f"must be written decoded, without '%': routes match the decoded path, not {text!r}")
     if "?" in text or "#" in text:
         raise ValueError(f"must be a path only; match a query by queryParams, not {text!r}")
     if _CONTROL.search(text):
-        raise ValueError(f"must not hold control characters, not {text!r}")
+        raise ValueError(f"must not contain control characters, not {text!r}")
     if "//" in text or {".", ".."} & set(text.split("/")):
-        raise ValueError(f"must not hold '//', '.' or '..' elements: a request's path has none left, not {text!r}")
+        raise ValueError(f"must be normalised, without '//', '.' or '..' elements, not {text!r}")
     return text
 
 
@@ -217,7 +217,7 @@ def variable_name(text: str) -> str:
 def variable_value(text: str) -> str:
     """The value of an environment variable: any text but NUL, which ends it for the kernel."""
     if "\0" in text:
-        raise ValueError("must not hold a NUL character")
+        raise ValueError("must not contain a NUL character")
     return text
 
 

@@ -44,26 +44,26 @@ def _expand_mode(data: object) -> object:
 
 @model
 class Compression(Model):
-    """What the server agrees to when a client offers `permessage-deflate` (RFC 7692)."""
+    """What the server accepts when a client offers `permessage-deflate` (RFC 7692)."""
 
     mode: Literal["deflate", "off"] = setting(default="deflate", description="`off`: no message is compressed.")
     window_bits: Integer = setting(
         default=12,
         ge=WINDOW_BITS[0],
         le=WINDOW_BITS[1],
-        description="zlib's window, as a power of two, both ways. With 12 and `memoryLevel` 5 a WebSocket that uses it "
-        "takes some 40 KiB; zlib's own 15 and 8 take 300.",
+        description="zlib's window, as a power of two, in both directions. With 12 and `memoryLevel` 5 a compressed "
+        "WebSocket needs some 40 KiB; with zlib's defaults, 15 and 8, 300 KiB.",
     )
     memory_level: Integer = setting(
         default=5,
         ge=MEMORY_LEVELS[0],
         le=MEMORY_LEVELS[1],
-        description="zlib's memory for compressing, beside the window.",
+        description="zlib's memory for compression, in addition to the window.",
     )
     context_takeover: Boolean = setting(
         default=True,
-        description="Whether a message is compressed with the help of those before it; `false` keeps no memory between "
-        "messages and gains little for small ones.",
+        description="Whether the compression of a message uses earlier messages; `false` keeps no memory between "
+        "messages, but compresses small messages badly.",
     )
 
 
@@ -72,40 +72,40 @@ COMPRESSION = Compression()
 
 @model
 class WebSocketConfig(Model):
-    """WebSockets of one listener or one route. A key of the route counts before the same key of the listener."""
+    """WebSockets of one listener or one route. A key of the route replaces the same key of the listener."""
 
     max_message: Size | None = setting(
         default=None,
         ge=LEAST_MESSAGE,
         le=LARGEST_MESSAGE,
-        description="Largest message, after inflation; above it the WebSocket is closed with 1009. By default `1Mi`. "
-        "uvicorn: 16Mi; websockets: 1Mi.",
+        description="Largest message after decompression; above it the WebSocket is closed with 1009. By default "
+        "`1Mi`. uvicorn: 16Mi; websockets: 1Mi.",
     )
     ping_interval: Duration | None = setting(
         default=None,
         ge=0,
         le=LONGEST_PING,
-        description="From one ping of the server to the next, 0s for none. By default `20s`: below the idle time of "
-        "the proxies in between. uvicorn: 20s.",
+        description="Time between two pings of the server, 0s for no pings. By default `20s`, which is below the idle "
+        "timeout of most proxies. uvicorn: 20s.",
     )
     ping_timeout: Duration | None = setting(
         default=None,
         ge=0,
         le=LONGEST_PING,
-        description="Longest wait for the answer to a ping; then the WebSocket is closed with 1011. 0s for no limit. "
+        description="Longest wait for a pong; then the WebSocket is closed with 1011. 0s for no limit. "
         "By default `20s`. uvicorn: 20s.",
     )
     max_queue: Integer | None = setting(
         default=None,
         ge=1,
         le=LONGEST_QUEUE,
-        description="Messages that may wait for the application; then the client's side stops until it takes one. By "
+        description="Messages that may wait for the application; above it no more are read from the client. By "
         "default `32`. uvicorn: 32.",
     )
     compression: Annotated[Compression, Before(_expand_mode)] | None = setting(
         default=None,
-        description="Compression of messages; one key, so that a route's takes the place of all of the listener's. "
-        "Short form: its `mode`. By default `deflate`.",
+        description="Compression of messages. A route's value replaces the listener's as a whole. Short form: its "
+        "`mode`. By default `deflate`.",
     )
 
 

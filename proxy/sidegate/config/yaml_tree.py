@@ -146,7 +146,7 @@ def _compose(text: str) -> Node | None:
 def _hint(lines: list[str]) -> str:
     line = lines[0] if lines else ""
     if "${" in line:
-        return "; inside {} and [] a ${VARIABLE} stands in quotes"
+        return "; inside {} and [] a ${VARIABLE} must be in quotes"
     return "; indent with spaces, not with tabs" if re.match(" *\t", line) else ""
 
 
@@ -170,7 +170,9 @@ class _Composer:
         next(self._events)
         after = next(self._events)
         if not isinstance(after, yaml.StreamEndEvent):
-            raise YamlError(_position(after.start_mark), "a second YAML document starts here; one file holds one")
+            raise YamlError(
+                _position(after.start_mark), "a second YAML document starts here; a file may contain only one"
+            )
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
@@ -239,7 +241,7 @@ class _Constructor:
     def _step(self, node: Node, depth: int) -> None:
         self._steps += 1
         if self._steps > MAX_VALUES:
-            raise YamlError(node.position, f"aliases included, the file holds more than {MAX_VALUES} values")
+            raise YamlError(node.position, f"aliases included, the file contains more than {MAX_VALUES} values")
         if depth > MAX_DEPTH:
             raise YamlError(node.position, f"aliases included, nested deeper than {MAX_DEPTH} levels")
 
@@ -274,7 +276,7 @@ class _Constructor:
         text = _VARIABLE.sub(lambda match: self._variable(match, node, path), node.text)
         if _SURROGATE.search(text):
             self._document.unresolved.add(path)
-            self._mistake(node.position, path, "must be valid Unicode, after its variables were put in")
+            self._mistake(node.position, path, "must be valid Unicode after its variables were replaced")
             return None
         return resolve(text) if node.plain else text
 

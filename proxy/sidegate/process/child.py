@@ -58,7 +58,7 @@ def first_message(control: socket.socket) -> Message | None:
     if first is None or first["supervisor"] != os.getppid():
         return None  # the supervisor died before it could be watched
     if first["version"] != __version__:
-        reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it runs; restart it"
+        reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it was running; restart it"
         send_last(control, "failed", message=reason)
         return None
     return first

@@ -62,7 +62,7 @@ def _import(backend: BackendConfig, control: socket.socket) -> str | None:
         return None
     gc.freeze()
     if threading.active_count() > 1:
-        logger.warning("the application has started threads while it was imported; the workers will not have them")
+        logger.warning("the application started threads while it was imported: the forked workers do not have them")
     return kind
 
 

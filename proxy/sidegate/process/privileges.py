@@ -71,7 +71,7 @@ def _become(user: str, group: str | None) -> None:
         gid = account.pw_gid
     else:
         raise StartError(
-            f"the pool's 'user': {user} has no entry in the system's list and so no group; say 'group' too"
+            f"the pool's 'user': {user} is not in the system's user database and so has no group; set 'group' too"
         )
     if (uid, gid) == (os.getuid(), os.getgid()):
         return

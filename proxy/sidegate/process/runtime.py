@@ -172,7 +172,7 @@ class Runtime:
                 connection.wind_down()
         await self._until_idle(deadline)
         if self._busy:
-            logger.warning("cutting what is still under way after the grace period of %g s", grace)
+            logger.warning("grace period of %g s exceeded: aborting the requests in flight", grace)
             self.abort()
             await self._until_idle(loop.time() + ABORT_PAUSE)
         try:

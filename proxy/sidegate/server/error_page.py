@@ -23,12 +23,12 @@ _RETRY_AFTER = (b"retry-after", b"1")
 """Seconds (RFC 9110 10.2.3), with every 503: what is too much now, or ends with this process, is served in a moment."""
 
 _HINTS = {
-    404: "No route leads to this address.",
-    413: "The request body is larger than this server takes.",
-    431: "The request's header fields are larger than this server takes.",
-    500: "The application failed. Its log has the reason under the request id.",
+    404: "No route matches this address.",
+    413: "The request body is larger than this server accepts.",
+    431: "The request's header fields are larger than this server accepts.",
+    500: "The application failed. The log shows the reason under the request id.",
     503: "The server has no capacity left for this request. Try again in a moment.",
-    504: "The answer took longer than this server waits for it.",
+    504: "The response took longer than this server waits for it.",
 }
 
 

@@ -128,7 +128,7 @@ class Listener:
         return True
 
     def _accept_failed(self, listening: socket.socket, error: OSError) -> None:
-        logger.error("cannot accept a connection: %s; trying again in %g s", error, EXHAUSTED_PAUSE)
+        logger.error("cannot accept a connection: %s; retrying in %g s", error, EXHAUSTED_PAUSE)
         loop = self._service.loop
         loop.remove_reader(listening.fileno())
         self._service.meter.violation("accept_failed")

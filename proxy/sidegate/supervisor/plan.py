@@ -290,5 +290,5 @@ def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, fl
         return Abort(child.serial), late
     if child.state is State.ENDING:
         # Until it is late, applications may take their time at the interpreter's exit too.
-        return Kill(child.serial, "it said its last word and does not end"), max(child.since + END_TIME, late)
+        return Kill(child.serial, "it did not exit after it had drained"), max(child.since + END_TIME, late)
     return None

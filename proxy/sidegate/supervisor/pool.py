@@ -46,8 +46,8 @@ IDLE, STOP = "idle", "stop"
 """Causes of an end that is no replacement: the pool shrank; the service stops."""
 
 STANDSTILLS = {
-    STUCK: "is stuck: it is to print its stacks and end",
-    STUCK_THREADS: "is stuck in all of its threads: it is replaced",
+    STUCK: "is stuck: its event loop is blocked; dumping its stacks and replacing it",
+    STUCK_THREADS: "is stuck: all of its WSGI threads are blocked; replacing it",
 }
 """What is said of a worker that has come to a standstill, by the cause of its end."""
 
@@ -160,7 +160,7 @@ class Pool:
             case plan.Drain(serial, seconds):
                 self._drain(serial, seconds)
             case plan.Abort(serial):
-                logger.warning("%s: its time is up, what is still in flight is cut", self._name(serial))
+                logger.warning("%s: grace period exceeded: aborting the requests in flight", self._name(serial))
                 self._process(serial).send("abort")
                 self._happened(serial, Event.ABORT)
             case plan.Kill(serial, reason):
@@ -172,7 +172,7 @@ class Pool:
             case Retire(serial, cause):
                 self._retire(serial, cause)
             case Resize(size):
-                logger.info("backend %s: %d workers instead of %d", self._launch.name, size, self.wanted.size)
+                logger.info("backend %s: resizing from %d to %d workers", self._launch.name, self.wanted.size, size)
                 self.wanted = replace(self.wanted, size=size, resized=self._around.now())
 
     def _spawn(self, slot: int, failures: int) -> None:
@@ -248,7 +248,7 @@ class Pool:
 
     def files_changed(self, names: list[str]) -> None:
         """The application is another one now: replace everything, and forget earlier failures."""
-        logger.info("backend %s: changed: %s", self._launch.name, ", ".join(names))
+        logger.info("backend %s: files changed, replacing the workers: %s", self._launch.name, ", ".join(names))
         self._told = ""
         self.wanted = replace(self.wanted, changed=self._around.now())
         for serial in [*self.preloaders, *self.workers]:
@@ -313,7 +313,7 @@ class Pool:
         try:
             self._take(process, message)
         except ImpossibleEventError as error:
-            self._kill(process.serial, f"it breaks the protocol ({error})")
+            self._kill(process.serial, f"it violated the control protocol ({error})")
 
     def _take(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
         match message["type"]:
@@ -351,7 +351,7 @@ class Pool:
         worker.baseline = worker.resident
         limit = self._config.max_memory
         if 0 < limit <= worker.baseline:
-            text = "%s has %d MiB when it is ready, more than maxMemory: it is not replaced for its memory"
+            text = "%s uses %d MiB at its start, more than maxMemory: it is not replaced because of its memory"
             logger.warning(text, self._name(worker.serial), worker.baseline >> 20)
 
     def _failed(self, reason: str) -> None:
@@ -373,12 +373,12 @@ class Pool:
         else:
             del self.preloaders[serial]
         if self.wanted.kill_at is not None or cause == IDLE:
-            logger.debug("%s ended (%s)", name, cause)
+            logger.debug("%s exited (%s)", name, cause)
             return
         (self.restarts if isinstance(process, WorkerProcess) else self.preloader_restarts)[cause] += 1
         wished = cause in (DRAINED, member.retired) and death in ("exit_0", "SIGTERM")
         level = logging.INFO if wished else logging.ERROR
-        logger.log(level, "%s ended (%s) after %.1f s", name, cause, time.time() - process.started)
+        logger.log(level, "%s exited (%s) after %.1f s", name, cause, time.time() - process.started)
 
     def _process(self, serial: int) -> WorkerProcess | PreloaderProcess:
         return self.workers[serial] if serial in self.workers else self.preloaders[serial]

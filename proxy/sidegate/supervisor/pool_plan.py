@@ -239,6 +239,6 @@ def _enforce_time_limits(steps: Schedule[PoolAction], member: Member, limits: Ti
         if (limit := plan.time_limit(child, limits)) is not None:
             steps.add(*limit)
     elif child.state is State.ENDING:
-        steps.add(plan.Kill(child.serial, "it is stuck"), child.since + DUMP_TIME)
+        steps.add(plan.Kill(child.serial, "it is stuck and did not exit after SIGABRT"), child.since + DUMP_TIME)
     elif child.state is not State.KILLED:
         steps.due(Dump(child.serial))

@@ -71,7 +71,7 @@ class Pools:
         for name, pool in pooled.items():
             for key in ("user", "group"):
                 if getattr(pool, key) is not None and os.geteuid() != 0:
-                    raise StartError(locate(("backends", name, "pool", key), "only root may choose it"))
+                    raise StartError(locate(("backends", name, "pool", key), "only root may set it"))
         if not pooled:
             return
         self._folder = _private_folder()
@@ -176,4 +176,4 @@ def _private_folder() -> Path:
     try:
         return Path(tempfile.mkdtemp(prefix="sidegate-", dir=next(iter(fit), None)))
     except OSError as error:
-        raise StartError(f"no folder for the sockets of workers: {error}") from error
+        raise StartError(f"cannot create the folder for the workers' sockets: {error}") from error

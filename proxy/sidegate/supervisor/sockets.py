@@ -75,7 +75,7 @@ class ServiceSockets:
             raise StartError("\n".join(problems))
         if passed.left:
             names = ", ".join(passed.left)
-            logger.warning("systemd passed sockets that no listener takes, their clients wait in vain: %s", names)
+            logger.warning("systemd passed sockets that no listener uses; their clients are not served: %s", names)
 
     def by_listener(self) -> Mapping[str, list[socket.socket]]:
         """The sockets of each listener, without the admin server's."""
@@ -120,7 +120,7 @@ class ServiceSockets:
             try:
                 bound.socket.listen(bound.backlog)
                 if bound.file and not bound.file.owns_path():
-                    raise AddressError("another server took the path meanwhile")
+                    raise AddressError("another server has taken the path")
             except OSError as error:
                 raise self._late(bound, _reason(error, bound.address)) from error
             except AddressError as error:
@@ -256,7 +256,9 @@ def _adopt(fd: int) -> socket.socket:
         sock = socket.socket(fileno=fd)
     except OSError as error:
         what = "is not open" if error.errno == errno.EBADF else "is not a socket"
-        raise AddressError(f"descriptor {fd} {what}; whoever starts Sidegate must pass a bound socket") from error
+        raise AddressError(
+            f"descriptor {fd} {what}; the process that starts Sidegate must pass a bound socket"
+        ) from error
     if sock.type != socket.SOCK_STREAM or sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
         sock.detach()
         raise AddressError(f"descriptor {fd} is not a TCP or unix stream socket")

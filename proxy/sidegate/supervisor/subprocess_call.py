@@ -32,7 +32,7 @@ def call_in_subprocess(name: str, *arguments: Any) -> Any:
         command, input=call, stdout=subprocess.PIPE, env=environment(), check=False
     )
     if done.returncode != 0:
-        raise StartError(f"the process for {name} ended with status {done.returncode}")
+        raise StartError(f"the process for {name} exited with status {done.returncode}")
     error, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process, over a pipe that nobody else has
     if error is not None:
         raise error

@@ -176,7 +176,9 @@ class Supervisor:
             case plan.Drain(serial, seconds):
                 self._drain(self.fronts[serial], seconds)
             case plan.Abort(serial):
-                logger.warning("front %d: its time is up, what is still in flight is cut", self.fronts[serial].pid)
+                logger.warning(
+                    "front %d: grace period exceeded: aborting the requests in flight", self.fronts[serial].pid
+                )
                 self.fronts[serial].send("abort")
                 self._happened(serial, Event.ABORT)
             case plan.Kill(serial, reason):
@@ -263,10 +265,12 @@ class Supervisor:
                 case "pressure" | "stuck":
                     self.pools.heard(front, message)
                 case "exhausted":
-                    text = "backend %s: all its threads in front %d are stuck; in a 'pool' it would be replaced"
+                    text = (
+                        "backend %s: all of its WSGI threads in front %d are stuck; a pool's worker would be replaced"
+                    )
                     logger.error(text, message["backend"], front.pid)
         except ImpossibleEventError as error:
-            self._kill(front, f"it breaks the protocol ({error})")
+            self._kill(front, f"it violated the control protocol ({error})")
 
     def _heard_failed(self, front: FrontProcess, message: Message) -> None:
         front.cause = "failed_start" if self.state(front) is State.STARTING else "failed"
@@ -305,17 +309,17 @@ class Supervisor:
         self.pools.front_ended(front)
         self.counts.retire(front.area)
         if self.wanted.stop is not None:
-            logger.debug("front %d ended (%s)", front.pid, cause)
+            logger.debug("front %d exited (%s)", front.pid, cause)
         elif self.wanted.sockets is Sockets.BOUND:
             if child.left is None:
-                self._failed_to_start(f"front {front.pid} ended before it was ready ({cause})")
+                self._failed_to_start(f"front {front.pid} exited before it was ready ({cause})")
         else:
             self.restarts[cause] += 1
             level = logging.INFO if cause == DRAINED else logging.ERROR
-            logger.log(level, "front %d ended (%s) after %.1f s", front.pid, cause, time.time() - front.started)
+            logger.log(level, "front %d exited (%s) after %.1f s", front.pid, cause, time.time() - front.started)
 
     def _reopen_logs(self) -> None:
-        logger.info("SIGUSR1: opening the access log again")
+        logger.info("SIGUSR1: reopening the access log")
         for front in self.fronts.values():
             front.send("reopen")
 
@@ -327,7 +331,7 @@ class Supervisor:
             delay = self.config.shutdown_delay if self.wanted.sockets is Sockets.LISTENING else 0.0
             stop = Stop(now + delay, now + self.config.grace_period, 0)
         else:
-            logger.warning("%s again: ending at once", number.name)
+            logger.warning("%s again: stopping immediately", number.name)
             stop = Stop(now, now, self.wanted.stop.exit_code or 128 + number)
         self.wanted = replace(self.wanted, stop=stop)
         if self.wanted.workers is PoolsState.STOPPING:

@@ -56,7 +56,7 @@ class PassedSockets:
     def _what_was_passed(self, name: str) -> str:
         wanted = f"no socket named {name!r} was passed" if name else "no socket was passed"
         if self._names:
-            return f"{wanted}; left are {', '.join(sorted(set(self._names.values())))}"
+            return f"{wanted}; remaining: {', '.join(sorted(set(self._names.values())))}"
         if self._meant_for not in ("", str(os.getpid())):
-            return f"{wanted}: LISTEN_PID is {self._meant_for}, this process is {os.getpid()}; start it by `exec`"
-        return f"{wanted}; start Sidegate by a systemd socket unit (FileDescriptorName= gives the name)"
+            return f"{wanted}: LISTEN_PID is {self._meant_for}, this process is {os.getpid()}; start it with `exec`"
+        return f"{wanted}; start Sidegate with a systemd socket unit (FileDescriptorName= gives the name)"

@@ -48,7 +48,7 @@ class SupervisorView:
         if self._supervisor.wanted.stop is not None:
             return False, "stopping"
         if not self._supervisor.serving:
-            return False, "no front process serves yet"
+            return False, "no front process is serving yet"
         return True, ""
 
     def status(self) -> Mapping[str, Any]:

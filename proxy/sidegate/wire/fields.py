@@ -188,7 +188,7 @@ def _special(kind: Kind, pair: tuple[bytes, bytes], judged: RequestFields) -> No
         judged.headers.append(pair)
     elif kind is Kind.EXPECT:
         if value.lower() != b"100-continue":
-            raise Refused(417, "bad_expectation", "the only expectation known is 100-continue")
+            raise Refused(417, "bad_expectation", "the only supported expectation is 100-continue")
         judged.expect_continue = True
         judged.headers.append(pair)
     elif kind is Kind.TE:

@@ -78,7 +78,7 @@ def _is_marked(target: Any) -> bool:
 
 def _asynchronous(target: Callable[..., Any], interface: str) -> Kind:
     if interface == "wsgi":
-        raise ValueError("is a coroutine function, as ASGI applications are, and 'interface' says wsgi")
+        raise ValueError("is a coroutine function, as ASGI applications are, but 'interface' is wsgi")
     # A decorator's own arguments count: what it wraps may be of the other interface.
     shape = _shape(target, follow=False)
     if shape is not None and not shape.takes(3):
@@ -124,7 +124,7 @@ def _by_names(names: tuple[str, ...], kinds: list[Kind]) -> list[Kind]:
 def _untold(shape: _Shape | None) -> str:
     if shape is not None and not any(map(shape.takes, _BY_COUNT)):
         return f"{shape}; {ASGI_TAKES}, {WSGI_TAKES}"
-    words = "does not tell its arguments" if shape is None else str(shape)
+    words = "has a signature that cannot be inspected" if shape is None else str(shape)
     return f"{words}, so it may be an ASGI or a WSGI application: write interface: asgi or interface: wsgi"
 
 
@@ -132,7 +132,7 @@ def _contradiction(found: Kind | None, shape: _Shape, interface: str) -> str:
     """Why an application of this shape cannot have the interface; empty if it can."""
     wanted, takes = ((2,), WSGI_TAKES) if interface == "wsgi" else ((3, 1), ASGI_TAKES)
     if not any(map(shape.takes, wanted)):
-        return f"{shape}, and 'interface' says {interface}; {takes}"
+        return f"{shape}, but 'interface' is {interface}; {takes}"
     if found is not None and (found == "WSGI") != (interface == "wsgi"):
-        return f"is {found} by the names of its arguments, and 'interface' says {interface}"
+        return f"is {found} by the names of its arguments, but 'interface' is {interface}"
     return ""

@@ -51,7 +51,7 @@ class Lifespan:
         self._task = None
         if answer is None and self._mode == "auto" and (not self._taken or self._foreign or error is None):
             return
-        hint = "" if answer is not None else "\nIf it has no lifespan, say `lifespan: off`."
+        hint = "" if answer is not None else "\nIf it has no lifespan, set `lifespan: off`."
         raise StartError(f"backend {self._name!r}: the application's startup failed: {_told(answer, error)}{hint}")
 
     async def shutdown(self) -> None:
@@ -90,7 +90,7 @@ class Lifespan:
         kind = message["type"]
         if not kind.startswith("lifespan."):
             self._foreign = True
-            raise RuntimeError(f"{kind!r} is no lifespan message")
+            raise RuntimeError(f"{kind!r} is not a lifespan message")
         if self._answer is not None and not self._answer.done():
             self._answer.set_result(message)
 

@@ -72,9 +72,9 @@ def _import(module_name: str, folder: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise LoadError(f"there is no module {error.name!r} in {folder} or in this Python's packages") from error
-        raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
+        raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
     except BaseException as error:  # whatever a module raises, SystemExit too, is its failure
-        raise LoadError(f"module {module_name!r} fails while it is imported: {_own_traceback(error)}") from error
+        raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
 
 
 def _refuse_shadowed(name: str, folder: str) -> None:
@@ -98,7 +98,7 @@ def _call_factory(factory: Any, reference: str) -> Any:
     try:
         return factory()
     except BaseException as error:  # as above
-        raise LoadError(f"the factory {reference} fails: {_own_traceback(error)}") from error
+        raise LoadError(f"calling the factory {reference} failed: {_own_traceback(error)}") from error
 
 
 def _own_traceback(error: BaseException) -> str:

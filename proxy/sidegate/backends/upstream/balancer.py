@@ -157,7 +157,7 @@ class Balancer(ConnectionOwner):
 
     def _new_connection(self, reconnector: Reconnector) -> UpstreamConnection:
         connection = UpstreamConnection(
-            self, f"{self.name}: {reconnector.endpoint}", self._fronts, self._new_codec(), self.loop
+            self, f"backend {self.name}: {reconnector.endpoint}", self._fronts, self._new_codec(), self.loop
         )
         self._owners[connection] = reconnector
         self._connections.add(connection)

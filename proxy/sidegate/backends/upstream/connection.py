@@ -142,7 +142,7 @@ class UpstreamConnection(UpstreamConnectionBase):
                 self.said_goaway = self.said_goaway or event.code == NO_ERROR
                 self._become_unavailable()
             elif kind is Violation:
-                logger.warning("%s breaks HTTP/2: %s", self.name, event.detail)
+                logger.warning("%s: HTTP/2 protocol violation: %s", self.name, event.detail)
                 self.close()
             elif kind is not PingAck:
                 stream = streams.get(event.stream_id)

@@ -75,7 +75,7 @@ class Reconnector:
             if not problem:
                 while not connection.leaving:
                     await self._change()
-                problem = "" if connection.said_goaway else "the connection broke"
+                problem = "" if connection.said_goaway else "connection lost"
             if not problem or loop.time() - began > STEADY:
                 self.failures = 0
                 continue
@@ -106,7 +106,7 @@ class Reconnector:
             if not connection.ready:
                 connection.abort()
             raise
-        return "" if connection.ready else "the connection ended before it was ready"
+        return "" if connection.ready else "connection closed before it was ready"
 
     async def _change(self) -> None:
         self._changed = asyncio.get_running_loop().create_future()

@@ -62,7 +62,7 @@ class RemoteBackend(UpstreamBackend):
     def _on_silence(self, reconnector: Reconnector) -> None:
         """It neither answers PING nor ends its streams: what is under way there is lost."""
         if reconnector.connection is not None:
-            logger.warning("%s does not answer", reconnector.connection.name)
+            logger.warning("%s did not answer a PING: closing the connection", reconnector.connection.name)
             reconnector.connection.abort()
 
     async def _look_up_again(self) -> None:
@@ -79,7 +79,7 @@ class RemoteBackend(UpstreamBackend):
             try:
                 self._known[address] = await self._endpoints(address)
             except OSError as error:
-                logger.warning("backend %r: %s cannot be looked up: %s", self.name, upstream_text(address), error)
+                logger.warning("backend %r: cannot resolve %s: %s", self.name, upstream_text(address), error)
         self._balancer.set_endpoints(endpoint for found in self._known.values() for endpoint in found)
 
     async def _endpoints(self, address: Address) -> list[Endpoint]:

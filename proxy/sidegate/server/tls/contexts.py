@@ -117,7 +117,7 @@ def _load_certificate(context: ssl.SSLContext, certificate: Certificate, index: 
         if error.reason == "KEY_VALUES_MISMATCH":
             message = f"the private key {certificate.key} does not belong to the certificate {certificate.cert}"
             raise TlsError(("certificates", index, "key"), message) from error
-        message = f"{certificate.cert} and {certificate.key} are no PEM certificate and private key"
+        message = f"{certificate.cert} and {certificate.key} are not a PEM certificate and private key"
         raise TlsError(("certificates", index), f"{message} ({error.reason or error})") from error
     except ValueError as error:
         raise TlsError(("certificates", index, "key"), f"{certificate.key}: {error}") from error
@@ -129,7 +129,7 @@ def _no_passphrase() -> str:
 
 def _words(path: str | None, what: str, error: OSError) -> str:
     if isinstance(error, ssl.SSLError):
-        return f"{path} holds no {what} in PEM form"
+        return f"{path} contains no {what} in PEM format"
     return f"cannot read the {what} {path}: {error.strerror}"
 
 

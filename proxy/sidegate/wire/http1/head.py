@@ -297,7 +297,7 @@ class HeadReader:
         except Refused as refused:
             return refused
         if isinstance(error, HttpParserInvalidMethodError):
-            return Refused(501, "unknown_method", "the method is not known to HTTP")
+            return Refused(501, "unknown_method", "the method is unknown")
         return Refused(400, "malformed", str(error))
 
     def _check(self, method: bytes, target: bytes, version: str, raw: Headers, stream_id: int) -> RequestHead:

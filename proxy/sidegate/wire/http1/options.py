@@ -29,7 +29,7 @@ def is_chunked(fields: RequestFields, version: str) -> bool:
     if version == "1.0":
         raise Refused(400, "coding_in_http_1_0", "transfer-encoding in HTTP/1.0")
     if len(codings) != 1 or codings[0].lower() != b"chunked":
-        raise Refused(501, "unknown_coding", "the only transfer-encoding known is `chunked`, once")
+        raise Refused(501, "unknown_coding", "the only supported transfer-encoding is `chunked`, once")
     return True
 
 

@@ -370,8 +370,8 @@ class Http1Codec(Codec):
             return []
         if self._drain is not None:
             self._shut()
-            return [Violation("body_timeout", "the rest of an unread body did not come in time")]
+            return [Violation("body_timeout", "the rest of an unread body did not arrive in time")]
         if not self._buffer:
             self._shut()
-            return [Violation("head_timeout", "no request came in time")]
-        return [self._reject(Refused(408, "head_timeout", "the request head did not come in time"))]
+            return [Violation("head_timeout", "no request arrived in time")]
+        return [self._reject(Refused(408, "head_timeout", "the request head did not arrive in time"))]

@@ -192,7 +192,7 @@ def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:
     authority = named.pop(b":authority", None)
     protocol = named.pop(b":protocol", None) if method == b"CONNECT" else None
     if named or repeated:
-        raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown, out of place or comes twice")
+        raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown, misplaced or repeated")
     word = _METHODS.get(method) or (_method(method) if protocol is None else _connect(protocol))
     if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
         raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
@@ -220,7 +220,7 @@ def _method(method: bytes) -> str:
 
 def _connect(protocol: bytes) -> str:
     if protocol.lower() != b"websocket":
-        raise Refused(501, "unknown_protocol", "the only :protocol known is websocket")  # as RFC 9220 3 has it
+        raise Refused(501, "unknown_protocol", "the only supported :protocol is websocket")  # as RFC 9220 3 has it
     return CONNECT
 
 

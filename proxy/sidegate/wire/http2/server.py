@@ -316,7 +316,7 @@ class Http2Codec(Codec):
         if deadline is None or now < deadline:
             return found
         if deadline == self._block_deadline:
-            self._violate("continuation_timeout", "a header block was not ended", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("continuation_timeout", "a header block is incomplete", wire.ENHANCE_YOUR_CALM, found)
         else:
             self._violate("preface_timeout", "no SETTINGS in time", wire.PROTOCOL_ERROR, found)
         return found

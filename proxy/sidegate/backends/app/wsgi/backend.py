@@ -145,7 +145,7 @@ class WsgiBackend:
         self.wait_queue.meter.ended()
         self.wait_queue.give_back(self.threads)
         if job.abandoned and job.error is not None and not stems_from_disconnect(job.error):
-            text = "application failed after its client had gone (request id %s)"
+            text = "application failed after the client had disconnected (request id %s)"
             logger.error(text, job.scope[RECORD_KEY].request_id, exc_info=job.error)
 
 
