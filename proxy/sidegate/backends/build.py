@@ -13,6 +13,7 @@ from sidegate.backends.app.asgi import AsgiBackend
 from sidegate.backends.app.loading import LoadedApp, LoadError, load_app
 from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.app.wsgi.environ import base_environ
+from sidegate.backends.app.wsgi.stuck import StuckThreads
 from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.respond import RespondBackend
 from sidegate.backends.upstream.backoff import EndpointBackoff
@@ -94,10 +95,9 @@ def _on_threads(config: Config, name: str, loaded: LoadedApp, observer: Observer
     threads = Threads(name, THREADS if backend.threads is None else backend.threads)
     base = base_environ(multithread=threads.capacity > 1, multiprocess=config.processes > 1)
     wait_queue = WaitQueue(observer.pool(name), backend.queue)
-    built = WsgiBackend(loaded, base, wait_queue, threads, observer.threads(name), root_path=backend.root_path)
-    built.patience = longest_request(config, name)
-    built.on_exhausted = partial(report, "exhausted", backend=name)
-    return built
+    on_exhausted = partial(report, "exhausted", backend=name)
+    stuck = StuckThreads(name, threads.capacity, observer.threads(name), longest_request(config, name), on_exhausted)
+    return WsgiBackend(loaded, base, wait_queue, threads, stuck, root_path=backend.root_path)
 
 
 def _add_remote(

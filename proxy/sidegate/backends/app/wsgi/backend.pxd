@@ -1,7 +1,9 @@
 """C types of the WSGI backend."""
 
+cimport cython
+
 from sidegate.backends.wait_queue cimport WaitQueue
-from sidegate.backends.app.wsgi.job cimport Job, Mailbox
+from sidegate.backends.app.wsgi.job cimport Abandonment, Job, Mailbox
 from sidegate.backends.app.wsgi.threads cimport Threads
 from sidegate.observe.record cimport Record
 from sidegate.observe.thread_meter cimport ThreadMeter
@@ -10,8 +12,6 @@ from sidegate.observe.thread_meter cimport ThreadMeter
 cdef class WsgiBackend:
     cdef public str name
     cdef public str interface
-    cdef public double patience
-    cdef public object on_exhausted
     cdef public bint behind_front
     cdef public WaitQueue wait_queue
     cdef public Threads threads
@@ -20,12 +20,12 @@ cdef class WsgiBackend:
     cdef object _app
     cdef dict _base
     cdef str _root_path
-    cdef long _stuck
+    cdef object _stuck
 
     cpdef act(self, Job job)
     cpdef begin(self, Job job)
     cpdef abandon(self, Job job)
-    cdef _exhaust(self)
+    @cython.locals(abandonment=Abandonment)
     cpdef release(self, Job job)
 
 

@@ -14,35 +14,33 @@ are stuck, a worker refuses the waiting requests; a front keeps them.
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
+from typing import Any
 
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.app.wsgi.environ import Environ, make_environ
 from sidegate.backends.app.wsgi.error_stream import ErrorLog
 from sidegate.backends.app.wsgi.input import open_body
-from sidegate.backends.app.wsgi.job import HIGH_WATER, Job, Mailbox
+from sidegate.backends.app.wsgi.job import HIGH_WATER, Abandonment, Incoming, Job, Mailbox
 from sidegate.backends.app.wsgi.response import LAST, FileWrapper, WsgiResponse
+from sidegate.backends.app.wsgi.stuck import StuckThreads
 from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.backends.upstream.upload import KEPT, announced_length
 from sidegate.backends.wait_queue import WaitQueue
 from sidegate.errors import ClientDisconnected, ExchangeError, stems_from_disconnect
 from sidegate.observe.record import Record
-from sidegate.observe.thread_meter import ThreadMeter
 
 NOTICE = 0.5
 """Seconds in which a thread may notice, by its next write, that nobody waits for its response any more."""
-
-STDERR = 2
 
 logger = logging.getLogger("sidegate.wsgi")
 
 
 class WsgiBackend:
-    """An App around a WSGI application. ``patience``: seconds after which a thread is stuck; 0: never."""
+    """An App around a WSGI application."""
 
     def __init__(
         self,
@@ -50,25 +48,22 @@ class WsgiBackend:
         base: Environ,
         wait_queue: WaitQueue,
         threads: Threads,
-        meter: ThreadMeter,
+        stuck: StuckThreads,
         *,
         root_path: str,
     ) -> None:
         self.name = wait_queue.meter.name
         self.interface = f"{loaded.kind}, {threads.capacity} thread{'s' if threads.capacity > 1 else ''}"
-        self.patience = 0.0
-        self.on_exhausted: Callable[[], None] | None = None
-        """Called when all threads are stuck."""
         self.behind_front = False
         """When all threads are stuck, requests that wait are refused: their front has, or will have, another worker."""
         self.wait_queue = wait_queue
         self.threads = threads
-        self.thread_meter = meter
+        self.thread_meter = stuck.meter
         self.mailbox = Mailbox(wait_queue.loop, self.release)
         self._app = loaded.app
         self._base = {**base, "wsgi.file_wrapper": FileWrapper}
         self._root_path = root_path
-        self._stuck = 0
+        self._stuck = stuck
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refuse_websocket(scope)
@@ -87,8 +82,8 @@ class WsgiBackend:
 
     def statistics(self) -> dict[str, int]:
         """For ``/status``."""
-        waiting = len(self.wait_queue.load_balancer.queue)
-        return {"threads": self.threads.capacity, "busy": self.threads.in_use, "stuck": self._stuck, "queued": waiting}
+        waiting, stuck = len(self.wait_queue.load_balancer.queue), self._stuck.count
+        return {"threads": self.threads.capacity, "busy": self.threads.in_use, "stuck": stuck, "queued": waiting}
 
     def act(self, job: Job) -> None:
         """Run the application for one request; on its thread."""
@@ -110,41 +105,35 @@ class WsgiBackend:
     def abandon(self, job: Job) -> None:
         """Nobody waits for the response any more. The thread is stuck if it does not notice in time."""
         job.abandon()
-        job.abandoned = True
-        if self.patience and not job.ended:
+        timer = None
+        patience = self._stuck.patience
+        if patience and not job.ended:
             notices = job.loop.time() + NOTICE
-            job.timer = job.loop.call_at(max(job.began + self.patience, notices), self._on_patience, job)
+            timer = job.loop.call_at(max(job.began + patience, notices), self._on_patience, job)
+        job.abandonment = Abandonment(timer)
 
     def _on_patience(self, job: Job) -> None:
         if job.ended:
             return
-        job.stuck = True
-        self._stuck += 1
-        self.thread_meter.stuck()
-        logger.error("backend %r: %d of %d threads are stuck", self.name, self._stuck, self.threads.capacity)
-        if self._stuck == self.threads.capacity:
-            self._exhaust()
-
-    def _exhaust(self) -> None:
-        faulthandler.dump_traceback(STDERR)  # where they hang, for whoever is to mend it
-        if self.on_exhausted is not None:
-            self.on_exhausted()
-        if self.behind_front:
+        abandonment: Any = job.abandonment
+        abandonment.stuck = True
+        if self._stuck.add() and self.behind_front:
             self.wait_queue.refuse_all()
 
     def release(self, job: Job) -> None:
         """A thread is free again."""
-        if job.timer is not None:
-            job.timer.cancel()
-        if job.stuck:
-            self._stuck -= 1
-            self.wait_queue.refusing = False
-            self.thread_meter.unstuck()
+        abandonment = job.abandonment
+        if abandonment is not None:
+            if abandonment.timer is not None:
+                abandonment.timer.cancel()
+            if abandonment.stuck:
+                self._stuck.remove()
+                self.wait_queue.refusing = False
         if job.counted:
             self.thread_meter.ended()
         self.wait_queue.meter.ended()
         self.wait_queue.give_back(self.threads)
-        if job.abandoned and job.error is not None and not stems_from_disconnect(job.error):
+        if abandonment is not None and job.error is not None and not stems_from_disconnect(job.error):
             text = "application failed after the client had disconnected (request id %s)"
             logger.error(text, job.scope[RECORD_KEY].request_id, exc_info=job.error)
 
@@ -223,8 +212,8 @@ class WsgiRequest:
         while not job.ended or job.out:
             if job.out:
                 await self._pass_message(job, job.out.popleft())
-            elif job.wants_body and not job.fed_whole and self._fetching is None:
-                self._fetching = job.loop.create_task(self._fetch(job))
+            elif job.body is not None and job.body.wanted and not job.body.ended and self._fetching is None:
+                self._fetching = job.loop.create_task(self._fetch(job, job.body))
             else:
                 await job.wakeup()
 
@@ -236,10 +225,10 @@ class WsgiRequest:
         await self._send(message)
         job.passed(size)
 
-    async def _fetch(self, job: Job) -> None:
+    async def _fetch(self, job: Job, body: Incoming) -> None:
         """Read the client's body until enough of it waits for the application."""
-        job.wants_body = False
-        while not job.fed_whole and job.unread < HIGH_WATER:
+        body.wanted = False
+        while not body.ended and body.unread < HIGH_WATER:
             message = await self._receive()
             if message["type"] != "http.request":
                 job.abandon()

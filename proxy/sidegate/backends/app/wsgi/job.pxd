@@ -20,6 +20,22 @@ cdef class Mailbox:
     cpdef deliver(self)
 
 
+cdef class Incoming:
+    cdef object _pieces
+    cdef long long _fed
+    cdef long long _read
+    cdef public bint ended
+    cdef public bint wanted
+
+    cpdef feed(self, bytes data, bint more)
+    cpdef take(self)
+
+
+cdef class Abandonment:
+    cdef public object timer
+    cdef public bint stuck
+
+
 cdef class Job(Wakeup):
     cdef public object scope
     cdef public bytes whole
@@ -27,27 +43,22 @@ cdef class Job(Wakeup):
     cdef public bint taken
     cdef public bint ended
     cdef public bint released
-    cdef public bint abandoned
     cdef public bint counted
-    cdef public bint stuck
     cdef public bint gone
-    cdef public bint wants_body
-    cdef public bint fed_whole
     cdef public double began
-    cdef public object timer
+    cdef public Abandonment abandonment
     cdef public object error
+    cdef public Incoming body
     cdef Mailbox _mailbox
     cdef object _act
     cdef object _news
-    cdef object _body
     cdef long long _emitted
     cdef long long _passed
     cdef long long _produced
     cdef long long _sent
-    cdef long long _fed
-    cdef long long _read
 
     cpdef passed(self, Py_ssize_t size)
+    @cython.locals(body=Incoming)
     cpdef feed(self, bytes data, bint more)
     cpdef abandon(self)
     cdef _tell(self)
@@ -57,7 +68,8 @@ cdef class Job(Wakeup):
     cpdef emit(self, message, Py_ssize_t size=*)
     cpdef emit_last(self, message)
     cpdef emit_all(self)
+    @cython.locals(body=Incoming)
     cpdef next_piece(self)
     cpdef check_present(self)
-    cdef _want_body(self)
+    cdef _want_body(self, Incoming body)
     cdef _wait(self, ready)

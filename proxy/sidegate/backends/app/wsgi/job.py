@@ -20,6 +20,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import Any, cast
 
 from sidegate.aio.wakeup import Wakeup
 from sidegate.asgi import Message, Scope
@@ -31,8 +32,6 @@ was not read."""
 
 LOW_WATER = 16 * 1024
 """A producer that waits goes on when no more than this is left."""
-
-_NOTHING: deque[bytes] = deque()
 
 
 class Mailbox:
@@ -73,6 +72,52 @@ class Mailbox:
             job.wake()
 
 
+class Incoming:
+    """A request's body that comes in pieces. ``wanted``: the thread waits for more of it, or soon will."""
+
+    __slots__ = ("_fed", "_pieces", "_read", "ended", "wanted")
+
+    def __init__(self) -> None:
+        self._pieces: deque[bytes] = deque()
+        self._fed = self._read = 0  # bytes, by the loop and by the thread
+        self.ended = False
+        self.wanted = False
+
+    @property
+    def unread(self) -> int:
+        """Bytes that the application has not taken."""
+        return self._fed - self._read
+
+    def feed(self, data: bytes, more: bool) -> None:
+        """The next piece; called by the loop."""
+        self._fed += len(data)
+        self._pieces.append(data)
+        self.ended = not more
+
+    def take(self) -> bytes | None:
+        """The next piece, b"" at the end, None if it has not come yet; called by the thread."""
+        ended = self.ended  # before the look at what there is: the last piece may come in between
+        if not self._pieces:
+            return b"" if ended else None
+        piece = self._pieces.popleft()
+        self._read += len(piece)
+        return piece
+
+    def has_come(self) -> bool:
+        """Whether ``take`` has an answer."""
+        return bool(self._pieces) or self.ended
+
+
+class Abandonment:
+    """Nobody waits for a job's response any more. ``timer``: when its thread becomes a stuck one, if it ever does."""
+
+    __slots__ = ("stuck", "timer")
+
+    def __init__(self, timer: asyncio.TimerHandle | None) -> None:
+        self.timer = timer
+        self.stuck = False
+
+
 class Job(Wakeup):
     """Made for one request: ``act`` does it, for ``scope`` and a body that is here whole or comes (None).
 
@@ -81,29 +126,23 @@ class Job(Wakeup):
 
     __slots__ = (
         "_act",
-        "_body",
         "_emitted",
-        "_fed",
         "_mailbox",
         "_news",
         "_passed",
         "_produced",
-        "_read",
         "_sent",
-        "abandoned",
+        "abandonment",
         "began",
+        "body",
         "counted",
         "ended",
         "error",
-        "fed_whole",
         "gone",
         "out",
         "released",
         "scope",
-        "stuck",
         "taken",
-        "timer",
-        "wants_body",
         "whole",
     )  # fmt: skip
 
@@ -121,27 +160,18 @@ class Job(Wakeup):
         self.out: deque[Message] = deque()
         self.taken = self.ended = False  # by a thread
         self.began = 0.0
-        self.abandoned = self.counted = self.stuck = self.released = False  # by the loop
-        self.timer: asyncio.TimerHandle | None = None
-        """When a thread that nobody waits for becomes a stuck one."""
+        self.counted = self.released = False  # by the loop
+        self.abandonment: Abandonment | None = None
         self.error: BaseException | None = None
         self.gone = False
-        self.wants_body = False
-        self.fed_whole = False
+        self.body = Incoming() if whole is None else None
         self._mailbox = mailbox
         self._act = act
         self._news: threading.Event | None = None
         self._emitted = self._passed = 0  # messages, by the thread and by the loop
         self._produced = self._sent = 0  # bytes of response, by the thread and by the loop
-        self._body: deque[bytes] = deque() if whole is None else _NOTHING
-        self._fed = self._read = 0  # bytes of request, by the loop and by the thread
 
     # For the loop.
-
-    @property
-    def unread(self) -> int:
-        """Bytes of request that the application has not taken."""
-        return self._fed - self._read
 
     def passed(self, size: int) -> None:
         """A message with so many bytes of body was sent."""
@@ -151,9 +181,8 @@ class Job(Wakeup):
 
     def feed(self, data: bytes, more: bool) -> None:
         """The next piece of the request's body."""
-        self._fed += len(data)
-        self._body.append(data)
-        self.fed_whole = not more
+        body: Any = self.body
+        body.feed(data, more)
         self._tell()
 
     def abandon(self) -> None:
@@ -211,27 +240,21 @@ class Job(Wakeup):
 
     def next_piece(self) -> bytes:
         """The next piece of the request's body, b"" at its end. Raises ``ClientDisconnected``."""
-        while True:
-            whole = self.fed_whole  # before the look at what there is: the last piece may come in between
-            if self._body:
-                break
-            if whole:
-                return b""
-            self._want_body()
-            self._wait(self._has_body)
-        piece = self._body.popleft()
-        self._read += len(piece)
-        if not self.fed_whole and self.unread < LOW_WATER:
-            self._want_body()
-        return piece
+        body: Any = self.body
+        while (piece := body.take()) is None:
+            self._want_body(body)
+            self._wait(body.has_come)
+        if not body.ended and body.unread < LOW_WATER:
+            self._want_body(body)
+        return cast(bytes, piece)
 
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nobody waits for the response any more."""
         if self.gone:
             raise ClientDisconnected("the client is gone")
 
-    def _want_body(self) -> None:
-        self.wants_body = True
+    def _want_body(self, body: Incoming) -> None:
+        body.wanted = True
         self._mailbox.post(self)
 
     def _has_room(self) -> bool:
@@ -239,9 +262,6 @@ class Job(Wakeup):
 
     def _has_passed(self) -> bool:
         return self._passed == self._emitted
-
-    def _has_body(self) -> bool:
-        return bool(self._body) or self.fed_whole
 
     def _wait(self, ready: Callable[[], bool]) -> None:
         if self._news is None:
