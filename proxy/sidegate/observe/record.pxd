@@ -1,6 +1,14 @@
 """C types of the record."""
 
+cimport cython
+
 from sidegate.observe.meter cimport ListenerMeter
+
+
+cdef class Origin:
+    cdef public str client
+    cdef public str scheme
+    cdef public str tls
 
 
 cdef class Record:
@@ -19,12 +27,13 @@ cdef class Record:
     cdef public list headers
     cdef public str tls
     cdef public bint has_body
-    cdef public bint cancel_on_disconnect
-    cdef public bint relayed
+    cdef public int runner
     cdef public bint counted
     cdef public object fault
     cdef public str reason
     cdef str _request_id
 
 
+@cython.locals(record=Record)
+cpdef Record open_record(ListenerMeter listener, Origin origin, head, double started)
 cdef str _numbered(unsigned long long number)

@@ -15,43 +15,42 @@ from sidegate.errors import Fault
 from sidegate.observe.meter import ListenerMeter
 from sidegate.wire.events import Rejected, RequestHead
 
+TASK, THREAD, PROCESS = range(3)
+"""What runs the application: the task of the exchange, a thread, or another process. With a thread or a process the
+task only passes messages on, so it is cancelled when the client leaves."""
+
 _request_prefix = os.urandom(8).hex()
 _request_numbers = itertools.count(1)
+
+
+class Origin:
+    """What the requests of one connection have in common.
+
+    ``client``: the peer's address, or ``unix``. ``tls``: the protocol version (``TLSv1.3``), empty in cleartext.
+    """
+
+    __slots__ = ("client", "scheme", "tls")
+
+    def __init__(self, client: str, scheme: str, tls: str) -> None:
+        self.client = client
+        self.scheme = scheme
+        self.tls = tls
 
 
 class Record:
     """One request and its response.
 
-    ``client``: the peer's address, or ``unix``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
+    ``client``, ``scheme``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if
-    none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``tls``: the
-    protocol version (``TLSv1.3``), empty in cleartext. ``has_body``: whether the head announces a body.
-    ``cancel_on_disconnect``: the application runs in a thread or in another process, so the exchange cancels its own
-    task when the client disconnects; ``relayed``: in another process. ``counted``: the observer has counted and logged
-    it. ``fault`` and ``reason``: whose error ended the exchange, and one word for it.
+    none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether
+    the head announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``:
+    the observer has counted and logged it. ``fault`` and ``reason``: whose error ended the exchange, and one word for
+    it.
     """
 
     __slots__ = (
-        "_request_id",
-        "backend",
-        "bytes_in",
-        "bytes_out",
-        "cancel_on_disconnect",
-        "client",
-        "counted",
-        "fault",
-        "has_body",
-        "headers",
-        "http_version",
-        "listener",
-        "method",
-        "reason",
-        "relayed",
-        "route",
-        "scheme",
-        "started",
-        "status",
-        "target",
+        "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
+        "http_version", "listener", "method", "reason", "route", "runner", "scheme", "started", "status", "target",
         "tls",
     )  # fmt: skip
 
@@ -73,8 +72,7 @@ class Record:
         self.tls = ""
         self.fault: Fault | None = None
         self.reason = ""
-        self.cancel_on_disconnect = False
-        self.relayed = False
+        self.runner = 0  # TASK; compiled, a literal costs less than a name of the module
         self.counted = False
         self._request_id = ""
 
@@ -91,6 +89,13 @@ class Record:
     @request_id.setter
     def request_id(self, value: str) -> None:
         self._request_id = value
+
+
+def open_record(listener: ListenerMeter, origin: Origin, head: RequestHead | Rejected, started: float) -> Record:
+    """The record of a request that came from ``origin``."""
+    record = Record(listener, origin.client, head, started)
+    record.scheme, record.tls = origin.scheme, origin.tls
+    return record
 
 
 def _numbered(number: int) -> str:

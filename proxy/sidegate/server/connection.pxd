@@ -2,7 +2,7 @@
 
 cimport cython
 
-from sidegate.observe.record cimport Record
+from sidegate.observe.record cimport Origin, Record, open_record
 from sidegate.server.connection_base cimport ConnectionBase
 from sidegate.server.exchange cimport Exchange
 from sidegate.aio.eager cimport EagerStarter
@@ -25,7 +25,7 @@ cdef class Connection(ConnectionBase):
     cdef public dict stalled
     cdef public object lingering_since
     cdef public bint winding_down
-    cdef str _client
+    cdef Origin _origin
     cdef bytes _first_bytes
     cdef bint _flush_scheduled
     cdef bint _handling

@@ -22,7 +22,7 @@ from typing import Any, cast
 
 from sidegate.aio.waiters import Waiters
 from sidegate.errors import ClientDisconnected, Fault
-from sidegate.observe.record import Record
+from sidegate.observe.record import Origin, Record, open_record
 from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
@@ -69,7 +69,8 @@ class Connection(ConnectionBase):
         """The socket is ours."""
         self.transport = cast(asyncio.Transport, transport)
         self.peer = peer_of(transport, self.service.tls, self.service.trusted)
-        self._client = self.peer.client[0] if self.peer.client is not None else "unix"
+        client = self.peer.client[0] if self.peer.client is not None else "unix"
+        self._origin = Origin(client, self.peer.scheme, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
         self._choose_protocol(transport.get_extra_info("ssl_object"))
@@ -181,9 +182,7 @@ class Connection(ConnectionBase):
         exchange.task = self._eager_starter.start(exchange.run(service.app), at_once)
 
     def _open_record(self, head: RequestHead | Rejected) -> Record:
-        peer = self.peer
-        record = Record(self.service.meter, self._client, head, perf_counter())
-        record.scheme, record.tls = peer.scheme, peer.tls_version
+        record = open_record(self.service.meter, self._origin, head, perf_counter())
         self.observer.started(record)
         return record
 

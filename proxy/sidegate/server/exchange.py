@@ -24,7 +24,7 @@ from sidegate.aio.done import DONE, failed
 from sidegate.aio.eager import EagerCoroutine
 from sidegate.asgi import App, Headers, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, Unprocessed, stems_from_disconnect
-from sidegate.observe.record import Record
+from sidegate.observe.record import TASK, Record
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.files import OpenFile
 from sidegate.server.messages import as_bytes, bad_message, check_early_hint, check_fields, check_start
@@ -139,7 +139,7 @@ class Exchange:
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
-        if self.record.cancel_on_disconnect and self.task is not None:
+        if self.record.runner != TASK and self.task is not None:
             self.task.cancel()
 
     @property

@@ -10,6 +10,7 @@ from time import perf_counter
 
 from sidegate.aio.clock import TICK
 from sidegate.errors import ExchangeError, Fault
+from sidegate.observe.record import PROCESS
 from sidegate.server.connection import Connection
 from sidegate.server.exchange import Exchange
 from sidegate.server.service import LOW_WATER
@@ -106,7 +107,7 @@ def _slow_side(connection: Connection, exchange: Exchange, now: float) -> Fault:
     reading = exchange.waits_for_body or now - exchange.waiting_since < TICK  # just now it may have got a piece
     if (reading and exchange.receiving is OPEN) or connection.codec.pending(exchange.stream_id) > LOW_WATER:
         return Fault.CLIENT
-    return Fault.UPSTREAM if exchange.record.relayed else Fault.APPLICATION
+    return Fault.UPSTREAM if exchange.record.runner == PROCESS else Fault.APPLICATION
 
 
 def _check_age(connection: Connection, now: float) -> None:

@@ -16,6 +16,9 @@ cdef class RequestHead(Values):
     cdef public bint end_stream
     cdef public str protocol
 
+    cdef announce_body(self, content_length, bint expect_continue, bint end_stream)
+    cdef announce_protocol(self, str protocol)
+
 
 cdef class ResponseHead(Values):
     cdef public int stream_id

@@ -51,7 +51,7 @@ class RequestHead(Values):
     )  # fmt: skip
 
     def __init__(self, stream_id: int, method: str, target: bytes, headers: Headers, http_version: str) -> None:
-        """Of a request without a body; what says otherwise is set afterwards."""
+        """Of a request without a body; ``announce_body`` and ``announce_protocol`` say otherwise."""
         self.stream_id = stream_id
         self.method = method
         self.target = target
@@ -61,6 +61,17 @@ class RequestHead(Values):
         self.expect_continue = False
         self.end_stream = True
         self.protocol = ""
+
+    def announce_body(self, content_length: int | None, expect_continue: bool, end_stream: bool) -> None:
+        """What the head says of the body."""
+        self.content_length = content_length
+        self.expect_continue = expect_continue
+        self.end_stream = end_stream
+
+    def announce_protocol(self, protocol: str) -> None:
+        """The client asks to go on with ``protocol``, whose bytes may follow."""
+        self.protocol = protocol
+        self.end_stream = False
 
 
 class ResponseHead(Values):

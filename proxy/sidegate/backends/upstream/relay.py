@@ -8,7 +8,7 @@ piece goes back to the peer when ``send`` has taken it.
 Theory of operation. The response's head is held back until the stream's next event, so that a request whose worker
 dies in between can still be sent again; a head without anything behind it goes out after ``HOLD``. A whole small
 response is one wake-up of this task. When the client disconnects, the exchange cancels the task
-(``Record.cancel_on_disconnect``), and ``ClientStream.close`` resets the stream.
+(``Record.runner``), and ``ClientStream.close`` resets the stream.
 
 Errors: ``ExchangeError`` for what the upstream did and for a queue that is full or late; ``ClientDisconnected``.
 """
@@ -25,7 +25,7 @@ from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upload import KEPT, Upload, announced_length
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
-from sidegate.observe.record import Record
+from sidegate.observe.record import PROCESS, Record
 from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
 from sidegate.wire.http2.engine import REFUSED_STREAM
 
@@ -48,7 +48,7 @@ class Relay:
         self._receive = receive
         self._send = send
         self._record: Record = scope[RECORD_KEY]
-        self._record.cancel_on_disconnect = self._record.relayed = True
+        self._record.runner = PROCESS
         self._upload: Upload | None = None
         self._expects = False
         self._head: ResponseHead | None = None

@@ -30,5 +30,6 @@ cdef class HeadReader:
     @cython.locals(method=bytes, target=bytes, version=bytes, block=bytes, fields=tuple, line=bytes, known=tuple, request=RequestHead)
     cpdef RequestHead _parse(self, bytes head, int stream_id)
     cpdef RequestHead _parse_anew(self, bytes head, bytes method, bytes target, bytes version, int stream_id)
+    @cython.locals(head=RequestHead)
     cpdef RequestHead _check(self, bytes method, bytes target, str version, list raw, int stream_id)
     cpdef _check_hop(self, fields, RequestHead head)

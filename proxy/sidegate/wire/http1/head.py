@@ -326,9 +326,7 @@ class HeadReader:
         bodiless = not length and not self.chunked
         if head.protocol and not bodiless:
             raise Refused(400, "websocket_body", "a WebSocket's handshake with a body")
-        head.content_length = length
-        head.expect_continue = fields.expect_continue and not bodiless
-        head.end_stream = bodiless and not head.protocol
+        head.announce_body(length, fields.expect_continue and not bodiless, bodiless and not head.protocol)
         return head
 
     def _check_hop(self, fields: RequestFields, head: RequestHead) -> None:

@@ -169,8 +169,7 @@ class H2Engine(SendingHalf):
             self._highest = stream_id
         found.append((kind, stream_id, *self._connection.decoder.block, end))
         if end:
-            stream.remote_ended = True
-            self._maybe_closed(stream_id, stream, found)
+            self._end_receiving(stream_id, stream, found)
 
     def _on_data(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         length = len(frame) - 9
@@ -191,10 +190,13 @@ class H2Engine(SendingHalf):
             self.consume(stream_id, length - len(data))
         if flags & _END_STREAM:
             found.append((wire.END, stream_id))
-            stream.remote_ended = True
-            self._maybe_closed(stream_id, stream, found)
+            self._end_receiving(stream_id, stream, found)
         elif not data:
             found.append((wire.EMPTY, stream_id))
+
+    def _end_receiving(self, stream_id: int, stream: Stream, found: list[FrameEvent]) -> None:
+        stream.remote_ended = True
+        self._maybe_closed(stream_id, stream, found)
 
     def _ignore(self, length: int) -> None:
         """Credit DATA that h2 does not see: its window stays as it was, only the peer has to be told."""

@@ -34,7 +34,7 @@ cdef class Http2Codec(Codec):
     cpdef list receive(self, bytes data, double now)
     @cython.locals(kind=int)
     cdef _on_frame(self, tuple frame, list found)
-    @cython.locals(pseudo=tuple, fields=tuple, method=str, headers=list, size=Py_ssize_t, end=bint, streams=Streams, head=RequestHead, upload=RequestStream)
+    @cython.locals(pseudo=tuple, fields=tuple, method=str, headers=list, size=Py_ssize_t, end=bint, streams=Streams, head=RequestHead)
     cdef _on_head(self, tuple frame, list found)
     cdef _reject(self, stream_id, refused, tuple pseudo, bint end, list found)
     @cython.locals(data=bytes, size=Py_ssize_t, upload=RequestStream)

@@ -171,16 +171,15 @@ class Http2Codec(Codec):
         if method == "HEAD":
             streams.bodiless.add(stream_id)
         head = RequestHead(stream_id, method, target, headers.copy(), "2")
-        head.content_length = length
-        if not end:
-            upload = streams.uploads[stream_id] = RequestStream(length)
-            head.expect_continue = expects
-            head.end_stream = False
-            if method is CONNECT:
-                head.protocol = "websocket"
-                head.expect_continue = False
-                upload.tunnel = True
-                upload.missing = None
+        if end:
+            head.announce_body(length, False, True)
+        elif method is CONNECT:
+            head.announce_body(length, False, False)
+            head.announce_protocol("websocket")
+            streams.uploads[stream_id] = RequestStream(None, tunnel=True)
+        else:
+            head.announce_body(length, expects, False)
+            streams.uploads[stream_id] = RequestStream(length)
         found.append(head)
 
     def _reject(self, stream_id: int, refused: Refused, pseudo: Fields, end: bool, found: list[e.Event]) -> None:

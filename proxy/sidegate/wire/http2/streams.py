@@ -18,12 +18,12 @@ class RequestStream:
 
     __slots__ = ("discard", "ended", "missing", "tunnel", "unread")
 
-    def __init__(self, length: int | None, discard: bool = False) -> None:
+    def __init__(self, length: int | None, tunnel: bool = False, discard: bool = False) -> None:
         self.missing = length  # bytes that content-length still promises
         self.unread = 0  # bytes handed out and not acknowledged
         self.ended = False
         self.discard = discard  # nobody will read the rest
-        self.tunnel = False  # another protocol's bytes, or to be if it is accepted
+        self.tunnel = tunnel  # another protocol's bytes, or to be if it is accepted
 
 
 class Streams:

@@ -6,7 +6,7 @@ thread wants to read. Errors: those of the application, ``ExchangeError`` (503) 
 
 Theory of operation. Like a relayed request, a WSGI request has no task unless it waits for more than its thread. When
 the client disconnects or ``timeouts.request`` has passed, the exchange cancels the request
-(``Record.cancel_on_disconnect``); the application gets an error at its next read or write, and the request's target
+(``Record.runner``); the application gets an error at its next read or write, and the request's target
 stays in use until the thread is free again. A thread that runs longer than any request may is *stuck*. Once all threads
 are stuck, a worker refuses the waiting requests; a front keeps them.
 """
@@ -31,7 +31,7 @@ from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.backends.upstream.upload import KEPT, announced_length
 from sidegate.backends.wait_queue import WaitQueue
 from sidegate.errors import ClientDisconnected, ExchangeError, stems_from_disconnect
-from sidegate.observe.record import Record
+from sidegate.observe.record import THREAD, Record
 
 NOTICE = 0.5
 """Seconds in which a thread may notice, by its next write, that nobody waits for its response any more."""
@@ -149,7 +149,7 @@ class WsgiRequest:
         self._receive = receive
         self._send = send
         self._record: Record = scope[RECORD_KEY]
-        self._record.cancel_on_disconnect = True
+        self._record.runner = THREAD
         self._fetching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
