@@ -39,10 +39,8 @@ cdef class WebSocketFrames:
     cpdef fail(self, int code, str reason)
     @cython.locals(output=list)
     cpdef bytes take_output(self)
-    cdef _new_protocol(self)
-    @cython.locals(size=Py_ssize_t, first=int, length=Py_ssize_t, payload=Py_ssize_t, width=int)
+    @cython.locals(size=Py_ssize_t, first=int, length=Py_ssize_t, payload=Py_ssize_t, width=int, fault=tuple)
     cdef Py_ssize_t _frame(self, bytes data, Py_ssize_t at, double now, list events) except -2
-    cdef bint _length_allowed(self, int first, object length, int width, list events) except -1
     cdef _inflate(self, object extension, object frame, list events)
     cdef _begin(self, int first)
     @cython.locals(end=Py_ssize_t, frames=list, written=list)
@@ -61,3 +59,8 @@ cdef class WebSocketFrames:
     @cython.locals(size=Py_ssize_t)
     cdef _send(self, int first, bytes payload)
     cdef _extension(self, object deflate)
+
+
+cdef _new_protocol(Py_ssize_t max_message)
+cdef tuple _length_fault(int first, object length, int width, Py_ssize_t max_message)
+cdef str _too_many_bytes(Py_ssize_t max_message)

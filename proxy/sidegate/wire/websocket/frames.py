@@ -96,7 +96,7 @@ class WebSocketFrames:
         self._deflate = deflate
         self._zlib: Extension | None = None
         self._controls = controls
-        self._protocol = self._new_protocol()
+        self._protocol = _new_protocol(self._max_message)
         self._held = b""
         self._eof = False
         self._missing = 0  # bytes that the frame which the library has the beginning of still lacks
@@ -182,11 +182,6 @@ class WebSocketFrames:
         self._output = []
         return output[0] if len(output) == 1 else b"".join(output)
 
-    def _new_protocol(self) -> Protocol:
-        # The limit proper is kept here. With less room than a control frame takes, the library would refuse a ping
-        # within a message that is nearly full; with none, zlib would inflate without a limit.
-        return Protocol(Side.SERVER, state=State.OPEN, max_size=self._max_message + MAX_CONTROL, logger=_SILENT)
-
     def _frame(self, data: bytes, at: int, now: float, events: list[Event]) -> int:
         """Begin the frame at ``at``. Returns where what was used of it ends, or -1: its header is not whole."""
         size = len(data)
@@ -204,7 +199,9 @@ class WebSocketFrames:
             if payload > size:
                 return -1
             announced = int.from_bytes(data[at + 2 : at + 2 + width], "big")
-            if not self._length_allowed(first, announced, width, events):
+            fault = _length_fault(first, announced, width, self._max_message)
+            if fault is not None:
+                self._violate(fault[0], fault[1], events)
                 return size
             length = announced
         elif payload > size:
@@ -223,16 +220,6 @@ class WebSocketFrames:
         self._missing = payload + length - at
         return self._feed(data, at, now, events)
 
-    def _length_allowed(self, first: int, length: int, width: int, events: list[Event]) -> bool:
-        """Judge a length of more than 7 bits before any of its payload comes (the library would wait for that)."""
-        if length < 126 or (width == 8 and length < 1 << 16):
-            self._violate(1002, "a length is not in its shortest form", events)  # RFC 6455 5.2
-        elif first & 0x08:
-            self._violate(1002, "control frame too long", events)
-        elif length > self._max_message:
-            self._too_big(events)
-        return not self.closed
-
     def _inflate(self, extension: Extension, frame: Frame, events: list[Event]) -> None:
         """A whole compressed message, as the library would inflate it."""
         try:
@@ -249,7 +236,7 @@ class WebSocketFrames:
         if first & 0x0F == _CLOSE and self._message is not None:
             # RFC 6455 5.4 lets a close frame come between fragments; the library would call that a protocol error.
             self._message = None
-            self._protocol = self._new_protocol()
+            self._protocol = _new_protocol(self._max_message)
         elif first & _RSV1 and self._deflate is not None:
             self._protocol.extensions = [self._extension(self._deflate)]
 
@@ -349,7 +336,7 @@ class WebSocketFrames:
             self._violate(int(sent.code), sent.reason, events)
 
     def _too_big(self, events: list[Event]) -> None:
-        self._violate(1009, f"a message of more than {self._max_message} bytes", events)
+        self._violate(1009, _too_many_bytes(self._max_message), events)
 
     def _violate(self, code: int, reason: str, events: list[Event]) -> None:
         self.fail(code, reason)
@@ -381,6 +368,30 @@ class WebSocketFrames:
         if self._zlib is None:
             self._zlib = deflate.extension()
         return self._zlib
+
+
+def _new_protocol(max_message: int) -> Protocol:
+    # The limit proper is kept by `WebSocketFrames`. With less room than a control frame takes, the library would refuse a ping
+    # within a message that is nearly full; with none, zlib would inflate without a limit.
+    return Protocol(Side.SERVER, state=State.OPEN, max_size=max_message + MAX_CONTROL, logger=_SILENT)
+
+
+def _length_fault(first: int, length: int, width: int, max_message: int) -> tuple[int, str] | None:
+    """Code and reason to close if a length of more than 7 bits is wrong.
+
+    It is judged before any of its payload comes; the library would wait for that.
+    """
+    if length < 126 or (width == 8 and length < 1 << 16):
+        return 1002, "a length is not in its shortest form"  # RFC 6455 5.2
+    if first & 0x08:
+        return 1002, "control frame too long"
+    if length > max_message:
+        return 1009, _too_many_bytes(max_message)
+    return None
+
+
+def _too_many_bytes(max_message: int) -> str:
+    return f"a message of more than {max_message} bytes"
 
 
 def _close_frame(code: int, reason: str) -> bytes:
