@@ -90,7 +90,7 @@ class Upgrade(Exchange):
     @property
     def accepted(self) -> bool:
         """Whether the handshake was answered with yes."""
-        return self._raw
+        return self._meter is not None
 
     def _deny(self, kind: str, message: Message) -> Awaitable[None]:
         """An ordinary response instead; never one that HTTP/2 would take for a yes (RFC 8441 5)."""

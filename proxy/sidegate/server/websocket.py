@@ -133,11 +133,6 @@ class WebSocket(Upgrade):
         """Never: nobody knows when the next message should come. Pings ask whether the peer is there."""
         return False
 
-    @property
-    def accepted(self) -> bool:
-        """Whether the handshake was answered with yes."""
-        return self._frames is not None or self._raw
-
     def _is_closed(self) -> bool:
         """Whether one side has closed."""
         return self._frames is not None and (self._frames.closing or self._is_over())
@@ -166,17 +161,14 @@ class WebSocket(Upgrade):
                 self._messages.append(event)
                 self._waiting += event.size
             elif kind is Pong:
-                self._on_pong(event)
+                took = self._keep_alive.answered(event.payload, self._connection.service.loop.time())
+                if took is not None and self._meter is not None:
+                    self._meter.ponged(took)
             else:
                 self._on_end(event, self._code or (event.code if event.code in VIOLATIONS else 0))
         if count and self._meter is not None:
             self._meter.received(count, 0)
         self._write(0)
-
-    def _on_pong(self, pong: Pong) -> None:
-        took = self._keep_alive.answered(pong.payload, self._connection.service.loop.time())
-        if took is not None and self._meter is not None:
-            self._meter.ponged(took)
 
     def _on_end(self, closed: Closed, ours: int) -> None:
         """``ours``: the code of the close frame, if it was this side that closed first. Only the first end counts."""
