@@ -53,7 +53,7 @@ class Service:
             await asyncio.sleep(0.01)
 
     def _reap(self) -> None:
-        for worker in list(self.pool.workers.values()):
+        for worker in list(self.pool.processes.workers.values()):
             assert worker.pid is not None, "nobody forks it"
             with contextlib.suppress(ChildProcessError):  # reaped a moment ago, and not forgotten yet
                 pid, status = os.waitpid(worker.pid, os.WNOHANG)
@@ -63,7 +63,7 @@ class Service:
     async def close(self) -> None:
         """No process of it stays behind."""
         self._pools.stop(asyncio.get_running_loop().time())
-        await self.until(lambda: not self.pool.alive)
+        await self.until(lambda: not self.pool.processes.alive)
         self._pools.close()
 
 
@@ -90,10 +90,10 @@ def test_a_worker_with_nothing_but_stuck_threads_is_replaced_once(
         try:
             await service.until(lambda: bool(pool.published()))
             assert service.interfaces.found == {"shop": "WSGI application, 1 thread"}
-            assert dict(pool.threads()) == {"busy": 0, "stuck": 1}
-            ((serial, worker),) = pool.workers.items()
+            assert dict(pool.processes.threads()) == {"busy": 0, "stuck": 1}
+            ((serial, worker),) = pool.processes.workers.items()
             worker.send("go on")
-            await service.until(lambda: bool(pool.published()) and serial not in pool.workers)
+            await service.until(lambda: bool(pool.published()) and serial not in pool.processes.workers)
             assert dict(pool.restarts) == {"stuck_threads": 1}
         finally:
             await service.close()
@@ -126,10 +126,10 @@ def test_the_first_word_on_a_standstill_counts(tmp_path: Path) -> None:
         pool = service.pool
         try:
             await service.until(lambda: bool(pool.published()))
-            (serial,) = pool.workers
+            (serial,) = pool.processes.workers
             pool.stuck(serial)
             pool.stuck(serial, "stuck_threads")
-            await service.until(lambda: serial not in pool.workers)
+            await service.until(lambda: serial not in pool.processes.workers)
             pool.stuck(serial)  # a front's word may come when it is gone
             assert dict(pool.restarts) == {"stuck": 1}
         finally:

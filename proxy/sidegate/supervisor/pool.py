@@ -1,7 +1,7 @@
 """One pool: it asks its plan what to do and does it.
 
 Where it stands: between ``pool_plan`` and ``pools``, as the supervisor's loop stands between ``plan`` and the service.
-It owns the pool's workers and its preloader. Messages, deaths and samples come as news, between two plans. What it
+It owns the states of the pool's processes. Messages, deaths and samples come as news, between two plans. What it
 cannot start is logged and tried again; no error leaves it.
 """
 
@@ -19,7 +19,6 @@ from functools import partial
 from sidegate.config.backends import THREADS
 from sidegate.config.schema import PoolConfig
 from sidegate.ipc.control import Message
-from sidegate.observe.worker_counts import Counts, add_counts
 from sidegate.supervisor import plan
 from sidegate.supervisor.child_process import cause_of_death
 from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
@@ -36,6 +35,7 @@ from sidegate.supervisor.pool_plan import (
     has_started,
     plan_pool,
 )
+from sidegate.supervisor.pool_processes import PoolProcesses
 from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.worker_process import Launch, PreloaderProcess, WorkerProcess
 
@@ -87,8 +87,7 @@ class Pool:
             stop_timeout=config.stop_timeout,
         )
         self.members: dict[int, Member] = {}
-        self.workers: dict[int, WorkerProcess] = {}
-        self.preloaders: dict[int, PreloaderProcess] = {}
+        self.processes = PoolProcesses(launch.name)
         self.restarts: Counter[str] = Counter()
         self.preloader_restarts: Counter[str] = Counter()
         self.has_started = False
@@ -96,8 +95,6 @@ class Pool:
         self._launch = launch
         self._config = config
         self._around = around
-        self._served: Counter[int] = Counter()
-        self._counted: Counts = {}  # by workers that have ended
         self._peaks: deque[tuple[float, int]] = deque()
         self._spawned = 0
         self._told = ""
@@ -109,37 +106,13 @@ class Pool:
         """Whether anything depends on ``sample``."""
         return self.wanted.minimum < self.wanted.maximum or self._config.max_memory > 0
 
-    @property
-    def alive(self) -> bool:
-        return bool(self.workers or self.preloaders)
-
     def state(self, serial: int) -> State:
         return self.members[serial].child.state
 
     def published(self) -> list[tuple[int, str]]:
         """Serial and socket of the workers that may get requests."""
-        return [(serial, worker.path) for serial, worker in self.workers.items() if self.state(serial) is State.SERVING]
-
-    def requests(self) -> Mapping[int, int]:
-        """Requests by slot, of all workers that were ever in it."""
-        counts = Counter(self._served)
-        for worker in self.workers.values():
-            counts[worker.slot] += worker.requests()
-        return counts
-
-    def counts(self) -> Counts:
-        """What its workers have counted that the fronts cannot see, those that have ended included."""
-        total = dict(self._counted)
-        for worker in self.workers.values():
-            add_counts(total, worker.counts())
-        return total
-
-    def threads(self) -> Mapping[str, int]:
-        """WSGI threads that have work, by state, of all living workers; empty if there are none to be seen."""
-        counts: Counter[str] = Counter()
-        for worker in self.workers.values():
-            counts.update(worker.threads())
-        return counts
+        workers = self.processes.workers
+        return [(serial, worker.path) for serial, worker in workers.items() if self.state(serial) is State.SERVING]
 
     # ---- orders -------------------------------------------------------------------------------------------
 
@@ -160,14 +133,16 @@ class Pool:
             case plan.Drain(serial, seconds):
                 self._drain(serial, seconds)
             case plan.Abort(serial):
-                logger.warning("%s: grace period exceeded: aborting the requests in flight", self._name(serial))
-                self._process(serial).send("abort")
+                logger.warning(
+                    "%s: grace period exceeded: aborting the requests in flight", self.processes.title(serial)
+                )
+                self.processes[serial].send("abort")
                 self._happened(serial, Event.ABORT)
             case plan.Kill(serial, reason):
                 self._kill(serial, reason)
             case Dump(serial):
-                self._process(serial).cause = self.members[serial].stuck
-                self._process(serial).signal(signal.SIGABRT)
+                self.processes[serial].cause = self.members[serial].stuck
+                self.processes[serial].signal(signal.SIGABRT)
                 self._happened(serial, Event.ABORT)
             case Retire(serial, cause):
                 self._retire(serial, cause)
@@ -181,40 +156,34 @@ class Pool:
             del self.members[serial]
         self._spawned += 1
         child = ChildStatus(self._spawned, slot, failures, self._around.now())
-        self.members[child.serial] = Member(child, None if slot == PRELOADER else self._lifetime())
+        self.members[child.serial] = Member(child, None if slot == PRELOADER else _lifetime(self._config))
         try:
-            if slot == PRELOADER:
-                self._start_preloader(child)
-            else:
-                self._start_worker(child)
+            self._start(child)
         except (OSError, ValueError) as error:
             self._failed(f"cannot start a worker process: {error}")
             self._happened(child.serial, Event.EXITED)
 
-    def _lifetime(self) -> float | None:
-        part = self._config.recycle_jitter / 100 * random.random()  # noqa: S311 - to spread work, not to hide it
-        return self._config.max_age * (1 - part) or None
-
-    def _start_preloader(self, child: ChildStatus) -> None:
-        preloader = PreloaderProcess(child, self._launch)
-        self.preloaders[child.serial] = preloader
-        preloader.open(self._listener(preloader))
-
-    def _start_worker(self, child: ChildStatus) -> None:
-        worker = WorkerProcess(child, self._launch, self._forker())
-        self.workers[child.serial] = worker
-        worker.open(self._listener(worker), partial(self._around.note, partial(self._gone, worker)))
+    def _start(self, child: ChildStatus) -> None:
+        if child.slot == PRELOADER:
+            preloader = PreloaderProcess(child, self._launch)
+            self.processes.preloaders[child.serial] = preloader
+            preloader.open(self._listener(preloader))
+        else:
+            worker = WorkerProcess(child, self._launch, self._forker())
+            self.processes.workers[child.serial] = worker
+            worker.open(self._listener(worker), partial(self._around.note, partial(self._gone, worker)))
 
     def _listener(self, process: WorkerProcess | PreloaderProcess) -> Callable[[Message], None]:
         return lambda message: self._around.note(partial(self._heard, process, message))
 
     def _forker(self) -> PreloaderProcess | None:
         """The newest preloader that is ready; the plan asks for no worker while there is none."""
-        ready = [process for serial, process in self.preloaders.items() if self.state(serial) is State.SERVING]
+        preloaders = self.processes.preloaders
+        ready = [process for serial, process in preloaders.items() if self.state(serial) is State.SERVING]
         return ready[-1] if ready else None
 
     def _drain(self, serial: int, seconds: float) -> None:
-        process, member = self._process(serial), self.members[serial]
+        process, member = self.processes[serial], self.members[serial]
         otherwise = STOP if self.wanted.kill_at is not None else IDLE
         process.cause = process.cause or member.stuck or member.retired or otherwise
         starting = member.child.state is State.STARTING
@@ -227,17 +196,17 @@ class Pool:
             process.send("drain", grace=seconds)
 
     def _kill(self, serial: int, reason: str) -> None:
-        process = self._process(serial)
+        process = self.processes[serial]
         if self.state(serial) is State.STARTING:
             process.cause = "start_timeout"
-        logger.error("%s is killed: %s", self._name(serial), reason)
+        logger.error("%s is killed: %s", self.processes.title(serial), reason)
         process.signal(signal.SIGKILL)
         self._happened(serial, Event.KILL)
 
     def _retire(self, serial: int, cause: str) -> None:
         member = self.members[serial]
         if not member.retired and member.child.left is None:
-            logger.info("%s is replaced (%s)", self._name(serial), cause)
+            logger.info("%s is replaced (%s)", self.processes.title(serial), cause)
             self.members[serial] = replace(member, retired=cause)
 
     # ---- news ---------------------------------------------------------------------------------------------
@@ -251,7 +220,7 @@ class Pool:
         logger.info("backend %s: files changed, replacing the workers: %s", self._launch.name, ", ".join(names))
         self._told = ""
         self.wanted = replace(self.wanted, changed=self._around.now())
-        for serial in [*self.preloaders, *self.workers]:
+        for serial in [*self.processes.preloaders, *self.processes.workers]:
             self._retire(serial, "reload")
 
     def pressed(self, front: int, queued: int) -> None:
@@ -261,33 +230,29 @@ class Pool:
 
     def stuck(self, serial: int, cause: str = STUCK) -> None:
         """A worker has come to a standstill, as a front says or the worker itself; the first word counts."""
-        if serial in self.workers and not self.members[serial].stuck:
-            logger.error("%s %s", self._name(serial), STANDSTILLS[cause])
+        if serial in self.processes.workers and not self.members[serial].stuck:
+            logger.error("%s %s", self.processes.title(serial), STANDSTILLS[cause])
             self.members[serial] = replace(self.members[serial], stuck=cause)
 
     def sample(self) -> None:
         """Look at the workers' memory and work; to be called once a second."""
         limit = self._config.max_memory
-        for serial, worker in self.workers.items():
+        for serial, worker in self.processes.workers.items():
             # One that needs more than the limit to start would be replaced for ever.
             if self.state(serial) is State.SERVING and worker.baseline < limit < worker.resident:
                 self._retire(serial, "max_memory")
         now = self._around.now()
-        self._peaks.append((now, sum(worker.in_flight() for worker in self.workers.values())))
+        self._peaks.append((now, self.processes.in_flight()))
         while self._peaks[0][0] < now - self.wanted.idle_timeout:
             self._peaks.popleft()
-        self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks), concurrency=self._places())
-
-    def _places(self) -> int:
-        """How many requests one worker takes at a time; that it has threads shows with the first request."""
-        if not self.threads():
-            return self.wanted.concurrency
-        return min(self._config.concurrency, self._config.threads or THREADS)
+        concurrency = self.wanted.concurrency
+        if self.processes.threads():  # that a worker has threads shows with its first request
+            concurrency = min(self._config.concurrency, self._config.threads or THREADS)
+        self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks), concurrency=concurrency)
 
     def ended(self, pid: int, status: int) -> bool:
         """A process was reaped. Whether it was one of this pool."""
-        processes: list[WorkerProcess | PreloaderProcess] = [*self.workers.values(), *self.preloaders.values()]
-        for process in processes:
+        for process in self.processes.all():
             if process.pid == pid:
                 process.take_last_words()
                 self._around.note(partial(self._end, process, cause_of_death(status)))
@@ -296,7 +261,7 @@ class Pool:
 
     def _gone(self, worker: WorkerProcess) -> None:
         """It closed its control socket. If it has a pid its end will be told; else it never came to life."""
-        if worker.pid is None and worker.serial in self.workers:
+        if worker.pid is None and worker.serial in self.processes.workers:
             worker.take_last_words()
             self._end(worker, "not_forked")
 
@@ -308,7 +273,7 @@ class Pool:
             self._around.publish(self._launch.name, self.published())
 
     def _heard(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
-        if process.serial not in self.workers and process.serial not in self.preloaders:
+        if process.serial not in self.processes:
             return
         try:
             self._take(process, message)
@@ -322,7 +287,7 @@ class Pool:
                 process.engines = message.get("engines", {})
                 if isinstance(process, WorkerProcess):
                     self._around.learn(message.get("interfaces", {}))
-                    self._weigh(process)
+                    _weigh(process, self._config.max_memory, self.processes.title(process.serial))
                 self._happened(process.serial, Event.READY)
             case "failed":
                 starting = self.state(process.serial) is State.STARTING
@@ -342,17 +307,10 @@ class Pool:
             case "exhausted":
                 self.stuck(process.serial, STUCK_THREADS)
             case "forked":
-                if (worker := self.workers.get(message["number"])) is not None:
+                if (worker := self.processes.workers.get(message["number"])) is not None:
                     worker.found(message["pid"])
             case "exited":
                 self.ended(message["pid"], message["status"])
-
-    def _weigh(self, worker: WorkerProcess) -> None:
-        worker.baseline = worker.resident
-        limit = self._config.max_memory
-        if 0 < limit <= worker.baseline:
-            text = "%s uses %d MiB at its start, more than maxMemory: it is not replaced because of its memory"
-            logger.warning(text, self._name(worker.serial), worker.baseline >> 20)
 
     def _failed(self, reason: str) -> None:
         """Say it once: every worker of a pool fails for the same reason, and each is tried again and again."""
@@ -362,16 +320,10 @@ class Pool:
 
     def _end(self, process: WorkerProcess | PreloaderProcess, death: str) -> None:
         serial = process.serial
-        name, member = self._name(serial), self.members[serial]
+        name, member = self.processes.title(serial), self.members[serial]
         cause = process.cause or death
         self._happened(serial, Event.EXITED)
-        if isinstance(process, WorkerProcess):
-            self._served[process.slot] += process.requests()
-            add_counts(self._counted, process.counts())
-            process.close()
-            del self.workers[serial]
-        else:
-            del self.preloaders[serial]
+        self.processes.remove(process)
         if self.wanted.kill_at is not None or cause == IDLE:
             logger.debug("%s exited (%s)", name, cause)
             return
@@ -380,10 +332,16 @@ class Pool:
         level = logging.INFO if wished else logging.ERROR
         logger.log(level, "%s exited (%s) after %.1f s", name, cause, time.time() - process.started)
 
-    def _process(self, serial: int) -> WorkerProcess | PreloaderProcess:
-        return self.workers[serial] if serial in self.workers else self.preloaders[serial]
 
-    def _name(self, serial: int) -> str:
-        process = self._process(serial)
-        kind = "worker" if serial in self.workers else "preloader"
-        return f"backend {self._launch.name}: {kind} {'-' if process.pid is None else process.pid}"
+def _lifetime(config: PoolConfig) -> float | None:
+    """The age at which a new worker is to be replaced."""
+    part = config.recycle_jitter / 100 * random.random()  # noqa: S311 - to spread work, not to hide it
+    return config.max_age * (1 - part) or None
+
+
+def _weigh(worker: WorkerProcess, limit: int, title: str) -> None:
+    """Note the memory of a worker that is ready."""
+    worker.baseline = worker.resident
+    if 0 < limit <= worker.baseline:
+        text = "%s uses %d MiB at its start, more than maxMemory: it is not replaced because of its memory"
+        logger.warning(text, title, worker.baseline >> 20)

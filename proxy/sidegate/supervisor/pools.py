@@ -95,7 +95,7 @@ class Pools:
         if not pools:
             return PoolsState.NONE
         if any(pool.wanted.kill_at is not None for pool in pools):
-            return PoolsState.STOPPING if any(pool.alive for pool in pools) else PoolsState.NONE
+            return PoolsState.STOPPING if any(pool.processes.alive for pool in pools) else PoolsState.NONE
         return PoolsState.WORKING if all(pool.has_started for pool in pools) else PoolsState.STARTING
 
     def step(self) -> tuple[bool, float | None]:
@@ -116,7 +116,7 @@ class Pools:
         if self._sampling is not None:
             self._sampling.cancel()
         for pool in self.pools.values():
-            for process in [*pool.workers.values(), *pool.preloaders.values()]:
+            for process in pool.processes.all():
                 process.signal(signal.SIGKILL)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)

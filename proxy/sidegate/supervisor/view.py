@@ -136,32 +136,32 @@ def _pool(pool: Pool) -> dict[str, Any]:
                 "threads": dict(worker.threads()),
                 "retired": pool.members[serial].retired,
             }
-            for serial, worker in pool.workers.items()
+            for serial, worker in pool.processes.workers.items()
         ],
-        "preloaders": [_process(process, pool.state(serial)) for serial, process in pool.preloaders.items()],
+        "preloaders": [_process(process, pool.state(serial)) for serial, process in pool.processes.preloaders.items()],
         "restarts": dict(pool.restarts),
     }
 
 
 def _process_facts(pool: Pool) -> Iterator[ProcessFact]:
-    for serial, worker in pool.workers.items():
+    for serial, worker in pool.processes.workers.items():
         yield ProcessFact(WORKER, pool.state(serial).value, worker.pid)
-    for serial, preloader in pool.preloaders.items():
+    for serial, preloader in pool.processes.preloaders.items():
         yield ProcessFact(PRELOADER, pool.state(serial).value, preloader.pid)
 
 
 def _pool_fact(name: str, pool: Pool) -> PoolFact:
     """With a zero for every state, so that a pool without workers is a sample and not the want of one."""
-    processes: list[ChildProcess] = [*pool.workers.values(), *pool.preloaders.values()]
-    states = Counter(pool.state(serial) for serial in pool.workers)
+    processes = pool.processes
+    states = Counter(pool.state(serial) for serial in processes.workers)
     return PoolFact(
         name,
         workers={state.value: states[state] for state in State if state is not State.DEAD},
         restarts=pool.restarts,
-        resident=sum(process.resident for process in processes),
-        requests=pool.requests(),
-        threads=pool.threads(),
-        counts=pool.counts(),
+        resident=sum(process.resident for process in processes.all()),
+        requests=processes.requests(),
+        threads=processes.threads(),
+        counts=processes.counts(),
     )
 
 

@@ -1,0 +1,78 @@
+"""The processes of one pool, and what they have counted.
+
+Where it stands: below ``pool``, which starts and ends them. It owns the workers and preloaders that are not reaped yet,
+and the sums of what the workers that have ended had counted. No error leaves it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from sidegate.observe.worker_counts import Counts, add_counts
+from sidegate.supervisor.worker_process import PreloaderProcess, WorkerProcess
+
+
+class PoolProcesses:
+    """``workers`` and ``preloaders`` by serial; ``backend`` is the name of the pool's."""
+
+    def __init__(self, backend: str) -> None:
+        self.workers: dict[int, WorkerProcess] = {}
+        self.preloaders: dict[int, PreloaderProcess] = {}
+        self._backend = backend
+        self._served: Counter[int] = Counter()  # by slot, of workers that have ended
+        self._counted: Counts = {}  # by workers that have ended
+
+    @property
+    def alive(self) -> bool:
+        return bool(self.workers or self.preloaders)
+
+    def __contains__(self, serial: int) -> bool:
+        return serial in self.workers or serial in self.preloaders
+
+    def __getitem__(self, serial: int) -> WorkerProcess | PreloaderProcess:
+        return self.workers[serial] if serial in self.workers else self.preloaders[serial]
+
+    def all(self) -> list[WorkerProcess | PreloaderProcess]:
+        return [*self.workers.values(), *self.preloaders.values()]
+
+    def title(self, serial: int) -> str:
+        """What log lines call a process."""
+        pid = self[serial].pid
+        kind = "worker" if serial in self.workers else "preloader"
+        return f"backend {self._backend}: {kind} {'-' if pid is None else pid}"
+
+    def remove(self, process: WorkerProcess | PreloaderProcess) -> None:
+        """It has ended; what it counted is kept."""
+        if isinstance(process, WorkerProcess):
+            self._served[process.slot] += process.requests()
+            add_counts(self._counted, process.counts())
+            process.close()
+            del self.workers[process.serial]
+        else:
+            del self.preloaders[process.serial]
+
+    def requests(self) -> Mapping[int, int]:
+        """Requests by slot, of all workers that were ever in it."""
+        counts = Counter(self._served)
+        for worker in self.workers.values():
+            counts[worker.slot] += worker.requests()
+        return counts
+
+    def counts(self) -> Counts:
+        """What the workers have counted that the fronts cannot see, those that have ended included."""
+        total = dict(self._counted)
+        for worker in self.workers.values():
+            add_counts(total, worker.counts())
+        return total
+
+    def threads(self) -> Mapping[str, int]:
+        """WSGI threads that have work, by state, of all living workers; empty if there are none to be seen."""
+        counts: Counter[str] = Counter()
+        for worker in self.workers.values():
+            counts.update(worker.threads())
+        return counts
+
+    def in_flight(self) -> int:
+        """Requests that the workers have under way."""
+        return sum(worker.in_flight() for worker in self.workers.values())
