@@ -41,11 +41,10 @@ class Record:
     """One request and its response.
 
     ``client``, ``scheme``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
-    ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if
-    none matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether
-    the head announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``:
-    the observer has counted and logged it. ``fault`` and ``reason``: whose error ended the exchange, and one word for
-    it.
+    ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if none
+    matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the
+    head announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the
+    observer has counted and logged it. ``fault`` and ``reason``: whose error ended the exchange, and one word for it.
     """
 
     __slots__ = (
