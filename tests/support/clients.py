@@ -25,18 +25,28 @@ TIMEOUT = 10.0
 
 @dataclass
 class Response:
-    """A response as the client saw it. ``reset``: it broke off."""
+    """A response as the client saw it. ``received``: its body so far; ``reset``: it broke off."""
 
     status: int = 0
     headers: Fields = field(default_factory=list)
-    body: bytearray = field(default_factory=bytearray)
+    received: bytearray = field(default_factory=bytearray)
     trailers: Fields = field(default_factory=list)
     informational: list[tuple[int, Fields]] = field(default_factory=list)
     reset: bool = False
 
+    @property
+    def body(self) -> bytes:
+        """A copy of ``received``: bytes, so that mypy lets a test compare it with bytes."""
+        return bytes(self.received)
+
     def get(self, name: bytes) -> bytes | None:
         """The value of the first header field of that name."""
         return next((value for key, value in self.headers if key == name), None)
+
+
+def contains(piece: bytes) -> Callable[[Response], bool]:
+    """For ``Client.until``: whether ``piece`` has come."""
+    return lambda response: piece in response.received
 
 
 class Client(Protocol):
@@ -125,7 +135,7 @@ class Http1Client:
         elif isinstance(event, h11.Response):
             response.status, response.headers = event.status_code, list(event.headers)
         elif isinstance(event, h11.Data):
-            response.body += bytes(event.data)
+            response.received += bytes(event.data)
         elif isinstance(event, h11.EndOfMessage):
             response.trailers = list(event.headers)
             return True
@@ -255,7 +265,7 @@ class Http2Client:
         elif isinstance(event, h2.events.ResponseReceived):
             response.status, response.headers = _status(event.headers), event.headers[1:]
         elif isinstance(event, h2.events.DataReceived):
-            response.body += event.data
+            response.received += event.data
             if self.credit and event.flow_controlled_length:
                 self.state.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):

@@ -96,9 +96,9 @@ class Http2Line:
         self._client.body(self.stream, data, end=False)
 
     def read(self) -> bytes:
-        self._client.until(self.stream, lambda response: response.body)
-        data = bytes(self._response.body)
-        self._response.body.clear()
+        self._client.until(self.stream, lambda response: response.received)
+        data = self._response.body
+        self._response.received.clear()
         return data
 
     def end(self) -> None:

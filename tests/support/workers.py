@@ -120,7 +120,7 @@ class FrontClient:
             if event.end_stream:
                 self._ended.add(event.stream_id)
         elif isinstance(event, e.Body):
-            self._responses[event.stream_id].body += event.data
+            self._responses[event.stream_id].received += event.data
             self.codec.acknowledge(event.stream_id, len(event.data))
         elif isinstance(event, e.End | e.Reset):
             self._responses[event.stream_id].reset |= isinstance(event, e.Reset)
