@@ -14,7 +14,7 @@ import struct
 import subprocess
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -77,7 +77,7 @@ def test_cleartext_http1_is_told_from_its_first_bytes() -> None:
 def test_the_preface_may_come_in_pieces(at: int) -> None:
     with running(hello, "http2-h2") as server:
         sock = server.connect()
-        client = Http2Client(SplitSocket(sock, at))  # type: ignore[arg-type]
+        client = Http2Client(cast(socket.socket, SplitSocket(sock, at)))
         assert request(client, "GET", "/x").body == b"/x"
         assert server.count(metrics.CONNECTIONS, "test", "2") == 1
 

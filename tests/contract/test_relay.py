@@ -49,17 +49,17 @@ def wait_ready(front: RunningFront, count: int = 1) -> None:
     wait_for(lambda: sum(connection["ready"] for connection in front.connections()) == count)
 
 
-def either(peers: list[RawPeer]) -> RawPeer:
-    """The peer that has something to read beside SETTINGS: the one that was chosen."""
+def either(peers: list[RawPeer]) -> tuple[RawPeer, int]:
+    """The peer that has something to read beside SETTINGS, the one that was chosen, and its request's stream."""
     for peer in peers:
         peer.sock.settimeout(0.02)
     while True:
         for peer in peers:
             with contextlib.suppress(TimeoutError):
-                peer.chosen = peer.request()  # type: ignore[attr-defined]
+                number, _ = peer.request()
                 for each in peers:
                     each.sock.settimeout(10)
-                return peer
+                return peer, number
 
 
 def get(front: RunningFront, codec: str, path: str = "/", method: str = "GET") -> tuple[Client, int]:
@@ -255,7 +255,7 @@ def test_expect_continue_is_the_servers_of_a_foreign_kind_never_asked(codec: str
 def test_a_slow_client_costs_the_worker_no_more_than_the_windows(engine: str, tmp_path: Path) -> None:
     limits = {"streamWindow": "64Ki"}
     with front_and_peer(tmp_path, engine, limits=limits) as (front, _, peer):
-        client = front.client(engine, credit=False)  # type: ignore[call-arg]
+        client = front.client(engine, credit=False)
         stream = client.begin("GET", "/slow", [], end=True)
         number, _ = peer.request()
         peer.send(peer.head(number, OK), *(http2.data(number, bytes(8192)) for _ in range(8)))
@@ -305,8 +305,7 @@ def test_what_a_worker_refuses_goes_to_another(codec: str, tmp_path: Path, metho
         stream = client.begin(method, "/", [(b"content-length", b"3")] if method == "POST" else [], end=method == "GET")
         if method == "POST":
             client.body(stream, b"abc", end=True)
-        first = either(peers)
-        number, _ = first.chosen  # type: ignore[attr-defined]
+        first, number = either(peers)
         first.send(http2.rst_stream(number, REFUSED))
         second = peers[1 - peers.index(first)]
         again, _ = second.request()
@@ -321,8 +320,7 @@ def test_a_streamed_body_is_sent_again(codec: str, tmp_path: Path) -> None:
     with front_and_two(tmp_path, codec) as (front, peers):
         client, stream = post(front, codec)
         client.body(stream, b"one", end=False)
-        first = either(peers)
-        number, _ = first.chosen  # type: ignore[attr-defined]
+        first, number = either(peers)
         assert first.body(3) == b"one"
         first.send(http2.rst_stream(number, REFUSED))
         second = peers[1 - peers.index(first)]
@@ -338,8 +336,7 @@ def test_a_body_that_is_gone_cannot_be_sent_again(engine: str, tmp_path: Path) -
     with front_and_two(tmp_path, engine) as (front, peers):
         client, stream = post(front, engine)
         client.body(stream, bytes(40_000), end=False)
-        first = either(peers)
-        number, _ = first.chosen  # type: ignore[attr-defined]
+        first, number = either(peers)
         first.body(40_000)
         first.send(http2.window_update(0, 1 << 20), http2.window_update(number, 1 << 20))
         client.body(stream, bytes(40_000), end=False)
@@ -383,7 +380,7 @@ def test_goaway_sends_later_streams_elsewhere_and_lets_earlier_ones_finish(engin
 def test_an_idempotent_request_is_sent_once_more_after_a_loss(codec: str, tmp_path: Path) -> None:
     with front_and_two(tmp_path, codec) as (front, peers):
         client, stream = get(front, codec)
-        first = either(peers)
+        first, _ = either(peers)
         first.close()
         second = peers[1 - peers.index(first)]
         number, _ = second.request()
@@ -395,8 +392,8 @@ def test_an_idempotent_request_is_sent_once_more_after_a_loss(codec: str, tmp_pa
 def test_a_head_alone_is_no_response_yet(codec: str, tmp_path: Path) -> None:
     with front_and_two(tmp_path, codec) as (front, peers):
         client, stream = get(front, codec)
-        first = either(peers)
-        first.send(first.head(first.chosen[0], [*OK, (b"x-from", b"first")]))  # type: ignore[attr-defined]
+        first, number = either(peers)
+        first.send(first.head(number, [*OK, (b"x-from", b"first")]))
         first.close()
         second = peers[1 - peers.index(first)]
         number, _ = second.request()
@@ -408,7 +405,7 @@ def test_a_head_alone_is_no_response_yet(codec: str, tmp_path: Path) -> None:
 def test_no_request_is_lost_twice(codec: str, tmp_path: Path) -> None:
     with front_and_two(tmp_path, codec) as (front, peers):
         client, stream = get(front, codec)
-        first = either(peers)
+        first, _ = either(peers)
         first.close()
         second = peers[1 - peers.index(first)]
         second.request()
@@ -424,7 +421,8 @@ def test_what_may_have_been_done_is_not_done_again(codec: str, tmp_path: Path, m
         stream = client.begin(method, "/", [(b"content-length", b"%d" % len(body))], end=not body)
         if body:
             client.body(stream, body, end=True)
-        either(peers).close()
+        chosen, _ = either(peers)
+        chosen.close()
         assert client.finish(stream).status == 502
         assert reason(front) == (Fault.UPSTREAM, "upstream_lost")
 

@@ -130,8 +130,8 @@ def test_a_server_that_is_not_trusted(engine: str, authority: Authority, caplog:
 
 
 def test_a_server_without_http2(engine: str, authority: Authority, caplog: pytest.LogCaptureFixture) -> None:
-    only = {"listener": {"protocols": ["http/1.1"]}}
-    with running(echo, "http1", tls=tls_of(authority, "localhost"), **only) as server:
+    listener = {"protocols": ["http/1.1"]}
+    with running(echo, "http1", tls=tls_of(authority, "localhost"), listener=listener) as server:
         address = f"tcp://127.0.0.1:{server.address[1]}"
         tls = {"ca": str(authority.ca), "serverName": "localhost"}
         with before(engine, h2=address, tls=tls, queue={"timeout": "300ms"}) as front:

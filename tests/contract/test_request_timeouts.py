@@ -16,7 +16,7 @@ import pytest
 from sidegate.errors import Fault
 from sidegate.observe import metrics
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond, wait_for_disconnect
-from tests.support.clients import Client, Response, request
+from tests.support.clients import Client, Http2Client, Response, request
 from tests.support.raw_server import OK, RawServer
 from tests.support.relaying import pooled, running_front
 from tests.support.running import Running, running, wait_for
@@ -229,11 +229,12 @@ def test_the_rest_of_a_complete_response_may_take_longer(engine: str) -> None:
 
     with running(app, engine, **ROUTES) as server:
         client = server.client(engine, credit=False)
+        assert isinstance(client, Http2Client)
         stream = client.begin("GET", "/", [], end=True)
         threading.Event().wait(1.2)  # a few ticks
-        client.state.increment_flow_control_window(100_000)  # type: ignore[attr-defined]
-        client.state.increment_flow_control_window(100_000, stream)  # type: ignore[attr-defined]
-        client.flush()  # type: ignore[attr-defined]
+        client.state.increment_flow_control_window(100_000)
+        client.state.increment_flow_control_window(100_000, stream)
+        client.flush()
         response = client.finish(stream)
         assert (len(response.body), response.reset) == (100_000, False)
         assert outcome(server) == (200, None, "")
@@ -264,11 +265,10 @@ def test_an_application_that_a_client_left_is_not_timed_out(codec: str) -> None:
         client = server.client(codec)
         stream = client.begin("GET", "/stubborn", [], end=True)
         wait_for(lambda: server.observer.open)
-        if codec == "http1":
-            client.close()
+        if isinstance(client, Http2Client):
+            client.reset(stream, 0)
         else:
-            client.state.reset_stream(stream)  # type: ignore[attr-defined]
-            client.flush()  # type: ignore[attr-defined]
+            client.close()
         wait_for(lambda: app.told)
         threading.Event().wait(1.2)  # a few ticks
         app.release()

@@ -19,11 +19,11 @@ from cryptography.hazmat.primitives import serialization
 
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
-from sidegate.errors import Fault, StartError
+from sidegate.errors import Fault, Problems, StartError
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import Layout
 from sidegate.observe.observer import Observer
-from sidegate.process.runtime import BuildError, Problems, Runtime, check
+from sidegate.process.runtime import BuildError, Runtime, check
 from sidegate.server.tls.self_signed import ensure_self_signed
 from tests.support.apps import Gate, Receive, Scope, Send, hello, respond, wait_for_disconnect
 from tests.support.certificates import Authority, Pair
@@ -276,7 +276,7 @@ def draining(server: Running, delay: float = 0.0, grace: float = 20.0) -> Any:
 
 
 def is_draining(server: Running) -> bool:
-    return server.runtime._listeners[0].service.draining
+    return bool(server.runtime._listeners[0].service.draining)
 
 
 def test_idle_connections_are_closed(codec: str) -> None:
@@ -291,14 +291,14 @@ def test_idle_connections_are_closed(codec: str) -> None:
                 pass
 
 
-def test_what_is_under_way_is_finished(codec: str) -> None:
+def test_what_is_under_way_is_finished(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate()
     with running(gate, codec) as server:
         client = server.client(codec)
         stream = client.begin("GET", "/wait", [], end=True)
         wait_for(lambda: gate.waiting)
         if isinstance(client, Http2Client):
-            client.state.state_machine.process_input = lambda event: []  # type: ignore[method-assign]
+            monkeypatch.setattr(client.state.state_machine, "process_input", lambda event: [])
         end = draining(server)
         wait_for(lambda: is_draining(server))
         threading.Event().wait(0.7)  # past the second GOAWAY

@@ -30,7 +30,8 @@ pytestmark = pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarnin
 
 @pytest.fixture(params=[uvloop.new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
 def loop_factory(request: pytest.FixtureRequest) -> Loop:
-    return request.param  # type: ignore[no-any-return]
+    chosen: Loop = request.param
+    return chosen
 
 
 @pytest.fixture(scope="module")
