@@ -10,14 +10,16 @@ endif
 
 VERSIONS := 3.11 3.12 3.13
 
-# Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler. The
-# contracts run once more through a pool on the compiled modules only, to save time: front and worker are compiled then.
+# Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler. To save
+# time, the contracts' tests that are marked "pooled" run on the compiled modules only: front and worker are compiled
+# then. Of the WSGI and WebSocket contracts these are the only tests that run there.
 # Branch coverage: these parts reach 100 % by their own tests; everything else 95 % with the measured ones of whole services.
 # Three at a time on two cores, because tests wait as often as they compute.
 PARALLEL := -n 3
 OWN_TESTS := tests/unit tests/contract tests/property tests/layout
 COMPILED_TESTS := tests/property $(wildcard tests/contract/test_*codecs.py tests/contract/test_asgi.py \
-    tests/contract/test_connections.py tests/contract/*_pooled.py tests/contract/w*/*_pooled.py)
+    tests/contract/test_connections.py)
+COMPILED_POOLED_TESTS := tests/contract/websocket tests/contract/wsgi
 # Whole services. Those about processes are measured as well; the rest only run, in half of the time.
 MEASURED_TESTS := tests/config $(patsubst %,tests/system/test_%.py,examples failing_starts imports pool_supervision \
     preload supervisor surroundings worker_command worker_process)
@@ -38,10 +40,11 @@ run: ## serve config/demo.yaml on https://localhost:8443 and http://localhost:80
 
 test: lint ## lint, then every test, then the coverage gates
 	@rm -f .coverage .coverage.*
-	SIDEGATE_NO_EXTENSIONS=1 $(BIN)/coverage run -m pytest $(PARALLEL) --ignore-glob='*_pooled.py' $(OWN_TESTS) $(ARGS)
+	SIDEGATE_NO_EXTENSIONS=1 $(BIN)/coverage run -m pytest $(PARALLEL) -m 'not pooled' $(OWN_TESTS) $(ARGS)
 	@$(BIN)/coverage combine -q
 	$(BIN)/coverage report --include='$(WHOLLY_COVERED)' --fail-under=100
 	$(BIN)/python -m pytest $(PARALLEL) $(COMPILED_TESTS) $(ARGS)
+	$(BIN)/python -m pytest $(PARALLEL) -m pooled $(COMPILED_POOLED_TESTS) $(ARGS)
 	$(BIN)/python -m pytest $(PARALLEL) --dist loadfile $(SERVED_TESTS) $(ARGS)
 	$(BIN)/coverage run -m pytest $(PARALLEL) --dist loadfile $(MEASURED_TESTS) $(ARGS)
 	@$(BIN)/coverage combine -q --append

@@ -17,12 +17,12 @@ import pytest
 from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
-from tests.support.running import fetch, only_record, running, wait_for
+from tests.support.running import Run, fetch, only_record, wait_for
 
 # The scope.
 
 
-def test_the_scope_is_exact(codec: str) -> None:
+def test_the_scope_is_exact(codec: str, running: Run) -> None:
     seen: list[Scope] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -59,7 +59,7 @@ def test_the_scope_is_exact(codec: str) -> None:
     }
 
 
-def test_state_is_a_copy_for_each_request(codec: str) -> None:
+def test_state_is_a_copy_for_each_request(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await receive()
@@ -77,7 +77,7 @@ def test_state_is_a_copy_for_each_request(codec: str) -> None:
         client.close()
 
 
-def test_dot_segments_are_gone_before_anyone_judges_the_path(codec: str) -> None:
+def test_dot_segments_are_gone_before_anyone_judges_the_path(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, scope["path"].encode() + b" " + scope["raw_path"])
 
@@ -89,7 +89,7 @@ def test_dot_segments_are_gone_before_anyone_judges_the_path(codec: str) -> None
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="fresh")
 
 
-def test_every_exchange_has_a_task_and_a_context_of_its_own(codec: str) -> None:
+def test_every_exchange_has_a_task_and_a_context_of_its_own(codec: str, running: Run) -> None:
     tasks = set()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -109,7 +109,7 @@ def test_every_exchange_has_a_task_and_a_context_of_its_own(codec: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 1_000_000])
-def test_a_body_arrives_whole(codec: str, size: int) -> None:
+def test_a_body_arrives_whole(codec: str, running: Run, size: int) -> None:
     body = bytes(range(256)) * (size // 256 + 1)
     with running(echo, codec) as server:
         response = fetch(server, codec, "POST", "/", body[:size])
@@ -118,7 +118,7 @@ def test_a_body_arrives_whole(codec: str, size: int) -> None:
         assert (record.bytes_in, record.bytes_out) == (size, size)
 
 
-def test_a_body_of_unknown_length_arrives_whole(codec: str) -> None:
+def test_a_body_of_unknown_length_arrives_whole(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/", [], end=False)
@@ -129,7 +129,7 @@ def test_a_body_of_unknown_length_arrives_whole(codec: str) -> None:
         client.close()
 
 
-def test_a_body_over_the_limit_is_a_413(codec: str) -> None:
+def test_a_body_over_the_limit_is_a_413(codec: str, running: Run) -> None:
     with running(echo, codec, limits={"requestBody": "1Ki"}) as server:
         assert fetch(server, codec, "POST", "/", b"x" * 1024).status == 200
         assert fetch(server, codec, "POST", "/", b"x" * 1025).status == 413
@@ -141,7 +141,7 @@ def test_a_body_over_the_limit_is_a_413(codec: str) -> None:
         assert only_record(server, 3).reason == "body_too_large"
 
 
-def test_continue_is_sent_only_when_the_application_reads(codec: str) -> None:
+def test_continue_is_sent_only_when_the_application_reads(codec: str, running: Run) -> None:
     read = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -167,12 +167,12 @@ def test_continue_is_sent_only_when_the_application_reads(codec: str) -> None:
         client.close()
 
 
-def test_after_the_body_receive_waits_for_the_end(codec: str) -> None:
+def test_after_the_body_receive_waits_for_the_end(codec: str, running: Run) -> None:
     messages: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
-        later = asyncio.create_task(receive())  # type: ignore[arg-type]
+        later = asyncio.ensure_future(receive())
         await asyncio.sleep(0.02)
         assert not later.done()
         await respond(send, b"x")
@@ -188,7 +188,7 @@ def test_after_the_body_receive_waits_for_the_end(codec: str) -> None:
 # The response.
 
 
-def test_a_whole_body_gets_a_length_and_every_response_a_date(codec: str) -> None:
+def test_a_whole_body_gets_a_length_and_every_response_a_date(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, b"hello", headers=[(b"X-Name", b"v")])
 
@@ -200,7 +200,7 @@ def test_a_whole_body_gets_a_length_and_every_response_a_date(codec: str) -> Non
         assert response.get(b"date") is not None
 
 
-def test_an_application_may_set_its_own_date(codec: str) -> None:
+def test_an_application_may_set_its_own_date(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, headers=[(b"date", b"Sun, 22 Nov 2026 00:00:00 GMT"), (b"connection", b"upgrade")])
 
@@ -211,7 +211,7 @@ def test_an_application_may_set_its_own_date(codec: str) -> None:
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
-def test_responses_without_a_body(codec: str, method: str, status: int) -> None:
+def test_responses_without_a_body(codec: str, running: Run, method: str, status: int) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         headers = [(b"content-length", b"10")] if status != 204 else []
         await respond(send, b"0123456789" if scope["method"] == "HEAD" else b"", status, headers)
@@ -225,7 +225,7 @@ def test_responses_without_a_body(codec: str, method: str, status: int) -> None:
         client.close()
 
 
-def test_a_head_request_needs_no_body_message(codec: str) -> None:
+def test_a_head_request_needs_no_body_message(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
@@ -233,7 +233,7 @@ def test_a_head_request_needs_no_body_message(codec: str) -> None:
         assert fetch(server, codec, "HEAD", "/").status == 200
 
 
-def test_trailers(codec: str) -> None:
+def test_trailers(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
         await send({"type": "http.response.body", "body": b"x"})
@@ -245,7 +245,7 @@ def test_trailers(codec: str) -> None:
         assert (response.body, response.trailers) == (b"x", [(b"one", b"1"), (b"two", b"2")])
 
 
-def test_promised_trailers_that_never_come_break_the_response_off(codec: str) -> None:
+def test_promised_trailers_that_never_come_break_the_response_off(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
         await send({"type": "http.response.body", "body": b"x"})
@@ -255,7 +255,7 @@ def test_promised_trailers_that_never_come_break_the_response_off(codec: str) ->
         assert only_record(server).reason == "no_response"
 
 
-def test_early_hints(codec: str) -> None:
+def test_early_hints(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload", b"</b.js>; rel=preload"]})
         await respond(send, b"x")
@@ -267,7 +267,7 @@ def test_early_hints(codec: str) -> None:
         assert response.body == b"x"
 
 
-def test_files_by_path_and_by_descriptor(codec: str, tmp_path: Any) -> None:
+def test_files_by_path_and_by_descriptor(codec: str, running: Run, tmp_path: Any) -> None:
     content = bytes(range(256)) * 8192  # 2 MiB: more than any buffer on the way
     path = tmp_path / "file"
     path.write_bytes(content)
@@ -299,8 +299,8 @@ def test_files_by_path_and_by_descriptor(codec: str, tmp_path: Any) -> None:
         assert server.observer.records[0].bytes_out == len(content)
 
 
-def test_a_client_that_does_not_read_makes_send_wait(codec: str) -> None:
-    sent = []
+def test_a_client_that_does_not_read_makes_send_wait(codec: str, running: Run) -> None:
+    sent: list[None] = []
     finished = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -324,7 +324,7 @@ def test_a_client_that_does_not_read_makes_send_wait(codec: str) -> None:
 # The client goes away.
 
 
-def test_an_application_is_told_that_its_client_left(codec: str) -> None:
+def test_an_application_is_told_that_its_client_left(codec: str, running: Run) -> None:
     outcome: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -350,7 +350,7 @@ def test_an_application_is_told_that_its_client_left(codec: str) -> None:
         assert (record.fault, record.reason, record.status) == (Fault.CLIENT, "client_disconnected", 200)
 
 
-def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None:
+def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str, running: Run) -> None:
     outcome: list[str] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -372,7 +372,7 @@ def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None
         assert outcome == ["ClientDisconnected"]
 
 
-def test_an_applications_generator_ends_with_its_listener(codec: str) -> None:
+def test_an_applications_generator_ends_with_its_listener(codec: str, running: Run) -> None:
     """By reference counting, as its author expects: no cycle of the server's keeps it until the next collection."""
     begun, ended = threading.Event(), threading.Event()
 
@@ -403,7 +403,7 @@ def test_an_applications_generator_ends_with_its_listener(codec: str) -> None:
             gc.enable()
 
 
-def test_a_reset_of_one_stream_is_a_disconnect_of_that_exchange_only(engine: str) -> None:
+def test_a_reset_of_one_stream_is_a_disconnect_of_that_exchange_only(engine: str, running: Run) -> None:
     gone = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -424,7 +424,7 @@ def test_a_reset_of_one_stream_is_a_disconnect_of_that_exchange_only(engine: str
         client.close()
 
 
-def test_frames_that_nobody_reads_do_not_stop_other_streams(engine: str) -> None:
+def test_frames_that_nobody_reads_do_not_stop_other_streams(engine: str, running: Run) -> None:
     """Hypercorn's read loop awaits the application's queue: 11 unread frames on one stream freeze all others."""
     release = threading.Event()
 
@@ -451,7 +451,7 @@ def test_frames_that_nobody_reads_do_not_stop_other_streams(engine: str) -> None
 # Applications that fail.
 
 
-def failing(codec: str, app: Any) -> tuple[Response, Any]:
+def failing(running: Run, codec: str, app: Any) -> tuple[Response, Any]:
     """The response and record of one request to ``app``; another connection is served before and after."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
@@ -537,10 +537,10 @@ BROKEN = {
 
 @pytest.mark.parametrize("case", BROKEN)
 def test_a_failure_before_the_head_is_a_500_with_a_request_id(
-    codec: str, case: str, caplog: pytest.LogCaptureFixture
+    codec: str, running: Run, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     app, reason = BROKEN[case]
-    response, record = failing(codec, app)
+    response, record = failing(running, codec, app)
     assert response.status == 500
     assert response.get(b"x-request-id") == record.request_id.encode()
     assert record.request_id.encode() in response.body
@@ -560,24 +560,24 @@ BROKEN_LATER = {
 
 
 @pytest.mark.parametrize("case", BROKEN_LATER)
-def test_a_failure_after_the_head_breaks_the_response_off(codec: str, case: str) -> None:
-    response, record = failing(codec, BROKEN_LATER[case])
+def test_a_failure_after_the_head_breaks_the_response_off(codec: str, running: Run, case: str) -> None:
+    response, record = failing(running, codec, BROKEN_LATER[case])
     assert (response.status, response.reset) == (200, True)
     assert record.fault is Fault.APPLICATION
 
 
-def test_a_failure_after_the_end_is_only_logged(codec: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_after_the_end_is_only_logged(codec: str, running: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await respond(send, b"whole")
         raise ValueError("too late to matter")
 
-    response, record = failing(codec, app)
+    response, record = failing(running, codec, app)
     assert (response.body, response.reset) == (b"whole", False)
     assert (record.status, record.fault) == (200, None)
     assert "application failed" in caplog.text
 
 
-def test_the_error_page_is_html_for_browsers(codec: str) -> None:
+def test_the_error_page_is_html_for_browsers(codec: str, running: Run) -> None:
     with running(raises, codec) as server:
         response = fetch(server, codec, "GET", "/", headers=[(b"accept", b"text/html,*/*")])
         assert response.get(b"content-type") == b"text/html; charset=utf-8"
@@ -585,7 +585,7 @@ def test_the_error_page_is_html_for_browsers(codec: str) -> None:
         assert b"no way" not in response.body
 
 
-def test_no_route_is_a_404(codec: str) -> None:
+def test_no_route_is_a_404(codec: str, running: Run) -> None:
     routes = [{"name": "other", "hostnames": ["other.example"], "path": "/", "backend": "app"}]
     with running(raises, codec, routes=routes) as server:
         assert fetch(server, codec, "GET", "/").status == 404
@@ -596,7 +596,7 @@ def test_no_route_is_a_404(codec: str) -> None:
 # Other applications.
 
 
-def test_asgi2_applications_run(codec: str) -> None:
+def test_asgi2_applications_run(codec: str, running: Run) -> None:
     class DoubleCallable:
         def __init__(self, scope: Scope) -> None:
             self.scope = scope
@@ -604,11 +604,11 @@ def test_asgi2_applications_run(codec: str) -> None:
         async def __call__(self, receive: Receive, send: Send) -> None:
             await respond(send, self.scope["path"].encode())
 
-    with running(DoubleCallable, codec) as server:  # type: ignore[arg-type]
+    with running(DoubleCallable, codec) as server:
         assert fetch(server, codec, "GET", "/two").body == b"/two"
 
 
-def test_pipelined_requests_are_answered_in_order() -> None:
+def test_pipelined_requests_are_answered_in_order(running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/slow":
             await asyncio.sleep(0.1)
@@ -625,12 +625,12 @@ def test_pipelined_requests_are_answered_in_order() -> None:
         assert received.count(b"HTTP/1.1 200 OK") == 3
 
 
-def test_the_standard_loop_serves_too(codec: str) -> None:
+def test_the_standard_loop_serves_too(codec: str, running: Run) -> None:
     with running(echo, codec, loop_factory=asyncio.new_event_loop) as server:
         assert fetch(server, codec, "POST", "/", b"x" * 100_000).body == b"x" * 100_000
 
 
-def test_errors_that_cause_each_other_do_not_stop_the_process(codec: str) -> None:
+def test_errors_that_cause_each_other_do_not_stop_the_process(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         first = ValueError("first")
         try:
@@ -638,11 +638,11 @@ def test_errors_that_cause_each_other_do_not_stop_the_process(codec: str) -> Non
         except KeyError as second:
             raise first from second
 
-    response, record = failing(codec, app)
+    response, record = failing(running, codec, app)
     assert (response.status, record.reason) == (500, "exception")
 
 
-def test_a_bad_request_behind_a_good_one_is_answered_too() -> None:
+def test_a_bad_request_behind_a_good_one_is_answered_too(running: Run) -> None:
     with running(echo) as server:
         sock = server.connect()
         sock.sendall(b"GET / HTTP/1.1\r\nhost: a\r\n\r\nBAD REQUEST\r\n\r\n")
@@ -653,7 +653,7 @@ def test_a_bad_request_behind_a_good_one_is_answered_too() -> None:
         assert b"HTTP/1.1 400 Bad Request" in received
 
 
-def test_a_pipelined_request_does_not_wait_for_work_after_the_response() -> None:
+def test_a_pipelined_request_does_not_wait_for_work_after_the_response(running: Run) -> None:
     release = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -670,7 +670,7 @@ def test_a_pipelined_request_does_not_wait_for_work_after_the_response() -> None
         release.set()
 
 
-def test_trailers_of_other_buffers_than_bytes(codec: str) -> None:
+def test_trailers_of_other_buffers_than_bytes(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({**START, "trailers": True})
         await send({"type": "http.response.body", "body": b"x"})
@@ -681,7 +681,7 @@ def test_trailers_of_other_buffers_than_bytes(codec: str) -> None:
         assert response.trailers == [(b"one", b"1")]
 
 
-def test_many_small_pieces_of_a_body_are_one_message(codec: str) -> None:
+def test_many_small_pieces_of_a_body_are_one_message(codec: str, running: Run) -> None:
     release = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

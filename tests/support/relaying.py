@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
 import itertools
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import pytest
 import uvloop
 
 from sidegate.config.hop import worker_config
@@ -22,7 +20,7 @@ from sidegate.observe.metrics import WORKER_METRICS, WSGI_THREADS, Metric
 from sidegate.observe.record import Record
 from sidegate.process.runtime import Runtime
 from sidegate.server.forwarded import TrustedProxies
-from tests.support.running import Running
+from tests.support.running import LoopFactory, Running
 
 _numbers = itertools.count()
 
@@ -71,9 +69,15 @@ def pooled_config(app: str, codec: str, pool: dict[str, Any] | None = None, **to
 
 
 @contextlib.contextmanager
-def running_front(codec: str = "http1", pool: dict[str, Any] | None = None, **settings: Any) -> Iterator[RunningFront]:
+def running_front(
+    codec: str = "http1",
+    pool: dict[str, Any] | None = None,
+    *,
+    loop_factory: LoopFactory = uvloop.new_event_loop,
+    **settings: Any,
+) -> Iterator[RunningFront]:
     """A front with the pool ``app`` and no worker yet."""
-    front = RunningFront(pooled_config("nobody:app", codec, pool, **settings), uvloop.new_event_loop)
+    front = RunningFront(pooled_config("nobody:app", codec, pool, **settings), loop_factory)
     try:
         yield front
     finally:
@@ -82,7 +86,13 @@ def running_front(codec: str = "http1", pool: dict[str, Any] | None = None, **se
 
 @contextlib.contextmanager
 def running_worker(
-    app: Callable[..., Any], folder: Path, codec: str = "http1", pool: dict[str, Any] | None = None, **settings: Any
+    app: Callable[..., Any],
+    folder: Path,
+    codec: str = "http1",
+    pool: dict[str, Any] | None = None,
+    *,
+    loop_factory: LoopFactory = uvloop.new_event_loop,
+    **settings: Any,
 ) -> Iterator[RunningWorker]:
     """A worker that serves ``app``; its ``address`` is the socket's path."""
     number = next(_numbers)
@@ -93,7 +103,7 @@ def running_worker(
     listener = config.listeners[0]
     object.__setattr__(listener, "addresses", (f"unix:{folder / f'{number}.sock'}",))
     try:
-        worker = RunningWorker(config, uvloop.new_event_loop)
+        worker = RunningWorker(config, loop_factory)
         try:
             yield worker
         finally:
@@ -180,15 +190,29 @@ class Records:
         return record.fault not in (None, Fault.UPSTREAM)
 
 
-def take_place_of_running(
-    monkeypatch: pytest.MonkeyPatch, namespace: Mapping[str, Any], behind_a_front: Callable[..., Any], folder: Path
-) -> Callable[..., Any]:
-    """Let the tests that ``namespace`` has by ``import *`` run their applications ``behind_a_front``."""
+@contextlib.contextmanager
+def behind_a_front(
+    folder: Path,
+    app: Callable[..., Any],
+    codec: str = "http1",
+    *,
+    tls: dict[str, Any] | None = None,
+    listener: dict[str, Any] | None = None,
+    backend: dict[str, Any] | None = None,
+    lifespan: str = "off",
+    **settings: Any,
+) -> Iterator[Both]:
+    """``running.running``, but the application is in a worker, whose socket is in ``folder``."""
+    clients = {**(listener or {}), **({} if tls is None else {"tls": tls})}
+    own = {"lifespan": lifespan, **(backend or {})}
+    with pooled(app, folder, codec, listener=clients, backend=own, **settings) as (front, worker):
+        yield Both(front, worker)
 
-    def running(app: Callable[..., Any], codec: str = "http1", **settings: Any) -> Any:
-        return behind_a_front(app, folder, codec, **settings)
 
-    tests = [value for name, value in namespace.items() if name.startswith("test_") and inspect.isfunction(value)]
-    for module in {test.__module__ for test in tests} - {namespace["__name__"]}:
-        monkeypatch.setattr(sys.modules[module], "running", running)
-    return running
+class RunPool(Protocol):
+    """``running.Run`` where the application is in a worker."""
+
+    def __call__(
+        self, app: Callable[..., Any], codec: str = "http1", **settings: Any
+    ) -> contextlib.AbstractContextManager[Both]:
+        """The settings are those of ``behind_a_front``."""

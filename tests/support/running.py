@@ -16,7 +16,7 @@ import sys
 import threading
 import types
 from collections.abc import Callable, Coroutine, Iterator
-from typing import Any, cast
+from typing import Any, Protocol, TypeVar, cast
 
 import uvloop
 
@@ -34,7 +34,78 @@ from tests.support.clients import Client, Http1Client, Http2Client, Response, re
 
 CODECS = ["http1", "http2-nghttp2", "http2-h2"]
 
+LoopFactory = Callable[[], asyncio.AbstractEventLoop]
+
+T = TypeVar("T")
+
 _numbers = itertools.count()
+
+
+class Observed(Protocol):
+    """The records of a server under test."""
+
+    @property
+    def records(self) -> list[Record]:
+        """Those of the requests that have ended."""
+
+    @property
+    def open(self) -> set[Record]:
+        """Those of the requests that have not ended."""
+
+    @property
+    def in_flight(self) -> int:
+        """The number of requests under way."""
+
+
+class RunningServer(Protocol):
+    """What ``Running`` offers to a test, and a front with a worker behind it (``relaying.Both``) as well."""
+
+    @property
+    def observer(self) -> Observed:
+        """The records."""
+
+    @property
+    def address(self) -> Any:
+        """Where clients connect."""
+
+    @property
+    def layout(self) -> Layout:
+        """The metrics."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The runtime that clients connect to."""
+
+    @property
+    def connections(self) -> list[Connection]:
+        """The connections of clients."""
+
+    def connect(self) -> socket.socket:
+        """A new cleartext connection."""
+
+    def connect_tls(self, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
+        """A new TLS connection."""
+
+    def client(self, codec: str, credit: bool = True, sock: socket.socket | None = None) -> Client:
+        """A client of the version that ``codec`` names."""
+
+    def count(self, metric: Metric, *labels: str) -> float:
+        """The value of one sample."""
+
+    def told(self, kind: str) -> list[dict[str, Any]]:
+        """Reports of one kind."""
+
+    def drain(self, delay: float = 0.0, grace: float = 5.0) -> None:
+        """Stop as a front does."""
+
+
+class Run(Protocol):
+    """Serves an application: ``running`` below, and the contracts' fixture of that name."""
+
+    def __call__(
+        self, app: Callable[..., Any], codec: str = "http1", **settings: Any
+    ) -> contextlib.AbstractContextManager[RunningServer]:
+        """``codec`` picks the HTTP/2 engine; the settings are those of ``running``."""
 
 
 class Keeping(Observer):
@@ -58,7 +129,7 @@ class Keeping(Observer):
 class Running:
     """A runtime that serves. ``address`` is where its first listener is, ``reports`` what it told its supervisor."""
 
-    def __init__(self, config: Config, loop_factory: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    def __init__(self, config: Config, loop_factory: LoopFactory) -> None:
         gc.freeze()  # what is there by now is not walked at the end: in a long run that took most of a test's time
         self.config = config
         self.reports: list[dict[str, Any]] = []
@@ -193,7 +264,7 @@ def _listen(text: str) -> socket.socket:
 def running(
     app: Callable[..., Any],
     codec: str = "http1",
-    loop_factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+    loop_factory: LoopFactory = uvloop.new_event_loop,
     tls: dict[str, Any] | None = None,
     lifespan: str = "off",
     *,
@@ -238,7 +309,13 @@ def wait_for(condition: Callable[[], object]) -> None:
         pause.wait(0.01)
 
 
-def fetch(server: Running, codec: str, *args: Any, **kwargs: Any) -> Response:
+def wait_equal(read: Callable[[], T], expected: T) -> None:
+    """Return when ``read()`` gives ``expected``, which may depend on a loop's variable (a lambda must not)."""
+    while read() != expected:
+        threading.Event().wait(0.01)
+
+
+def fetch(server: RunningServer, codec: str, *args: Any, **kwargs: Any) -> Response:
     """One request on a connection of its own."""
     client = server.client(codec)
     try:
@@ -247,7 +324,14 @@ def fetch(server: Running, codec: str, *args: Any, **kwargs: Any) -> Response:
         client.close()
 
 
-def only_record(server: Running, count: int = 1) -> Record:
+def only_record(server: RunningServer, count: int = 1) -> Record:
     """The record of the only (or last of ``count``) exchange; it closes a moment after the response."""
     wait_for(lambda: len(server.observer.records) >= count)
     return server.observer.records[-1]
+
+
+def record_of(server: RunningServer, path: str) -> Record:
+    """The record of the only request for ``path``; it closes a moment after the response."""
+    target = path.encode()
+    wait_for(lambda: any(record.target == target for record in server.observer.records))
+    return next(record for record in server.observer.records if record.target == target)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from sidegate.observe import metrics
+from tests.support import relaying
 from tests.support import running as in_process
 from tests.support.clients import Client
-from tests.support.running import Running, wait_for
+from tests.support.running import Running, RunningServer, wait_equal, wait_for
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Callable[[bytes], object]]
@@ -32,6 +34,25 @@ def running(
     """Serve ``app`` on threads of the front itself; ``backend`` adds to the backend."""
     own = {"interface": "wsgi", **({} if threads is None else {"threads": threads}), **(backend or {})}
     with in_process.running(app, codec, backend=own, **settings) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def behind_a_front(
+    folder: Path,
+    app: Callable[..., Any],
+    codec: str = "http1",
+    *,
+    threads: int | None = None,
+    pool: dict[str, Any] | None = None,
+    backend: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Iterator[relaying.Both]:
+    """Serve ``app`` in a worker: the threads are the worker's, the queue is the front's."""
+    own = {**({} if threads is None else {"threads": threads}), **(pool or {})}
+    backend = {"interface": "wsgi", **(backend or {})}
+    with relaying.behind_a_front(folder, app, codec, pool=own, backend=backend, **settings) as server:
+        wait_for(lambda: server.links()[0]["ready"])  # else the first request may need the queue
         yield server
 
 
@@ -111,35 +132,35 @@ class Gate:
         self.open()
 
 
-def queued(server: Running) -> float:
+def queued(server: RunningServer) -> float:
     """How many requests wait for a thread."""
     return server.count(metrics.BACKEND_QUEUE, "app")
 
 
-def thread_states(server: Running) -> tuple[float, float]:
+def thread_states(server: RunningServer) -> tuple[float, float]:
     """How many threads have work: those that are busy, and those that are stuck."""
     busy, stuck = (server.count(metrics.WSGI_THREADS, "app", state) for state in (metrics.BUSY, metrics.STUCK))
     return busy, stuck
 
 
-def begin(server: Running, codec: str, *paths: str) -> list[tuple[Client, int]]:
+def begin(server: RunningServer, codec: str, *paths: str) -> list[tuple[Client, int]]:
     """A GET of each, on connections of their own, one after the other."""
     clients = [(server.client(codec), path) for path in paths]
     return [(client, client.begin("GET", path, [], end=True)) for client, path in clients]
 
 
-def hold(server: Running, codec: str, gate: Gate, number: int) -> list[tuple[Client, int]]:
+def hold(server: RunningServer, codec: str, gate: Gate, number: int) -> list[tuple[Client, int]]:
     """So many requests that the application has and does not answer."""
     held = begin(server, codec, *["/wait"] * number)
     wait_for(lambda: gate.inside == number)
     return held
 
 
-def line_up(server: Running, codec: str, *paths: str) -> list[tuple[Client, int]]:
+def line_up(server: RunningServer, codec: str, *paths: str) -> list[tuple[Client, int]]:
     """Requests that wait for a thread in this order."""
     waiting = []
     for path in paths:
         before = queued(server)
         waiting += begin(server, codec, path)
-        wait_for(lambda before=before: queued(server) == before + 1)  # type: ignore[misc]
+        wait_equal(lambda: queued(server), before + 1)
     return waiting

@@ -11,10 +11,9 @@ import pytest
 
 
 @pytest.fixture(params=["http1", "http2"])
-def codec(request: pytest.FixtureRequest) -> str:
+def codec(request: pytest.FixtureRequest, place: str) -> str:
     """``http1``, then ``http2-nghttp2`` or ``http2-h2``."""
     if request.param == "http1":
         return "http1"
-    pooled = request.node.path.stem.endswith("_pooled")
     built = importlib.util.find_spec("sidegate.wire.http2.nghttp2") is not None
-    return "http2-nghttp2" if built and not pooled else "http2-h2"
+    return "http2-nghttp2" if built and place == "front" else "http2-h2"

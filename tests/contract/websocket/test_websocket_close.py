@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from sidegate.asgi import App
 from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send
 from tests.support.clients import Http2Client, request
-from tests.support.running import only_record, running, wait_for
-from tests.support.websocket import Closed, Keeping, accept, connect, echo, upgrade
+from tests.support.running import Run, only_record, wait_for
+from tests.support.websocket import Asgi, Closed, Keeping, accept, connect, echo, upgrade
 from tests.support.websocket_frames import CLOSE, TEXT, frame
 
 # The client closes.
@@ -22,7 +21,7 @@ from tests.support.websocket_frames import CLOSE, TEXT, frame
 @pytest.mark.parametrize(
     ("code", "reason"), [(1000, ""), (1001, "tab closed"), (1011, "é"), (3000, "x" * 123), (4999, "")]
 )
-def test_the_application_is_told_the_peers_code_and_reason(codec: str, code: int, reason: str) -> None:
+def test_the_application_is_told_the_peers_code_and_reason(codec: str, running: Run, code: int, reason: str) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec)
@@ -32,7 +31,7 @@ def test_the_application_is_told_the_peers_code_and_reason(codec: str, code: int
     assert (record.fault, record.reason) == (None, "")
 
 
-def test_a_close_without_a_code_is_1005(codec: str) -> None:
+def test_a_close_without_a_code_is_1005(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         assert connect(server, codec).close(None).code == 1005
@@ -40,7 +39,7 @@ def test_a_close_without_a_code_is_1005(codec: str) -> None:
     assert app.ends == [(1005, "")]
 
 
-def test_messages_before_the_close_are_received_first(codec: str) -> None:
+def test_messages_before_the_close_are_received_first(codec: str, running: Run) -> None:
     gate = threading.Event()
     app = Keeping()
 
@@ -63,7 +62,7 @@ def test_messages_before_the_close_are_received_first(codec: str) -> None:
     assert app.ends == [(1001, "")]
 
 
-def test_receive_goes_on_to_tell_the_end(codec: str) -> None:
+def test_receive_goes_on_to_tell_the_end(codec: str, running: Run) -> None:
     told = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -78,7 +77,7 @@ def test_receive_goes_on_to_tell_the_end(codec: str) -> None:
 
 @pytest.mark.parametrize("kind", ["websocket.send", "websocket.close"])
 @pytest.mark.parametrize("caught", [False, True])
-def test_send_after_the_peer_has_closed_raises(codec: str, kind: str, caught: bool) -> None:
+def test_send_after_the_peer_has_closed_raises(codec: str, running: Run, kind: str, caught: bool) -> None:
     raised: list[BaseException] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,7 +100,7 @@ def test_send_after_the_peer_has_closed_raises(codec: str, kind: str, caught: bo
 # The client goes away without closing.
 
 
-def test_a_lost_connection_is_1006(codec: str) -> None:
+def test_a_lost_connection_is_1006(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec)
@@ -114,7 +113,8 @@ def test_a_lost_connection_is_1006(codec: str) -> None:
     assert record.fault is not Fault.APPLICATION
 
 
-def test_an_end_without_a_close_frame_is_1006(codec: str) -> None:
+@pytest.mark.front_only("test_websocket_pooled.py: a worker answers the end of its front with 1001")
+def test_an_end_without_a_close_frame_is_1006(codec: str, running: Run) -> None:
     """The end of input on HTTP/1.1, END_STREAM on HTTP/2 (RFC 8441 5)."""
     app = Keeping()
     with running(app, codec) as server:
@@ -129,7 +129,7 @@ def test_an_end_without_a_close_frame_is_1006(codec: str) -> None:
     assert record.fault is not Fault.APPLICATION
 
 
-def test_send_after_a_loss_raises(codec: str) -> None:
+def test_send_after_a_loss_raises(codec: str, running: Run) -> None:
     raised: list[BaseException] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +147,7 @@ def test_send_after_a_loss_raises(codec: str) -> None:
         assert only_record(server).fault is not Fault.APPLICATION
 
 
-def test_a_reset_of_one_stream_ends_that_one_only(engine: str) -> None:
+def test_a_reset_of_one_stream_ends_that_one_only(engine: str, running: Run) -> None:
     with running(echo, engine) as server:
         client = server.client(engine)
         first, second = upgrade(client), upgrade(client)
@@ -170,7 +170,7 @@ def test_a_reset_of_one_stream_ends_that_one_only(engine: str) -> None:
     ],
     ids=str,
 )
-def test_the_application_closes(codec: str, message: dict[str, Any], closed: tuple[int, str]) -> None:
+def test_the_application_closes(codec: str, running: Run, message: dict[str, Any], closed: tuple[int, str]) -> None:
     told: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,7 +195,7 @@ def test_the_application_closes(codec: str, message: dict[str, Any], closed: tup
     assert record.fault is None
 
 
-def closing_at_once(told: list[Any]) -> App:
+def closing_at_once(told: list[Any]) -> Asgi:
     """An application that closes with 4000; what it is told then is in ``told``."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -206,7 +206,7 @@ def closing_at_once(told: list[Any]) -> App:
     return app
 
 
-def test_messages_that_the_client_sends_while_it_is_closed_are_dropped(codec: str) -> None:
+def test_messages_that_the_client_sends_while_it_is_closed_are_dropped(codec: str, running: Run) -> None:
     told: list[Any] = []
     with running(closing_at_once(told), codec) as server:
         ws = connect(server, codec)
@@ -244,7 +244,7 @@ ENDS: dict[Any, tuple[int, Fault | None, str]] = {
 
 
 @pytest.mark.parametrize("end", ENDS, ids=lambda end: end.__name__)
-def test_the_application_ends(codec: str, end: Any) -> None:
+def test_the_application_ends(codec: str, running: Run, end: Any) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await send({"type": "websocket.send", "text": "last"})
@@ -260,7 +260,7 @@ def test_the_application_ends(codec: str, end: Any) -> None:
         assert connect(server, codec).receive() == "last"
 
 
-def test_a_failure_after_the_end_is_only_logged(codec: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failure_after_the_end_is_only_logged(codec: str, running: Run, caplog: pytest.LogCaptureFixture) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await receive()
@@ -275,7 +275,7 @@ def test_a_failure_after_the_end_is_only_logged(codec: str, caplog: pytest.LogCa
 # A peer that does not answer.
 
 
-def test_a_close_frame_that_is_never_answered(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_close_frame_that_is_never_answered(codec: str, running: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidegate.server.websocket.CLOSE_TIMEOUT", 0.1)
     told: list[Any] = []
     with running(closing_at_once(told), codec) as server:
@@ -286,7 +286,7 @@ def test_a_close_frame_that_is_never_answered(codec: str, monkeypatch: pytest.Mo
     assert told == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
 
 
-def test_a_client_that_only_sends_on_after_the_close(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_only_sends_on_after_the_close(codec: str, running: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidegate.server.websocket.CLOSE_TIMEOUT", 0.1)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -303,13 +303,13 @@ def test_a_client_that_only_sends_on_after_the_close(codec: str, monkeypatch: py
 # The connection.
 
 
-def test_the_connection_ends_with_it() -> None:
+def test_the_connection_ends_with_it(running: Run) -> None:
     with running(echo) as server:
         assert connect(server, "http1").close().code == 1000
         wait_for(lambda: not server.connections)
 
 
-def test_the_connection_outlives_it(engine: str) -> None:
+def test_the_connection_outlives_it(engine: str, running: Run) -> None:
     with running(echo, engine) as server:
         client = server.client(engine)
         for number in range(3):

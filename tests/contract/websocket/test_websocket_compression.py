@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.running import only_record, running
+from tests.support.running import Run, only_record
 from tests.support.websocket import Keeping, connect, echo
 
 TEXT = "the same words again, " * 100
@@ -48,7 +48,7 @@ def settings(compression: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("compression", "answer"), AGREED, ids=str)
-def test_what_is_agreed_on(codec: str, compression: Any, answer: bytes | None) -> None:
+def test_what_is_agreed_on(codec: str, running: Run, compression: Any, answer: bytes | None) -> None:
     with running(echo, codec, listener=settings(compression)) as server:
         ws = connect(server, codec, deflate=True)
         assert ws.get(b"sec-websocket-extensions") == answer
@@ -61,7 +61,7 @@ def test_what_is_agreed_on(codec: str, compression: Any, answer: bytes | None) -
     assert (record.bytes_in < plain / 10) is (record.bytes_out < plain / 10) is (answer is not None)
 
 
-def test_what_a_client_may_offer(codec: str) -> None:
+def test_what_a_client_may_offer(codec: str, running: Run) -> None:
     """What cannot be met is no reason to refuse: then nothing is compressed."""
     with running(echo, codec) as server:
         for offer, answer in OFFERS:
@@ -71,14 +71,14 @@ def test_what_a_client_may_offer(codec: str) -> None:
             assert ws.echoed(TEXT) == TEXT
 
 
-def test_nothing_is_compressed_unasked(codec: str) -> None:
+def test_nothing_is_compressed_unasked(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec)
         assert ws.get(b"sec-websocket-extensions") is None
         assert ws.echoed(TEXT) == TEXT
 
 
-def test_context_takeover(codec: str) -> None:
+def test_context_takeover(codec: str, running: Run) -> None:
     """With it a message that was said before takes next to nothing."""
     sizes = {}
     for takeover in (True, False):
@@ -92,7 +92,7 @@ def test_context_takeover(codec: str) -> None:
     assert sizes[True] < sizes[False] / 3
 
 
-def test_a_message_in_compressed_fragments(codec: str) -> None:
+def test_a_message_in_compressed_fragments(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec, deflate=True)
@@ -102,7 +102,7 @@ def test_a_message_in_compressed_fragments(codec: str) -> None:
     assert app.messages[0]["bytes"] == TEXT.encode() * 2
 
 
-def test_the_routes_word_counts_before_the_listeners(codec: str) -> None:
+def test_the_routes_word_counts_before_the_listeners(codec: str, running: Run) -> None:
     routes = {
         "routes": [
             {"name": "off", "path": "/off", "backend": "app", "websocket": {"compression": "off"}},

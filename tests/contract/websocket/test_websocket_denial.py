@@ -9,14 +9,14 @@ import pytest
 from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.clients import request
-from tests.support.running import only_record, running, wait_for
+from tests.support.running import Run, only_record, record_of, wait_for
 from tests.support.websocket import WebSocket, accept, begin, connect, required, upgrade
 
 START = "websocket.http.response.start"
 BODY = "websocket.http.response.body"
 
 
-def answered(codec: str, app: Any) -> tuple[WebSocket, Any]:
+def answered(running: Run, codec: str, app: Any) -> tuple[WebSocket, Any]:
     """The answer to a handshake and its record; the connection serves another request behind it."""
 
     async def either(scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,7 +34,7 @@ def answered(codec: str, app: Any) -> tuple[WebSocket, Any]:
 
 
 @pytest.mark.parametrize("close", [{}, {"code": 4000, "reason": "no"}], ids=str)
-def test_closed_before_it_was_accepted(codec: str, close: dict[str, Any]) -> None:
+def test_closed_before_it_was_accepted(codec: str, running: Run, close: dict[str, Any]) -> None:
     told: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -46,7 +46,7 @@ def test_closed_before_it_was_accepted(codec: str, close: dict[str, Any]) -> Non
         except OSError as error:
             told.append(error)
 
-    denied, record = answered(codec, app)
+    denied, record = answered(running, codec, app)
     assert denied.status == record.status == 403
     assert denied.response.body
     assert told[0]["type"] == "websocket.disconnect"
@@ -54,14 +54,14 @@ def test_closed_before_it_was_accepted(codec: str, close: dict[str, Any]) -> Non
     assert record.fault is not Fault.APPLICATION
 
 
-def test_closed_without_a_look_at_connect(codec: str) -> None:
+def test_closed_without_a_look_at_connect(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.close"})
 
-    assert answered(codec, app)[0].status == 403
+    assert answered(running, codec, app)[0].status == 403
 
 
-def test_a_response_of_its_own(codec: str) -> None:
+def test_a_response_of_its_own(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await receive()
         headers = [(b"www-authenticate", b"Basic"), (b"x-own", b"1")]
@@ -69,7 +69,7 @@ def test_a_response_of_its_own(codec: str) -> None:
         await send({"type": BODY, "body": b"who ", "more_body": True})
         await send({"type": BODY, "body": b"are you?"})
 
-    denied, record = answered(codec, app)
+    denied, record = answered(running, codec, app)
     assert denied.status == record.status == 401
     assert denied.response.body == b"who are you?"
     assert (denied.get(b"www-authenticate"), denied.get(b"x-own")) == (b"Basic", b"1")
@@ -77,16 +77,16 @@ def test_a_response_of_its_own(codec: str) -> None:
     assert (record.fault, record.bytes_out) == (None, 12)
 
 
-def test_a_response_without_a_body(codec: str) -> None:
+def test_a_response_without_a_body(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": START, "status": 302, "headers": [(b"location", b"/login")]})
         await send({"type": BODY})
 
-    denied, _ = answered(codec, app)
+    denied, _ = answered(running, codec, app)
     assert (denied.status, denied.get(b"location"), denied.response.body) == (302, b"/login", b"")
 
 
-def test_a_response_that_never_ends(codec: str) -> None:
+def test_a_response_that_never_ends(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": START, "status": 400})
         await send({"type": BODY, "body": b"begun", "more_body": True})
@@ -160,7 +160,7 @@ FAILURES: dict[Any, str] = {
 }
 
 
-def test_a_failure_before_it_was_accepted(codec: str) -> None:
+def test_a_failure_before_it_was_accepted(codec: str, running: Run) -> None:
     failures = {failure.__name__: failure for failure in FAILURES}
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -175,15 +175,14 @@ def test_a_failure_before_it_was_accepted(codec: str) -> None:
         for name, failure in failures.items():
             denied = upgrade(client, f"/{name}")
             assert (name, denied.status) == (name, 500)
-            wait_for(lambda name=name: any(one.target == f"/{name}".encode() for one in server.observer.records))
-            record = next(one for one in server.observer.records if one.target == f"/{name}".encode())
+            record = record_of(server, f"/{name}")
             assert (record.status, record.fault, record.reason) == (500, Fault.APPLICATION, FAILURES[failure])
             assert record.request_id.encode() in denied.response.body
             assert request(client, "GET", "/").body == b"lives"
 
 
 @pytest.mark.parametrize("kind", [START, BODY])
-def test_a_response_after_it_was_accepted(codec: str, kind: str) -> None:
+def test_a_response_after_it_was_accepted(codec: str, running: Run, kind: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await send({"type": kind, "status": 401})
@@ -193,7 +192,7 @@ def test_a_response_after_it_was_accepted(codec: str, kind: str) -> None:
         assert only_record(server).reason == "bad_message"
 
 
-def test_a_client_that_leaves_before_the_answer(codec: str) -> None:
+def test_a_client_that_leaves_before_the_answer(codec: str, running: Run) -> None:
     """The application is told by ``receive``, and by ``send`` if it does not ask."""
     told: list[Any] = []
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.apps import Receive, Scope, Send
 from tests.support.clients import Http2Client
-from tests.support.running import only_record, running, wait_for
+from tests.support.running import Run, only_record, wait_for
 from tests.support.websocket import WebSocket, accept, beside_echo, connect, upgrade
 from tests.support.websocket_frames import CLOSE, TEXT, frame
 
@@ -76,7 +76,9 @@ def _push_stream(client: Http2Client, stream: int, data: bytes) -> int:
 
 
 @pytest.mark.parametrize(("size", "settings"), [(100, {}), (60_000, {}), (100, {"maxQueue": 1})], ids=str)
-def test_an_application_that_does_not_read_stops_its_client(codec: str, size: int, settings: dict[str, Any]) -> None:
+def test_an_application_that_does_not_read_stops_its_client(
+    codec: str, running: Run, size: int, settings: dict[str, Any]
+) -> None:
     # What the kernel's buffers hold is lost; HTTP/2 has windows instead.
     most = 16 * MIB if codec == "http1" else 2 * MIB
     whole = _masked(bytes(size)) * (most // size + 1)
@@ -102,7 +104,7 @@ def _masked(message: bytes) -> bytes:
     return b"\x82" + length + bytes(4) + message
 
 
-def test_a_message_larger_than_any_window(codec: str) -> None:
+def test_a_message_larger_than_any_window(codec: str, running: Run) -> None:
     app = Held()
     limits = {"streamWindow": "4Ki"}
     with running(app, codec, limits=limits, listener={"websocket": {"maxMessage": "1Mi", "maxQueue": 1}}) as server:
@@ -115,7 +117,7 @@ def test_a_message_larger_than_any_window(codec: str) -> None:
     assert app.taken == [bytes([number]) * MIB for number in range(3)]
 
 
-def test_what_nobody_reads_does_not_stop_others(engine: str) -> None:
+def test_what_nobody_reads_does_not_stop_others(engine: str, running: Run) -> None:
     """Not even on the same connection."""
     app = Held()
     with running(beside_echo(app), engine) as server:
@@ -130,7 +132,7 @@ def test_what_nobody_reads_does_not_stop_others(engine: str) -> None:
         assert other.echoed(b"y" * 300_000) == b"y" * 300_000
 
 
-def test_a_client_that_leaves_while_nobody_reads(codec: str) -> None:
+def test_a_client_that_leaves_while_nobody_reads(codec: str, running: Run) -> None:
     """The application gets what was there, then the end."""
     app = Held()
     with running(app, codec) as server:
@@ -143,7 +145,7 @@ def test_a_client_that_leaves_while_nobody_reads(codec: str) -> None:
     assert app.end == {"type": "websocket.disconnect", "code": 1006, "reason": ""}
 
 
-def test_a_close_behind_what_nobody_reads(codec: str) -> None:
+def test_a_close_behind_what_nobody_reads(codec: str, running: Run) -> None:
     app = Held()
     with running(app, codec) as server:
         ws = connect(server, codec)
@@ -158,8 +160,8 @@ def test_a_close_behind_what_nobody_reads(codec: str) -> None:
 # The other way.
 
 
-def test_a_client_that_does_not_read_makes_send_wait(codec: str) -> None:
-    sent = []
+def test_a_client_that_does_not_read_makes_send_wait(codec: str, running: Run) -> None:
+    sent: list[None] = []
     finished = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -195,7 +197,7 @@ class Flooding:
             raise
 
 
-def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None:
+def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str, running: Run) -> None:
     flooding = Flooding()
     with running(flooding, codec) as server:
         ws = connect(server, codec)
@@ -206,7 +208,7 @@ def test_a_sender_that_waits_is_freed_when_the_client_leaves(codec: str) -> None
     assert flooding.outcome == ["ClientDisconnected"]
 
 
-def test_a_sender_that_waits_is_freed_when_the_client_closes(codec: str) -> None:
+def test_a_sender_that_waits_is_freed_when_the_client_closes(codec: str, running: Run) -> None:
     """What is queued for it goes out first, if it reads."""
     flooding = Flooding()
     with running(flooding, codec) as server:
@@ -218,7 +220,7 @@ def test_a_sender_that_waits_is_freed_when_the_client_closes(codec: str) -> None
     assert flooding.outcome == ["ClientDisconnected"]
 
 
-def test_a_client_that_never_reads_again_is_given_up(codec: str) -> None:
+def test_a_client_that_never_reads_again_is_given_up(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         while True:

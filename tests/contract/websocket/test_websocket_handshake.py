@@ -14,7 +14,7 @@ from sidegate.observe import metrics
 from tests.support.apps import Receive, Scope, Send, respond, share_a_pool
 from tests.support.certificates import Authority
 from tests.support.clients import Fields, Http2Client, request
-from tests.support.running import only_record, running, wait_for
+from tests.support.running import Run, RunningServer, only_record, wait_for
 from tests.support.websocket import (
     KEY,
     UPGRADE,
@@ -66,7 +66,7 @@ def either(scope: Scope, receive: Receive, send: Send) -> Any:
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_a_wrong_handshake_is_answered(codec: str, case: str) -> None:
+def test_a_wrong_handshake_is_answered(codec: str, running: Run, case: str) -> None:
     fields, status, reason = WRONG[case]
     own = [] if codec != "http1" else [*UPGRADE, KEY_FIELD]
     with running(never, codec) as server:
@@ -81,14 +81,14 @@ def test_a_wrong_handshake_is_answered(codec: str, case: str) -> None:
 
 
 @pytest.mark.parametrize("case", KEYS)
-def test_a_wrong_key_is_answered(case: str) -> None:
+def test_a_wrong_key_is_answered(running: Run, case: str) -> None:
     """Over HTTP/1.1 alone: HTTP/2 has none (RFC 8441 5)."""
     with running(never) as server:
         refused = ask(server.client("http1"), "/", [*UPGRADE, VERSION, *KEYS[case]])
         assert (refused.status, only_record(server).reason) == (400, "websocket_key")
 
 
-def test_the_connection_of_a_refused_handshake_goes_on(codec: str) -> None:
+def test_the_connection_of_a_refused_handshake_goes_on(codec: str, running: Run) -> None:
     own = [] if codec != "http1" else [*UPGRADE, KEY_FIELD]
     with running(either, codec) as server:
         client = server.client(codec)
@@ -97,7 +97,7 @@ def test_the_connection_of_a_refused_handshake_goes_on(codec: str) -> None:
         assert upgrade(client).echoed("last") == "last"
 
 
-def test_a_handshake_that_no_route_matches(codec: str) -> None:
+def test_a_handshake_that_no_route_matches(codec: str, running: Run) -> None:
     routes = {"routes": [{"name": "all", "path": "/app", "backend": "app"}]}
     with running(either, codec, **routes) as server:
         client = server.client(codec)
@@ -106,13 +106,13 @@ def test_a_handshake_that_no_route_matches(codec: str) -> None:
         assert upgrade(client, "/app").echoed(b"x") == b"x"
 
 
-def test_a_handshake_of_which_the_header_policy_disapproves(codec: str) -> None:
+def test_a_handshake_of_which_the_header_policy_disapproves(codec: str, running: Run) -> None:
     with running(never, codec) as server:
         assert upgrade(server.client(codec), "/../x").status == 400
         assert only_record(server).reason == "path_above_root"
 
 
-def test_an_upgrade_to_something_else_is_ignored() -> None:
+def test_an_upgrade_to_something_else_is_ignored(running: Run) -> None:
     with running(either) as server:
         client = server.client("http1")
         answer = request(client, "GET", "/x", headers=[(b"connection", b"upgrade"), (b"upgrade", b"h2c")])
@@ -137,7 +137,7 @@ class Seen:
         await accept(receive, send, **self._accepting)
 
 
-def test_the_scope_is_exact(codec: str) -> None:
+def test_the_scope_is_exact(codec: str, running: Run) -> None:
     app = Seen()
     sent = [(b"sec-websocket-protocol", b"chat, superchat"), (b"sec-websocket-protocol", b"x"), (b"x-own", b"1")]
     with running(app, codec, lifespan="on") as server:
@@ -166,7 +166,7 @@ def test_the_scope_is_exact(codec: str) -> None:
     assert scope["extensions"] == {"websocket.http.response": {}}
 
 
-def test_tls_makes_it_wss(codec: str, authority: Authority) -> None:
+def test_tls_makes_it_wss(codec: str, running: Run, authority: Authority) -> None:
     app = Seen()
     pair = authority.server("localhost", "127.0.0.1")
     tls = {"certificates": [pair.as_yaml()]}
@@ -180,14 +180,14 @@ def test_tls_makes_it_wss(codec: str, authority: Authority) -> None:
     assert scope["extensions"]["tls"]["tls_version"] == 0x0304
 
 
-def test_no_subprotocols_are_an_empty_list(codec: str) -> None:
+def test_no_subprotocols_are_an_empty_list(codec: str, running: Run) -> None:
     app = Seen()
     with running(app, codec) as server:
         connect(server, codec).closed()
     assert app.scopes[0]["subprotocols"] == []
 
 
-def test_root_path_is_the_backends(codec: str) -> None:
+def test_root_path_is_the_backends(codec: str, running: Run) -> None:
     app = Seen()
     with running(app, codec, backend={"rootPath": "/mounted"}) as server:
         connect(server, codec).closed()
@@ -197,7 +197,7 @@ def test_root_path_is_the_backends(codec: str) -> None:
 # Accepted.
 
 
-def test_accept_with_a_subprotocol_and_headers(codec: str) -> None:
+def test_accept_with_a_subprotocol_and_headers(codec: str, running: Run) -> None:
     app = Seen(subprotocol="superchat", headers=[(b"x-own", b"1"), (b"Set-Cookie", b"a=b")])
     with running(app, codec) as server:
         ws = connect(server, codec, headers=[(b"sec-websocket-protocol", b"chat, superchat")])
@@ -207,7 +207,7 @@ def test_accept_with_a_subprotocol_and_headers(codec: str) -> None:
         ws.closed()
 
 
-def test_the_key_is_answered() -> None:
+def test_the_key_is_answered(running: Run) -> None:
     """RFC 6455 1.3 has the example."""
     with running(echo) as server:
         fields = [*UPGRADE, VERSION, (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")]
@@ -228,7 +228,7 @@ def test_the_key_is_answered() -> None:
     ],
     ids=str,
 )
-def test_an_application_that_accepts_badly(codec: str, message: dict[str, Any]) -> None:
+def test_an_application_that_accepts_badly(codec: str, running: Run, message: dict[str, Any]) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send, **message)
 
@@ -238,7 +238,7 @@ def test_an_application_that_accepts_badly(codec: str, message: dict[str, Any]) 
         assert (record.status, record.fault, record.reason) == (500, Fault.APPLICATION, "bad_message")
 
 
-def test_accepted_twice(codec: str) -> None:
+def test_accepted_twice(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await send({"type": "websocket.accept"})
@@ -248,7 +248,7 @@ def test_accepted_twice(codec: str) -> None:
         assert only_record(server).reason == "bad_message"
 
 
-def test_frames_may_come_before_the_answer() -> None:
+def test_frames_may_come_before_the_answer(running: Run) -> None:
     """RFC 6455 4.1 forbids it; what comes too early is kept until it is decided what it is."""
     gate = threading.Event()
 
@@ -268,7 +268,7 @@ def test_frames_may_come_before_the_answer() -> None:
         assert answer.startswith(b"HTTP/1.1 101 ")
 
 
-def test_what_comes_before_the_answer_on_a_stream(engine: str) -> None:
+def test_what_comes_before_the_answer_on_a_stream(engine: str, running: Run) -> None:
     """As much as a window holds."""
     gate = threading.Event()
     app = Keeping()
@@ -290,7 +290,7 @@ def test_what_comes_before_the_answer_on_a_stream(engine: str) -> None:
     assert app.ends == [(1006, "")]
 
 
-def test_many_on_one_connection_beside_requests(engine: str) -> None:
+def test_many_on_one_connection_beside_requests(engine: str, running: Run) -> None:
     with running(either, engine) as server:
         client = server.client(engine)
         opened = [upgrade(client, f"/{number}") for number in range(10)]
@@ -307,7 +307,8 @@ def test_many_on_one_connection_beside_requests(engine: str) -> None:
 # What applies to any request applies to a handshake.
 
 
-def test_what_is_recorded(codec: str) -> None:
+@pytest.mark.front_only("test_websocket_pooled.py: a front and a worker have a record each")
+def test_what_is_recorded(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec, "/path")
         assert ws.echoed(b"12345") == b"12345"
@@ -321,7 +322,7 @@ def test_what_is_recorded(codec: str) -> None:
     assert (record.bytes_in, record.bytes_out) == (6 + 5 + 6 + 2, 2 + 5 + 2 + 2)  # headers, masks, codes
 
 
-def test_handshakes_under_way_are_bounded(codec: str) -> None:
+def test_handshakes_under_way_are_bounded(codec: str, running: Run) -> None:
     gate = threading.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -338,7 +339,7 @@ def test_handshakes_under_way_are_bounded(codec: str) -> None:
         assert [ws.echoed("x") for ws in opened] == ["x", "x"]
 
 
-def test_an_open_websocket_is_no_request_under_way(codec: str) -> None:
+def test_an_open_websocket_is_no_request_under_way(codec: str, running: Run) -> None:
     """``limits.concurrentRequests`` bounds the work at one time; a WebSocket may be idle for days."""
     with running(either, codec, limits={"concurrentRequests": 2}) as server:
         opened = [connect(server, codec) for _ in range(4)]
@@ -348,14 +349,14 @@ def test_an_open_websocket_is_no_request_under_way(codec: str) -> None:
         assert server.observer.in_flight == 0
 
 
-def errors(server: Any, reason: str) -> float:
+def errors(server: RunningServer, reason: str) -> float:
     """Exchanges that ended so, whosever fault it was."""
     found: float = sum(server.count(metrics.EXCHANGE_ERRORS, "all", fault, reason) for fault in Fault)
     return found
 
 
 @pytest.mark.parametrize("accepting", [False, True])
-def test_the_time_of_a_route_bounds_the_handshake_only(codec: str, accepting: bool) -> None:
+def test_the_time_of_a_route_bounds_the_handshake_only(codec: str, running: Run, accepting: bool) -> None:
     routes = {"routes": [{"name": "all", "path": "/", "backend": "app", "timeouts": {"request": "200ms"}}]}
     told = []
 

@@ -9,7 +9,7 @@ import pytest
 
 from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send
-from tests.support.running import only_record, running, wait_for
+from tests.support.running import Run, only_record, wait_equal, wait_for
 from tests.support.websocket import Keeping, WebSocket, beside_echo, connect, echo, upgrade
 from tests.support.websocket_frames import BINARY, CLOSE, CONT, FIN, PING, RSV1, TEXT, deflated, frame, header
 
@@ -53,7 +53,7 @@ def broken_off(ws: WebSocket, sent: bytes) -> tuple[int, str]:
     return code, reason
 
 
-def test_a_breach_ends_that_websocket_only(codec: str) -> None:
+def test_a_breach_ends_that_websocket_only(codec: str, running: Run) -> None:
     app = Keeping()
     with running(beside_echo(app), codec) as server:
         client = server.client(codec)
@@ -63,14 +63,14 @@ def test_a_breach_ends_that_websocket_only(codec: str) -> None:
             assert (breach, code) == (breach, expected)
             assert reason
             record = only_record(server, count)
-            wait_for(lambda count=count: len(app.messages) == count)
+            wait_equal(lambda: len(app.messages), count)
             assert app.ends[-1] == (code, reason)
             assert record.fault is not Fault.APPLICATION
             assert record.bytes_in <= len(sent)
             assert other.echoed(breach) == breach
 
 
-def test_what_came_before_a_breach_is_received(codec: str) -> None:
+def test_what_came_before_a_breach_is_received(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         assert broken_off(connect(server, codec), frame(TEXT, b"a") + frame(0x83) + frame(TEXT, b"b"))[0] == 1002
@@ -80,7 +80,7 @@ def test_what_came_before_a_breach_is_received(codec: str) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"\x81", header(TEXT, 5), frame(TEXT, b"whole")[:-1], frame(TEXT & ~FIN, b"a")])
-def test_half_a_message_then_the_end(codec: str, sent: bytes) -> None:
+def test_half_a_message_then_the_end(codec: str, running: Run, sent: bytes) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec)
@@ -92,7 +92,7 @@ def test_half_a_message_then_the_end(codec: str, sent: bytes) -> None:
 
 
 @pytest.mark.parametrize("sent", [b"\x81", header(TEXT, 5), frame(TEXT, b"whole")[:-1], frame(TEXT & ~FIN, b"a")])
-def test_half_a_message_then_silence(codec: str, sent: bytes) -> None:
+def test_half_a_message_then_silence(codec: str, running: Run, sent: bytes) -> None:
     """A peer that does not answer pings is given up."""
     app = Keeping()
     keep_alive = {"pingInterval": "100ms", "pingTimeout": "100ms"}
@@ -104,7 +104,7 @@ def test_half_a_message_then_silence(codec: str, sent: bytes) -> None:
     assert len(app.messages) == 1
 
 
-def test_the_limit_is_the_routes(codec: str) -> None:
+def test_the_limit_is_the_routes(codec: str, running: Run) -> None:
     routes = {
         "routes": [
             {"name": "small", "path": "/small", "backend": "app", "websocket": {"maxMessage": "100"}},
@@ -122,7 +122,7 @@ def test_the_limit_is_the_routes(codec: str) -> None:
 # Compressed.
 
 
-def test_a_bomb_is_not_inflated(codec: str) -> None:
+def test_a_bomb_is_not_inflated(codec: str, running: Run) -> None:
     """64 MiB in 64 KiB, of which 1 MiB at most is ever made."""
     app = Keeping()
     with running(app, codec) as server:
@@ -133,7 +133,7 @@ def test_a_bomb_is_not_inflated(codec: str) -> None:
     assert len(app.messages) == 1
 
 
-def test_a_bomb_in_fragments(codec: str) -> None:
+def test_a_bomb_in_fragments(codec: str, running: Run) -> None:
     bomb = deflated(bytes(64 * MIB))
     with running(Keeping(), codec) as server:
         ws = connect(server, codec, deflate=True)
@@ -142,7 +142,7 @@ def test_a_bomb_in_fragments(codec: str) -> None:
         assert broken_off(ws, sent)[0] == 1009
 
 
-def test_many_bombs_at_once(codec: str) -> None:
+def test_many_bombs_at_once(codec: str, running: Run) -> None:
     """Each below the limit: what they become waits for the application, a few at a time."""
     bomb = frame(BINARY | RSV1, deflated(bytes(MIB)))
     app = Keeping()
@@ -155,13 +155,13 @@ def test_many_bombs_at_once(codec: str) -> None:
     assert [len(message.get("bytes", b"")) for message in app.messages] == [MIB] * 50 + [0]
 
 
-def test_what_cannot_be_inflated(codec: str) -> None:
+def test_what_cannot_be_inflated(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec, deflate=True)
         assert broken_off(ws, frame(BINARY | RSV1, b"\xff" * 20))[0] in (1002, 1007)
 
 
-def test_compressed_text_that_is_no_utf_8(codec: str) -> None:
+def test_compressed_text_that_is_no_utf_8(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec, deflate=True)
         assert broken_off(ws, frame(TEXT | RSV1, deflated(b"a\xff")))[0] == 1007
@@ -170,7 +170,7 @@ def test_compressed_text_that_is_no_utf_8(codec: str) -> None:
 # Those that do not go.
 
 
-def test_a_client_that_goes_on_after_its_breach(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_goes_on_after_its_breach(codec: str, running: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """It gets its close frame and the end; what it sends is not kept."""
     monkeypatch.setattr("sidegate.server.timeouts.LINGER", 0.1)
     with running(Keeping(), codec) as server:
@@ -188,7 +188,7 @@ def test_a_client_that_goes_on_after_its_breach(codec: str, monkeypatch: pytest.
         wait_for(lambda: codec != "http1" or not server.connections)
 
 
-def test_an_application_that_outlives_its_client(codec: str) -> None:
+def test_an_application_that_outlives_its_client(codec: str, running: Run) -> None:
     told: list[Any] = []
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

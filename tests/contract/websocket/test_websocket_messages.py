@@ -10,7 +10,7 @@ from websockets.frames import Opcode
 
 from sidegate.errors import Fault
 from tests.support.apps import Receive, Scope, Send
-from tests.support.running import only_record, running, wait_for
+from tests.support.running import Run, only_record, wait_for
 from tests.support.websocket import Keeping, accept, connect, echo
 from tests.support.websocket_frames import BINARY, CONT, FIN, PING, TEXT, frame
 
@@ -19,16 +19,16 @@ SIZES = [0, 1, 125, 126, 65_535, 65_536, 1_048_576]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_binary_messages_arrive_whole(codec: str, size: int) -> None:
-    assert_whole(codec, "bytes", (bytes(range(256)) * (size // 256 + 1))[:size])
+def test_binary_messages_arrive_whole(codec: str, running: Run, size: int) -> None:
+    assert_whole(running, codec, "bytes", (bytes(range(256)) * (size // 256 + 1))[:size])
 
 
 @pytest.mark.parametrize("text", ["", "x", "héllo", "\N{PILE OF POO}" * 20_000, "\0"], ids=lambda text: str(len(text)))
-def test_text_messages_arrive_whole(codec: str, text: str) -> None:
-    assert_whole(codec, "text", text)
+def test_text_messages_arrive_whole(codec: str, running: Run, text: str) -> None:
+    assert_whole(running, codec, "text", text)
 
 
-def assert_whole(codec: str, kind: str, data: str | bytes) -> None:
+def assert_whole(running: Run, codec: str, kind: str, data: str | bytes) -> None:
     """The application gets it as it was sent, and so does the client."""
     app = Keeping(lambda send, message: send({"type": "websocket.send", kind: message[kind]}))
     with running(app, codec) as server:
@@ -38,7 +38,7 @@ def assert_whole(codec: str, kind: str, data: str | bytes) -> None:
     assert app.messages[0] == {"type": "websocket.receive", kind: data}
 
 
-def test_many_messages_stay_in_order(codec: str) -> None:
+def test_many_messages_stay_in_order(codec: str, running: Run) -> None:
     """More than ``maxQueue``, in as few reads as they come."""
     with running(echo, codec) as server:
         ws = connect(server, codec)
@@ -47,7 +47,7 @@ def test_many_messages_stay_in_order(codec: str) -> None:
         assert ws.close().code == 1000
 
 
-def test_a_message_byte_by_byte(codec: str) -> None:
+def test_a_message_byte_by_byte(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec)
         for byte in frame(BINARY, b"slow"):
@@ -55,7 +55,7 @@ def test_a_message_byte_by_byte(codec: str) -> None:
         assert ws.receive() == b"slow"
 
 
-def test_fragments_are_one_message(codec: str) -> None:
+def test_fragments_are_one_message(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec)
         ws.send_fragments(b"one ", b"", b"message")
@@ -65,7 +65,7 @@ def test_fragments_are_one_message(codec: str) -> None:
         assert ws.receive() == "é"
 
 
-def test_pings_are_answered(codec: str) -> None:
+def test_pings_are_answered(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec)
@@ -77,7 +77,7 @@ def test_pings_are_answered(codec: str) -> None:
     assert len(app.messages) == 1  # nobody else is told
 
 
-def test_the_application_may_speak_first_and_out_of_turn(codec: str) -> None:
+def test_the_application_may_speak_first_and_out_of_turn(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "websocket.accept"})
         await send({"type": "websocket.send", "text": "first"})
@@ -104,7 +104,7 @@ def test_the_application_may_speak_first_and_out_of_turn(codec: str) -> None:
     ],
     ids=["text", "bytes", "a bytearray", "a memoryview", "no text", "no bytes"],
 )
-def test_what_an_application_may_send(codec: str, message: dict[str, Any], received: str | bytes) -> None:
+def test_what_an_application_may_send(codec: str, running: Run, message: dict[str, Any], received: str | bytes) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await send({"type": "websocket.send", **message})
@@ -135,7 +135,7 @@ BAD: list[dict[str, Any]] = [
 ]
 
 
-def test_what_an_application_may_not_send(codec: str) -> None:
+def test_what_an_application_may_not_send(codec: str, running: Run) -> None:
     """It is told by an error, and may go on; if it does not, the client is told 1011."""
     raised: list[BaseException] = []
 
@@ -160,7 +160,7 @@ def test_what_an_application_may_not_send(codec: str) -> None:
             assert not isinstance(raised[-1], OSError)
 
 
-def test_many_at_once(codec: str) -> None:
+def test_many_at_once(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         opened = [connect(server, codec) for _ in range(20)]
         for number, ws in enumerate(opened):

@@ -1,57 +1,22 @@
-"""The WebSocket contract once more, behind a front: the tests of ``test_websocket_*.py``, an application in a worker.
-
-What follows the fixture is true of a pool in another way than of an application in the front itself; where it has the
-name of a test of theirs, it takes its place.
-"""
+"""What is true of a WebSocket whose application is in a pool only, or in another way than in the front itself."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.contract.websocket.test_websocket_close import *  # noqa: F403 - the same tests
-from tests.contract.websocket.test_websocket_compression import *  # noqa: F403
-from tests.contract.websocket.test_websocket_denial import *  # noqa: F403
-from tests.contract.websocket.test_websocket_flow import *  # noqa: F403
-from tests.contract.websocket.test_websocket_handshake import *  # noqa: F403
-from tests.contract.websocket.test_websocket_hostile import *  # noqa: F403
-from tests.contract.websocket.test_websocket_messages import *  # noqa: F403
-from tests.contract.websocket.test_websocket_time import *  # noqa: F403
 from tests.support.apps import Receive, Scope, Send
-from tests.support.relaying import Both, pooled, take_place_of_running
+from tests.support.relaying import RunPool
 from tests.support.running import only_record, wait_for
 from tests.support.websocket import Keeping, accept, connect, echo
 
-
-@contextlib.contextmanager
-def behind_a_front(
-    app: Callable[..., Any],
-    folder: Path,
-    codec: str,
-    *,
-    backend: dict[str, Any] | None = None,
-    tls: dict[str, Any] | None = None,
-    **settings: Any,
-) -> Iterator[Both]:
-    """``running`` for a pool."""
-    own = {**(backend or {}), **{key: settings.pop(key) for key in ("lifespan",) if key in settings}}
-    listener = {**(settings.pop("listener", None) or {}), **({} if tls is None else {"tls": tls})}
-    with pooled(app, folder, codec, backend=own, listener=listener, **settings) as (front, worker):
-        yield Both(front, worker)
+pytestmark = pytest.mark.pool_only("a front and a worker have a record each, and each drains and ends by itself")
 
 
-@pytest.fixture(autouse=True)
-def running(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Any]:
-    return take_place_of_running(monkeypatch, globals(), behind_a_front, tmp_path)
-
-
-def test_what_is_recorded(codec: str, running: Callable[..., Any]) -> None:
+def test_what_is_recorded(codec: str, running: RunPool) -> None:
     """In the front: what the client saw. The worker has its own record."""
     with running(echo, codec) as server:
         ws = connect(server, codec, "/path")
@@ -65,7 +30,7 @@ def test_what_is_recorded(codec: str, running: Callable[..., Any]) -> None:
     assert (inner.bytes_in, inner.bytes_out, inner.request_id) == (record.bytes_in, record.bytes_out, record.request_id)
 
 
-def test_an_end_without_a_close_frame_is_1006(codec: str, running: Callable[..., Any]) -> None:
+def test_an_end_without_a_close_frame_is_1006(codec: str, running: RunPool) -> None:
     """To a worker the end of the stream is the end of the front, so it says 1001 to whoever may still listen."""
     app = Keeping()
     with running(app, codec) as server:
@@ -78,7 +43,7 @@ def test_an_end_without_a_close_frame_is_1006(codec: str, running: Callable[...,
     assert app.ends == [(1006, "")]
 
 
-def test_a_drain_closes_with_1001(codec: str, running: Callable[..., Any]) -> None:
+def test_a_drain_closes_with_1001(codec: str, running: RunPool) -> None:
     """The front's end does not wait for the clients' answers, so applications are told 1006."""
     app = Keeping()
     with running(app, codec) as server:
@@ -91,7 +56,7 @@ def test_a_drain_closes_with_1001(codec: str, running: Callable[..., Any]) -> No
     assert app.ends == [(1006, "")] * 3
 
 
-def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str, running: Callable[..., Any]) -> None:
+def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str, running: RunPool) -> None:
     """The front does not wait for an application elsewhere; its worker has a grace period of its own."""
     told: list[Any] = []
 
@@ -111,7 +76,7 @@ def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str, running:
     assert told == [{"type": "websocket.disconnect", "code": 1006, "reason": ""}]
 
 
-def test_a_worker_that_drains_says_1001_itself(codec: str, running: Callable[..., Any]) -> None:
+def test_a_worker_that_drains_says_1001_itself(codec: str, running: RunPool) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec)
@@ -122,7 +87,7 @@ def test_a_worker_that_drains_says_1001_itself(codec: str, running: Callable[...
     assert app.ends == [(1001, "")]
 
 
-def test_a_worker_that_is_lost_breaks_its_websockets_off(codec: str, running: Callable[..., Any]) -> None:
+def test_a_worker_that_is_lost_breaks_its_websockets_off(codec: str, running: RunPool) -> None:
     app = Keeping()
     with running(app, codec) as server:
         ws = connect(server, codec)

@@ -15,7 +15,7 @@ from websockets.frames import Opcode
 from sidegate.errors import Fault
 from sidegate.observe import metrics
 from tests.support.apps import Receive, Scope, Send
-from tests.support.running import only_record, running, wait_for
+from tests.support.running import Run, RunningServer, only_record, wait_for
 from tests.support.websocket import Keeping, accept, connect, echo, upgrade
 from tests.support.websocket_frames import PONG, TEXT, frame
 
@@ -31,7 +31,7 @@ def keep_alive(interval: str, timeout: str, **more: Any) -> dict[str, Any]:
 # Pings.
 
 
-def test_who_answers_pings_stays(codec: str) -> None:
+def test_who_answers_pings_stays(codec: str, running: Run) -> None:
     with running(echo, codec, listener=keep_alive("100ms", "400ms")) as server:
         ws = connect(server, codec)
         payloads = [ws.until(Opcode.PING) for _ in range(3)]
@@ -41,7 +41,7 @@ def test_who_answers_pings_stays(codec: str) -> None:
         ws.close()
 
 
-def pings(server: Any) -> list[float]:
+def pings(server: RunningServer) -> list[float]:
     """How many pings were answered, by bucket of time."""
     return [
         server.count(metrics.WEBSOCKET_PING, "all", le)
@@ -50,7 +50,7 @@ def pings(server: Any) -> list[float]:
     ]
 
 
-def test_who_does_not_answer_is_given_up(codec: str) -> None:
+def test_who_does_not_answer_is_given_up(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec, listener=keep_alive("100ms", "100ms")) as server:
         ws = connect(server, codec)
@@ -62,7 +62,7 @@ def test_who_does_not_answer_is_given_up(codec: str) -> None:
     assert record.fault is not Fault.APPLICATION
 
 
-def test_another_pong_is_no_answer(codec: str) -> None:
+def test_another_pong_is_no_answer(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec, listener=keep_alive("100ms", "100ms")) as server:
         ws = connect(server, codec)
@@ -75,7 +75,7 @@ def test_another_pong_is_no_answer(codec: str) -> None:
         only_record(server)
 
 
-def test_no_pings(codec: str) -> None:
+def test_no_pings(codec: str, running: Run) -> None:
     with running(echo, codec, listener=keep_alive("0s", "100ms")) as server:
         ws = connect(server, codec)
         threading.Event().wait(TICKS)
@@ -85,14 +85,14 @@ def test_no_pings(codec: str) -> None:
         assert frame.opcode is Opcode.TEXT
 
 
-def test_pings_without_a_limit_of_time(codec: str) -> None:
+def test_pings_without_a_limit_of_time(codec: str, running: Run) -> None:
     with running(echo, codec, listener=keep_alive("100ms", "0s")) as server:
         ws = connect(server, codec)
         threading.Event().wait(TICKS)
         assert ws.echoed("x") == "x"
 
 
-def test_a_pong_behind_what_nobody_reads_is_in_time(codec: str) -> None:
+def test_a_pong_behind_what_nobody_reads_is_in_time(codec: str, running: Run) -> None:
     """The client has answered; that the application takes its time is not its fault."""
     took = []
 
@@ -113,7 +113,7 @@ def test_a_pong_behind_what_nobody_reads_is_in_time(codec: str) -> None:
     assert took == ["a" * 100_000] * 3 + [4000]
 
 
-def test_a_client_that_reads_slowly_is_not_asked_in_vain(codec: str) -> None:
+def test_a_client_that_reads_slowly_is_not_asked_in_vain(codec: str, running: Run) -> None:
     """Its ping waits behind what it has not taken yet; ``timeouts.write`` is for those who take nothing."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -132,7 +132,8 @@ def test_a_client_that_reads_slowly_is_not_asked_in_vain(codec: str) -> None:
 # The end of the process.
 
 
-def test_a_drain_closes_with_1001(codec: str) -> None:
+@pytest.mark.front_only("test_websocket_pooled.py: a front's end does not wait for its clients' answers")
+def test_a_drain_closes_with_1001(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         opened = [connect(server, codec) for _ in range(3)]
@@ -145,7 +146,7 @@ def test_a_drain_closes_with_1001(codec: str) -> None:
     assert app.ends == [(1001, "")] * 3
 
 
-def test_a_drain_lets_the_application_finish(codec: str) -> None:
+def test_a_drain_lets_the_application_finish(codec: str, running: Run) -> None:
     """What it has sent before goes out; a client that does not answer the close is not waited for for ever."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -166,7 +167,7 @@ def test_a_drain_lets_the_application_finish(codec: str) -> None:
         drain.join()
 
 
-def test_a_drain_spreads_the_closes(codec: str) -> None:
+def test_a_drain_spreads_the_closes(codec: str, running: Run) -> None:
     """So that not all clients return at one moment."""
     with running(echo, codec, websocketDrain="2s", gracePeriod="5s", shutdownDelay="0s") as server:
         opened = [connect(server, codec) for _ in range(4)]
@@ -178,7 +179,7 @@ def test_a_drain_spreads_the_closes(codec: str) -> None:
         drain.join()
 
 
-def test_a_drain_during_the_handshake(codec: str) -> None:
+def test_a_drain_during_the_handshake(codec: str, running: Run) -> None:
     """Whoever accepts after the drain has begun closes at once, with what the application says in between."""
     gate = threading.Event()
 
@@ -205,7 +206,8 @@ def test_a_drain_during_the_handshake(codec: str) -> None:
         drain.join()
 
 
-def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str) -> None:
+@pytest.mark.front_only("test_websocket_pooled.py: a worker has a grace period of its own")
+def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         await asyncio.sleep(60)
@@ -222,7 +224,7 @@ def test_what_is_left_at_the_end_of_the_grace_period_is_cut(codec: str) -> None:
 # What is counted.
 
 
-def test_messages_bytes_and_closes_are_counted_by_route(codec: str) -> None:
+def test_messages_bytes_and_closes_are_counted_by_route(codec: str, running: Run) -> None:
     with running(echo, codec) as server:
         ws = connect(server, codec)
         wait_for(lambda: server.count(metrics.WEBSOCKETS_OPEN, "all") == 1)
@@ -248,7 +250,7 @@ def test_messages_bytes_and_closes_are_counted_by_route(codec: str) -> None:
         ("/loss", "client", "1006"),
     ],
 )
-def test_who_closed_is_counted(codec: str, path: str, side: str, code: str) -> None:
+def test_who_closed_is_counted(codec: str, running: Run, path: str, side: str, code: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await accept(receive, send)
         if scope["path"] == "/app":

@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from sidegate.errors import Fault
 from tests.support import http2
 from tests.support.raw_server import OK, RawPeer, RawServer
@@ -13,6 +15,8 @@ from tests.support.relaying import RunningFront, running_front
 from tests.support.running import only_record
 from tests.support.websocket import WebSocket, answer, begin, required
 from tests.support.websocket_frames import TEXT, frame
+
+pytestmark = pytest.mark.front_only("no application runs: the server behind the front is a scripted peer")
 
 CONNECT_PROTOCOL = (8, 1)
 """SETTINGS_ENABLE_CONNECT_PROTOCOL (RFC 8441 3)."""

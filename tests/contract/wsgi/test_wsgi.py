@@ -19,21 +19,8 @@ import pytest
 
 from sidegate.errors import Fault
 from tests.support.clients import request
-from tests.support.running import fetch, only_record, wait_for
-from tests.support.wsgi import (
-    TEXT,
-    Closing,
-    Environ,
-    Gate,
-    StartResponse,
-    begin,
-    echo,
-    hello,
-    hold,
-    line_up,
-    respond,
-    running,
-)
+from tests.support.running import Run, fetch, only_record, wait_equal, wait_for
+from tests.support.wsgi import TEXT, Closing, Environ, Gate, StartResponse, begin, echo, hello, hold, line_up, respond
 
 # wsgiref.validate holds both sides to PEP 3333, and a mistake of ours is its AssertionError and so a 500.
 
@@ -88,7 +75,7 @@ VALID: dict[str, tuple[Any, int]] = {
 
 
 @pytest.mark.parametrize("case", VALID)
-def test_wsgiref_finds_nothing_wrong(codec: str, case: str) -> None:
+def test_wsgiref_finds_nothing_wrong(codec: str, running: Run, case: str) -> None:
     app, status = VALID[case]
     failures: list[BaseException] = []
     valid = validator(app)
@@ -114,7 +101,7 @@ def test_wsgiref_finds_nothing_wrong(codec: str, case: str) -> None:
 # Asgiref.
 
 
-def test_asgiref_41_an_empty_iterable(codec: str) -> None:
+def test_asgiref_41_an_empty_iterable(codec: str, running: Run) -> None:
     """The response had a body message and no start."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -126,7 +113,7 @@ def test_asgiref_41_an_empty_iterable(codec: str) -> None:
         assert (response.status, response.body, response.reset) == (200, b"", False)
 
 
-def test_asgiref_115_a_body_in_several_messages(codec: str) -> None:
+def test_asgiref_115_a_body_in_several_messages(codec: str, running: Run) -> None:
     """Only the first piece of a request's body reached the application."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -142,7 +129,7 @@ def test_asgiref_115_a_body_in_several_messages(codec: str) -> None:
         client.close()
 
 
-def test_asgiref_347_a_request_that_blocks_and_all_others(codec: str) -> None:
+def test_asgiref_347_a_request_that_blocks_and_all_others(codec: str, running: Run) -> None:
     """There was one thread for the whole process, whatever it was told."""
     gate = Gate()
     with running(gate, codec, threads=2) as server, gate:
@@ -163,7 +150,7 @@ def generated(closed: list[str]) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("length", [None, "10", "5"])
-def test_asgiref_587_close_is_called_whatever_the_length(codec: str, length: str | None) -> None:
+def test_asgiref_587_close_is_called_whatever_the_length(codec: str, running: Run, length: str | None) -> None:
     """It was never called; where the length was reached early, the generator stayed at its ``yield``."""
     closed: list[str] = []
 
@@ -181,7 +168,7 @@ def test_asgiref_587_close_is_called_whatever_the_length(codec: str, length: str
 # Hypercorn.
 
 
-def test_hypercorn_154_close_gives_back_what_the_application_holds(codec: str) -> None:
+def test_hypercorn_154_close_gives_back_what_the_application_holds(codec: str, running: Run) -> None:
     """Django closes its database connections there; they were closed by chance, in the middle of later requests."""
     bodies: list[Closing] = []
 
@@ -193,10 +180,10 @@ def test_hypercorn_154_close_gives_back_what_the_application_holds(codec: str) -
     with running(app, codec, threads=1) as server:
         for number in range(1, 4):
             assert fetch(server, codec, "GET", "/").body == b"ab"
-            wait_for(lambda number=number: [body.closed for body in bodies] == [1] * number)
+            wait_equal(lambda: [body.closed for body in bodies], [1] * number)
 
 
-def test_hypercorn_176_a_large_request_is_not_collected(codec: str) -> None:
+def test_hypercorn_176_a_large_request_is_not_collected(codec: str, running: Run) -> None:
     """The application began when the last byte had come, and all of them were in memory."""
     first = threading.Event()
 
@@ -240,7 +227,7 @@ def error_before_bytes(environ: Environ, start_response: StartResponse) -> Itera
 
 
 @pytest.mark.parametrize("app", [no_body, late_start, error_before_bytes])
-def test_hypercorn_331_when_the_head_is_sent(codec: str, app: Any) -> None:
+def test_hypercorn_331_when_the_head_is_sent(codec: str, running: Run, app: Any) -> None:
     with running(app, codec) as server:
         response = fetch(server, codec, "GET", "/")
         assert (response.status, response.reset) == (200, False)
@@ -249,7 +236,7 @@ def test_hypercorn_331_when_the_head_is_sent(codec: str, app: Any) -> None:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_hypercorn_331_start_response_without_exc_info_again(codec: str, begun: bool) -> None:
+def test_hypercorn_331_start_response_without_exc_info_again(codec: str, running: Run, begun: bool) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterator[bytes]:
         start_response("200 OK", [])
         if begun:
@@ -278,7 +265,7 @@ def not_bytes(environ: Environ, start_response: StartResponse) -> Iterable[Any]:
 
 
 @pytest.mark.parametrize("app", [too_long, not_bytes])
-def test_a2wsgi_48_a_block_that_cannot_be_sent(codec: str, app: Any) -> None:
+def test_a2wsgi_48_a_block_that_cannot_be_sent(codec: str, running: Run, app: Any) -> None:
     """What took blocks from the thread died of the error; the thread waited for it for ever, and soon every thread."""
 
     def either(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -290,7 +277,7 @@ def test_a2wsgi_48_a_block_that_cannot_be_sent(codec: str, app: Any) -> None:
             assert fetch(server, codec, "GET", "/alive").body == b"/alive"
 
 
-def test_a2wsgi_48_a_client_that_left(codec: str) -> None:
+def test_a2wsgi_48_a_client_that_left(codec: str, running: Run) -> None:
     """The same by ``send`` raising what it raises when the client is gone."""
     blocks = threading.Semaphore(0)
 
@@ -298,7 +285,12 @@ def test_a2wsgi_48_a_client_that_left(codec: str) -> None:
         if environ["PATH_INFO"] == "/alive":
             return hello(environ, start_response)
         start_response("200 OK", [])
-        return (blocks.release() or b"x" * 100_000 for _ in range(10_000))
+        return large()
+
+    def large() -> Iterator[bytes]:
+        for _ in range(10_000):
+            blocks.release()
+            yield b"x" * 100_000
 
     with running(app, codec, threads=1) as server:
         for _ in range(3):
@@ -309,7 +301,7 @@ def test_a2wsgi_48_a_client_that_left(codec: str) -> None:
             assert fetch(server, codec, "GET", "/alive").body == b"/alive"
 
 
-def test_a_file_wrapper_of_somebody_else_is_an_iterable(codec: str) -> None:
+def test_a_file_wrapper_of_somebody_else_is_an_iterable(codec: str, running: Run) -> None:
     """Frameworks bring wsgiref's along for servers that have none."""
     file = io.BytesIO(b"content" * 10_000)
 
@@ -322,12 +314,12 @@ def test_a_file_wrapper_of_somebody_else_is_an_iterable(codec: str) -> None:
         wait_for(lambda: file.closed)
 
 
-def test_the_standard_loop_serves_wsgi_too(codec: str) -> None:
+def test_the_standard_loop_serves_wsgi_too(codec: str, running: Run) -> None:
     with running(echo, codec, loop_factory=asyncio.new_event_loop) as server:
         assert fetch(server, codec, "POST", "/", b"x" * 200_000).body == b"x" * 200_000
 
 
-def test_many_requests_do_not_mix(codec: str) -> None:
+def test_many_requests_do_not_mix(codec: str, running: Run) -> None:
     """Bodies of many sizes at once, both ways, on few threads."""
     with running(echo, codec, threads=3) as server:
         for turn in range(4):
@@ -344,7 +336,7 @@ def test_many_requests_do_not_mix(codec: str) -> None:
                 client.close()
 
 
-def test_what_is_under_way_when_the_server_stops_is_finished(codec: str) -> None:
+def test_what_is_under_way_when_the_server_stops_is_finished(codec: str, running: Run) -> None:
     gate = Gate()
     with running(gate, codec, threads=1) as server, gate:
         hold(server, codec, gate, 1)

@@ -10,8 +10,8 @@ import pytest
 
 from sidegate.errors import Fault
 from tests.support.clients import Client, Http2Client
-from tests.support.running import Running, fetch, only_record, wait_for
-from tests.support.wsgi import TEXT, Closing, Environ, StartResponse, hello, respond, running
+from tests.support.running import Run, RunningServer, fetch, only_record, wait_for
+from tests.support.wsgi import TEXT, Closing, Environ, StartResponse, hello, respond
 
 MIB = 1 << 20
 
@@ -43,12 +43,12 @@ class Endless:
             self.outcome.append("ended")
 
 
-def wait_for_farewell(server: Running) -> None:
+def wait_for_farewell(server: RunningServer) -> None:
     """Wait until the server knows that every client has left that it has a request of."""
     wait_for(lambda: all(record.fault for record in server.observer.open))
 
 
-def test_a_generator_is_closed_when_its_client_leaves(codec: str) -> None:
+def test_a_generator_is_closed_when_its_client_leaves(codec: str, running: Run) -> None:
     app = Endless()
     with running(app, codec, threads=1) as server:
         client = server.client(codec)
@@ -62,7 +62,7 @@ def test_a_generator_is_closed_when_its_client_leaves(codec: str) -> None:
         assert fetch(server, codec, "GET", "/alive").body == b"/alive"
 
 
-def test_a_generator_of_empty_blocks_is_closed_too(codec: str) -> None:
+def test_a_generator_of_empty_blocks_is_closed_too(codec: str, running: Run) -> None:
     """PEP 3333 has middleware yield them while it waits: there is nothing to write, and somebody who left."""
     body: list[Closing] = []
     started = threading.Event()
@@ -88,7 +88,7 @@ def test_a_generator_of_empty_blocks_is_closed_too(codec: str) -> None:
 
 
 @pytest.mark.parametrize("block", [1000, 100_000])
-def test_write_raises_when_the_client_is_gone(codec: str, block: int) -> None:
+def test_write_raises_when_the_client_is_gone(codec: str, running: Run, block: int) -> None:
     raised: list[BaseException] = []
     begun = threading.Event()
 
@@ -112,7 +112,7 @@ def test_write_raises_when_the_client_is_gone(codec: str, block: int) -> None:
         assert only_record(server).reason == "client_disconnected"
 
 
-def test_reading_raises_when_the_client_is_gone(codec: str) -> None:
+def test_reading_raises_when_the_client_is_gone(codec: str, running: Run) -> None:
     """A body that breaks off is no body that ended: half an upload must not be taken for a whole one."""
     raised: list[BaseException] = []
     read: list[bytes] = []
@@ -137,7 +137,7 @@ def test_reading_raises_when_the_client_is_gone(codec: str) -> None:
         assert only_record(server).reason == "client_disconnected"
 
 
-def test_an_application_that_is_busy_ends_in_its_own_time(codec: str) -> None:
+def test_an_application_that_is_busy_ends_in_its_own_time(codec: str, running: Run) -> None:
     go, inside = threading.Event(), threading.Event()
     body = Closing([b"for nobody"])
 
@@ -163,7 +163,7 @@ def test_an_application_that_is_busy_ends_in_its_own_time(codec: str) -> None:
         assert (record.fault, record.reason) == (Fault.CLIENT, "client_disconnected")
 
 
-def test_an_error_after_the_client_left_is_logged(codec: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_error_after_the_client_left_is_logged(codec: str, running: Run, caplog: pytest.LogCaptureFixture) -> None:
     go, inside = threading.Event(), threading.Event()
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -184,7 +184,7 @@ def test_an_error_after_the_client_left_is_logged(codec: str, caplog: pytest.Log
         wait_for(lambda: "nobody is there to see it" in caplog.text)
 
 
-def test_a_reset_of_one_stream_closes_that_generator_only(engine: str) -> None:
+def test_a_reset_of_one_stream_closes_that_generator_only(engine: str, running: Run) -> None:
     app = Endless()
     with running(app, engine, threads=2) as server:
         client = server.client(engine)
@@ -206,7 +206,7 @@ def until_still(app: Endless) -> None:
         threading.Event().wait(0.5)
 
 
-def test_a_client_that_does_not_read_stops_the_generator(codec: str) -> None:
+def test_a_client_that_does_not_read_stops_the_generator(codec: str, running: Run) -> None:
     """A2wsgi 46: a queue without bound took what the client did not, until the memory was gone."""
     app = Endless(block=10_000, pause=0, most=256 * MIB)
     with running(app, codec, threads=2) as server:
@@ -222,7 +222,7 @@ def test_a_client_that_does_not_read_stops_the_generator(codec: str) -> None:
         assert app.outcome == ["closed", "ended"]
 
 
-def test_a_client_that_reads_on_gets_all_of_it(codec: str) -> None:
+def test_a_client_that_reads_on_gets_all_of_it(codec: str, running: Run) -> None:
     app = Endless(block=10_000, pause=0, most=20_000_000)
     with running(app, codec, threads=1) as server:
         client = server.client(codec)
@@ -244,7 +244,7 @@ def wide_open(client: Client) -> Client:
     return client
 
 
-def test_a_client_that_leaves_during_a_gibibyte(codec: str) -> None:
+def test_a_client_that_leaves_during_a_gibibyte(codec: str, running: Run) -> None:
     """The generator is closed, and neither it nor its client needs memory for what passed."""
     app = Endless(block=MIB, pause=0, most=1024 * MIB)
     memory = psutil.Process().memory_info

@@ -12,8 +12,8 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.clients import Fields, request
-from tests.support.running import Running, fetch, only_record
-from tests.support.wsgi import Environ, StartResponse, respond, running
+from tests.support.running import Run, RunningServer, fetch, only_record
+from tests.support.wsgi import Environ, StartResponse, respond
 
 STREAMS = {"wsgi.input", "wsgi.errors", "wsgi.file_wrapper", "wsgi.early_hints"}
 
@@ -29,14 +29,14 @@ class Keeping:
         assert type(environ) is dict
         return respond(start_response)
 
-    def of(self, server: Running, codec: str, method: str = "GET", path: str = "/", **fields: Any) -> Environ:
+    def of(self, server: RunningServer, codec: str, method: str = "GET", path: str = "/", **fields: Any) -> Environ:
         """The environ of one more request."""
         response = fetch(server, codec, method, path, **fields)
         assert response.status == 200, bytes(response.body)
         return self.environs[-1]
 
 
-def test_the_environ_is_exact(codec: str) -> None:
+def test_the_environ_is_exact(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec, backend={"rootPath": "/mount"}) as server:
         client = server.client(codec)
@@ -74,7 +74,7 @@ def test_the_environ_is_exact(codec: str) -> None:
     assert type(environ["wsgi.url_scheme"]) is str
 
 
-def test_length_and_type_of_a_body(codec: str) -> None:
+def test_length_and_type_of_a_body(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         environ = app.of(server, codec, "POST", body=b"12345", headers=[(b"content-type", b"text/x; charset=utf-8")])
@@ -89,7 +89,7 @@ def test_length_and_type_of_a_body(codec: str) -> None:
         assert not app.environs[-1].get("CONTENT_TYPE")
 
 
-def test_an_environ_is_the_applications_own(codec: str) -> None:
+def test_an_environ_is_the_applications_own(codec: str, running: Run) -> None:
     seen = []
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -114,7 +114,7 @@ PATHS = {
 }
 
 
-def test_the_path_is_bytes_in_latin_1(codec: str) -> None:
+def test_the_path_is_bytes_in_latin_1(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:
         environs = {path: app.of(server, codec, path=path) for path in PATHS}
@@ -131,7 +131,7 @@ MOUNTED = {
 }
 
 
-def test_where_the_application_is_mounted(codec: str) -> None:
+def test_where_the_application_is_mounted(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec, backend={"rootPath": "/möunt"}) as server:
         environs = {path: app.of(server, codec, path=path) for path in MOUNTED}
@@ -139,7 +139,7 @@ def test_where_the_application_is_mounted(codec: str) -> None:
     assert {environ["SCRIPT_NAME"] for environ in environs.values()} == {"/m\xc3\xb6unt"}
 
 
-def test_header_fields(codec: str) -> None:
+def test_header_fields(codec: str, running: Run) -> None:
     app = Keeping()
     fields: Fields = [
         (b"cookie", b"a=1"),
@@ -164,7 +164,7 @@ def test_header_fields(codec: str) -> None:
     assert environ["HTTP_X_EMPTY"] == ""
 
 
-def test_tls(codec: str, authority: Authority) -> None:
+def test_tls(codec: str, running: Run, authority: Authority) -> None:
     app = Keeping()
     pair = authority.server("localhost")
     context = ssl.create_default_context(cafile=str(authority.ca))
@@ -180,7 +180,7 @@ def test_tls(codec: str, authority: Authority) -> None:
     assert environ["SERVER_PORT"] == str(server.address[1])
 
 
-def test_a_client_certificate(codec: str, authority: Authority) -> None:
+def test_a_client_certificate(codec: str, running: Run, authority: Authority) -> None:
     app = Keeping()
     pair, own = authority.server("localhost"), authority.client("someone")
     context = ssl.create_default_context(cafile=str(authority.ca))
@@ -197,7 +197,7 @@ def test_a_client_certificate(codec: str, authority: Authority) -> None:
     assert "someone" in environ["SSL_CLIENT_S_DN"]
 
 
-def test_a_trusted_proxy_says_who_and_how(codec: str) -> None:
+def test_a_trusted_proxy_says_who_and_how(codec: str, running: Run) -> None:
     app = Keeping()
     fields = [(b"x-forwarded-for", b"203.0.113.7"), (b"x-forwarded-proto", b"https")]
     with running(app, codec, trustedProxies=["127.0.0.0/8"]) as server:
@@ -211,7 +211,7 @@ def test_a_trusted_proxy_says_who_and_how(codec: str) -> None:
         assert "HTTP_X_FORWARDED_FOR" not in environ
 
 
-def test_a_unix_socket_has_a_name_and_a_port_nevertheless(codec: str, tmp_path: Path) -> None:
+def test_a_unix_socket_has_a_name_and_a_port_nevertheless(codec: str, running: Run, tmp_path: Path) -> None:
     """PEP 3333: SERVER_NAME and SERVER_PORT must never be empty."""
     app = Keeping()
     with running(app, codec, listener={"address": f"unix:{tmp_path / 's'}"}) as server:
@@ -221,7 +221,7 @@ def test_a_unix_socket_has_a_name_and_a_port_nevertheless(codec: str, tmp_path: 
         assert not environ.get("REMOTE_PORT")
 
 
-def test_http_1_0() -> None:
+def test_http_1_0(running: Run) -> None:
     app = Keeping()
 
     def with_hints(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -241,7 +241,7 @@ def test_http_1_0() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_multithread_is_true_to_the_set_up(codec: str, threads: int) -> None:
+def test_multithread_is_true_to_the_set_up(codec: str, running: Run, threads: int) -> None:
     app = Keeping()
     with running(app, codec, threads=threads) as server:
         environ = app.of(server, codec)
@@ -249,14 +249,15 @@ def test_multithread_is_true_to_the_set_up(codec: str, threads: int) -> None:
         assert environ["wsgi.run_once"] is False
 
 
+@pytest.mark.front_only("test_wsgi_pooled.py: the processes are the workers of the pool")
 @pytest.mark.parametrize("processes", [1, 2])
-def test_multiprocess_is_true_to_the_set_up(codec: str, processes: int) -> None:
+def test_multiprocess_is_true_to_the_set_up(codec: str, running: Run, processes: int) -> None:
     app = Keeping()
     with running(app, codec, processes=processes) as server:
         assert app.of(server, codec)["wsgi.multiprocess"] is (processes > 1)
 
 
-def test_errors_is_a_text_stream_into_the_log(codec: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_errors_is_a_text_stream_into_the_log(codec: str, running: Run, caplog: pytest.LogCaptureFixture) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         errors = environ["wsgi.errors"]
         errors.write("first half, ")

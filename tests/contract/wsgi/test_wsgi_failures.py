@@ -11,8 +11,8 @@ import pytest
 
 from sidegate.errors import Fault
 from tests.support.clients import Response
-from tests.support.running import Running, fetch, wait_for
-from tests.support.wsgi import Closing, Environ, StartResponse, hello, respond, running
+from tests.support.running import Run, fetch, record_of, wait_equal, wait_for
+from tests.support.wsgi import Closing, Environ, StartResponse, hello, respond
 
 
 class Several:
@@ -25,14 +25,7 @@ class Several:
         return self._apps[environ["PATH_INFO"]](environ, start_response)
 
 
-def record_of(server: Running, path: str) -> Any:
-    """The record of the only request for ``path``; it closes a moment after the response."""
-    target = path.encode()
-    wait_for(lambda: any(record.target == target for record in server.observer.records))
-    return next(record for record in server.observer.records if record.target == target)
-
-
-def failing(codec: str, app: Callable[..., Any]) -> tuple[Response, Any]:
+def failing(running: Run, codec: str, app: Callable[..., Any]) -> tuple[Response, Any]:
     """The response and record of one request to ``app``; its only thread serves before and after."""
     with running(Several({"/": app}), codec, threads=1) as server:
         assert fetch(server, codec, "GET", "/alive").body == b"/alive"
@@ -142,7 +135,7 @@ BROKEN: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
 
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_wsgi_failure_before_the_head_is_a_500_with_a_request_id(
-    codec: str, what: str, caplog: pytest.LogCaptureFixture
+    codec: str, running: Run, what: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     cases = {f"/{number}": (case, *BROKEN[what][case]) for number, case in enumerate(BROKEN[what])}
     wrong = []
@@ -190,9 +183,9 @@ BROKEN_LATER: dict[str, Callable[..., Any]] = {
 
 @pytest.mark.parametrize("case", BROKEN_LATER)
 def test_a_wsgi_failure_half_way_breaks_the_response_off(
-    codec: str, case: str, caplog: pytest.LogCaptureFixture
+    codec: str, running: Run, case: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response, record = failing(codec, BROKEN_LATER[case])
+    response, record = failing(running, codec, BROKEN_LATER[case])
     assert (response.status, response.reset) == (200, True)
     assert response.body.startswith(b"begun")
     assert (record.fault, record.status) == (Fault.APPLICATION, 200)
@@ -222,7 +215,7 @@ BODIES: dict[str, tuple[Callable[[], Iterable[Any]], str]] = {
 
 
 @pytest.mark.parametrize("case", BODIES)
-def test_the_iterable_is_closed_in_every_path(codec: str, case: str) -> None:
+def test_the_iterable_is_closed_in_every_path(codec: str, running: Run, case: str) -> None:
     """Hypercorn 154, a2wsgi 42, asgiref 587: it never was, so that frameworks never gave back what they held."""
     blocks, status = BODIES[case]
     bodies: list[Closing] = []
@@ -237,11 +230,11 @@ def test_the_iterable_is_closed_in_every_path(codec: str, case: str) -> None:
     with running(app, codec) as server:
         for number, method in enumerate(("GET", "HEAD"), 1):
             fetch(server, codec, method, "/")
-            wait_for(lambda number=number: [body.closed for body in bodies] == [1] * number)
+            wait_equal(lambda: [body.closed for body in bodies], [1] * number)
     assert [len(body.threads) for body in bodies] == [1, 1]
 
 
-def test_a_generator_is_run_and_closed_on_one_thread(codec: str) -> None:
+def test_a_generator_is_run_and_closed_on_one_thread(codec: str, running: Run) -> None:
     """Asgiref, a2wsgi and others: what is local to a thread (a database connection) is lost when it changes."""
     threads: list[int] = []
     closed = threading.Event()
@@ -264,7 +257,7 @@ def test_a_generator_is_run_and_closed_on_one_thread(codec: str) -> None:
         assert threads[0] != threading.get_ident()
 
 
-def test_an_iterator_that_is_not_its_iterable_is_closed_by_the_iterable(codec: str) -> None:
+def test_an_iterator_that_is_not_its_iterable_is_closed_by_the_iterable(codec: str, running: Run) -> None:
     """PEP 3333 gives ``close`` to what the application returned, whatever that makes of ``__iter__``."""
     body = Closing([b"a", b"b"])
 
@@ -291,32 +284,34 @@ class BadClose(Closing):
 
 @pytest.mark.parametrize("blocks", [[b"whole"], [b"who", b"le"]])
 def test_a_close_that_fails_after_a_whole_response_is_only_logged(
-    codec: str, blocks: list[bytes], caplog: pytest.LogCaptureFixture
+    codec: str, running: Run, blocks: list[bytes], caplog: pytest.LogCaptureFixture
 ) -> None:
     body = BadClose(blocks)
-    response, record = failing(codec, starts("200 OK", [], body=body))
+    response, record = failing(running, codec, starts("200 OK", [], body=body))
     assert (response.status, response.body, response.reset) == (200, b"whole", False)
     assert (record.status, record.fault) == (200, None)
     assert "while it was closed" in caplog.text
     assert body.closed == 1
 
 
-def test_a_close_that_fails_after_another_error_does_not_hide_it(codec: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_close_that_fails_after_another_error_does_not_hide_it(
+    codec: str, running: Run, caplog: pytest.LogCaptureFixture
+) -> None:
     body = BadClose(raising(0))
-    response, _ = failing(codec, starts("200 OK", [], body=body))
+    response, _ = failing(running, codec, starts("200 OK", [], body=body))
     assert response.status == 500
     assert "while it was iterated over" in caplog.text
     assert "while it was closed" in caplog.text
 
 
-def test_the_error_page_of_a_wsgi_application_is_html_for_browsers(codec: str) -> None:
+def test_the_error_page_of_a_wsgi_application_is_html_for_browsers(codec: str, running: Run) -> None:
     with running(raises, codec) as server:
         response = fetch(server, codec, "GET", "/", headers=[(b"accept", b"text/html,*/*")])
         assert response.get(b"content-type") == b"text/html; charset=utf-8"
         assert b"no way" not in response.body
 
 
-def test_a_failure_of_one_request_is_none_of_another(codec: str) -> None:
+def test_a_failure_of_one_request_is_none_of_another(codec: str, running: Run) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/fails":
             raise ValueError("this one only")

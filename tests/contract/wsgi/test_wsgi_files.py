@@ -15,8 +15,8 @@ import pytest
 
 from sidegate.errors import Fault
 from tests.support.clients import request
-from tests.support.running import fetch, only_record, wait_for
-from tests.support.wsgi import Closing, Environ, StartResponse, running
+from tests.support.running import Run, fetch, only_record, wait_for
+from tests.support.wsgi import Closing, Environ, StartResponse
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB: more than any buffer on the way
 SKIPPED = 1000
@@ -97,6 +97,11 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
+def wrap(environ: Environ, *arguments: Any) -> Iterable[bytes]:
+    wrapped: Iterable[bytes] = environ["wsgi.file_wrapper"](*arguments)
+    return wrapped
+
+
 class Sending:
     """An application that returns a wrapped file, read up to ``SKIPPED``. ``files`` are those it opened."""
 
@@ -110,7 +115,7 @@ class Sending:
         file.read(SKIPPED)
         self.files.append(file)
         start_response("200 OK", list(self._headers))
-        return environ["wsgi.file_wrapper"](file, 8192)  # type: ignore[no-any-return]
+        return wrap(environ, file, 8192)
 
     @property
     def closed(self) -> bool:
@@ -118,7 +123,7 @@ class Sending:
 
 
 @pytest.mark.parametrize("opener", OPENERS)
-def test_a_file_is_sent_from_where_it_stands_and_closed(codec: str, opener: str, path: Path) -> None:
+def test_a_file_is_sent_from_where_it_stands_and_closed(codec: str, running: Run, opener: str, path: Path) -> None:
     app = Sending(OPENERS[opener], path)
     expected = CONTENT[SKIPPED : 60_000 + SKIPPED] if opener == "pipe" else CONTENT[SKIPPED:]
     with running(app, codec) as server:
@@ -133,7 +138,7 @@ def test_a_file_is_sent_from_where_it_stands_and_closed(codec: str, opener: str,
 
 
 @pytest.mark.parametrize("opener", OPENERS)
-def test_a_file_longer_than_its_length(codec: str, opener: str, path: Path) -> None:
+def test_a_file_longer_than_its_length(codec: str, running: Run, opener: str, path: Path) -> None:
     """PEP 3333: until the end of the file, or until Content-Length bytes have been written."""
     app = Sending(OPENERS[opener], path, [("Content-Length", "50000")])
     with running(app, codec) as server:
@@ -146,7 +151,7 @@ def test_a_file_longer_than_its_length(codec: str, opener: str, path: Path) -> N
 
 
 @pytest.mark.parametrize("opener", ["buffered", "BytesIO"])
-def test_a_file_shorter_than_its_length(codec: str, opener: str, path: Path) -> None:
+def test_a_file_shorter_than_its_length(codec: str, running: Run, opener: str, path: Path) -> None:
     app = Sending(OPENERS[opener], path, [("Content-Length", "2000000")])
     with running(app, codec) as server:
         assert fetch(server, codec, "GET", "/").reset or only_record(server).status == 500
@@ -156,7 +161,7 @@ def test_a_file_shorter_than_its_length(codec: str, opener: str, path: Path) -> 
 
 
 @pytest.mark.parametrize("opener", ["buffered", "BytesIO"])
-def test_head_for_a_file(codec: str, opener: str, path: Path) -> None:
+def test_head_for_a_file(codec: str, running: Run, opener: str, path: Path) -> None:
     length = str(len(CONTENT) - SKIPPED)
     app = Sending(OPENERS[opener], path, [("Content-Length", length)])
     with running(app, codec) as server:
@@ -170,7 +175,7 @@ def test_head_for_a_file(codec: str, opener: str, path: Path) -> None:
 
 
 @pytest.mark.parametrize("opener", ["buffered", "BytesIO"])
-def test_an_empty_file(codec: str, opener: str, path: Path) -> None:
+def test_an_empty_file(codec: str, running: Run, opener: str, path: Path) -> None:
     path.write_bytes(b"")
     app = Sending(OPENERS[opener], path)
     with running(app, codec) as server:
@@ -182,7 +187,7 @@ def test_an_empty_file(codec: str, opener: str, path: Path) -> None:
         wait_for(lambda: app.closed)
 
 
-def test_a_file_behind_middleware_is_iterated_over(codec: str, path: Path) -> None:
+def test_a_file_behind_middleware_is_iterated_over(codec: str, running: Run, path: Path) -> None:
     wrapped: list[Closing] = []
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -200,11 +205,11 @@ def test_a_file_behind_middleware_is_iterated_over(codec: str, path: Path) -> No
 
 
 @pytest.mark.parametrize("length", [None, 5 + 100])
-def test_a_file_after_what_was_written(codec: str, path: Path, length: int | None) -> None:
+def test_a_file_after_what_was_written(codec: str, running: Run, path: Path, length: int | None) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         write = start_response("200 OK", [] if length is None else [("Content-Length", str(length))])
         write(b"first")
-        return environ["wsgi.file_wrapper"](path.open("rb"))  # type: ignore[no-any-return]
+        return wrap(environ, path.open("rb"))
 
     with running(app, codec) as server:
         response = fetch(server, codec, "GET", "/")
@@ -212,7 +217,7 @@ def test_a_file_after_what_was_written(codec: str, path: Path, length: int | Non
         assert response.body == (b"first" + CONTENT)[:length]
 
 
-def test_a_file_that_the_application_goes_on_with_keeps_its_place(codec: str, path: Path) -> None:
+def test_a_file_that_the_application_goes_on_with_keeps_its_place(codec: str, running: Run, path: Path) -> None:
     """The kernel reads by offset, so a file that two requests share is not torn."""
     with path.open("rb") as shared:
 
@@ -222,26 +227,26 @@ def test_a_file_that_the_application_goes_on_with_keeps_its_place(codec: str, pa
 
         def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
             start_response("200 OK", [])
-            return environ["wsgi.file_wrapper"](Unclosed(shared))  # type: ignore[no-any-return]
+            return wrap(environ, Unclosed(shared))
 
         with running(app, codec, threads=1) as server:
             assert fetch(server, codec, "GET", "/").body == CONTENT
             assert not shared.closed
 
 
-def test_start_response_must_have_been_called_for_a_file(codec: str, path: Path) -> None:
+def test_start_response_must_have_been_called_for_a_file(codec: str, running: Run, path: Path) -> None:
     files = []
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         files.append(path.open("rb"))
-        return environ["wsgi.file_wrapper"](files[0])  # type: ignore[no-any-return]
+        return wrap(environ, files[0])
 
     with running(app, codec) as server:
         assert fetch(server, codec, "GET", "/").status == 500
         wait_for(lambda: files[0].closed)
 
 
-def test_a_client_that_leaves_during_a_file(codec: str, tmp_path: Path) -> None:
+def test_a_client_that_leaves_during_a_file(codec: str, running: Run, tmp_path: Path) -> None:
     path = tmp_path / "large"
     with path.open("wb") as file:
         file.truncate(1 << 30)  # takes no space

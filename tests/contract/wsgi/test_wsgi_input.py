@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from sidegate.errors import Fault
-from tests.support.clients import Client, request
-from tests.support.running import fetch, only_record, wait_for
-from tests.support.wsgi import Environ, StartResponse, echo, hello, respond, running
+from tests.support.clients import Client, contains, request
+from tests.support.running import Run, fetch, only_record, wait_equal, wait_for
+from tests.support.wsgi import Environ, StartResponse, echo, hello, respond
 
 SIZES = [0, 1, 65_535, 65_536, 1_000_000]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_body_arrives_whole_as_wsgi_input(codec: str, size: int) -> None:
+def test_a_body_arrives_whole_as_wsgi_input(codec: str, running: Run, size: int) -> None:
     body = (bytes(range(256)) * (size // 256 + 1))[:size]
     with running(echo, codec) as server:
         response = fetch(server, codec, "POST", "/", body)
@@ -27,7 +27,7 @@ def test_a_body_arrives_whole_as_wsgi_input(codec: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_body_of_unknown_length_ends_all_the_same(codec: str, size: int) -> None:
+def test_a_body_of_unknown_length_ends_all_the_same(codec: str, running: Run, size: int) -> None:
     """``wsgi.input_terminated``: whoever reads to the end needs no CONTENT_LENGTH."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -74,7 +74,7 @@ READERS: dict[str, tuple[Callable[[Any], list[bytes]], list[bytes]]] = {
 
 
 @pytest.mark.parametrize("pace", ["whole", "bytewise"])
-def test_every_way_to_read(codec: str, pace: str) -> None:
+def test_every_way_to_read(codec: str, running: Run, pace: str) -> None:
     found: dict[str, list[bytes]] = {}
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -99,7 +99,7 @@ def test_every_way_to_read(codec: str, pace: str) -> None:
     assert found == {reader: expected for reader, (_, expected) in READERS.items()}
 
 
-def test_a_request_without_a_body_is_at_its_end(codec: str) -> None:
+def test_a_request_without_a_body_is_at_its_end(codec: str, running: Run) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         body = environ["wsgi.input"]
         assert [body.read(), body.read(5), body.readline(), *body.readlines(), *body] == [b"", b"", b""]
@@ -109,7 +109,7 @@ def test_a_request_without_a_body_is_at_its_end(codec: str) -> None:
         assert fetch(server, codec, "GET", "/").status == 200
 
 
-def test_reading_blocks_until_bytes_come_and_not_until_the_end(codec: str) -> None:
+def test_reading_blocks_until_bytes_come_and_not_until_the_end(codec: str, running: Run) -> None:
     """Hypercorn 176: the whole request was collected before the application began. Asgiref the same."""
     lines: list[bytes] = []
 
@@ -122,14 +122,14 @@ def test_reading_blocks_until_bytes_come_and_not_until_the_end(codec: str) -> No
         stream = client.begin("POST", "/", [], end=False)
         for number in range(3):
             client.body(stream, b"line %d\n" % number, end=False)
-            wait_for(lambda number=number: len(lines) == number + 1)  # the client has not ended
+            wait_equal(lambda: len(lines), number + 1)  # the client has not ended
         client.body(stream, b"", end=True)
         assert client.finish(stream).status == 200
         client.close()
     assert lines == [b"line 0\n", b"line 1\n", b"line 2\n"]
 
 
-def test_an_application_may_answer_while_it_reads(codec: str) -> None:
+def test_an_application_may_answer_while_it_reads(codec: str, running: Run) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         start_response("200 OK", [])
         return (line.upper() for line in environ["wsgi.input"])
@@ -139,14 +139,14 @@ def test_an_application_may_answer_while_it_reads(codec: str) -> None:
         stream = client.begin("POST", "/", [], end=False)
         for word in (b"one\n", b"two\n"):
             client.body(stream, word, end=False)
-            client.until(stream, lambda response, word=word: word.upper() in response.body)
+            client.until(stream, contains(word.upper()))
         client.body(stream, b"", end=True)
         assert client.finish(stream).body == b"ONE\nTWO\n"
         client.close()
 
 
 @pytest.mark.parametrize("size", [100, 70_000])
-def test_a_body_that_nobody_reads(codec: str, size: int) -> None:
+def test_a_body_that_nobody_reads(codec: str, running: Run, size: int) -> None:
     with running(hello, codec) as server:
         client = server.client(codec)
         for _ in range(2):
@@ -155,7 +155,7 @@ def test_a_body_that_nobody_reads(codec: str, size: int) -> None:
         assert fetch(server, codec, "GET", "/y").body == b"/y"
 
 
-def test_an_upload_is_no_further_ahead_of_its_reader_than_a_window(codec: str) -> None:
+def test_an_upload_is_no_further_ahead_of_its_reader_than_a_window(codec: str, running: Run) -> None:
     """The client's side of backpressure: what is not read is not taken from the client."""
     go, sent = threading.Event(), threading.Event()
     size = 32 << 20
@@ -189,7 +189,7 @@ def test_an_upload_is_no_further_ahead_of_its_reader_than_a_window(codec: str) -
         client.close()
 
 
-def test_a_large_upload_is_read_in_pieces(codec: str) -> None:
+def test_a_large_upload_is_read_in_pieces(codec: str, running: Run) -> None:
     size = 8 << 20
     sizes = []
 
@@ -204,7 +204,7 @@ def test_a_large_upload_is_read_in_pieces(codec: str) -> None:
     assert sum(sizes) == size
 
 
-def test_continue_is_sent_only_when_the_application_reads_its_input(codec: str) -> None:
+def test_continue_is_sent_only_when_the_application_reads_its_input(codec: str, running: Run) -> None:
     """PEP 3333, "HTTP 1.1 Expect/Continue", the second way."""
     go = threading.Event()
 
@@ -231,7 +231,7 @@ def test_continue_is_sent_only_when_the_application_reads_its_input(codec: str) 
         client.close()
 
 
-def test_a_body_over_the_limit_is_a_413_for_wsgi_too(codec: str) -> None:
+def test_a_body_over_the_limit_is_a_413_for_wsgi_too(codec: str, running: Run) -> None:
     errors = []
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:

@@ -12,7 +12,7 @@ import pytest
 from sidegate.config.backends import THREADS
 from sidegate.errors import Fault
 from tests.support.clients import TIMEOUT, Client, Http2Client, Response
-from tests.support.running import fetch, wait_for
+from tests.support.running import Run, fetch, wait_for
 from tests.support.wsgi import (
     Closing,
     Environ,
@@ -24,7 +24,6 @@ from tests.support.wsgi import (
     line_up,
     queued,
     respond,
-    running,
     thread_states,
 )
 
@@ -38,7 +37,7 @@ def assert_refused(response: Response) -> None:
 
 
 @pytest.mark.parametrize("threads", [None, 3])
-def test_requests_run_side_by_side(codec: str, threads: int | None) -> None:
+def test_requests_run_side_by_side(codec: str, running: Run, threads: int | None) -> None:
     """Asgiref 347: all requests of a process took turns on one thread."""
     number = threads or THREADS
     barrier = threading.Barrier(number)
@@ -52,7 +51,7 @@ def test_requests_run_side_by_side(codec: str, threads: int | None) -> None:
         assert [client.finish(stream).body for client, stream in asked] == [b"met"] * number
 
 
-def test_streams_of_one_connection_run_side_by_side(engine: str) -> None:
+def test_streams_of_one_connection_run_side_by_side(engine: str, running: Run) -> None:
     barrier = threading.Barrier(4)
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -66,7 +65,7 @@ def test_streams_of_one_connection_run_side_by_side(engine: str) -> None:
         assert [client.finish(stream).body for stream in streams] == [b"/0", b"/1", b"/2", b"/3"]
 
 
-def test_no_more_at_a_time_than_threads_and_the_rest_in_turn(codec: str) -> None:
+def test_no_more_at_a_time_than_threads_and_the_rest_in_turn(codec: str, running: Run) -> None:
     gate = Gate()
     with running(gate, codec, threads=2) as server, gate:
         held = hold(server, codec, gate, 2)
@@ -80,7 +79,7 @@ def test_no_more_at_a_time_than_threads_and_the_rest_in_turn(codec: str) -> None
         assert sorted(gate.paths[2:]) == ["/1", "/2", "/3", "/4"]
 
 
-def test_one_thread_serves_in_the_order_of_arrival(codec: str) -> None:
+def test_one_thread_serves_in_the_order_of_arrival(codec: str, running: Run) -> None:
     gate = Gate()
     paths = [f"/{number}" for number in range(5)]
     with running(gate, codec, threads=1) as server, gate:
@@ -94,7 +93,7 @@ def test_one_thread_serves_in_the_order_of_arrival(codec: str) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, 3])
-def test_one_more_than_the_queue_holds_is_a_503(codec: str, size: int) -> None:
+def test_one_more_than_the_queue_holds_is_a_503(codec: str, running: Run, size: int) -> None:
     gate = Gate()
     with running(gate, codec, threads=1, backend={"queue": {"size": size}}) as server, gate:
         held = hold(server, codec, gate, 1)
@@ -110,7 +109,7 @@ def test_one_more_than_the_queue_holds_is_a_503(codec: str, size: int) -> None:
         assert fetch(server, codec, "GET", "/x").status == 200
 
 
-def test_a_wait_that_is_too_long_is_a_503(codec: str) -> None:
+def test_a_wait_that_is_too_long_is_a_503(codec: str, running: Run) -> None:
     gate = Gate()
     with running(gate, codec, threads=1, backend={"queue": {"timeout": "100ms"}}) as server, gate:
         held = hold(server, codec, gate, 1)
@@ -123,7 +122,7 @@ def test_a_wait_that_is_too_long_is_a_503(codec: str) -> None:
         assert "/late" not in gate.paths
 
 
-def test_who_leaves_the_queue_never_reaches_the_application(codec: str) -> None:
+def test_who_leaves_the_queue_never_reaches_the_application(codec: str, running: Run) -> None:
     gate = Gate()
     with running(gate, codec, threads=1) as server, gate:
         held = hold(server, codec, gate, 1)
@@ -136,7 +135,7 @@ def test_who_leaves_the_queue_never_reaches_the_application(codec: str) -> None:
         assert gate.paths == ["/wait", "/stays"]
 
 
-def test_a_client_that_sends_slowly_takes_no_thread(codec: str) -> None:
+def test_a_client_that_sends_slowly_takes_no_thread(codec: str, running: Run) -> None:
     """A small body that was announced is read first, as a pool's front does."""
     gate = Gate()
     with running(gate, codec, threads=1) as server, gate:
@@ -149,7 +148,7 @@ def test_a_client_that_sends_slowly_takes_no_thread(codec: str) -> None:
         assert slow.finish(stream).body == b"/slow"
 
 
-def test_an_upload_waits_for_a_thread_that_still_closes(codec: str) -> None:
+def test_an_upload_waits_for_a_thread_that_still_closes(codec: str, running: Run) -> None:
     """The client has its whole response, and the thread is not free yet; what was uploaded cannot be sent twice."""
     go = threading.Event()
 
@@ -178,7 +177,7 @@ def test_an_upload_waits_for_a_thread_that_still_closes(codec: str) -> None:
         assert (response.status, response.body) == (200, b"y" * 150_000)
 
 
-def test_threads_are_few_and_kept(codec: str) -> None:
+def test_threads_are_few_and_kept(codec: str, running: Run) -> None:
     threads = set()
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -195,7 +194,7 @@ def test_threads_are_few_and_kept(codec: str) -> None:
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("wsgi_variable", default="fresh")
 
 
-def test_context_variables_are_fresh_for_each_request(codec: str) -> None:
+def test_context_variables_are_fresh_for_each_request(codec: str, running: Run) -> None:
     seen: list[str] = []
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -215,7 +214,7 @@ def test_context_variables_are_fresh_for_each_request(codec: str) -> None:
 # ``timeouts.request``: a thread cannot be stopped, only be left alone.
 
 
-def test_a_thread_that_hangs_is_a_504_for_its_client_only(codec: str) -> None:
+def test_a_thread_that_hangs_is_a_504_for_its_client_only(codec: str, running: Run) -> None:
     gate = Gate()
     with running(gate, codec, threads=2, routes=SHORT) as server, gate:
         client = server.client(codec)
@@ -235,7 +234,7 @@ def test_a_thread_that_hangs_is_a_504_for_its_client_only(codec: str) -> None:
 
 
 @pytest.mark.parametrize("leaves", ["closes", "half-closes"])
-def test_a_place_is_taken_until_its_thread_is_free(codec: str, leaves: str) -> None:
+def test_a_place_is_taken_until_its_thread_is_free(codec: str, running: Run, leaves: str) -> None:
     """However its client leaves, and how often the server learns of it."""
     gate = Gate()
     with running(gate, codec, threads=1) as server, gate:
@@ -266,7 +265,7 @@ def read_briefly(asked: tuple[Client, int]) -> None:
         client.sock.settimeout(TIMEOUT)
 
 
-def test_when_all_threads_are_stuck_it_is_told(codec: str) -> None:
+def test_when_all_threads_are_stuck_it_is_told(codec: str, running: Run) -> None:
     gate = Gate()
     settings = {"threads": 2, "routes": SHORT, "backend": {"queue": {"timeout": "100ms"}}}
     with running(gate, codec, **settings) as server, gate:
@@ -282,7 +281,7 @@ def test_when_all_threads_are_stuck_it_is_told(codec: str) -> None:
         wait_for(lambda: thread_states(server) == (0, 0))
 
 
-def test_a_response_that_never_ends_is_broken_off_in_time(codec: str) -> None:
+def test_a_response_that_never_ends_is_broken_off_in_time(codec: str, running: Run) -> None:
     closed = threading.Event()
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
@@ -300,7 +299,7 @@ def test_a_response_that_never_ends_is_broken_off_in_time(codec: str) -> None:
         assert closed.wait(10)
 
 
-def test_a_request_whose_time_ends_in_the_queue(codec: str) -> None:
+def test_a_request_whose_time_ends_in_the_queue(codec: str, running: Run) -> None:
     gate = Gate()
     with running(gate, codec, threads=1, routes=SHORT) as server, gate:
         held = hold(server, codec, gate, 1)
@@ -312,7 +311,7 @@ def test_a_request_whose_time_ends_in_the_queue(codec: str) -> None:
         assert "/queued" not in gate.paths
 
 
-def test_a_thread_that_outlives_its_server(codec: str) -> None:
+def test_a_thread_that_outlives_its_server(codec: str, running: Run) -> None:
     """It is left alone: the process may end, and what the thread still does harms nobody."""
     gate = Gate()
     with gate:
