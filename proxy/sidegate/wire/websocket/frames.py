@@ -371,7 +371,7 @@ class WebSocketFrames:
 
 
 def _new_protocol(max_message: int) -> Protocol:
-    # The limit proper is kept by `WebSocketFrames`. With less room than a control frame takes, the library would refuse a ping
+    # `WebSocketFrames` enforces the limit. With less room than a control frame takes, the library would refuse a ping
     # within a message that is nearly full; with none, zlib would inflate without a limit.
     return Protocol(Side.SERVER, state=State.OPEN, max_size=max_message + MAX_CONTROL, logger=_SILENT)
 
