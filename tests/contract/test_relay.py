@@ -46,7 +46,7 @@ def front_and_two(folder: Path, codec: str, **config: Any) -> Iterator[tuple[Run
 
 
 def wait_ready(front: RunningFront, count: int = 1) -> None:
-    wait_for(lambda: sum(connection["ready"] for connection in front.connections()) == count)
+    wait_for(lambda: sum(connection["ready"] for connection in front.upstream_connections()) == count)
 
 
 def either(peers: list[RawPeer]) -> tuple[RawPeer, int]:
@@ -280,7 +280,7 @@ def test_a_client_that_leaves_cancels_the_stream(codec: str, tmp_path: Path) -> 
         reset = peer.read_until(http2.RST_STREAM)
         assert (reset.stream_id, reset.error_code) == (number, CANCEL)
         assert reason(front) == (Fault.CLIENT, "client_disconnected")
-        wait_for(lambda: front.connections()[0]["requests"] == 0)
+        wait_for(lambda: front.upstream_connections()[0]["requests"] == 0)
 
 
 def test_a_client_that_leaves_while_it_sends(codec: str, tmp_path: Path) -> None:

@@ -68,14 +68,16 @@ def test_a_unix_socket(engine: str, tmp_path: Path) -> None:
 def test_a_name_stands_for_its_addresses(engine: str) -> None:
     with running(echo, engine) as server, before(engine, h2c=f"tcp://localhost:{server.address[1]}") as front:
         assert fetch(front, engine, body=b"abc").body == b"abc"
-        assert f"127.0.0.1:{server.address[1]}" in [connection["endpoint"] for connection in front.connections()]
+        assert f"127.0.0.1:{server.address[1]}" in [
+            connection["endpoint"] for connection in front.upstream_connections()
+        ]
 
 
 def test_a_list_is_shared_out(engine: str) -> None:
     with running(hello, engine) as one, running(hello, engine) as two:
         addresses = [f"tcp://127.0.0.1:{server.address[1]}" for server in (one, two)]
         with before(engine, h2c=addresses) as front:
-            wait_for(lambda: all(connection["ready"] for connection in front.connections()))
+            wait_for(lambda: all(connection["ready"] for connection in front.upstream_connections()))
             for _ in range(40):
                 assert fetch(front, engine).status == 200
             assert one.observer.records
@@ -165,10 +167,10 @@ def test_a_server_that_always_breaks_is_left_out(engine: str, tmp_path: Path) ->
         good = stack.enter_context(RawServer(tmp_path, "good"))
         with before(engine, h2c=[f"unix:{bad.path}", f"unix:{good.path}"]) as front:
             good.accept()
-            wait_for(lambda: any(connection["ready"] for connection in front.connections()))
+            wait_for(lambda: any(connection["ready"] for connection in front.upstream_connections()))
             for _ in range(EJECTED_AFTER):
                 bad.accept().close()
-            wait_for(lambda: front.connections()[0]["failures"] == EJECTED_AFTER)
+            wait_for(lambda: front.upstream_connections()[0]["failures"] == EJECTED_AFTER)
             bad._listening.settimeout(1.5)
             with pytest.raises(TimeoutError):  # otherwise it would be asked at least once a second
                 bad.accept()

@@ -47,8 +47,8 @@ class RunningFront(Running):
 
         self.run(tell())
 
-    def links(self) -> list[dict[str, Any]]:
-        """The statistics of the backend's links."""
+    def upstream_connections(self) -> list[dict[str, Any]]:
+        """The statistics of the backend's connections."""
         found: list[dict[str, Any]] = self.runtime.statistics()["backends"]["app"]["connections"]
         return found
 

@@ -52,7 +52,7 @@ def behind_a_front(
     own = {**({} if threads is None else {"threads": threads}), **(pool or {})}
     backend = {"interface": "wsgi", **(backend or {})}
     with relaying.behind_a_front(folder, app, codec, pool=own, backend=backend, **settings) as server:
-        wait_for(lambda: server.connections()[0]["ready"])  # else the first request may need the queue
+        wait_for(lambda: server.upstream_connections()[0]["ready"])  # else the first request may need the queue
         yield server
 
 

@@ -32,7 +32,7 @@ def test_a_worker_announces_as_many_streams_as_threads(
     codec: str, threads: int | None, places: int, running: RunPool
 ) -> None:
     with running(hello, codec, threads=threads) as server:
-        assert server.connections()[0]["capacity"] == places
+        assert server.upstream_connections()[0]["capacity"] == places
 
 
 def test_what_no_thread_has_time_for_waits_in_the_front(codec: str, running: RunPool) -> None:
@@ -41,7 +41,7 @@ def test_what_no_thread_has_time_for_waits_in_the_front(codec: str, running: Run
         held = begin(server, codec, "/wait")
         wait_for(lambda: gate.inside == 1)
         waiting = line_up(server, codec, "/1", "/2")
-        assert server.connections()[0]["requests"] == 1
+        assert server.upstream_connections()[0]["requests"] == 1
         gate.open()
         for client, stream in [*held, *waiting]:
             assert client.finish(stream).status == 200
