@@ -43,7 +43,8 @@ MAX_PARAMETERS = 7  # self counts: it has to be known like any other
 WIRE_FORBIDDEN = {"asyncio", "socket", "ssl", "time", "logging", "threading"}
 
 TOP_LEVEL = {
-    ".ci", ".gitignore", "ARCHITECTURE.md", "CHANGELOG.md", "DEVELOPERS.md", "LICENSE", "Makefile", "README.md",
+    ".ci", ".editorconfig", ".github", ".gitignore", ".pre-commit-config.yaml", "ARCHITECTURE.md", "CHANGELOG.md",
+    "CONTRIBUTING.md", "DEVELOPERS.md", "LICENSE", "Makefile", "README.md", "SECURITY.md",
     "config", "dashboards", "deploy", "proxy", "pyproject.toml", "setup.py", "tests",
 }  # fmt: skip
 
