@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -217,6 +218,17 @@ def test_valid_configurations_come_back_from_yaml(config: Config) -> None:
     loaded = loads(to_yaml(config), "a.yaml", {})
     assert [str(problem) for problem in loaded.problems] == []
     assert loaded.config == config
+
+
+@pytest.mark.parametrize("text", ["\x85", "a\u2028b", "\u2029", "a\nb"])
+def test_line_breaks_of_yaml_1_1_come_back(text: str) -> None:
+    backends = {"app": {"app": "a:b", "pool": {"env": {"A": text}}}}
+    listeners, routes = [{"name": "x", "addresses": [":0"]}], [{"backendRefs": [{"name": "app"}]}]
+    config = validate(Config, {"listeners": listeners, "backends": backends, "routes": routes})
+    loaded = loads(to_yaml(config), "a.yaml", {}).config
+    assert loaded is not None
+    assert loaded.backends["app"].pool is not None
+    assert loaded.backends["app"].pool.env == {"A": text}
 
 
 def test_yaml_is_short_and_in_order() -> None:

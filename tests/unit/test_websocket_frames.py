@@ -11,7 +11,7 @@ from websockets.frames import CloseCode, Frame
 from websockets.protocol import Protocol, Side
 from websockets.utils import apply_mask as pure_apply_mask
 
-from sidegate import wire
+from sidegate.wire import websocket as package
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket import frames as websocket
 from sidegate.wire.websocket import library
@@ -410,7 +410,7 @@ def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes) -> None:
 def test_it_works_without_the_librarys_c_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a worker's Python, which is lent the package of another."""
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)
-    monkeypatch.setattr(wire, "library", library)  # restores what the next import replaces
+    monkeypatch.setattr(package, "library", library)  # restores what the next import replaces
     monkeypatch.delitem(sys.modules, library.__name__)
     source = str(websocket.__file__).partition(".")[0] + ".py"
     spec = importlib.util.spec_from_file_location("websocket_without_speedups", source)

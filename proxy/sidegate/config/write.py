@@ -20,8 +20,12 @@ class _Dumper(yaml.SafeDumper):
         return True
 
 
+_LINE_BREAK = re.compile("[\n\x85\u2028\u2029]")
+"""YAML 1.1's line breaks: the reader folds one to a space or a line feed unless it is escaped in double quotes."""
+
+
 def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\n" in text else None)
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _LINE_BREAK.search(text) else None)
 
 
 _Dumper.add_representer(str, _text)
