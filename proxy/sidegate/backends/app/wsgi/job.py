@@ -240,13 +240,13 @@ class Job(Wakeup):
 
     def next_piece(self) -> bytes:
         """The next piece of the request's body, b"" at its end. Raises ``ClientDisconnected``."""
-        body: Any = self.body
+        body = cast(Incoming, self.body)
         while (piece := body.take()) is None:
             self._want_body(body)
             self._wait(body.has_come)
         if not body.ended and body.unread < LOW_WATER:
             self._want_body(body)
-        return cast(bytes, piece)
+        return piece
 
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nobody waits for the response any more."""
