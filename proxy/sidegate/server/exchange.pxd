@@ -9,15 +9,34 @@ from sidegate.server.scope cimport request_scope
 from sidegate.wire.events cimport Codec, RequestHead
 
 
-cdef class Exchange:
+cdef class ResponseHalf:
     cdef ConnectionBase _connection
     cdef Codec _codec
     cdef RequestHead _head
     cdef public int stream_id
     cdef public Record record
-    cdef public object task
     cdef public object receiving
     cdef public object sending
+    cdef int _status
+    cdef list _headers
+    cdef object _remaining
+    cdef object _trailers
+
+    cpdef check_present(self)
+    cdef _start(self, message)
+    cdef bint _is_bodiless(self)
+    @cython.locals(size=Py_ssize_t, end=bint)
+    cdef _body(self, data, bint more)
+    cdef _count_down(self, long long size, bint more)
+    cdef _send_head(self, whole, bint end_stream=*)
+    cdef _advance(self, bint end, bint more)
+    cdef _send_trailers(self, message)
+    cdef _send_early_hint(self, message)
+    cdef _complete(self)
+
+
+cdef class Exchange(ResponseHalf):
+    cdef public object task
     cdef public double waiting_since
     cdef str _refusal
     cdef bint _continue
@@ -25,10 +44,6 @@ cdef class Exchange:
     cdef Py_ssize_t _held
     cdef long long _received
     cdef public list _readers
-    cdef int _status
-    cdef list _headers
-    cdef object _remaining
-    cdef object _trailers
 
     cpdef feed(self, bytes data)
     cpdef end(self)
@@ -39,18 +54,7 @@ cdef class Exchange:
     cdef _wake(self)
     cdef _leave(self)
     cdef _check_declared_length(self, length)
-    cpdef check_present(self)
-    cpdef send(self, message)
-    cdef _start(self, message)
-    cdef bint _is_bodiless(self)
-    @cython.locals(size=Py_ssize_t, end=bint)
-    cdef _body(self, data, bint more)
-    cdef _count_down(self, long long size, bint more)
-    cdef _send_head(self, whole, bint end_stream=*)
-    cdef _advance(self, bint end, bint more)
     cdef _complete(self)
-    cdef _send_trailers(self, message)
-    cdef _send_early_hint(self, message)
     cdef _complete_or_fail(self)
     cdef _fail(self, error)
     cpdef give_up(self, failure)

@@ -30,8 +30,20 @@ from sidegate.server.files import OpenFile
 from sidegate.server.messages import as_bytes, bad_message, check_early_hint, check_fields, check_start
 from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER
-from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, STARTED, STREAMING, TAKEN, TRAILERS, WAITING
-from sidegate.wire.events import RequestHead
+from sidegate.server.states import (
+    COMPLETE,
+    ENDED,
+    GONE,
+    OPEN,
+    STARTED,
+    STREAMING,
+    TAKEN,
+    TRAILERS,
+    WAITING,
+    Receiving,
+    Sending,
+)
+from sidegate.wire.events import Codec, RequestHead
 from sidegate.wire.http2.engine import INTERNAL_ERROR, REFUSED_STREAM
 
 logger = logging.getLogger("sidegate.exchange")
@@ -40,14 +52,184 @@ MANY_PIECES = 1024
 """Pieces of body kept apart: flow control counts bytes, but each piece costs an object beside them."""
 
 
-class Exchange:
-    """Made by a connection for one request head; ``run`` is its life."""
+class ResponseHalf:
+    """The response of an exchange: ``send`` and what it needs.
+
+    ``Exchange`` sets every attribute, because a second ``__init__`` would cost each request; and it is in this module,
+    because Cython makes objects of a class whose base is in another module more slowly.
+    """
 
     __slots__ = (
-        "_chunks", "_codec", "_connection", "_continue", "_head", "_headers", "_held", "_readers", "_received",
-        "_refusal", "_remaining", "_status", "_trailers", "receiving", "record", "sending", "stream_id", "task",
-        "waiting_since",
+        "_codec", "_connection", "_head", "_headers", "_remaining", "_status", "_trailers", "receiving", "record",
+        "sending", "stream_id",
     )  # fmt: skip
+
+    _connection: ConnectionBase
+    _codec: Codec
+    _head: RequestHead
+    stream_id: int
+    record: Record
+    receiving: Receiving
+    sending: Sending
+    _status: int
+    _headers: Headers
+    _remaining: int | None
+    _trailers: Headers | None
+
+    def send(self, message: Message) -> Awaitable[None]:
+        """ASGI ``send``: done once the message is queued and the queue is below its high-water mark.
+
+        Most messages are queued at once; then there is nothing to await, and no coroutine is made for it.
+        """
+        try:
+            if self.receiving is GONE:
+                raise ClientDisconnected("the client is gone")
+            kind = message["type"]
+            if kind == "http.response.body":
+                self._body(message.get("body", b""), message.get("more_body", False))
+                if self._codec.pending(self.stream_id) > HIGH_WATER:
+                    return self._drain()
+            elif kind == "http.response.start":
+                self._start(message)  # nothing is queued yet
+            else:
+                return self._send_extension(kind, message)
+        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+            return failed(error)
+        return DONE
+
+    async def _drain(self) -> None:
+        await self._connection.drained(self.stream_id)
+        self.check_present()
+
+    def check_present(self) -> None:
+        """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
+        if self.receiving is GONE:
+            raise ClientDisconnected("the client is gone")
+
+    async def _send_extension(self, kind: str, message: Message) -> None:
+        if kind == "http.response.trailers":
+            self._send_trailers(message)
+        elif kind == "http.response.early_hint":
+            self._send_early_hint(message)
+        elif kind == "http.response.pathsend":
+            open_path = partial(OpenFile.of_path, message["path"])
+            with await self._connection.service.loop.run_in_executor(None, open_path) as file:
+                await self._send_file(file, more=False)
+        elif kind == "http.response.zerocopysend":
+            with OpenFile.of_message(message) as file:
+                await self._send_file(file, message.get("more_body", False))
+        else:
+            raise bad_message(f"{kind!r} is no message of an HTTP response")
+        if self._codec.pending(self.stream_id) > HIGH_WATER:
+            await self._drain()
+
+    def _start(self, message: Message) -> None:
+        if self.sending is not WAITING:
+            raise bad_message("http.response.start was sent twice")
+        self._status, headers, length, dated = check_start(message)
+        if not dated:
+            headers.append(self._connection.clock.date_field)
+        self._headers = headers
+        self._trailers = [] if message.get("trailers", False) else None
+        # RFC 9110 8.6: here the length is that of a response that is not sent.
+        self._remaining = None if self._is_bodiless() else length
+        self.sending = STARTED
+
+    def _is_bodiless(self) -> bool:
+        return self._head.method == "HEAD" or self._status in (204, 304)
+
+    def _body(self, data: Any, more: bool) -> None:
+        if self.sending is not STARTED and self.sending is not STREAMING:
+            raise bad_message(f"http.response.body in state {self.sending.name}")
+        if type(data) is not bytes:
+            data = as_bytes(data)
+        size = len(data)
+        if self._remaining is not None:
+            self._count_down(size, more)
+        end = not more and self._trailers is None
+        if self.sending is STARTED:
+            self._send_head(size if end else None, end_stream=end and not size)
+        if size or end:
+            self._codec.send_data(self.stream_id, data, end)
+        self.record.bytes_out += size
+        self._advance(end, more)
+
+    async def _send_file(self, file: OpenFile, more: bool) -> None:
+        """Send a file's bytes as body: by the kernel where the connection can, else read by read."""
+        if self._is_bodiless():
+            self._body(b"", more)
+            return
+        if self.sending is not STARTED and self.sending is not STREAMING:
+            raise bad_message(f"a file in state {self.sending.name}")
+        if self._remaining is not None:
+            self._count_down(file.count, more)
+        end = not more and self._trailers is None
+        if self.sending is STARTED:
+            self._send_head(file.count if end else None)
+        self.sending = STREAMING
+        await self._write_file(file)
+        self._codec.send_data(self.stream_id, b"", end)
+        self._advance(end, more)
+
+    async def _write_file(self, file: OpenFile) -> None:
+        """By sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
+        connection = self._connection
+        if not connection.peer.tls_version and self._codec.sendfile(self.stream_id, file.count):
+            await connection.sendfile(file)
+            self.record.bytes_out += file.count
+            return
+        async for data in file.pieces():
+            self._codec.send_data(self.stream_id, data, False)
+            self.record.bytes_out += len(data)
+            await connection.drained(self.stream_id)
+            self.check_present()
+
+    def _count_down(self, size: int, more: bool) -> None:
+        remaining = (self._remaining or 0) - size
+        if remaining < 0 or (remaining > 0 and not more):
+            raise ExchangeError(
+                Fault.APPLICATION, 500, "content_length_mismatch", "the body is not as long as content-length says"
+            )
+        self._remaining = remaining
+
+    def _send_head(self, whole: int | None, end_stream: bool = False) -> None:
+        """``whole``: the length of the body if all of it is known; a length is better than chunked framing."""
+        headers = self._headers
+        if whole is not None and self._remaining is None and not self._is_bodiless():
+            headers.append((b"content-length", b"%d" % whole))
+        self.record.status = self._status
+        self._codec.send_head(self.stream_id, self._status, headers, end_stream)
+
+    def _advance(self, end: bool, more: bool) -> None:
+        if end:
+            self._complete()
+        else:
+            self.sending = STREAMING if more else TRAILERS
+        self._connection.schedule_flush()
+
+    def _send_trailers(self, message: Message) -> None:
+        if self.sending is not TRAILERS or self._trailers is None:
+            raise bad_message(f"http.response.trailers in state {self.sending.name}")
+        self._trailers += check_fields(message.get("headers", ()), "response trailers")[0]
+        if not message.get("more_trailers", False):
+            self._codec.send_trailers(self.stream_id, self._trailers)
+            self._advance(end=True, more=False)
+
+    def _send_early_hint(self, message: Message) -> None:
+        if self.sending is not WAITING:
+            raise bad_message("http.response.early_hint after http.response.start")
+        self._codec.send_informational(self.stream_id, 103, check_early_hint(message))
+        self._connection.schedule_flush()
+
+    def _complete(self) -> None:
+        """The response is complete: the exchange drops what was not read of the request."""
+        raise NotImplementedError
+
+
+class Exchange(ResponseHalf):
+    """Made by a connection for one request head; ``run`` is its life."""
+
+    __slots__ = ("_chunks", "_continue", "_held", "_readers", "_received", "_refusal", "task", "waiting_since")
 
     def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         self._connection, self._head, self.record = connection, head, record
@@ -188,138 +370,7 @@ class Exchange:
         if 0 < limit < length:
             raise _too_large(limit)
 
-    # The response half.
-
-    def send(self, message: Message) -> Awaitable[None]:
-        """ASGI ``send``: done once the message is queued and the queue is below its high-water mark.
-
-        Most messages are queued at once; then there is nothing to await, and no coroutine is made for it.
-        """
-        try:
-            if self.receiving is GONE:
-                raise ClientDisconnected("the client is gone")
-            kind = message["type"]
-            if kind == "http.response.body":
-                self._body(message.get("body", b""), message.get("more_body", False))
-                if self._codec.pending(self.stream_id) > HIGH_WATER:
-                    return self._drain()
-            elif kind == "http.response.start":
-                self._start(message)  # nothing is queued yet
-            else:
-                return self._send_extension(kind, message)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
-            return failed(error)
-        return DONE
-
-    async def _drain(self) -> None:
-        await self._connection.drained(self.stream_id)
-        self.check_present()
-
-    def check_present(self) -> None:
-        """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
-        if self.receiving is GONE:
-            raise ClientDisconnected("the client is gone")
-
-    async def _send_extension(self, kind: str, message: Message) -> None:
-        if kind == "http.response.trailers":
-            self._send_trailers(message)
-        elif kind == "http.response.early_hint":
-            self._send_early_hint(message)
-        elif kind == "http.response.pathsend":
-            open_path = partial(OpenFile.of_path, message["path"])
-            with await self._connection.service.loop.run_in_executor(None, open_path) as file:
-                await self._send_file(file, more=False)
-        elif kind == "http.response.zerocopysend":
-            with OpenFile.of_message(message) as file:
-                await self._send_file(file, message.get("more_body", False))
-        else:
-            raise bad_message(f"{kind!r} is no message of an HTTP response")
-        if self._codec.pending(self.stream_id) > HIGH_WATER:
-            await self._drain()
-
-    def _start(self, message: Message) -> None:
-        if self.sending is not WAITING:
-            raise bad_message("http.response.start was sent twice")
-        self._status, headers, length, dated = check_start(message)
-        if not dated:
-            headers.append(self._connection.clock.date_field)
-        self._headers = headers
-        self._trailers = [] if message.get("trailers", False) else None
-        # RFC 9110 8.6: here the length is that of a response that is not sent.
-        self._remaining = None if self._is_bodiless() else length
-        self.sending = STARTED
-
-    def _is_bodiless(self) -> bool:
-        return self._head.method == "HEAD" or self._status in (204, 304)
-
-    def _body(self, data: Any, more: bool) -> None:
-        if self.sending is not STARTED and self.sending is not STREAMING:
-            raise bad_message(f"http.response.body in state {self.sending.name}")
-        if type(data) is not bytes:
-            data = as_bytes(data)
-        size = len(data)
-        if self._remaining is not None:
-            self._count_down(size, more)
-        end = not more and self._trailers is None
-        if self.sending is STARTED:
-            self._send_head(size if end else None, end_stream=end and not size)
-        if size or end:
-            self._codec.send_data(self.stream_id, data, end)
-        self.record.bytes_out += size
-        self._advance(end, more)
-
-    async def _send_file(self, file: OpenFile, more: bool) -> None:
-        """Send a file's bytes as body: by the kernel where the connection can, else read by read."""
-        if self._is_bodiless():
-            self._body(b"", more)
-            return
-        if self.sending is not STARTED and self.sending is not STREAMING:
-            raise bad_message(f"a file in state {self.sending.name}")
-        if self._remaining is not None:
-            self._count_down(file.count, more)
-        end = not more and self._trailers is None
-        if self.sending is STARTED:
-            self._send_head(file.count if end else None)
-        self.sending = STREAMING
-        await self._write_file(file)
-        self._codec.send_data(self.stream_id, b"", end)
-        self._advance(end, more)
-
-    async def _write_file(self, file: OpenFile) -> None:
-        """By sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
-        connection = self._connection
-        if not connection.peer.tls_version and self._codec.sendfile(self.stream_id, file.count):
-            await connection.sendfile(file)
-            self.record.bytes_out += file.count
-            return
-        async for data in file.pieces():
-            self._codec.send_data(self.stream_id, data, False)
-            self.record.bytes_out += len(data)
-            await connection.drained(self.stream_id)
-            self.check_present()
-
-    def _count_down(self, size: int, more: bool) -> None:
-        remaining = (self._remaining or 0) - size
-        if remaining < 0 or (remaining > 0 and not more):
-            raise ExchangeError(
-                Fault.APPLICATION, 500, "content_length_mismatch", "the body is not as long as content-length says"
-            )
-        self._remaining = remaining
-
-    def _send_head(self, whole: int | None, end_stream: bool = False) -> None:
-        """``whole``: the length of the body if all of it is known; a length is better than chunked framing."""
-        headers = self._headers
-        if whole is not None and self._remaining is None and not self._is_bodiless():
-            headers.append((b"content-length", b"%d" % whole))
-        self.record.status = self._status
-        self._codec.send_head(self.stream_id, self._status, headers, end_stream)
-
-    def _advance(self, end: bool, more: bool) -> None:
-        if end:
-            self._complete()
-        else:
-            self.sending = STREAMING if more else TRAILERS
-        self._connection.schedule_flush()
+    # The end.
 
     def _complete(self) -> None:
         self.sending = COMPLETE
@@ -328,22 +379,6 @@ class Exchange:
             self._acknowledge_held()
         if self._readers:
             self._wake()
-
-    def _send_trailers(self, message: Message) -> None:
-        if self.sending is not TRAILERS or self._trailers is None:
-            raise bad_message(f"http.response.trailers in state {self.sending.name}")
-        self._trailers += check_fields(message.get("headers", ()), "response trailers")[0]
-        if not message.get("more_trailers", False):
-            self._codec.send_trailers(self.stream_id, self._trailers)
-            self._advance(end=True, more=False)
-
-    def _send_early_hint(self, message: Message) -> None:
-        if self.sending is not WAITING:
-            raise bad_message("http.response.early_hint after http.response.start")
-        self._codec.send_informational(self.stream_id, 103, check_early_hint(message))
-        self._connection.schedule_flush()
-
-    # The end.
 
     def _complete_or_fail(self) -> None:
         if self.sending is STARTED and self._is_bodiless():

@@ -17,5 +17,4 @@ cdef class WebSocket(Upgrade):
     cpdef feed(self, bytes data)
     cpdef end(self)
     cpdef disconnect(self, str reason=*)
-    cpdef send(self, message)
     cpdef give_up(self, failure)
