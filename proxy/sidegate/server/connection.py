@@ -1,67 +1,51 @@
 """One peer socket and its codec: bytes to events to exchanges, and output back.
 
 Where it stands: steps 2 and 3 of the request line, between the event loop's transport and the exchanges. One
-class serves HTTP/1.1 and HTTP/2: all that differs is behind the codec. It owns the codec, the exchanges that are
-under way and the order of writing. It never waits for an application: body bytes go into the exchange's buffer,
-and reading stops only when the codec says that the peer has sent as much as may be held.
+class serves HTTP/1.1 and HTTP/2: all that differs is behind the codec. It owns the codec and the exchanges that are
+under way. It never waits for an application: body bytes go into the exchange's buffer, and reading stops only when
+the codec says that the peer has sent as much as may be held.
 
 Theory of operation. The first step of an application runs while its request is handled (``aio/eager.py``). When all
 requests of one read are handled, one ``flush`` follows, so the responses of many streams leave in one write; whatever
-changes the codec later schedules a flush at the end of the loop's iteration. A flush takes the codec's output, wakes
-the senders whose queue has drained, and settles the exchanges that have ended: an exchange counts as finished when its
-last byte has left the codec, not when its application returned. While the transport's buffer is full the codec keeps
-its output, which is what makes ``send`` wait. No error leaves it: a broken connection is closed, its exchanges told.
+changes the codec later schedules a flush at the end of the loop's iteration (``writing_half.py``). No error leaves it:
+a broken connection is closed, its exchanges told.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, cast
 
-from sidegate.aio.waiters import Waiters
 from sidegate.errors import ClientDisconnected, Fault
 from sidegate.observe.record import Origin, Record, open_record
 from sidegate.server.codecs import LABELS, make_codec
-from sidegate.server.connection_base import ConnectionBase
-from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import peer_of
-from sidegate.server.sendfile import SendfileWriter
-from sidegate.server.service import GOAWAY_PAUSE, LOW_WATER, Service
-from sidegate.server.stall import StallDetector
-from sidegate.server.states import GONE
+from sidegate.server.service import GOAWAY_PAUSE, Service
 from sidegate.server.websocket import WebSocket
-from sidegate.wire.events import PIECE, Body, End, Event, Rejected, RequestHead, Reset, Violation
+from sidegate.server.writing_half import WritingHalf
+from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
 from sidegate.wire.sniff import sniff
 
 
-class Connection(ConnectionBase):
+class Connection(WritingHalf):
     """An ``asyncio.Protocol``, made by the listener for an accepted socket whose TLS handshake, if any, is done."""
 
-    transport: asyncio.Transport
-
     def __init__(self, service: Service) -> None:
-        self.service, self.clock, self._loop = service, service.clock, service.loop
-        self.observer, self._eager_starter, self.admission = service.observer, service.eager_starter, service.admission
+        super().__init__(service)
+        self._eager_starter = service.eager_starter
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes tell."""
-        self.exchanges: dict[int, Exchange] = {}
-        self.ended: list[Exchange] = []
-        self.blocked = Waiters()
-        self.opened = self.last_active = self._loop.time()
-        self.requests = self.written = 0  # the latter: bytes, to the transport
-        self.write_paused = self.winding_down = False
-        self.progress = StallDetector()
-        self.stalled: dict[int, StallDetector] = {}  # by stream: its peer has to open a window
+        self.opened = self.last_active
+        self.requests = 0
+        self.winding_down = False
         self.lingering_since: float | None = None
         self._first_bytes = b""
-        self._flush_scheduled = self._reading_paused = self._body_open = self._lost = False
-        self._handling = False  # events are being handled; a flush follows
-        self._wrote = False  # since requests held back were last looked for
-        self._sendfile = SendfileWriter()
+        self._reading_paused = self._body_open = False
 
     # From the event loop.
 
@@ -73,22 +57,14 @@ class Connection(ConnectionBase):
         self._origin = Origin(client, self.peer.scheme, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
-        self._choose_protocol(transport.get_extra_info("ssl_object"))
+        protocol = _known_protocol(self.service.protocols, transport.get_extra_info("ssl_object"))
+        if protocol is not None and protocol in self.service.protocols:
+            self._choose_codec(protocol)
+        elif protocol is not None:
+            self.service.meter.violation("no_protocol")
+            self.transport.abort()
         if self.service.draining:
             self.wind_down()
-
-    def _choose_protocol(self, ssl_object: ssl.SSLObject | None) -> None:
-        protocols = self.service.protocols
-        if ssl_object is not None:
-            # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
-            chosen = ssl_object.selected_alpn_protocol() or "http/1.1"
-            if chosen not in protocols:
-                self.service.meter.violation("no_protocol")
-                self.transport.abort()
-                return
-            self._choose_codec(chosen)
-        elif len(protocols) == 1:
-            self._choose_codec(protocols[0])
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the peer."""
@@ -124,16 +100,6 @@ class Connection(ConnectionBase):
             exchange.disconnect()
         self._sendfile.tell(lost=True)
         self._finish_exchanges()
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is full: keep the output in the codec."""
-        self.write_paused = True
-
-    def resume_writing(self) -> None:
-        """There is room again."""
-        self.write_paused = False
-        self._sendfile.tell(lost=False)
-        self.flush()
 
     # The codec.
 
@@ -226,51 +192,6 @@ class Connection(ConnectionBase):
 
     # For the exchanges.
 
-    def schedule_flush(self) -> None:
-        """Write what the codec has at the end of this iteration of the loop."""
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
-            self._loop.call_soon(self.flush)
-
-    def flush(self) -> None:
-        """Write what the codec has; wake and settle what that frees."""
-        self._flush_scheduled = False
-        if self.write_paused or self._lost:
-            return
-        while output := self.codec.take_output():
-            self.written += len(output)
-            self._wrote = True
-            self.transport.write(output)
-            if self.write_paused:
-                return  # what waits for these bytes goes on when there is room again
-            if len(output) < PIECE:
-                break
-        if self.blocked:
-            self.blocked.wake(self._is_drained)
-        if self._handling:
-            return  # an application sent much in its first step; the rest follows when all events are handled
-        if self._wrote:
-            self._wrote = False
-            if self.codec.held:
-                self._go_on()  # a request held back may begin, even if the application before it has more to do
-        if self.ended:
-            self._finish_exchanges()
-        if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
-            self._close()
-
-    async def drained(self, stream_id: int) -> None:
-        """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
-        self.flush()
-        if not self._is_drained(stream_id) and not self._lost:
-            await self.blocked.add(stream_id, self._loop)
-
-    def _is_drained(self, stream_id: int) -> bool:
-        return self.codec.pending(stream_id) <= LOW_WATER
-
-    def release_writers(self, stream_id: int) -> None:
-        """Whoever waits for this stream to drain need not any more."""
-        self.blocked.release(stream_id)
-
     def credit_given(self) -> None:
         """An application took body: the peer may send more."""
         self._watch_reading()
@@ -279,22 +200,6 @@ class Connection(ConnectionBase):
     def upgraded(self) -> None:
         """No length tells a WebSocket's client the end: it waits for ours. TLS, without a half-close, closes whole."""
         self._body_open = self.transport.can_write_eof()
-
-    def exchange_ended(self, stream_id: int) -> None:
-        """The application is done; the record closes when the last byte is out."""
-        self.ended.append(self.exchanges[stream_id])
-        if self._lost:
-            self._finish_exchanges()
-        else:
-            self.schedule_flush()
-
-    def send_error(self, record: Record, stream_id: int, status: int, detail: str, accept: bytes) -> None:
-        """Answer with the error page."""
-        headers, body = error_page(status, record.request_id, detail, accept)
-        record.status = status
-        record.bytes_out += len(body)
-        self.codec.send_head(stream_id, status, [*headers, self.clock.date_field], False)
-        self.codec.send_data(stream_id, body, True)
 
     async def sendfile(self, file: OpenFile) -> None:
         """Let the kernel write a file's range to the socket, behind the transport's back.
@@ -308,32 +213,11 @@ class Connection(ConnectionBase):
         except BaseException as error:  # also cancelled, or the file shrank: part of what was promised is missing
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
-            self._cut()
+            self.cut()
             if isinstance(error, OSError):
                 raise ClientDisconnected("the client is gone") from error
             raise
         self.transport.set_write_buffer_limits()
-
-    def _finish_exchanges(self) -> None:
-        """Close the records of exchanges whose last byte has left the codec."""
-        still: list[Exchange] = []
-        again = False
-        codec = self.codec
-        for exchange in self.ended:
-            if not self._lost and exchange.receiving is not GONE and codec.pending(exchange.stream_id):
-                still.append(exchange)
-                continue
-            del self.exchanges[exchange.stream_id]
-            self.observer.finished(exchange.record)
-            again |= codec.release(exchange.stream_id)
-        self.ended = still
-        self.last_active = self._loop.time()
-        if self._lost:
-            if not self.exchanges:
-                self.service.connections.discard(self)
-        elif again:
-            # HTTP/1.1 kept a pipelined request back until now; an HTTP/2 reset of an unread body leaves now.
-            self._go_on()
 
     def _go_on(self) -> None:
         self._handle(self.codec.receive(b"", self._loop.time()))
@@ -376,24 +260,29 @@ class Connection(ConnectionBase):
         self.service.meter.violation("write_timeout")
         for exchange in list(self.exchanges.values()):
             exchange.disconnect("write_timeout")
-        self._cut()
+        self.cut()
 
     def abort(self) -> None:
         """Cut the connection; applications are cancelled."""
         # Not at once: a task that is cancelled before its first step never closes its record.
-        self._loop.call_soon(self._abort)
-
-    def _abort(self) -> None:
-        for exchange in self.exchanges.values():
-            if exchange.task is not None:
-                exchange.task.cancel()
-        self._cut()
-
-    def _cut(self) -> None:
-        if not self._lost:
-            self.transport.abort()
+        self._loop.call_soon(_cancel_all, self)
 
     def on_deadline(self, now: float) -> None:
         """The codec's own deadline is due."""
         self._handle(self.codec.on_deadline(now))
         self.schedule_flush()
+
+
+def _known_protocol(protocols: Sequence[str], ssl_object: ssl.SSLObject | None) -> str | None:
+    """The protocol that TLS or the configuration has settled; None if the first bytes tell."""
+    if ssl_object is not None:
+        # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
+        return ssl_object.selected_alpn_protocol() or "http/1.1"
+    return protocols[0] if len(protocols) == 1 else None
+
+
+def _cancel_all(connection: Connection) -> None:
+    for exchange in connection.exchanges.values():
+        if exchange.task is not None:
+            exchange.task.cancel()
+    connection.cut()
