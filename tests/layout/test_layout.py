@@ -9,11 +9,13 @@ import shutil
 import statistics
 import subprocess
 import tomllib
+from collections.abc import Iterable, Iterator
 
 import pytest
 
 from sidegate.ipc import borrowed_packages
-from tests.layout.modules import ROOT, Function, Module, modules, own_imports
+from tests.layout import sizes
+from tests.layout.modules import ROOT, Module, modules, own_imports
 
 # From top to bottom. A module may import what stands on a lower row, or what is in its own folder;
 # names on one row do not know each other.
@@ -34,10 +36,23 @@ ROWS: tuple[tuple[str, ...], ...] = (
 )
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 
-MAX_FILE_LINES = 400
+MAX_FILE_LINES = 500  # a .pyx counts together with what it includes
 MAX_MEDIAN_FILE_LINES = 200
 MAX_FUNCTION_LINES = 60
 MAX_PARAMETERS = 7  # self counts: it has to be known like any other
+MAX_METHODS = 25
+MAX_ATTRIBUTES = 20
+
+# What may be larger, and why: `name: ceiling`, as the tests below write it.
+EXCEPTIONS = {
+    "sidegate.config.limits.Limits: attributes": "data: one field a limit",
+    "sidegate.config.pool.Pool: attributes": "data: one field a key of the configuration",
+    "sidegate.wire.http1.server.Http1Codec: methods": "the seam of a codec alone has 20",
+    "sidegate.wire.http2.server.Http2Codec: methods": "the seam of a codec has 20, and each kind of frame has one",
+    "sidegate.wire.http2.client.Http2ClientCodec: methods": "13 for its connection, and one for each kind of frame",
+    "sidegate.wire.http2.nghttp2: lines": "C callbacks, fields and buffers call each other inline, in one C file",
+    "sidegate.wire.http2.nghttp2.Nghttp2Engine: methods": "16 for the codec, and one for each callback of the library",
+}
 
 # A codec is sans-I/O: what would let it wait, look at a clock or print is not to be had.
 WIRE_FORBIDDEN = {"asyncio", "socket", "ssl", "time", "logging", "threading"}
@@ -51,6 +66,9 @@ TOP_LEVEL = {
 # Distribution name -> what is imported, where the two differ.
 IMPORT_NAMES = {"pyyaml": "yaml"}
 
+cython_sources = sizes.cython_sources()
+
+every_cython_source = pytest.mark.parametrize("name", cython_sources)
 every_module = pytest.mark.parametrize("module", modules().values(), ids=lambda module: module.name)
 
 
@@ -107,25 +125,52 @@ def test_lent_packages_are_imported_where_a_worker_can_translate_their_names() -
 
 @every_module
 def test_file_size(module: Module) -> None:
-    size = module.text.count("\n")
-    assert size <= MAX_FILE_LINES, module.name
+    assert not unexcused(large_file(module.name, module.text))
 
 
 def test_median_file_size() -> None:
-    sizes = [module.text.count("\n") for module in modules().values() if not module.is_package]
-    assert statistics.median(sizes) <= MAX_MEDIAN_FILE_LINES
+    found = [sizes.lines(module.text) for module in modules().values() if not module.is_package]
+    assert statistics.median(found) <= MAX_MEDIAN_FILE_LINES
 
 
 @every_module
-def test_function_size(module: Module) -> None:
-    long = [f"{f.name} ({lines(f)})" for f in module.functions if lines(f) > MAX_FUNCTION_LINES]
-    assert not long, f"{module.name}: more than {MAX_FUNCTION_LINES} lines: {', '.join(long)}"
+def test_function_size_and_parameters(module: Module) -> None:
+    assert not unexcused(large_functions(module.name, sizes.functions(module)))
 
 
 @every_module
-def test_parameters(module: Module) -> None:
-    greedy = [f"{f.name} ({parameters(f)})" for f in module.functions if parameters(f) > MAX_PARAMETERS]
-    assert not greedy, f"{module.name}: more than {MAX_PARAMETERS} parameters: {', '.join(greedy)}"
+def test_class_size(module: Module) -> None:
+    assert not unexcused(large_classes(module.name, sizes.classes(module)))
+
+
+@every_module
+def test_no_attribute_is_stored_in_a_new_object_from_outside(module: Module) -> None:
+    assert not unexcused(late_stores(module)), "make it a parameter, or let a function beside the class store it"
+
+
+@every_cython_source
+def test_cython_sizes(name: str) -> None:
+    assert not unexcused(large_cython(name))
+
+
+def test_a_store_from_outside_is_seen() -> None:
+    text = """
+from sidegate.wire import events as e
+from sidegate.wire.events import RequestHead
+
+def made(target):
+    head = RequestHead(1, "GET", target, [], "1.1")
+    again = head
+    other = held[1] = e.End(1, [])
+    head.protocol, other.trailers = "websocket", []
+    again.method = "POST"
+"""
+    module = Module("sidegate.made", ROOT / "made.py", is_package=False, text=text, tree=ast.parse(text))
+    assert set(sizes.late_stores(module)) == {("made", "RequestHead.protocol"), ("made", "End.trailers")}
+
+
+def test_every_exception_is_needed() -> None:
+    assert not EXCEPTIONS.keys() - {excess for excess, _ in excesses()}
 
 
 @every_module
@@ -151,11 +196,53 @@ def test_top_level_names() -> None:
     assert not strange, f"not a place that ARCHITECTURE.md knows: {', '.join(sorted(strange))}"
 
 
-def lines(function: Function) -> int:
-    """Lines from ``def`` to the end, docstring included: it has to be read too."""
-    return (function.end_lineno or 0) - function.lineno + 1
+Excess = tuple[str, int]
+"""`name: ceiling`, and how much it is."""
 
 
-def parameters(function: Function) -> int:
-    arguments = function.args
-    return len(arguments.posonlyargs) + len(arguments.args) + len(arguments.kwonlyargs)
+def unexcused(found: Iterable[Excess]) -> list[Excess]:
+    return [excess for excess in found if excess[0] not in EXCEPTIONS]
+
+
+def excesses() -> Iterator[Excess]:
+    """Whatever is too large."""
+    for module in modules().values():
+        yield from large_file(module.name, module.text)
+        yield from large_functions(module.name, sizes.functions(module))
+        yield from large_classes(module.name, sizes.classes(module))
+        yield from late_stores(module)
+    for name in cython_sources:
+        yield from large_cython(name)
+
+
+def large_file(name: str, text: str) -> Iterator[Excess]:
+    if sizes.lines(text) > MAX_FILE_LINES:
+        yield f"{name}: lines", sizes.lines(text)
+
+
+def large_functions(module: str, functions: Iterable[tuple[str, int, int]]) -> Iterator[Excess]:
+    for name, lines, parameters in functions:
+        if lines > MAX_FUNCTION_LINES:
+            yield f"{module}.{name}: lines", lines
+        if parameters > MAX_PARAMETERS:
+            yield f"{module}.{name}: parameters", parameters
+
+
+def large_classes(module: str, classes: Iterable[tuple[str, int, int]]) -> Iterator[Excess]:
+    for name, methods, attributes in classes:
+        if methods > MAX_METHODS:
+            yield f"{module}.{name}: methods", methods
+        if attributes > MAX_ATTRIBUTES:
+            yield f"{module}.{name}: attributes", attributes
+
+
+def late_stores(module: Module) -> Iterator[Excess]:
+    for function, attribute in sizes.late_stores(module):
+        yield f"{module.name}.{function}: {attribute} from outside", 1
+
+
+def large_cython(name: str) -> Iterator[Excess]:
+    text = cython_sources[name]
+    yield from large_file(name, text)
+    yield from large_functions(name, sizes.cython_functions(text))
+    yield from large_classes(name, sizes.cython_classes(text))
