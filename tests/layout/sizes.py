@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.layout.modules import PACKAGE, ROOT, Function, Module, modules
+from tests.layout.modules import PACKAGE, SOURCE, Function, Module, modules
 
 _INCLUDE = re.compile(r'^include "([^"]+)"', re.MULTILINE)
 _DEFINITION = re.compile(
@@ -28,7 +28,7 @@ _CYTHON_ATTRIBUTE = re.compile(
 def cython_sources() -> dict[str, str]:
     """The text of each ``.pyx``, with the files that it includes, and of each ``.pxd``, by dotted name."""
     found = {}
-    for path in sorted((ROOT / PACKAGE).rglob("*.py[xd]")):
+    for path in sorted((SOURCE / PACKAGE).rglob("*.p[yx][xd]")):
         included = [(path.parent / name).read_text() for name in _INCLUDE.findall(path.read_text())]
         found[_dotted(path) + (".pxd" if path.suffix == ".pxd" else "")] = "".join([path.read_text(), *included])
     return found
@@ -154,4 +154,4 @@ def _block(text: str, start: int, indent: int) -> str:
 
 
 def _dotted(path: Path) -> str:
-    return ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    return ".".join(path.relative_to(SOURCE).with_suffix("").parts)

@@ -34,6 +34,6 @@ cdef class WritingHalf(ConnectionBase):
     cpdef exchange_ended(self, int stream_id)
     cpdef send_error(self, Record record, int stream_id, int status, str detail, bytes accept)
     @cython.locals(codec=Codec, exchange=Exchange, again=bint)
-    cdef _settle(self)
+    cdef _finish_exchanges(self)
     cdef _go_on(self)
     cdef _close(self)

@@ -84,7 +84,7 @@ class WritingHalf(ConnectionBase):
             if self.codec.held:
                 self._go_on()  # a request held back may begin, even if the application before it has more to do
         if self.ended:
-            self._settle()
+            self._finish_exchanges()
         if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
             self._close()
 
@@ -105,7 +105,7 @@ class WritingHalf(ConnectionBase):
         """The application is done; the record closes when the last byte is out."""
         self.ended.append(self.exchanges[stream_id])
         if self._lost:
-            self._settle()
+            self._finish_exchanges()
         else:
             self.schedule_flush()
 
@@ -117,7 +117,7 @@ class WritingHalf(ConnectionBase):
         self.codec.send_head(stream_id, status, [*headers, self.clock.date_field], False)
         self.codec.send_data(stream_id, body, True)
 
-    def _settle(self) -> None:
+    def _finish_exchanges(self) -> None:
         """Close the records of exchanges whose last byte has left the codec."""
         still: list[Exchange] = []
         again = False
