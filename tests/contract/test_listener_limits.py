@@ -10,6 +10,7 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from tests.support import http2 as frames
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond
 from tests.support.clients import Client, Fields, Http2Client, request
+from tests.support.relaying import pooled
 from tests.support.running import Running, running, wait_for
 from tests.support.websocket import accept, connect
 
@@ -319,6 +321,25 @@ def test_a_websocket_whose_client_does_not_read(codec: str, set_at: str) -> None
         threading.Event().wait(0.6)
         (record,) = server.observer.records
         assert (record.reason, record.listener) == ("write_timeout", server.runtime._listeners[0].service.meter)
+
+
+# Behind a front.
+
+
+def test_a_worker_accepts_what_the_widest_listener_accepts(codec: str, tmp_path: Path) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        names = [name for name, _ in scope["headers"]]
+        sizes = [names.count(b"x-many"), names.count(b"x_id"), len(scope["raw_path"])]
+        await respond(send, " ".join(map(str, sizes)).encode())
+
+    limits = {"headerFields": 300, "headerBlock": "128Ki", "requestLine": "16Ki", "keepUnderscores": ["x_id"]}
+    fields = [*[(b"x-many", b"y" * 300)] * 200, (b"x_id", b"1")]
+    path = "/" + "z" * 12_000
+    with pooled(app, tmp_path, codec, listener={"limits": limits}) as (front, _):
+        client = front.client(codec)
+        response = request(client, "GET", path, headers=fields)
+        assert (response.status, bytes(response.body)) == (200, b"200 1 12001")
+        client.close()
 
 
 # Both levels.

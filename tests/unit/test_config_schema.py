@@ -6,13 +6,26 @@ import dataclasses
 import os
 import subprocess
 import sys
+from typing import Annotated
 
 import pytest
 from pydantic import ValidationError
 
+from sidegate.config.limit import Limit, always, for_listener, kept, worker_values
+from sidegate.config.model import Integer, Model, model, setting
 from sidegate.config.plain import dump
-from sidegate.config.schema import Config, ConnectionTimeouts, Limits, Match, PathMatch
-from sidegate.config.structure import fields
+from sidegate.config.renames import RENAMED, new_name
+from sidegate.config.schema import (
+    Config,
+    ConnectionTimeouts,
+    Limits,
+    ListenerLimits,
+    ListenerTimeouts,
+    Match,
+    PathMatch,
+    limits_of,
+)
+from sidegate.config.structure import fields, inner, keys_at
 from sidegate.config.validation import validate, validate_file
 
 MINIMAL = {
@@ -71,6 +84,66 @@ def test_mistakes_between_the_parts_are_all_in_one_error() -> None:
         "routes[0].backendRefs[0].name: there is no backend 'helo'; did you mean 'hello'?; "
         "shutdownDelay: must not be longer than gracePeriod, of which it is a part"
     )
+
+
+LISTENERS = [
+    {"name": "own", "address": ":1", "limits": {"requestBody": 0, "keepUnderscores": []}, "timeouts": {"write": "5s"}},
+    {"name": "none", "address": ":2"},
+]
+LEVELS = {
+    **MINIMAL,
+    "listeners": LISTENERS,
+    "limits": {"requestBody": 1000, "keepUnderscores": ["x_id"], "headerFields": 7, "concurrentRequests": 8},
+    "timeouts": {"write": "9s", "keepAlive": "4s"},
+}
+
+
+def test_the_keys_of_a_listener_count_before_those_of_the_top_level() -> None:
+    config = validate(Config, LEVELS)
+    own, none = (limits_of(config, listener) for listener in config.listeners)
+    assert vars(none) == {**vars(config.limits), **vars(config.timeouts)}
+    changed = {"request_body": 0, "keep_underscores": (), "write": 5.0}
+    assert vars(own) == {**vars(none), **changed}
+    assert (none.request_body, none.keep_underscores, none.write, none.header_fields) == (1000, ("x_id",), 9.0, 7)
+
+
+def test_a_listener_may_set_every_limit_that_is_not_the_processes() -> None:
+    top = [fields(Limits), fields(ConnectionTimeouts)]
+    own = [fields(ListenerLimits), fields(ListenerTimeouts)]
+    assert top[0].keys() - own[0].keys() == {"concurrentRequests", "queueDelay"}
+    assert top[1].keys() == own[1].keys()
+    for key, field in {**own[0], **own[1]}.items():
+        above = {**top[0], **top[1]}[key]
+        assert field.default is None
+        assert (field.name, field.metadata) == (above.name, above.metadata)
+        assert inner(field.annotation) is inner(above.annotation)
+
+
+def test_a_new_limit_is_one_edit() -> None:
+    @model
+    class Some(Model):
+        anywhere: Annotated[Integer, Limit(kept)] = setting(default=1, ge=1, description="It may stand anywhere.")
+        once: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(default=2, description="It may not.")
+
+    @for_listener(Some)
+    class OfListener(Model):
+        """What a listener may set of them."""
+
+    assert list(fields(OfListener)) == ["anywhere"]
+    assert validate_file(OfListener, {"anywhere": 5}, "/") == validate(OfListener, {"anywhere": 5})
+    for wrong in ({"anywhere": 0}, {"once": 1}):
+        with pytest.raises(ValidationError):
+            validate(OfListener, wrong)
+    assert worker_values(Some(anywhere=3, once=4), []) == Some(anywhere=3, once=0)
+
+
+def test_renamed_keys_are_unknown_and_their_new_names_known() -> None:
+    known = {f"{part}.{key}" for part in ("limits", "timeouts") for key in keys_at((part,))}
+    for place, new in RENAMED.items():
+        assert ".".join(map(str, place)) not in known
+        assert new in known
+        assert new_name(place) == new_name(("listeners", 3, *place)) == new
+    assert new_name(("timeouts", "writeStall")) is None
 
 
 def test_models_are_frozen() -> None:
