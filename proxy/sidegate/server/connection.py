@@ -215,7 +215,7 @@ class Connection(WritingHalf):
                 self.cut_stalled()
             self.cut()
             if isinstance(error, OSError):
-                raise ClientDisconnected("the client is gone") from error
+                raise ClientDisconnected("the client disconnected") from error
             raise
         self.transport.set_write_buffer_limits()
 

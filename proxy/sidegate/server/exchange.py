@@ -83,7 +83,7 @@ class ResponseHalf:
         """
         try:
             if self.receiving is GONE:
-                raise ClientDisconnected("the client is gone")
+                raise ClientDisconnected("the client disconnected")
             kind = message["type"]
             if kind == "http.response.body":
                 self._body(message.get("body", b""), message.get("more_body", False))
@@ -104,7 +104,7 @@ class ResponseHalf:
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
         if self.receiving is GONE:
-            raise ClientDisconnected("the client is gone")
+            raise ClientDisconnected("the client disconnected")
 
     async def _send_extension(self, kind: str, message: Message) -> None:
         if kind == "http.response.trailers":
@@ -119,7 +119,7 @@ class ResponseHalf:
             with OpenFile.of_message(message) as file:
                 await self._send_file(file, message.get("more_body", False))
         else:
-            raise bad_message(f"{kind!r} is no message of an HTTP response")
+            raise bad_message(f"{kind!r} is not a message of an HTTP response")
         if self._codec.pending(self.stream_id) > HIGH_WATER:
             await self._drain()
 

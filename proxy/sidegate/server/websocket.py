@@ -193,7 +193,7 @@ class WebSocket(Upgrade):
             elif kind.startswith(DENIAL):
                 return self._deny(kind, message)
             else:
-                raise bad_message(f"{kind!r} is no message of a WebSocket")
+                raise bad_message(f"{kind!r} is not a message of a WebSocket")
             if self._codec.pending(self.stream_id) > HIGH_WATER:
                 return self._drain()
         except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits

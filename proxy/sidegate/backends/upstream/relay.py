@@ -178,7 +178,7 @@ class Relay:
             elif kind is Informational:
                 await self._pass_informational(stream, event)
             else:
-                raise ClientDisconnected("the client is gone")
+                raise ClientDisconnected("the client disconnected")
 
     async def _hold(self, stream: ClientStream) -> None:
         """Wait for what comes behind the head, but not for long."""

@@ -48,7 +48,7 @@ class Upload:
         """Read all of it. Raises ``ClientDisconnected``."""
         while not self._ended:
             if await self._next() is None:
-                raise ClientDisconnected("the client is gone")
+                raise ClientDisconnected("the client disconnected")
 
     def start(self, stream: ClientStream) -> None:
         """Send what is here, then whatever comes."""

@@ -202,7 +202,7 @@ class WsgiRequest:
         while True:
             message = await self._receive()
             if message["type"] != "http.request":
-                raise ClientDisconnected("the client is gone")
+                raise ClientDisconnected("the client disconnected")
             pieces.append(message["body"])
             if not message["more_body"]:
                 return b"".join(pieces)

@@ -251,7 +251,7 @@ class Job(Wakeup):
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nobody waits for the response any more."""
         if self.gone:
-            raise ClientDisconnected("the client is gone")
+            raise ClientDisconnected("the client disconnected")
 
     def _want_body(self, body: Incoming) -> None:
         body.wanted = True

@@ -245,7 +245,7 @@ def _bytes(text: Any, what: str) -> bytes:
     try:
         return text.encode("latin-1")
     except UnicodeEncodeError as error:
-        raise _forbidden(f"{what} has characters that stand for no byte (PEP 3333: latin-1 only): {text!r}") from error
+        raise _forbidden(f"{what} has characters outside latin-1 (PEP 3333): {text!r}") from error
 
 
 def _checked(block: Any) -> bytes:
