@@ -1,8 +1,8 @@
-"""The one driver of time in a process: a coarse tick that carries out every timeout policy.
+"""The only periodic timer of a process: at each tick it checks the timeouts of all connections.
 
-Where it stands: beside the listeners. It owns the loop's only periodic timer. A timer for each request would
-be created and cancelled far more often than it fires; one walk a second over the connections costs 0.2 µs
-each and nothing on the request path. So timeouts are exact to one tick, which every limit can bear.
+A timer for each request would be created and cancelled far more often than it fires. A check of all connections at
+each tick costs 0.2 µs for a connection and nothing on the request path. So timeouts are exact to one tick, which is
+exact enough for every limit.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 TICK = 0.5
-"""Seconds between two walks."""
+"""Seconds between two ticks."""
 
 
 Timed = TypeVar("Timed")
 
 
 class Clock(Generic[Timed]):
-    """Ticks, and keeps the ``date`` field (RFC 9110 6.6.1) that every response of this second shares."""
+    """Calls ``check`` at each tick, and keeps the ``date`` field (RFC 9110 6.6.1) that all responses use."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, check: Callable[[Timed, float], None]) -> None:
-        """``check(timed, now)`` carries out what is due at ``now`` (the loop's time)."""
+        """``check(timed, now)`` applies the timeouts of ``timed`` that are due at ``now`` (the loop's time)."""
         self._loop = loop
         self._check = check
         self._timed: set[Timed] = set()
@@ -31,11 +31,11 @@ class Clock(Generic[Timed]):
         self.date_field = _date_field()
 
     def start(self) -> None:
-        """Begin to tick."""
+        """Start the timer."""
         self._handle = self._loop.call_later(TICK, self._tick)
 
     def stop(self) -> None:
-        """Tick no more."""
+        """Stop the timer."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
@@ -45,7 +45,7 @@ class Clock(Generic[Timed]):
         self._timed.add(timed)
 
     def discard(self, timed: Timed) -> None:
-        """Check ``timed`` no more."""
+        """Stop checking ``timed``."""
         self._timed.discard(timed)
 
     def _tick(self) -> None:

@@ -1,7 +1,7 @@
-"""An awaitable that is done already.
+"""An awaitable that is already done.
 
-Where it stands: what the exchange's ``send`` returns when there is nothing to wait for. It is a coroutine by interface,
-because applications pass what ``send`` returns to ``create_task`` and ``gather``, and one object serves all of them.
+The exchange's ``send`` returns it when there is nothing to wait for. It has the interface of a coroutine, because
+applications pass the value that ``send`` returns to ``create_task`` and ``gather``. One object serves all of them.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ DONE = _Done()
 
 
 async def failed(error: Exception) -> None:
-    """The same for what ends in an error: it belongs to whoever awaits."""
+    """Raise ``error`` when it is awaited: the counterpart of ``DONE`` for a ``send`` that failed."""
     try:
         raise error
     finally:
-        del error  # it holds this frame by its traceback: a cycle would keep the application's generators alive
+        del error  # its traceback refers to this frame: the cycle would keep the application's generators alive

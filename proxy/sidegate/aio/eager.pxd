@@ -1,4 +1,4 @@
-"""C types of what starts exchanges."""
+"""C types of the eager starters."""
 
 from sidegate.aio.wakeup cimport Wakeup, Stepping
 
@@ -20,7 +20,7 @@ cdef class EagerCoroutine:
     cdef public object coroutine
 
     cpdef step(self)
-    cpdef went_on(self, coroutine, task)
+    cpdef step_done(self, coroutine, task)
     cpdef cancel(self)
 
 
@@ -36,7 +36,7 @@ cdef class SpareTaskStarter(EagerStarter):
     cpdef stop(self)
     cpdef step(self, EagerCoroutine stepped)
     cpdef task_for(self, coroutine)
-    cdef bint _is_there(self)
+    cdef bint _has_spare(self)
     cdef _step(self, coroutine, EagerCoroutine stepped)
     cdef bint _is_untouched(self, task)
 

@@ -1,25 +1,24 @@
-"""Starts an exchange's coroutine at once; a task of its own comes only if it has to wait.
+"""Starts an exchange's coroutine at once, and makes a task for it only if the coroutine has to wait.
 
-Where it stands: called by the connection for each request. It owns the spare task, nothing of the exchange.
+The connection calls it for each request. It owns the spare task. It raises no error, because the coroutines that it
+starts raise none.
 
-Theory of operation. Most applications answer a small request without waiting for anything. To make a task for each
-of them, register it, queue it and forget it again is then the largest single cost of a request. Python 3.12 has eager
-tasks (``eager_start``) for this. On Python 3.11 the same is done here, with a *spare*: a real ``asyncio.Task`` that
-waits at a gate. The first step of a coroutine runs as that task: in its context, and ``asyncio.current_task()`` names
-it. Then there are three cases:
+Theory of operation. Most applications answer a small request without waiting for anything. The largest single cost of
+such a request would be to create, register, schedule and unregister a task. Python 3.12 has eager tasks
+(``eager_start``) for this. On Python 3.11 this module does the same with a *spare*: a real ``asyncio.Task`` that waits
+for a future, its *gate*. The first step of a coroutine runs as that task: in the task's context, and
+``asyncio.current_task()`` returns the task. Then there are four cases:
 
-* the coroutine has ended, and nothing holds on to the spare: it serves the next one;
-* the coroutine has ended, but left something behind (a reference, a callback, a name, a cancellation, a context
-  variable): the spare ends, too;
-* the coroutine waits for an ``Wakeup`` (``aio/wakeup.py``) and left nothing behind: the spare serves the next
-  one, and whichever spare there is then makes this coroutine's next step. A relayed request so needs no task at all;
-* the coroutine waits for anything else: the spare adopts it, passes the gate, and goes on as the coroutine's task,
-  which it has been from the first step on.
+* The coroutine has ended, and nothing refers to the spare: the spare is used for the next coroutine.
+* The coroutine has ended, but changed the spare (a reference, a callback, a name, a cancellation, a context
+  variable): the spare ends, too.
+* The coroutine waits for a ``Wakeup`` (``aio/wakeup.py``) and did not change the spare: the spare is used for the next
+  coroutine. The coroutine's next step runs as the spare of that time. So a relayed request needs no task at all.
+* The coroutine waits for anything else: the spare adopts the coroutine, its gate is opened, and it continues as the
+  coroutine's task, which it has been since the first step.
 
-So an application always sees a task and a context that nobody had before it. A coroutine started while there is no
-spare, because one is just being used or is still on its way to the gate, gets an ordinary task.
-
-No error leaves it: the coroutines started here raise none.
+So an application always sees a task and a context that no other coroutine has changed. A coroutine that is started
+while there is no spare (the spare is in use, or does not wait for its gate yet) gets an ordinary task.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import sys
-from asyncio.tasks import _enter_task, _leave_task  # documented for whoever runs tasks ("Extending asyncio")
+from asyncio.tasks import _enter_task, _leave_task  # documented for code that runs tasks ("Extending asyncio")
 from collections.abc import Coroutine, Generator
 from sys import getrefcount
 from typing import Any
@@ -37,7 +36,7 @@ from sidegate.aio.wakeup import STEPPING, Wakeup
 
 NAME = "exchange"
 
-_stepping = STEPPING  # a name that has a type when it is compiled
+_stepping = STEPPING  # when compiled, this name has a C type
 
 Started = Coroutine[Any, Any, None]
 
@@ -47,7 +46,7 @@ except ImportError:
     ENDED = object()
 
     def step(context: contextvars.Context, coroutine: Started) -> Any:
-        """Send None into ``coroutine`` within ``context``: what it yields, or ``ENDED``."""
+        """Send None into ``coroutine`` within ``context``. Return what it yields, or ``ENDED``."""
         try:
             return context.run(coroutine.send, None)
         except StopIteration:
@@ -55,7 +54,7 @@ except ImportError:
 
 
 class AdoptingCoroutine(Coroutine[Any, Any, None]):
-    """What a spare runs: it waits at the gate, then it is the coroutine that was adopted, or the end."""
+    """The coroutine of a spare: it waits for the gate, then runs the adopted coroutine, or ends if there is none."""
 
     __slots__ = ("_awaited", "_gate", "_handed_over", "coroutine")
 
@@ -66,13 +65,13 @@ class AdoptingCoroutine(Coroutine[Any, Any, None]):
         self.coroutine: Started | None = None
 
     def adopt(self, coroutine: Started, awaited: Any) -> None:
-        """Go on with ``coroutine``, whose first step waits for ``awaited`` (a future, or None for a mere pause)."""
+        """Continue with ``coroutine``, which waits for ``awaited`` (a future, or None for a bare ``yield``)."""
         self.coroutine = coroutine
         self._awaited = awaited
         self._handed_over = False
 
     def send(self, value: Any) -> Any:
-        """The task's next step."""
+        """Run the task's next step."""
         if self._gate is not None:
             try:
                 return next(self._gate)
@@ -83,13 +82,13 @@ class AdoptingCoroutine(Coroutine[Any, Any, None]):
         return self.coroutine.send(value) if self._handed_over else self._hand_over()
 
     def throw(self, *error: Any) -> Any:
-        """The task was cancelled, or what it waits for failed."""
+        """Raise an error in the coroutine: the task was cancelled, or the future that it waits for failed."""
         self._gate = None
         if self.coroutine is None:
             raise StopIteration
         if not self._handed_over:
             awaited = self._hand_over()
-            # A task that is cancelled cancels what it waits for, whose end then brings the error.
+            # A cancelled task cancels the future that it waits for; the end of that future then raises the error.
             if awaited is not None and awaited.cancel():
                 return awaited
         return self.coroutine.throw(*error)
@@ -100,7 +99,7 @@ class AdoptingCoroutine(Coroutine[Any, Any, None]):
         return awaited
 
     def close(self) -> None:
-        """The task is dropped."""
+        """Close the coroutine: the task was dropped."""
         if self.coroutine is not None:
             self.coroutine.close()
 
@@ -109,7 +108,7 @@ class AdoptingCoroutine(Coroutine[Any, Any, None]):
 
 
 class EagerCoroutine:
-    """A coroutine that is stepped without a task. It is cancelled like one."""
+    """A coroutine that runs without a task of its own. It can be cancelled like a task."""
 
     __slots__ = ("_cancelled", "_spare", "_task", "coroutine")
 
@@ -118,22 +117,22 @@ class EagerCoroutine:
         self._task: asyncio.Task[None] | None = None
         self._cancelled = False
         self.coroutine: Started | None = coroutine
-        """None while a step runs, and when it has ended or has a task."""
+        """None while a step runs, and after the coroutine has ended or got a task."""
 
     def step(self) -> None:
         """See ``Stepper``."""
         if self.coroutine is not None:
             self._spare.step(self)
 
-    def went_on(self, coroutine: Started | None, task: asyncio.Task[None] | None) -> None:
-        """A step has run: it waits again, has a task from now on, or, with neither, has ended."""
+    def step_done(self, coroutine: Started | None, task: asyncio.Task[None] | None) -> None:
+        """Note the result of a step: ``coroutine`` waits again, or ``task`` runs it; with neither, it has ended."""
         self.coroutine = coroutine
         self._task = task
         if self._cancelled:
             self.cancel()
 
     def cancel(self) -> None:
-        """As of a task: what runs is cancelled where it next waits, what has ended is not."""
+        """Cancel it like a task: a running coroutine is cancelled where it next waits, an ended one is not."""
         self._cancelled = True
         if self.coroutine is not None:
             self._task = self._spare.task_for(self.coroutine)
@@ -143,24 +142,24 @@ class EagerCoroutine:
 
 
 class EagerStarter:
-    """One for each event loop; it only says what there is."""
+    """The interface of the two implementations below. There is one starter for each event loop."""
 
     __slots__ = ()
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
-        """Run ``coroutine`` up to where it waits. What goes on from there and can be cancelled; None if it has ended.
+        """Run ``coroutine`` until it waits. Return an object by which to cancel it; None if it has ended.
 
-        ``at_once=False``, from within a task: all of it runs later, in an ordinary task.
+        ``at_once=False`` is for a caller that runs within a task: the coroutine starts later, in an ordinary task.
         """
         raise NotImplementedError
 
     def stop(self) -> None:
-        """Keep nothing from now on."""
+        """Release the spare task, and make no other."""
         raise NotImplementedError
 
 
 class SpareTaskStarter(EagerStarter):
-    """Python 3.11's way."""
+    """The implementation for Python 3.11."""
 
     __slots__ = ("_adopting", "_context", "_gate", "_loop", "_stopped", "_task")
 
@@ -168,43 +167,43 @@ class SpareTaskStarter(EagerStarter):
         self._loop = loop
         self._stopped = False
         self._gate: asyncio.Future[None] | None = None
-        self._task: asyncio.Task[None] | None = None  # the spare, while it waits at the gate
+        self._task: asyncio.Task[None] | None = None  # the spare, while it waits for the gate
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
         """See ``EagerStarter``."""
-        if not self._is_there() or not at_once:
+        if not self._has_spare() or not at_once:
             if self._gate is None:
-                self._provide()
+                self._create_spare()
             return self._loop.create_task(coroutine, context=contextvars.Context())
         return self._step(coroutine, None)
 
     def step(self, stepped: EagerCoroutine) -> None:
-        """The next step of a coroutine that has no task."""
+        """Run the next step of a coroutine that has no task."""
         coroutine: Any = stepped.coroutine
-        if not self._is_there():
-            stepped.went_on(None, self.task_for(coroutine))
+        if not self._has_spare():
+            stepped.step_done(None, self.task_for(coroutine))
             return
         stepped.coroutine = None
-        going_on: Any = self._step(coroutine, stepped)
-        if going_on is stepped:
-            stepped.went_on(coroutine, None)
+        result: Any = self._step(coroutine, stepped)
+        if result is stepped:
+            stepped.step_done(coroutine, None)
         else:
-            stepped.went_on(None, going_on)
+            stepped.step_done(None, result)
 
     def task_for(self, coroutine: Started) -> asyncio.Task[None]:
-        """Let a coroutine that had none go on in a task."""
+        """Continue a coroutine that had no task in a new one."""
         adopting = AdoptingCoroutine(None)
         adopting.coroutine = coroutine
         return self._loop.create_task(adopting, name=NAME, context=contextvars.Context())
 
-    def _is_there(self) -> bool:
+    def _has_spare(self) -> bool:
         if self._task is not None and self._gate is not None and self._gate.done():
-            self._task = None  # an application has cancelled whatever tasks there were
+            self._task = None  # the spare was cancelled: an application may cancel all tasks
             self._gate = None
         return self._task is not None
 
     def _step(self, coroutine: Started, stepped: EagerCoroutine | None) -> asyncio.Task[None] | EagerCoroutine | None:
-        """One step as the spare."""
+        """Run one step as the spare. Return what ``start`` returns."""
         task: Any = self._task
         self._task = None
         references = getrefcount(task)
@@ -236,42 +235,42 @@ class SpareTaskStarter(EagerStarter):
         self._open_gate()
 
     def _is_untouched(self, task: Any) -> bool:
-        """Holds if nobody can tell that a coroutine ran as this task."""
+        """Whether the coroutine that ran as this task left no trace on it."""
         return (
             not self._context
-            and getweakrefcount(task) == 1  # asyncio's own, for `all_tasks`
+            and getweakrefcount(task) == 1  # the reference of asyncio itself, for `all_tasks`
             and self._gate is not None
-            and not self._gate.done()  # else it was cancelled
+            and not self._gate.done()  # else the task was cancelled
             and not task.cancelling()
-            and task._callbacks is None  # there is no public word for it
+            and task._callbacks is None  # there is no public attribute for this
             and task.get_name() is NAME
         )
 
     def _replace(self) -> None:
         self._open_gate()
-        self._provide()
+        self._create_spare()
 
     def _open_gate(self) -> None:
         if self._gate is not None and not self._gate.done():
             self._gate.set_result(None)
 
-    def _provide(self) -> None:
+    def _create_spare(self) -> None:
         if self._stopped:
             return
         self._gate = self._loop.create_future()
         self._adopting = AdoptingCoroutine(self._gate)
         self._context = contextvars.Context()
         task = self._loop.create_task(self._adopting, name=NAME, context=self._context)
-        self._loop.call_soon(self._arrived, task)
+        self._loop.call_soon(self._spare_ready, task)
 
-    def _arrived(self, task: asyncio.Task[None]) -> None:
-        # The loop runs its queue in order, so the task has had its first step and waits at the gate.
+    def _spare_ready(self, task: asyncio.Task[None]) -> None:
+        # The loop runs its callbacks in order, so the task has run its first step and waits for the gate.
         if not self._stopped:
             self._task = task
 
 
 class EagerTaskStarter(EagerStarter):
-    """The way of Python 3.12 and later."""
+    """The implementation for Python 3.12 and later."""
 
     __slots__ = ("_loop",)
 
@@ -280,14 +279,14 @@ class EagerTaskStarter(EagerStarter):
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
         """See ``EagerStarter``."""
-        make: Any = asyncio.Task  # which mypy knows as Python 3.11 has it
+        make: Any = asyncio.Task  # mypy knows only the signature of Python 3.11
         task = make(coroutine, loop=self._loop, context=contextvars.Context(), eager_start=at_once)
         return None if task.done() else task
 
     def stop(self) -> None:
-        """See ``EagerStarter``. There is nothing to let go."""
+        """See ``EagerStarter``. There is nothing to release."""
 
 
 def eager_starter(loop: asyncio.AbstractEventLoop) -> EagerStarter:
-    """The way of the Python that runs."""
+    """Make the starter for the running version of Python."""
     return EagerTaskStarter(loop) if sys.version_info >= (3, 12) else SpareTaskStarter(loop)

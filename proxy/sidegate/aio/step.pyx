@@ -1,7 +1,7 @@
 # cython: language_level=3
-"""The one C call that Python code cannot make: to send into a coroutine without an exception for its end.
+"""One C call that Python code cannot make: it sends into a coroutine without an exception when the coroutine ends.
 
-Where it stands: below ``eager.py``, which does the same in Python where this is not built.
+``eager.py`` calls it. Where it is not built, ``eager.py`` does the same in Python.
 """
 
 from cpython.object cimport PyObject
@@ -16,11 +16,11 @@ cdef extern from "Python.h":
 from cpython.ref cimport Py_DECREF
 
 ENDED = object()
-"""What ``step`` returns for a coroutine that has ended."""
+"""The value that ``step`` returns for a coroutine that has ended."""
 
 
 def step(context, coroutine):
-    """Send None into ``coroutine`` within ``context``: what it yields, or ``ENDED``."""
+    """Send None into ``coroutine`` within ``context``. Return what it yields, or ``ENDED``."""
     cdef PyObject *result = NULL
     cdef PySendResult sent
     PyContext_Enter(context)
@@ -31,13 +31,13 @@ def step(context, coroutine):
     finally:
         PyContext_Exit(context)
     value = <object>result
-    Py_DECREF(value)  # the reference that PyIter_Send gave us
+    Py_DECREF(value)  # PyIter_Send returned a new reference
     return value if sent == PYGEN_NEXT else ENDED
 
 
 cdef extern from *:
     """
-    static PyObject *sidegate_raised(void) { return NULL; }  /* the error is set already */
+    static PyObject *sidegate_raised(void) { return NULL; }  /* the error is already set */
     """
     object sidegate_raised()
 

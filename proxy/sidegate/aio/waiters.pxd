@@ -1,4 +1,4 @@
-"""C types of the senders that wait."""
+"""C types of the waiting senders."""
 
 
 cdef class Waiters:

@@ -1,6 +1,6 @@
-"""Senders that wait for their stream's queue to drain.
+"""Calls of ``send`` that wait until enough of their stream's output was written.
 
-Where it stands: owned by a connection. Few wait at a time, so a list is enough.
+A connection owns one ``Waiters``. Few senders wait at the same time, so a list is enough.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 
 class Waiters:
-    """(stream, future) of every ``send`` that waits."""
+    """Holds (stream id, future) of every ``send`` that waits."""
 
     def __init__(self) -> None:
         self._entries: list[tuple[int, asyncio.Future[None]]] = []
@@ -19,13 +19,13 @@ class Waiters:
         return bool(self._entries)
 
     def add(self, stream_id: int, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        """A future that is done when the stream has drained or was given up."""
+        """Make a future that is done when the stream has drained or was released."""
         waiter = loop.create_future()
         self._entries.append((stream_id, waiter))
         return waiter
 
     def wake(self, drained: Callable[[int], bool]) -> None:
-        """Free those whose stream has drained."""
+        """Wake the senders whose stream has drained: ``drained(stream_id)`` is true."""
         still = []
         for entry in self._entries:
             stream_id, waiter = entry
@@ -37,5 +37,5 @@ class Waiters:
         self._entries = still
 
     def release(self, stream_id: int) -> None:
-        """Free those of one stream: it was given up."""
+        """Wake the senders of one stream that has ended."""
         self.wake(stream_id.__eq__)

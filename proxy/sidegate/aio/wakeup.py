@@ -1,12 +1,13 @@
-"""Waiting for what a link brings, without a task.
+"""Lets a coroutine wait again and again for the same source of events, without a task.
 
-Where it stands: the base of a call, below the relay, which awaits it; known to ``aio/eager.py``, which steps
-the exchange's coroutine. No error leaves it.
+``Wakeup`` is the base class of ``ClientStream``, which the relay awaits, and of a WSGI ``Job``. ``aio/eager.py``, which
+steps the exchange's coroutine, handles it.
 
-Theory of operation. A relayed request waits for one thing, the events of its stream, and runs a few steps. To make a
-task for it, a future for the wait, and to forget both is a third of its time. So while an exchange is stepped without
-a task of its own (``STEPPING.now``), ``wakeup`` yields the arrival itself instead of a future, and whoever steps the
-coroutine says how to go on (``hand_to``). Within a task it is a future like any other.
+Theory of operation. A relayed request waits for one thing, the events of its stream, and runs a few steps. A task for
+the request and a future for each wait would cost a third of its time. So while an exchange is stepped without a task of
+its own (``STEPPING.now``), the awaitable of ``wakeup`` yields the ``Wakeup`` itself instead of a future, and
+``SpareTaskStarter`` tells it which coroutine to continue (``hand_to``). Within a task, ``wakeup`` returns an ordinary
+future.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 
 class Stepping:
-    """``now``: the coroutine that runs is stepped without a task of its own."""
+    """``now``: whether the running coroutine is stepped without a task of its own."""
 
     __slots__ = ("now",)
 
@@ -29,14 +30,14 @@ STEPPING = Stepping()
 
 
 class Stepper(Protocol):
-    """Goes on with a coroutine."""
+    """Continues a coroutine."""
 
     def step(self) -> None:
-        """From where it waits."""
+        """Run the coroutine's next step."""
 
 
 class Wakeup:
-    """Something that may be waited for again and again, by one coroutine."""
+    """Something that one coroutine waits for again and again."""
 
     __slots__ = ("_stepper", "_waiter", "_yielded", "loop")
 
@@ -47,16 +48,16 @@ class Wakeup:
         self._yielded = False
 
     def wakeup(self) -> Awaitable[None]:
-        """Done when ``wake`` was called."""
+        """Return an awaitable that is done when ``wake`` is called."""
         if STEPPING.now:
             self._yielded = False
             return self
-        self._stepper = None  # of a step that was cancelled: who waits now is somebody else
+        self._stepper = None  # it is left from a wait that was cancelled
         self._waiter = waiter = self.loop.create_future()
         return waiter
 
     def wake(self) -> None:
-        """Whoever waits goes on, in this or the next turn of the loop."""
+        """Continue the coroutine that waits, in this or the next iteration of the loop."""
         stepper, waiter = self._stepper, self._waiter
         if stepper is not None:
             self._stepper = None
@@ -67,13 +68,13 @@ class Wakeup:
                 waiter.set_result(None)
 
     def hand_to(self, stepper: Stepper) -> None:
-        """It was yielded to who steps the coroutine: ``stepper`` goes on when it is woken."""
+        """Call ``stepper.step`` at the next ``wake``: a coroutine without a task has yielded this object."""
         self._stepper = stepper
 
     def hand_to_task(self) -> asyncio.Future[None]:
-        """It was yielded, but a task is to go on after all: what the task is to wait for."""
+        """Return the future that a task is to wait for: the coroutine has yielded this object, but gets a task now."""
         self._waiter = waiter = self.loop.create_future()
-        future: asyncio.Future[None] = next(waiter.__await__())  # marked as being awaited
+        future: asyncio.Future[None] = next(waiter.__await__())  # this marks the future as being awaited
         return future
 
     def __await__(self) -> Generator[Any, None, None]:

@@ -30,7 +30,7 @@ cdef class Rule:
 cdef class Router:
     cdef dict _by_host
     cdef list _by_suffix
-    cdef list _nameless
+    cdef list _without_host
     cdef bint _any_host
 
     @cython.locals(rule=Rule, record=Record)

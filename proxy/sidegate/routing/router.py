@@ -1,14 +1,15 @@
 """The route map: which backend answers a request.
 
-Where it stands: step 5 of the request line; called by the exchange as the root App, calls one backend. It owns
-the compiled rules; it never reads a body and never writes a response: no route is an ``ExchangeError`` (404).
+Step 5 of the request line. The exchange calls it as the root App, and it calls one backend. It owns the compiled
+rules. It never reads a body and never writes a response: if no route matches, it raises ``ExchangeError`` (404).
 
-Theory of operation. A route is a Gateway API HTTPRoute rule. All its (hostname, match) pairs become Rules, put
-in order of precedence once at load: hostname (exact, then the longest wildcard, then none), path (Exact, then
+Theory of operation. A route is a Gateway API HTTPRoute rule. Each of its (hostname, match) pairs becomes a Rule. The
+rules are sorted by precedence once, at load: hostname (exact, then the longest wildcard, then none), path (Exact, then
 the longest PathPrefix), method, number of header matches, number of query matches, order in the file
-(https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule). For every hostname that the file names there is
-one table with all rules that could apply to it, so a request is one dict look-up and a walk to the first rule
-that holds. A host that is not named uses the table of the longest wildcard that covers it, or the nameless one.
+(https://gateway-api.sigs.k8s.io/reference/spec/#httprouterule). For every hostname in the file there is one table with
+all rules that could apply to it. So a request costs one dict look-up and a search for the first rule that holds. A
+host that the file does not name uses the table of the longest wildcard that covers it, or else the table of the rules
+without a hostname.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from sidegate.observe.record import Record
 
 
 class Backend(Protocol):
-    """An App with a name, which the record and the metrics show."""
+    """An App with a name that the record and the metrics show."""
 
     name: str
 
@@ -35,7 +36,7 @@ class Backend(Protocol):
 
 
 class WeightedChoice:
-    """The weighted backends of one route; most have a single one."""
+    """The weighted backends of one route; most routes have only one."""
 
     def __init__(self, backends: Sequence[Backend], weights: Sequence[int]) -> None:
         self._backends = backends
@@ -43,22 +44,22 @@ class WeightedChoice:
         self._only = backends[0] if len(backends) == 1 else None
 
     def pick(self) -> Backend:
-        """A backend, at random in proportion to the weights."""
+        """Select a backend at random, in proportion to the weights."""
         if self._only is not None:
             return self._only
         return self._backends[bisect_right(self._bounds, random.random() * self._bounds[-1])]  # noqa: S311 - no secret
 
 
 class Rule:
-    """One (hostname, match) of one route. Conditions that are empty hold for every request."""
+    """One (hostname, match) pair of one route. An empty condition holds for every request."""
 
     __slots__ = ("choice", "exact", "headers", "hostname", "method", "path", "query", "route")
 
     def __init__(self, hostname: str, match: Match, route: int, choice: WeightedChoice) -> None:
-        """``route``: its place in the file."""
+        """``route``: its index in the file."""
         self.hostname = hostname
         self.exact = match.path.type == "Exact"
-        # A trailing slash of a prefix means nothing (Gateway API); without it, elements compare in one step.
+        # A trailing slash of a prefix has no meaning (Gateway API); without it, one comparison matches whole elements.
         self.path = match.path.value if self.exact else match.path.value.rstrip("/")
         self.method = match.method
         self.headers = tuple((h.name.lower().encode("ascii"), h.value.encode("latin-1")) for h in match.headers)
@@ -67,7 +68,7 @@ class Rule:
         self.choice = choice
 
     def precedence(self) -> tuple[object, ...]:
-        """Sort key: the first rule in this order that holds is the one that counts.
+        """Sort key: the first rule in this order that holds is used.
 
         An exact hostname comes before a wildcard and a longer one before a shorter (more characters match);
         ``route`` is the order in the file.
@@ -86,7 +87,7 @@ class Rule:
         )
 
     def holds(self, scope: Scope) -> bool:
-        """Does the request meet every condition but the hostname?"""
+        """Whether the request meets all conditions; the hostname is not checked."""
         path = scope["path"]
         if self.exact:
             if path != self.path:
@@ -98,14 +99,14 @@ class Rule:
         return (not self.headers or self._headers_hold(scope)) and (not self.query or self._query_holds(scope))
 
     def _headers_hold(self, scope: Scope) -> bool:
-        # Several fields of one name are one list (RFC 9110 5.3), so they are compared joined.
+        # Several fields of one name form one list (RFC 9110 5.3), so their joined values are compared.
         joined: dict[bytes, bytes] = {}
         for name, value in scope["headers"]:
             joined[name] = joined[name] + b", " + value if name in joined else value
         return all(joined.get(name) == value for name, value in self.headers)
 
     def _query_holds(self, scope: Scope) -> bool:
-        # Gateway API: of a repeated parameter the first value counts.
+        # Gateway API: only the first value of a repeated parameter is compared.
         given: dict[str, str] = {}
         for name, value in parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True):
             given.setdefault(name, value)
@@ -113,7 +114,7 @@ class Rule:
 
 
 class Router:
-    """The root App: finds the rule, notes route and backend in the record, hands the exchange on."""
+    """The root App: finds the rule, stores route and backend in the record, and calls the backend."""
 
     def __init__(self, routes: Sequence[Route], backends: Mapping[str, Backend]) -> None:
         rules = sorted(_compile(routes, backends), key=Rule.precedence)
@@ -121,7 +122,7 @@ class Router:
         self._by_host = {name: _table(rules, name) for name in names if name and not name.startswith("*")}
         wildcards = sorted((name for name in names if name.startswith("*")), key=len, reverse=True)
         self._by_suffix = [(name[1:], _table(rules, name)) for name in wildcards]
-        self._nameless = _table(rules, "")
+        self._without_host = _table(rules, "")
         self._any_host = not self._by_host and not self._by_suffix
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -138,8 +139,8 @@ class Router:
         return backend
 
     def match(self, scope: Scope) -> Rule | None:
-        """The rule of highest precedence that holds for ``scope``."""
-        for rule in self._nameless if self._any_host else self._table_for(scope):
+        """The rule of highest precedence that holds for ``scope``; None if there is none."""
+        for rule in self._without_host if self._any_host else self._table_for(scope):
             if rule.holds(scope):
                 return rule
         return None
@@ -152,7 +153,7 @@ class Router:
         for suffix, rules in self._by_suffix:
             if host.endswith(suffix) and len(host) > len(suffix):
                 return rules
-        return self._nameless
+        return self._without_host
 
 
 def _compile(routes: Sequence[Route], backends: Mapping[str, Backend]) -> list[Rule]:
@@ -178,9 +179,9 @@ def _covers(pattern: str, hostname: str) -> bool:
 
 
 def _hostname(scope: Scope) -> str:
-    """The request's host in lower case, without port and trailing dot; ``""`` if it names none.
+    """The request's host in lower case, without port and trailing dot; ``""`` if the request has no host.
 
-    An IPv6 literal comes out mangled, which does no harm: a route's hostname is never an address.
+    The result for an IPv6 literal is wrong, which has no effect: a route's hostname is never an address.
     """
     for name, value in scope["headers"]:
         if name == b"host":
