@@ -1,7 +1,7 @@
-"""Makes the backends that a Config names.
+"""Makes the backends of a Config.
 
-Where it stands: called by the runtime, above every kind of backend. What cannot be built is told by its path in the
-configuration; no error leaves it.
+The runtime calls it; it imports every kind of backend. It raises no error: a backend that cannot be built becomes a
+problem with its path in the configuration.
 """
 
 from __future__ import annotations
@@ -34,20 +34,24 @@ AnyBackend = AsgiBackend | PoolBackend | RemoteBackend | RespondBackend | WsgiBa
 
 RESPONSE_FIELDS = 1000
 RESPONSE_BLOCK = 256 * 1024
-"""Bounds of a response's head, far beyond what clients take: an application in the front itself has none."""
+"""Limits of a response's head: number of fields and bytes. They are far beyond what clients accept, because an
+application in the front itself has no limit."""
 
 FRAME = 16 * 1024
-"""Bytes that a CONTINUATION frame holds if nothing else was agreed (RFC 9113 4.2)."""
+"""Bytes that a CONTINUATION frame holds if the peers have not agreed on more (RFC 9113 4.2)."""
 
-ANY_STREAMS = 1 << 15
-"""Of somebody else's server nobody knows how many streams it takes: room for the windows of more than there will be."""
+ASSUMED_STREAMS = 1 << 15
+"""Assumed concurrency of a third-party server; it sizes the connection window."""
 
 LIVENESS = 30.0
-"""Seconds for the answer to a PING of a server that is no worker of a pool."""
+"""Seconds in which a third-party server must answer a PING."""
 
 
 def build_backends(config: Config, observer: Observer, report: Report, problems: Problems) -> dict[str, AnyBackend]:
-    """The backends by name; what cannot be built is added to ``problems``. Within a running event loop."""
+    """Make the backends, by name. A backend that cannot be built is added to ``problems``.
+
+    It must be called within a running event loop.
+    """
     backends: dict[str, AnyBackend] = {}
     for name, backend in config.backends.items():
         if backend.respond is not None:
@@ -63,7 +67,10 @@ def build_backends(config: Config, observer: Observer, report: Report, problems:
 
 
 def check_applications(configs: Mapping[str, BackendConfig], problems: Problems) -> dict[str, str]:
-    """Import every application that fronts run; what each is, in words. What cannot be is added to ``problems``."""
+    """Import every application that fronts run. Return the kind of each (``ASGI 3 application``) by its backend's name.
+
+    An application that cannot be imported is added to ``problems``.
+    """
     loaded = {name: _load(name, backend, problems) for name, backend in configs.items() if backend.pool is None}
     return {name: app.kind for name, app in loaded.items() if app is not None}
 
@@ -119,7 +126,7 @@ def _balancer(config: Config, name: str, observer: Observer) -> Balancer:
     backend = config.backends[name]
     pool = backend.pool
     settings = EngineSettings(
-        concurrent_streams=ANY_STREAMS if pool is None else streams_of_front(pool, config.processes),
+        concurrent_streams=ASSUMED_STREAMS if pool is None else streams_of_front(pool, config.processes),
         stream_window=config.limits.stream_window,
         header_fields=RESPONSE_FIELDS,
         header_block=RESPONSE_BLOCK,

@@ -1,13 +1,14 @@
-"""Which link takes the next request, and who waits when none has room: decided here without I/O.
+"""Selects the target that takes the next request, and keeps the queue of requests when no target is free, without I/O.
 
-Where it stands: below the balancer, which carries out what is decided here: it sends on the links and wakes those who
-wait. Times are arguments. No error leaves it.
+``WaitQueue`` and ``Balancer`` carry out its decisions: they wake the waiting requests and send on the connections.
+Times are arguments, in seconds of the event loop's clock. It raises no error.
 
-Theory of operation. A link has as many places as its peer takes streams at once. A request takes a place of the link
-with the fewest requests under way; among equals chance decides, because fronts that do not know of each other would
-otherwise all begin with the same worker. When no link has a free place, requests wait in one queue, first come, first
-served, and nobody who comes later overtakes them. The queue is bounded in number and in time. A request that a peer
-did not take waits again at the head of the queue, with what is left of its time.
+Theory of operation. The capacity of a target is the number of requests that it takes at once: the streams that an
+upstream connection's peer allows, or the threads of a WSGI application. A request goes to the target with the fewest
+requests in flight. Among equal targets the choice is random, because otherwise fronts, which do not communicate, would
+all begin with the same worker. When no target is free, requests wait in one queue, first come, first served, and no
+later request overtakes them. The queue is limited in length and time. A request that a peer refused waits again at the
+head of the queue, for the rest of its time.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from __future__ import annotations
 import random
 from collections import deque
 
-_random = random.random  # a name that has a type when it is compiled
+_random = random.random  # when compiled, this name has a C type
 
 
 class Target:
-    """A link, as the choice sees it. ``in_use`` of its ``capacity`` are taken; one that rests is offered to nobody."""
+    """An upstream connection or the threads of an application, as the load balancer sees it.
+
+    ``in_use``: number of requests that it has now, of ``capacity``. ``cooling_down``: it gets no request for a moment.
+    """
 
     __slots__ = ("capacity", "cooling_down", "in_use")
 
@@ -30,7 +34,7 @@ class Target:
 
 
 class Ticket:
-    """One request in the queue. ``target`` is set when it has one; then ``in_use`` counts it already."""
+    """One request in the queue. ``target`` is set once it has one, whose ``in_use`` then already counts it."""
 
     __slots__ = ("deadline", "since", "target")
 
@@ -41,7 +45,7 @@ class Ticket:
 
 
 class LoadBalancer:
-    """The links that may be chosen, and the queue. ``size``: how many may wait."""
+    """The targets that may be selected, and the queue. ``size``: how many requests may wait."""
 
     __slots__ = ("_size", "_targets", "queue")
 
@@ -52,31 +56,31 @@ class LoadBalancer:
 
     @property
     def empty(self) -> bool:
-        """Whether there is no link at all."""
+        """Whether there is no target at all, free or not."""
         return not self._targets
 
     def add(self, target: Target) -> None:
-        """From now on requests may go there. Adding it again changes nothing."""
+        """Let ``target`` be selected. To add it again changes nothing."""
         if target not in self._targets:
             self._targets.append(target)
 
     def remove(self, target: Target) -> bool:
-        """No further request goes there; whether any did before."""
+        """Do not select ``target`` any more. Return whether it could be selected before."""
         if target not in self._targets:
             return False
         self._targets.remove(target)
         return True
 
     def take(self) -> Target | None:
-        """A place for a request that has just come, or None: none is free, or others wait for one."""
+        """Select a target for a new request. None if no target is free, or other requests wait for one."""
         return None if self.queue else self._take()
 
     def give_back(self, target: Target) -> None:
-        """A request has ended. If somebody waits, ``assign`` has something to do."""
+        """A request on ``target`` has ended. If requests wait, call ``assign`` next."""
         target.in_use -= 1
 
     def join(self, since: float, deadline: float) -> Ticket | None:
-        """Wait at the end of the queue; None if it is full."""
+        """Add a request at the end of the queue; None if the queue is full."""
         if len(self.queue) >= self._size:
             return None
         ticket = Ticket(since, deadline)
@@ -84,13 +88,13 @@ class LoadBalancer:
         return ticket
 
     def rejoin(self, since: float, deadline: float) -> Ticket:
-        """Wait at the head of the queue: this request was in it, or past it, before. It is never full for those."""
+        """Add a request that had a target, or was in the queue, before. It goes to the head, even of a full queue."""
         ticket = Ticket(since, deadline)
         self.queue.appendleft(ticket)
         return ticket
 
     def leave(self, ticket: Ticket) -> None:
-        """Whoever waits gives up; a place that it was given goes back."""
+        """A request stops waiting: remove it from the queue, or give back the target that it was assigned."""
         if ticket.target is not None:
             self.give_back(ticket.target)
             ticket.target = None
@@ -98,7 +102,7 @@ class LoadBalancer:
             self.queue.remove(ticket)
 
     def assign(self) -> list[Ticket]:
-        """Give free places to those who wait, in order; these have one now."""
+        """Assign free targets to the waiting requests, in order. Return those that have a target now."""
         found: list[Ticket] = []
         while self.queue:
             target = self._take()
@@ -110,14 +114,14 @@ class LoadBalancer:
         return found
 
     def expire(self, now: float) -> list[Ticket]:
-        """Those who have waited too long; they are no longer in the queue."""
+        """Remove the requests whose deadline has passed from the queue, and return them."""
         late = [ticket for ticket in self.queue if ticket.deadline <= now]
         if late:
             self.queue = deque(ticket for ticket in self.queue if ticket.deadline > now)
         return late
 
     def next_deadline(self) -> float | None:
-        """When ``expire`` has something to do."""
+        """The earliest deadline in the queue; None if the queue is empty."""
         return min((ticket.deadline for ticket in self.queue), default=None)
 
     def _take(self) -> Target | None:
@@ -131,7 +135,7 @@ class LoadBalancer:
                 best, least, ties = target, in_use, 1
             elif in_use == least:
                 ties += 1
-                if _random() * ties < 1.0:  # each of n equals with chance 1/n
+                if _random() * ties < 1.0:  # select each of n equal targets with probability 1/n
                     best = target
         if best is not None:
             best.in_use += 1

@@ -1,7 +1,6 @@
-"""Backends that cannot speak WebSocket say so.
+"""Refuses a WebSocket for a backend that does not support it.
 
-Where it stands: called first by each of them. Errors: ``ExchangeError`` (501), because over HTTP/2 an extended CONNECT
-must not be answered as if it were a GET.
+Each of these backends calls it first, because over HTTP/2 an extended CONNECT must not be answered as if it were a GET.
 """
 
 from __future__ import annotations
@@ -11,6 +10,9 @@ from sidegate.errors import ExchangeError, Fault
 
 
 def refuse_websocket(scope: Scope) -> None:
-    """Raise if the client asks for a WebSocket."""
+    """Check that the client does not ask for a WebSocket.
+
+    :raises ExchangeError: 501; the client asks for one.
+    """
     if scope["type"] == "websocket":
         raise ExchangeError(Fault.CLIENT, 501, "no_websocket")

@@ -1,6 +1,6 @@
-"""A fixed answer, written in the configuration: a health probe, a maintenance page, a refusal.
+"""A fixed response from the configuration: for a health probe, a maintenance page, a refusal.
 
-Where it stands: step 7 of the request line. It reads no request body.
+Step 7 of the request line. It reads no request body.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from sidegate.config.schema import Respond
 
 
 class RespondBackend:
-    """An App that sends the same response to everyone."""
+    """An App that sends the same response to every request."""
 
     def __init__(self, name: str, respond: Respond) -> None:
         self.name = name

@@ -16,11 +16,11 @@ cdef class WaitQueue:
     cdef object _queue
     cdef dict _waiting
     cdef object _timer
-    cdef bint _pressure_told
+    cdef bint _pressure_reported
 
     cpdef refuse_all(self)
     cpdef give_back(self, Target target)
     cpdef assign(self)
     cdef _not_served(self)
     @cython.locals(waiter=Wakeup)
-    cdef _tell(self, list tickets)
+    cdef _wake(self, list tickets)

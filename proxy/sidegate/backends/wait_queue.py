@@ -1,8 +1,8 @@
-"""The requests of one backend that wait for a place: carries out what ``load_balancer.py`` decides.
+"""The requests of one backend that wait for a target. It carries out the decisions of ``load_balancer.py``.
 
-Where it stands: between whoever has places (the links of a balancer, the threads of a WSGI application) and the
-requests, which ask for one. It owns those who wait, and the timer that ends what waits too long. Errors:
-``ExchangeError`` (503) from ``wait``, ``Unprocessed`` among them.
+Its targets are the connections of a balancer, or the threads of a WSGI application. It owns the waiting requests, and
+the timer that ends the wait of those whose deadline has passed. Only ``wait`` raises: ``ExchangeError`` (503), of which
+``Unprocessed`` is one.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from sidegate.errors import ExchangeError, Fault, Unprocessed
 from sidegate.observe.queue_meter import QueueMeter
 
 PRESSURE_PERIOD = 0.1
-"""Seconds between two words about a queue that lasts."""
+"""Seconds between two reports about a queue that is not empty."""
 
 
 class WaitQueue:
     """One for each backend whose requests may have to wait."""
 
     __slots__ = (
-        "_pressure_told",
+        "_pressure_reported",
         "_queue",
         "_timer",
         "_waiting",
@@ -41,29 +41,31 @@ class WaitQueue:
         self.loop = asyncio.get_running_loop()
         self.load_balancer = LoadBalancer(queue.size)
         self.on_pressure: Callable[[int], None] | None = None
-        """Called with the length of a queue: when it appears, while it lasts, and with 0 when it is gone."""
+        """Called with the length of the queue: when it begins to fill, while it is not empty, and with 0 at its end."""
         self.refusing = False
-        """Whoever would have to wait is sent away instead: ``Unprocessed``."""
+        """A request that would have to wait is refused instead: ``Unprocessed``."""
         self._queue = queue
         self._waiting: dict[Ticket, Wakeup] = {}
         self._timer: asyncio.TimerHandle | None = None
-        self._pressure_told = False
+        self._pressure_reported = False
 
     def stop(self) -> None:
-        """No more looks at the queue."""
+        """Stop the timer."""
         if self._timer is not None:
             self._timer.cancel()
 
     def refuse_all(self) -> None:
-        """From now on nobody waits here, until ``refusing`` is no more."""
+        """Refuse the waiting requests, and later ones until ``refusing`` is reset."""
         self.refusing = True
-        self._tell(self.load_balancer.expire(math.inf))
+        self._wake(self.load_balancer.expire(math.inf))
 
     async def wait(self, since: float, again: bool, waiter: Wakeup | None = None) -> Target:
-        """A place, as soon as there is one. ``since``: when it began to wait; ``again``: it has had a place before.
+        """Wait for a target. ``since``: loop time when the wait began; ``again``: the request had a target before.
 
-        ``waiter`` is woken then, and may be woken by others; without one, one is made. Raises ``ExchangeError`` if the
-        queue is full or the wait too long, or who waits is sent away.
+        ``waiter`` is woken when there is a target; other code may wake it, too. Without it, one is made.
+
+        :raises ExchangeError: 503; the queue is full, the wait was too long, or no worker is connected.
+        :raises Unprocessed: 503; waiting requests are refused now.
         """
         if self.refusing:
             raise Unprocessed("no_thread")
@@ -72,7 +74,7 @@ class WaitQueue:
             raise ExchangeError(Fault.PROXY, 503, "queue_full")
         self._waiting[ticket] = waiter = Wakeup(self.loop) if waiter is None else waiter
         self.meter.queued()
-        self.assign()  # for one that comes again
+        self.assign()  # a request that waits again may get a target at once
         if self._timer is None and self.load_balancer.queue:
             self._on_time()
         try:
@@ -91,14 +93,14 @@ class WaitQueue:
         return ticket.target
 
     def give_back(self, target: Target) -> None:
-        """A request that had a place has ended."""
+        """A request that had ``target`` has ended."""
         self.load_balancer.give_back(target)
         if self.load_balancer.queue:
             self.assign()
 
     def assign(self) -> None:
-        """Give what places are free to those who wait."""
-        self._tell(self.load_balancer.assign())
+        """Assign free targets to the waiting requests."""
+        self._wake(self.load_balancer.assign())
 
     def _not_served(self) -> ExchangeError:
         if self.refusing:
@@ -111,21 +113,21 @@ class WaitQueue:
         deadline = since + self._queue.timeout
         return self.load_balancer.rejoin(since, deadline) if again else self.load_balancer.join(since, deadline)
 
-    def _tell(self, tickets: list[Ticket]) -> None:
+    def _wake(self, tickets: list[Ticket]) -> None:
         for ticket in tickets:
             waiter = self._waiting.pop(ticket, None)
             if waiter is not None:
                 waiter.wake()
 
     def _on_time(self) -> None:
-        """While there is a queue: tell of its length, end what has waited too long."""
+        """Report the queue's length and end the waits whose deadline has passed, as long as there is a queue."""
         self._timer = None
         now = self.loop.time()
-        self._tell(self.load_balancer.expire(now))
-        # Without any place it is not for want of workers that requests wait.
+        self._wake(self.load_balancer.expire(now))
+        # Without any target, more workers would not shorten the queue: report none.
         queued = 0 if self.load_balancer.empty else len(self.load_balancer.queue)
-        if self.on_pressure is not None and (queued or self._pressure_told):
-            self._pressure_told = bool(queued)
+        if self.on_pressure is not None and (queued or self._pressure_reported):
+            self._pressure_reported = bool(queued)
             self.on_pressure(queued)
         deadline = self.load_balancer.next_deadline()
         if deadline is not None:

@@ -1,7 +1,7 @@
-"""An ASGI application in the front's own process.
+"""An ASGI application in this process, a front or a worker.
 
-Where it stands: step 7 of the request line. It gives the scope what only the backend knows (``state`` of the
-lifespan, ``root_path``) and steps aside: ``receive`` and ``send`` go to the application as they are.
+Step 7 of the request line. It adds to the scope the values that only the backend has (``state`` of the lifespan,
+``root_path``) and calls the application with the unchanged ``receive`` and ``send``.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ class AsgiBackend:
         self._lifespan = Lifespan(name, loaded.app, lifespan)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if self._root_path:  # else that of the front's backend counts, where this is a worker
+        if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
             scope["root_path"] = self._root_path
         scope["state"] = self._lifespan.state.copy()
         return self._app(scope, receive, send)
 
     async def start(self) -> None:
-        """Lifespan startup. Raises ``StartError``."""
+        """Run the lifespan startup.
+
+        :raises StartError: the application's startup failed.
+        """
         await self._lifespan.startup()
 
     async def stop(self) -> None:
-        """Lifespan shutdown."""
+        """Run the lifespan shutdown."""
         await self._lifespan.shutdown()

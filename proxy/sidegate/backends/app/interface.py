@@ -1,10 +1,9 @@
-"""Telling applications apart by their calling convention: ASGI 3, ASGI 2 or WSGI.
+"""Finds the interface of an application from its signature: ASGI 3, ASGI 2 or WSGI.
 
-Where it stands: between ``loading`` and an application that it has found; it calls nothing. A coroutine function is
-ASGI 3. Else the number of positional arguments tells: three (ASGI 3), two (WSGI, PEP 3333), one (ASGI 2, the double
-callable); where several numbers go, the parameters' names do. What is left is not guessed: a WSGI application that is
-called as an ASGI one fails with each request, not at the start. Errors: ``ValueError`` with a predicate that finishes
-the sentence "``module:attribute`` …".
+``loading`` passes it an application, which it never calls. A coroutine function is ASGI 3. For other callables the
+number of positional arguments decides: three (ASGI 3), two (WSGI, PEP 3333), one (ASGI 2, the double callable). If the
+callable accepts several of these numbers, the parameters' names decide. In all other cases it raises an error and does
+not guess: a WSGI application that is called as an ASGI one would fail with each request instead of at the start.
 """
 
 from __future__ import annotations
@@ -24,7 +23,10 @@ _ENVIRON = ("environ", "env")
 
 
 def recognise(target: Any, interface: str = "auto") -> Kind:
-    """What ``target`` is, among the kinds of ``interface`` (auto, asgi, wsgi). Raises ValueError."""
+    """Return the kind of ``target``, which must fit ``interface`` (auto, asgi, wsgi).
+
+    :raises ValueError: it does not fit, or is not recognised; the message completes "``module:attribute`` …".
+    """
     if not callable(target):
         raise ValueError(f"is {_type_of(target)}, neither an ASGI nor a WSGI application")
     if _is_coroutine_function(target):
@@ -33,7 +35,7 @@ def recognise(target: Any, interface: str = "auto") -> Kind:
     found = _by_shape(shape)
     if interface == "auto":
         if found is None:
-            raise ValueError(_untold(shape))
+            raise ValueError(_ambiguity(shape))
         return found
     if shape is not None and (words := _contradiction(found, shape, interface)):
         raise ValueError(words)
@@ -43,7 +45,7 @@ def recognise(target: Any, interface: str = "auto") -> Kind:
 
 
 class _Shape(NamedTuple):
-    """How a callable can be called: with ``least`` to ``most`` positional arguments of these names."""
+    """The positional arguments of a callable: at least ``least``, at most ``most``, and their names."""
 
     least: int
     most: float
@@ -53,7 +55,7 @@ class _Shape(NamedTuple):
         return self.least <= count <= self.most
 
     def __str__(self) -> str:
-        """In words: ``takes 2 arguments``, ``takes 2 to 4 arguments``, ``takes 1 or more arguments``."""
+        """For messages: ``takes 2 arguments``, ``takes 2 to 4 arguments``, ``takes 1 or more arguments``."""
         if self.most == math.inf:
             return f"takes {self.least} or more arguments"
         number = str(self.least) if self.least == self.most else f"{self.least} to {self.most}"
@@ -69,9 +71,9 @@ def _is_coroutine_function(target: Callable[..., Any]) -> bool:
 
 
 def _is_marked(target: Any) -> bool:
-    """Whether asyncio's mark stands where Python's own functions have a flag: so Cython compiles coroutine functions.
+    """Whether it has asyncio's marker attribute, which coroutine functions compiled by Cython have instead of a flag.
 
-    The type is asked first: proxies of applications have an answer to any attribute.
+    The type is checked first, because a proxy of an application may return a value for any attribute.
     """
     return hasattr(type(target), "_is_coroutine") and bool(target._is_coroutine)
 
@@ -79,7 +81,7 @@ def _is_marked(target: Any) -> bool:
 def _asynchronous(target: Callable[..., Any], interface: str) -> Kind:
     if interface == "wsgi":
         raise ValueError("is a coroutine function, as ASGI applications are, but 'interface' is wsgi")
-    # A decorator's own arguments count: what it wraps may be of the other interface.
+    # Use the decorator's own signature: the function that it wraps may have the other interface.
     shape = _shape(target, follow=False)
     if shape is not None and not shape.takes(3):
         raise ValueError(f"is a coroutine function that {shape}; {ASGI_TAKES}")
@@ -87,7 +89,7 @@ def _asynchronous(target: Callable[..., Any], interface: str) -> Kind:
 
 
 def _shape(target: Callable[..., Any], follow: bool) -> _Shape | None:
-    """None where nothing can be known. ``follow``: what takes any arguments takes those of what it wraps."""
+    """The shape; None if it is unknown. ``follow``: a wrapper that takes any arguments has its function's shape."""
     try:
         shape = _shape_of(inspect.signature(target, follow_wrapped=False))
         return _shape_of(inspect.signature(target)) if follow and shape.most == math.inf else shape
@@ -113,7 +115,7 @@ def _by_shape(shape: _Shape | None) -> Kind | None:
 
 
 def _by_names(names: tuple[str, ...], kinds: list[Kind]) -> list[Kind]:
-    """The most likely first; none if the names say nothing."""
+    """Those of ``kinds`` that fit the names, the most likely first; empty if the names do not decide."""
     if names[:1] == ("scope",):
         return [kind for kind in kinds if kind != "WSGI"]
     if names[1:2] == ("start_response",) or names[:1] in [(name,) for name in _ENVIRON]:
@@ -121,7 +123,7 @@ def _by_names(names: tuple[str, ...], kinds: list[Kind]) -> list[Kind]:
     return []
 
 
-def _untold(shape: _Shape | None) -> str:
+def _ambiguity(shape: _Shape | None) -> str:
     if shape is not None and not any(map(shape.takes, _BY_COUNT)):
         return f"{shape}; {ASGI_TAKES}, {WSGI_TAKES}"
     words = "has a signature that cannot be inspected" if shape is None else str(shape)
@@ -129,7 +131,7 @@ def _untold(shape: _Shape | None) -> str:
 
 
 def _contradiction(found: Kind | None, shape: _Shape, interface: str) -> str:
-    """Why an application of this shape cannot have the interface; empty if it can."""
+    """Say why an application of this shape cannot have the interface; empty if it can."""
     wanted, takes = ((2,), WSGI_TAKES) if interface == "wsgi" else ((3, 1), ASGI_TAKES)
     if not any(map(shape.takes, wanted)):
         return f"{shape}, but 'interface' is {interface}; {takes}"

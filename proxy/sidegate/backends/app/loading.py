@@ -1,7 +1,7 @@
-"""Finding an application: ``module:attribute`` to an ASGI 3 or a WSGI callable.
+"""Imports an application: from ``module:attribute`` to an ASGI 3 or a WSGI callable.
 
-Where it stands: used when a runtime is built and by ``sidegate check``. Errors: ``LoadError`` with words for the
-operator, and the traceback of a module that fails while it is imported.
+It is used when a runtime is built and by ``sidegate check``. It raises only ``LoadError``. The message is for the
+operator; if an import fails, it has the traceback.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from sidegate.errors import SidegateError
 
 
 class LoadError(SidegateError):
-    """An application cannot be found or is not one that can be run."""
+    """An application cannot be found, or cannot be run."""
 
 
 class LoadedApp(NamedTuple):
-    """An application, how it is called, and what was found, in words such as ``ASGI 2 application``.
+    """An application with its interface.
 
-    ``app`` is an ASGI 3 application (one of ASGI 2 is wrapped) or a WSGI one.
+    ``app`` is an ASGI 3 application (one of ASGI 2 is wrapped) or a WSGI one. ``kind`` is a description such as
+    ``ASGI 2 application``.
     """
 
     app: Callable[..., Any]
@@ -38,23 +39,27 @@ class LoadedApp(NamedTuple):
 def load_app(reference: str, directory: str | None, interface: str = "auto") -> LoadedApp:
     """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path.
 
-    ``interface`` is asgi, wsgi, or auto to tell by the application itself.
+    ``interface`` is asgi, wsgi, or auto: then the application's signature decides.
+
+    :raises LoadError: it cannot be imported, or does not fit ``interface``.
     """
     target = _find_app(reference, directory)
     if reference.endswith("()"):
         target = _call_factory(target, reference)
     kind = _recognise(target, reference, interface)
     app = _wrap_asgi2(target) if kind == "ASGI 2" else target
-    return LoadedApp(app, "wsgi" if kind == "WSGI" else "asgi", _words(kind))
+    return LoadedApp(app, "wsgi" if kind == "WSGI" else "asgi", _description(kind))
 
 
 def find_kind(reference: str, directory: str | None, interface: str = "auto") -> str:
-    """Import what ``load_app`` would; the words for its kind, empty for what a factory makes.
+    """Import the same object as ``load_app``. Return a description of its kind; empty for a factory.
 
-    No factory is called: what one makes may belong to one process.
+    No factory is called: the application that it makes may be usable in one process only.
+
+    :raises LoadError: as ``load_app``.
     """
     target = _find_app(reference, directory)
-    return "" if reference.endswith("()") else _words(_recognise(target, reference, interface))
+    return "" if reference.endswith("()") else _description(_recognise(target, reference, interface))
 
 
 def _find_app(reference: str, directory: str | None) -> Any:
@@ -73,12 +78,15 @@ def _import(module_name: str, folder: str) -> Any:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             raise LoadError(f"there is no module {error.name!r} in {folder} or in this Python's packages") from error
         raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
-    except BaseException as error:  # whatever a module raises, SystemExit too, is its failure
+    except BaseException as error:  # any error of a module, SystemExit too, is its failure
         raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
 
 
 def _refuse_shadowed(name: str, folder: str) -> None:
-    """One process has one module of a name: another folder's would be served in its place, without a word."""
+    """Raise if another folder's module of this name is loaded: a process has one module of a name, and would serve it.
+
+    :raises LoadError: the message has both paths.
+    """
     loaded = getattr(sys.modules.get(name), "__file__", None)
     wanted = importlib.machinery.PathFinder.find_spec(name, [folder])
     if loaded and wanted and wanted.origin and Path(loaded).resolve() != Path(wanted.origin).resolve():
@@ -116,7 +124,7 @@ def _recognise(target: Any, reference: str, interface: str) -> Kind:
         raise LoadError(f"{reference} {error}") from error
 
 
-def _words(kind: Kind) -> str:
+def _description(kind: Kind) -> str:
     return f"{kind} application"
 
 
