@@ -1,4 +1,4 @@
-"""C types of the balancer, as relays use it."""
+"""C types of the balancer that relays use."""
 
 from sidegate.backends.load_balancer cimport LoadBalancer
 from sidegate.backends.wait_queue cimport WaitQueue

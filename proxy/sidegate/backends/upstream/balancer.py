@@ -1,8 +1,8 @@
-"""The links of one backend: which there are, and which of them are offered to those in line.
+"""The connections of one upstream backend: it opens them, and offers those that are ready to the load balancer.
 
-Where it stands: between a backend, which says which endpoints there are, and the relays, which ask for a place. It
-owns links, keepers and the look at silent peers; who waits, waits in its ``WaitQueue``. Errors: ``ExchangeError`` (503)
-from ``wait``.
+The backend sets the endpoints, and each relay asks for a connection. It owns the connections, the reconnectors, the
+``WaitQueue`` of the requests without a connection, and the timer that checks for peers that do not answer. Only
+``wait`` raises: ``ExchangeError`` (503).
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from sidegate.observe.queue_meter import QueueMeter
 from sidegate.wire.http2.client import Http2ClientCodec
 
 COOL_DOWN = 0.02
-"""Seconds without a new request for a peer that refused one within the number of streams it announced: its streams
-may still be running on, as an application does that works on after its response."""
+"""Seconds without a new request for a peer that refused a stream although it had announced room for it. Its earlier
+streams may still count, because an application may run on after its response."""
 
-PINGS = 3
-"""A silence of a third of the time that an answer may take is asked after."""
+CHECKS_PER_LIVENESS = 3
+"""A PING is sent after a third of ``liveness`` without input."""
 
 
 class Balancer(ConnectionOwner):
-    """One for each backend whose requests go elsewhere.
+    """One for each upstream backend.
 
-    ``liveness``: seconds for the answer to a PING, 0 for none. ``fronts``: so many fronts divide a peer's places.
+    ``liveness``: seconds in which a peer must answer a PING; 0 sends none. ``fronts``: number of front processes that
+    share the peer's stream limit.
     """
 
     __slots__ = (
@@ -69,15 +70,15 @@ class Balancer(ConnectionOwner):
         self.loop = self.wait_queue.loop
         self._load_balancer = self.wait_queue.load_balancer
         self.on_silence: Callable[[Reconnector], None] | None = None
-        """Called once for a link whose peer does not answer."""
+        """Called once for a connection whose peer does not answer."""
         self.on_failure: Callable[[], None] | None = None
-        """Called when a connection cannot be made, or broke."""
+        """Called when a connection cannot be opened, or is lost."""
         self._liveness = liveness
         self._fronts = fronts
         self._backoff = backoff
         self._new_codec = new_codec
         self._reconnectors: dict[Endpoint, Reconnector] = {}
-        self._connections: set[UpstreamConnection] = set()  # also those that are leaving
+        self._connections: set[UpstreamConnection] = set()  # those that are leaving, too
         self._owners: dict[UpstreamConnection, Reconnector] = {}
         self._silence_timer: asyncio.TimerHandle | None = None
         self._checked = 0.0
@@ -85,13 +86,13 @@ class Balancer(ConnectionOwner):
     # For the backend.
 
     def start(self) -> None:
-        """Begin to look after links."""
+        """Start to check for peers that do not answer."""
         if self._liveness:
             self._checked = self.loop.time()
-            self._silence_timer = self.loop.call_later(self._liveness / PINGS, self._check_silence)
+            self._silence_timer = self.loop.call_later(self._liveness / CHECKS_PER_LIVENESS, self._check_silence)
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
-        """These are all there are: connect those that are new; those that are missing get no further request."""
+        """Replace the set of endpoints: connect to new ones; send no further request to those that are missing."""
         wanted = dict.fromkeys(endpoints)
         for endpoint in [known for known in self._reconnectors if known not in wanted]:
             self._reconnectors.pop(endpoint).retire()
@@ -102,7 +103,7 @@ class Balancer(ConnectionOwner):
                 reconnector.start()
 
     async def stop(self) -> None:
-        """Close every link."""
+        """Close every connection, and wait until no reconnector runs."""
         reconnectors = list(self._reconnectors.values())
         self.set_endpoints(())
         for connection in list(self._connections):
@@ -114,7 +115,7 @@ class Balancer(ConnectionOwner):
             self._silence_timer.cancel()
 
     def statistics(self) -> dict[str, Any]:
-        """For ``/status``: the link to each endpoint, and how many requests wait."""
+        """For ``/status``: the connection to each endpoint, and how many requests wait."""
         connections = []
         for reconnector in self._reconnectors.values():
             facts: dict[str, Any] = {
@@ -132,28 +133,28 @@ class Balancer(ConnectionOwner):
     # For the relays.
 
     def take(self) -> UpstreamConnection | None:
-        """A place for a request that has just come, if there is one."""
-        return self._load_balancer.take()  # type: ignore[return-value]  # its places are links
+        """Select a connection for a new request; None if none is free or other requests wait."""
+        return self._load_balancer.take()  # type: ignore[return-value]  # its targets are connections
 
     def give_back(self, connection: UpstreamConnection) -> None:
-        """A request that had a place has ended."""
+        """A request on ``connection`` has ended."""
         self.wait_queue.give_back(connection)
 
     def cool_down(self, connection: UpstreamConnection) -> None:
-        """The peer refused a request that it had announced room for."""
+        """Send no new request for ``COOL_DOWN``: the peer refused one that it had announced room for."""
         if not connection.cooling_down and not connection.leaving:
             connection.cooling_down = True
-            self.loop.call_later(COOL_DOWN, self._wake, connection)
+            self.loop.call_later(COOL_DOWN, self._end_cool_down, connection)
 
     def wait(self, since: float, again: bool) -> Awaitable[UpstreamConnection]:
-        """See ``WaitQueue``."""
+        """See ``WaitQueue.wait``."""
         return cast(Awaitable[UpstreamConnection], self.wait_queue.wait(since, again))
 
-    def _wake(self, connection: UpstreamConnection) -> None:
+    def _end_cool_down(self, connection: UpstreamConnection) -> None:
         connection.cooling_down = False
         self.wait_queue.assign()
 
-    # From the keepers and the links.
+    # For the reconnectors and the connections.
 
     def _new_connection(self, reconnector: Reconnector) -> UpstreamConnection:
         connection = UpstreamConnection(
@@ -182,11 +183,11 @@ class Balancer(ConnectionOwner):
         self._owners[connection].look()
         if self._load_balancer.empty:
             for reconnector in self._reconnectors.values():
-                reconnector.look()  # one that is ejected is better than none
+                reconnector.look()  # an ejected endpoint is better than none
         if self.on_failure is not None and not connection.said_goaway:
             self.on_failure()
         if connection.transport is None:
-            self.connection_closed(connection)  # never connected: nobody else will tell
+            self.connection_closed(connection)  # it was never connected, so the event loop will not report its end
 
     def connection_closed(self, connection: UpstreamConnection) -> None:
         """See ``ConnectionOwner``."""
@@ -194,9 +195,9 @@ class Balancer(ConnectionOwner):
         self._owners.pop(connection, None)
 
     def _check_silence(self) -> None:
-        period = self._liveness / PINGS
+        period = self._liveness / CHECKS_PER_LIVENESS
         now = self.loop.time()
-        # Called late, this process itself had no time: what its peers have answered is still unread.
+        # If this call is late, this process was blocked, and the answers of its peers may still be unread.
         late = now - self._checked > 1.5 * period
         self._checked = now
         self._silence_timer = self.loop.call_later(period, self._check_silence)
@@ -206,7 +207,7 @@ class Balancer(ConnectionOwner):
             elif connection.silent_for(now) >= self._liveness:
                 self._on_silent(connection)
             elif connection.ready and not connection.leaving:
-                self._load_balancer.add(connection)  # it may have been silent before
+                self._load_balancer.add(connection)  # it was removed if its peer did not answer
         self.wait_queue.assign()
 
     def _on_silent(self, connection: UpstreamConnection) -> None:

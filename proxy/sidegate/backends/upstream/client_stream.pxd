@@ -1,4 +1,4 @@
-"""C types of a stream, and of a connection as its streams see it."""
+"""C types of a client stream, and of the part of its connection that it uses."""
 
 from sidegate.aio.wakeup cimport Wakeup
 from sidegate.backends.load_balancer cimport Target

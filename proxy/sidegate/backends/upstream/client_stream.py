@@ -1,7 +1,7 @@
-"""One request on a link: what has arrived of its response, and who waits for it.
+"""One request on an upstream connection: the events of its response that have arrived, until the relay takes them.
 
-Where it stands: between the link, which brings events, and the relay, which takes them. It owns the stream's place in
-the link and the count of body bytes that nobody has taken yet. It decides nothing. No error leaves it.
+The connection adds the events, and the relay waits for them. It owns its entry in the connection's ``streams`` and the
+count of body bytes that the relay has not acknowledged yet. It raises no error.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ from sidegate.wire.http2.client import Http2ClientCodec
 from sidegate.wire.http2.engine import CANCEL
 
 HIGH_WATER = 64 * 1024
-"""Request bytes that a stream may have queued before its sender waits: as much as a client's response may."""
+"""Request bytes that a stream may have queued before its sender waits: the same limit as for a client's response."""
 
 LOW_WATER = 16 * 1024
-"""The sender goes on when no more than this is queued."""
+"""The sender continues when at most this many bytes are queued."""
 
 
 class Abandoned:
-    """The event that the client went away while its request was being read."""
+    """An event: the client disconnected while its request was being read."""
 
 
 class UpstreamConnectionBase(Target):
-    """A link, seen from one of its calls; it only says what there is, and ``connection.py`` has the rest."""
+    """The part of a connection that its client streams use; ``connection.py`` implements it."""
 
     __slots__ = ("batch", "blocked", "loop")
 
     loop: asyncio.AbstractEventLoop
     batch: int
-    """Writes so far."""
+    """Number of writes so far."""
     blocked: list[ClientStream]
-    """Those whose sender waits for the stream's window or for the transport."""
+    """The streams whose sender waits for the stream's window or for the transport."""
 
     def schedule_flush(self) -> None:
-        """Write what the codec has at the end of this iteration of the loop."""
+        """Write the codec's output at the end of this iteration of the loop."""
         raise NotImplementedError
 
     def forget(self, stream: ClientStream) -> None:
-        """The stream has ended."""
+        """Remove a stream that has ended."""
         raise NotImplementedError
 
 
@@ -68,7 +68,7 @@ class ClientStream(Wakeup):
     def __init__(
         self, connection: UpstreamConnectionBase, codec: Http2ClientCodec, stream_id: int, whole: bool
     ) -> None:
-        """``whole``: the request has no body, or no more of it."""
+        """``whole``: the request is complete: it has no body, or all of the body was sent."""
         super().__init__(connection.loop)
         self.stream_id = stream_id
         self.events: deque[Any] = deque()
@@ -77,7 +77,7 @@ class ClientStream(Wakeup):
         self._batch = connection.batch
         self._drained: asyncio.Future[None] | None = None
         self._unread = 0
-        self._ended = False  # the peer will say nothing more
+        self._ended = False  # no further event will come from the peer
         self._whole = whole
 
     @property
@@ -85,10 +85,10 @@ class ClientStream(Wakeup):
         """Whether anything of the request may have left this process."""
         return self._batch != self._connection.batch
 
-    # From the link.
+    # For the connection.
 
     def put(self, event: Any) -> None:
-        """An event of this stream."""
+        """Add an event of this stream."""
         kind = type(event)
         if kind is Body:
             self._unread += len(event.data)
@@ -98,7 +98,7 @@ class ClientStream(Wakeup):
         self.wake()
 
     def check_drained(self) -> bool:
-        """Let the sender go on if it may; True if nobody waits for this call any more."""
+        """Continue the sender if its queue is short. True if no sender of this stream waits any more."""
         waiter = self._drained
         if waiter is None:
             return True
@@ -112,13 +112,13 @@ class ClientStream(Wakeup):
     # For the relay.
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
-        """Request body."""
+        """Send a piece of the request's body."""
         self._whole = end_stream
         self._codec.send_data(self.stream_id, data, end_stream)
         self._connection.schedule_flush()
 
     async def drained(self) -> None:
-        """Wait until the stream's queue is short, or the stream is over."""
+        """Wait until the stream's queue is short, or the stream has ended."""
         if self._codec.pending(self.stream_id) <= HIGH_WATER or self._ended:
             return
         self._drained = self.loop.create_future()
@@ -126,9 +126,9 @@ class ClientStream(Wakeup):
         await self._drained
 
     def acknowledge(self, size: int, last: bool) -> None:
-        """The client's side took so much of the response: the peer may send as much again.
+        """Let the peer send ``size`` more bytes: the client's side took as many of the response.
 
-        ``last``: this stream needs no credit any more, and the connection's can wait for the next output.
+        ``last``: the stream needs no more credit, and the connection's credit can wait for the next output.
         """
         self._unread -= size
         self._codec.acknowledge(self.stream_id, size)
@@ -136,7 +136,7 @@ class ClientStream(Wakeup):
             self._connection.schedule_flush()
 
     def close(self) -> None:
-        """The relay has what it wanted, or gives up: the stream is over."""
+        """End the stream: the response is complete, or the relay gives up. An incomplete stream is reset (CANCEL)."""
         if self._unread:
             self._codec.acknowledge(self.stream_id, self._unread)
         if not (self._ended and self._whole):

@@ -25,7 +25,7 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef bint _flush_scheduled
     cdef bint _write_paused
     cdef bint _lost
-    cdef bint _heard
+    cdef bint _received
     cdef object _pinged
 
     cpdef data_received(self, bytes data)

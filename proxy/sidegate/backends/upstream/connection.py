@@ -1,17 +1,15 @@
-"""One HTTP/2 connection to an endpoint: bytes to events to calls, and output back.
+"""One HTTP/2 connection to an endpoint: it passes the peer's events to the client streams, and writes their output.
 
-Where it stands: below the balancer, between the event loop's transport and the relays. It owns the codec in the
-client's role, the calls that are under way and the order of writing. It never waits for a relay: what arrives goes
-into the call, and flow-control credit goes back only when the relay has passed it on, so a slow client costs a window
-and not the connection.
+The balancer makes it. It connects the event loop's transport with the relays. It owns the codec in the client's role,
+the streams in flight and the order of writing. It never waits for a relay: events go into the client stream, and
+flow-control credit goes back only after the relay has passed the bytes on. So a slow client blocks its stream and not
+the connection. It raises no error: a connection that breaks is closed, and each of its streams gets a ``Reset``.
 
-Theory of operation. A link is *ready* when the peer's SETTINGS have come: only then is it known how many streams the
-peer takes and whether it is a worker of ours. It is *leaving* when no further request may begin (GOAWAY of either side,
-or stream numbers running out); what is under way ends first. ``reconnector.py`` connects another one meanwhile. Output
-is written at the end of the loop's iteration, so that requests of many streams leave in one write; ``batch`` counts the
-writes, by which a call knows whether anything of it can have reached the peer.
-
-No error leaves it: a connection that breaks is closed, its calls are told by a ``Reset``.
+Theory of operation. A connection is *ready* when the peer's SETTINGS have arrived: only then is it known how many
+streams the peer allows and whether the peer is a worker. It is *leaving* when no further request may begin (GOAWAY of
+either side, or few stream numbers left); the streams in flight are finished, and ``reconnector.py`` opens another
+connection meanwhile. Output is written at the end of the loop's iteration, so that the requests of many streams go into
+one write. ``batch`` counts the writes: it tells a stream whether any of its bytes can have reached the peer.
 """
 
 from __future__ import annotations
@@ -29,13 +27,13 @@ from sidegate.wire.http2.engine import NO_ERROR
 logger = logging.getLogger("sidegate.backend")
 
 LAST_STREAM = 1 << 30
-"""Half of the stream numbers (RFC 9113 5.1.1): time to open another connection, without haste."""
+"""Half of the stream numbers (RFC 9113 5.1.1). After it the connection is replaced, long before they are used up."""
 
 PING = b"sidegate"
 
 
 class ConnectionOwner:
-    """Who has the link made and is told of its states; it only says what there is."""
+    """The interface by which a connection reports its states; ``Balancer`` implements it."""
 
     __slots__ = ()
 
@@ -44,15 +42,15 @@ class ConnectionOwner:
         raise NotImplementedError
 
     def connection_has_room(self, connection: UpstreamConnection) -> None:
-        """The peer takes more streams than before."""
+        """The peer allows more streams than before."""
         raise NotImplementedError
 
     def connection_unavailable(self, connection: UpstreamConnection) -> None:
-        """No further request may be sent. Told once, also if it was never ready."""
+        """No further request may be sent. Called once, even if the connection was never ready."""
         raise NotImplementedError
 
     def connection_closed(self, connection: UpstreamConnection) -> None:
-        """The connection is gone."""
+        """The socket is closed."""
         raise NotImplementedError
 
 
@@ -66,10 +64,10 @@ class UpstreamConnection(UpstreamConnectionBase):
         "_announced",
         "_flush_scheduled",
         "_fronts",
-        "_heard",
         "_lost",
         "_owner",
         "_pinged",
+        "_received",
         "_write_paused",
         "codec",
         "hop",
@@ -95,13 +93,13 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.blocked = []
         self.batch = 0
         self.ready = self.leaving = self.hop = False
-        self.said_goaway = False  # one side has said GOAWAY: the end is no failure
+        self.said_goaway = False  # GOAWAY without an error was sent or received: the end is no failure
         self._owner = owner
         self._flush_scheduled = self._write_paused = self._lost = False
-        self._heard = False  # since the last check
-        self._pinged: float | None = None  # when, unless something has been heard since
+        self._received = False  # anything since the last check
+        self._pinged: float | None = None  # loop time of a PING that is not answered
 
-    # From the event loop.
+    # For the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is connected."""
@@ -109,28 +107,28 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.flush()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the peer."""
-        self._heard = True
+        """Handle bytes from the peer."""
+        self._received = True
         self._handle(self.codec.receive(data))
         if self._announced != self.codec.max_streams or not self.ready:
             self._apply_settings()
         self.schedule_flush()
 
     def eof_received(self) -> bool:
-        """The peer says nothing more: whatever waits for it waits in vain."""
+        """The peer will send nothing more, so no stream can be finished: let the transport close."""
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The socket is gone."""
+        """The socket is closed: end all streams."""
         self._end()
         self._owner.connection_closed(self)
 
     def pause_writing(self) -> None:
-        """The transport's buffer is full: keep the output in the codec."""
+        """The transport's buffer is full: leave further output in the codec."""
         self._write_paused = True
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """The transport's buffer has room again."""
         self._write_paused = False
         self.flush()
 
@@ -150,7 +148,7 @@ class UpstreamConnection(UpstreamConnectionBase):
                     stream.put(event)
 
     def _apply_settings(self) -> None:
-        """SETTINGS have come, for the first time or again."""
+        """Apply the peer's SETTINGS, which have arrived for the first time or again."""
         codec = self.codec
         more = codec.max_streams > self._announced
         self._announced = codec.max_streams
@@ -167,7 +165,7 @@ class UpstreamConnection(UpstreamConnectionBase):
     # For the relays.
 
     def open(self, headers: Headers, end_stream: bool) -> ClientStream | None:
-        """Send a request head (pseudo-header fields first); None if no stream can be opened any more."""
+        """Open a stream with a request head (pseudo-header fields first); None if no stream can be opened any more."""
         stream_id = self.codec.request(headers, end_stream)
         if not stream_id:
             return None
@@ -179,19 +177,19 @@ class UpstreamConnection(UpstreamConnectionBase):
         return stream
 
     def forget(self, stream: ClientStream) -> None:
-        """The call is over."""
+        """Remove a stream that has ended."""
         self.streams.pop(stream.stream_id, None)
         if self.leaving and not self.streams:
-            self.schedule_flush()  # which closes
+            self.schedule_flush()  # `flush` closes the connection
 
     def schedule_flush(self) -> None:
-        """Write what the codec has at the end of this iteration of the loop."""
+        """Write the codec's output at the end of this iteration of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self.loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what the codec has; let senders go on whose queue that shortens."""
+        """Write the codec's output; then continue the senders whose queue is short enough."""
         self._flush_scheduled = False
         transport = self.transport
         if self._write_paused or self._lost or transport is None:
@@ -214,12 +212,12 @@ class UpstreamConnection(UpstreamConnectionBase):
     # For the balancer.
 
     def silent_for(self, now: float) -> float:
-        """For how many seconds a PING has waited for its answer. Sends one if nothing has come since the last call.
+        """Return the seconds since an unanswered PING. Send a PING if nothing was received since the last call.
 
-        Whatever comes is an answer, for the peer's event loop has sent it.
+        Any input counts as the answer, because it proves that the peer's event loop runs.
         """
-        if self._heard or not self.ready or self._lost:
-            self._heard = False
+        if self._received or not self.ready or self._lost:
+            self._received = False
             self._pinged = None
             return 0.0
         if self._pinged is None:
@@ -229,11 +227,11 @@ class UpstreamConnection(UpstreamConnectionBase):
         return now - self._pinged
 
     def forgive(self) -> None:
-        """Nothing can be said of the peer's silence: this process had no time to listen."""
-        self._heard = True
+        """Restart the check for silence: this process was blocked and may not have read the peer's answer."""
+        self._received = True
 
     def leave(self) -> None:
-        """Send no further request; close when those under way have ended."""
+        """Send GOAWAY and no further request; close when the streams in flight have ended."""
         if not self.leaving:
             self.codec.goaway()
             self.said_goaway = True
@@ -241,13 +239,13 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.schedule_flush()
 
     def close(self) -> None:
-        """Close now, after what is written already; calls that are open are lost."""
+        """Close after the output that is already written; open streams are lost."""
         self._end()
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
 
     def abort(self) -> None:
-        """Cut it now."""
+        """Close at once; open streams and unwritten output are lost."""
         self._end()
         if self.transport is not None:
             self.transport.abort()
@@ -260,7 +258,7 @@ class UpstreamConnection(UpstreamConnectionBase):
     def _end(self) -> None:
         if self._lost:
             return
-        output = self.codec.take_output()  # a last GOAWAY
+        output = self.codec.take_output()  # it may hold a GOAWAY
         if output and self.transport is not None and not self._write_paused:
             self.transport.write(output)
         self._lost = True

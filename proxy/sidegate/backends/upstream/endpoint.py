@@ -1,7 +1,6 @@
-"""Where a link leads: a unix socket or a TCP address, with or without TLS.
+"""The address of an upstream connection: a unix socket or a TCP address, with or without TLS.
 
-Where it stands: below the keeper, which asks it to connect. Errors: ``OSError`` (``ssl.SSLError`` is one) and
-``TimeoutError`` from ``connect``.
+The reconnector calls ``connect``.
 """
 
 from __future__ import annotations
@@ -18,17 +17,21 @@ CONNECT_TIMEOUT = 5.0
 
 
 class Endpoint(Protocol):
-    """Something that can be connected to; equal ones are the same."""
+    """An address of an upstream server or worker. Equal objects are the same endpoint."""
 
     async def connect(self, connection: UpstreamConnection) -> None:
-        """Connect ``connection`` to it."""
+        """Connect ``connection`` to it.
+
+        :raises OSError: the connection failed, or its TLS (``ssl.SSLError`` is an OSError).
+        :raises TimeoutError: it took more than ``CONNECT_TIMEOUT``.
+        """
 
     def __str__(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)
 class UnixEndpoint:
-    """A unix socket. ``serial`` tells workers apart that had the same path one after another."""
+    """A unix socket. ``serial`` distinguishes workers that use the same path one after another."""
 
     path: str
     serial: int = 0
@@ -44,7 +47,10 @@ class UnixEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class TcpEndpoint:
-    """An address (no name) and port. ``tls``: with ALPN h2; ``server_name`` is what the certificate must be for."""
+    """An IP address (not a name) and port. ``tls``: use TLS with ALPN h2; the certificate must be for ``server_name``.
+
+    ``connect`` raises ``ConnectionError`` if the server does not select h2.
+    """
 
     host: str
     port: int

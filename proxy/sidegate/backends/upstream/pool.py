@@ -1,8 +1,7 @@
 """A backend whose application runs in worker processes of this service.
 
-Where it stands: step 7 of the request line; an App. The supervisor says which workers there are, by way of the front;
-this backend turns them into endpoints and tells the supervisor of queues and of workers that do not answer. No error
-leaves it but those of a relay.
+Step 7 of the request line; an App. The front passes on the supervisor's list of workers. This backend makes endpoints
+of them, and reports its queue and workers that do not answer to the supervisor. Its errors are those of a relay.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ class Report(Protocol):
 
 
 class PoolBackend(UpstreamBackend):
-    """An App before the workers of one pool."""
+    """An App whose requests go to the workers of one pool."""
 
     def __init__(self, balancer: Balancer, root_path: str, report: Report) -> None:
         super().__init__(balancer, root_path)
@@ -32,7 +31,7 @@ class PoolBackend(UpstreamBackend):
         balancer.on_silence = self._on_silence
 
     def set_workers(self, workers: Iterable[tuple[int, str]]) -> None:
-        """Serial and socket path of every worker that may get requests."""
+        """Set the workers that may get requests: (serial, socket path) of each."""
         self._balancer.set_endpoints(UnixEndpoint(path, serial) for serial, path in workers)
 
     def _on_pressure(self, queued: int) -> None:

@@ -1,8 +1,8 @@
-"""Keeps one usable link to one endpoint: connects, waits until it is over, connects again.
+"""Keeps one usable connection to one endpoint: connects, waits for the connection's end, connects again.
 
-Where it stands: made by the balancer for each endpoint. It owns the pauses between attempts. A link that is leaving
-(GOAWAY) finishes what it has without the keeper, which connects another one at once. No error leaves it: what an
-endpoint does wrong is counted by ``failures``, which makes the pauses longer, and logged once until it works again.
+The balancer makes one for each endpoint. It owns the back-off between attempts. A connection that is leaving (GOAWAY)
+finishes its streams by itself, while the reconnector at once opens another one. It raises no error: ``failures`` counts
+the failures of an endpoint, which lengthens the back-off. The first failure of a row is logged.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sidegate.backends.upstream.endpoint import Endpoint
 logger = logging.getLogger("sidegate.backend")
 
 READY_TIMEOUT = 30.0
-"""Seconds for the peer's SETTINGS: a worker may be computing when it is connected."""
+"""Seconds to wait for the peer's SETTINGS: the application may block a worker's event loop at that time."""
 
-STEADY = 10.0
-"""Seconds after which a link that breaks is no sign of an endpoint that always breaks."""
+STABLE_AFTER = 10.0
+"""Seconds after which the loss of a connection does not count as one more failure in a row."""
 
 
 class Reconnector:
-    """Of one endpoint; ``connection`` is the current one. ``alone``: says whether no other endpoint can be used."""
+    """One for each endpoint; ``connection`` is the current one. ``alone()``: whether no other endpoint can be used."""
 
     def __init__(
         self,
@@ -37,7 +37,7 @@ class Reconnector:
     ) -> None:
         self.endpoint = endpoint
         self.failures = 0
-        """Attempts that came to nothing and links that soon broke, in a row."""
+        """Failed attempts and connections that were soon lost, in a row."""
         self.connection: UpstreamConnection | None = None
         self._backoff = backoff
         self._new_connection = new_connection
@@ -46,23 +46,23 @@ class Reconnector:
         self._changed: asyncio.Future[None] | None = None
 
     def start(self) -> None:
-        """Connect, and keep it so."""
+        """Start the task that connects, and connects again."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {self.endpoint}")
 
     def look(self) -> None:
-        """Something has changed: the state of the link, or whether others can be used."""
+        """Check again: the state of the connection has changed, or whether other endpoints can be used."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
     def retire(self) -> None:
-        """No further request goes there; what is under way ends first."""
+        """Send no further request to the endpoint; the streams in flight are finished."""
         if self._task is not None:
             self._task.cancel()
         if self.connection is not None:
             self.connection.leave()
 
     async def stopped(self) -> None:
-        """Wait until nothing connects any more."""
+        """Wait for the end of the task."""
         if self._task is not None:
             await asyncio.wait([self._task])
 
@@ -76,25 +76,25 @@ class Reconnector:
                 while not connection.leaving:
                     await self._change()
                 problem = "" if connection.said_goaway else "connection lost"
-            if not problem or loop.time() - began > STEADY:
+            if not problem or loop.time() - began > STABLE_AFTER:
                 self.failures = 0
                 continue
             connection.abort()
             if self.failures == 0:
                 logger.warning("%s: %s", connection.name, problem)
             self.failures += 1
-            await self._pause(loop.time())
+            await self._back_off(loop.time())
 
-    async def _pause(self, began: float) -> None:
-        """Before the next attempt. It is shorter when no other endpoint is left."""
+    async def _back_off(self, began: float) -> None:
+        """Wait before the next attempt. The wait becomes shorter when no other endpoint can be used."""
         loop = asyncio.get_running_loop()
-        while (cool_down := began + self._backoff.after(self.failures, self._alone()) - loop.time()) > 0:
+        while (remaining := began + self._backoff.after(self.failures, self._alone()) - loop.time()) > 0:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(cool_down):
+                async with asyncio.timeout(remaining):
                     await self._change()
 
     async def _until_ready(self, connection: UpstreamConnection) -> str:
-        """Connect; what went wrong, or nothing."""
+        """Connect and wait for the peer's SETTINGS. Return a description of the failure; empty if there was none."""
         try:
             await self.endpoint.connect(connection)
             async with asyncio.timeout(READY_TIMEOUT):

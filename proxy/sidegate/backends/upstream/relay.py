@@ -1,16 +1,14 @@
-"""One request on its way to another process and its response on the way back.
+"""Sends one request to another process, and passes the response back.
 
-Where it stands: step 7 of the request line, for backends whose application runs elsewhere. It asks the balancer for a
-place, sends the request on that link, passes the response to the exchange, and sends the request again where
-``retry.py`` allows it. It owns the call and the upload; it parses nothing and buffers no whole body: credit for a
-piece goes back to the peer when ``send`` has taken it.
+Step 7 of the request line, for upstream backends. It asks the balancer for a connection, sends the request on it,
+passes the response to the exchange, and sends the request again where ``retry.py`` allows it. It owns the client stream
+and the upload. It parses nothing and buffers no whole body: credit for a piece goes back to the peer when ``send`` has
+accepted the piece.
 
-Theory of operation. The response's head is held back until the stream's next event, so that a request whose worker
-dies in between can still be sent again; a head without anything behind it goes out after ``HOLD``. A whole small
-response is one wake-up of this task. When the client disconnects, the exchange cancels the task
+Theory of operation. The relay holds the response's head back until the stream's next event, so that a request whose
+worker exits in between can still be sent again. If there is no next event, it sends the head after ``HOLD``. A small
+response that arrives as a whole costs one wake-up. When the client disconnects, the exchange cancels the relay
 (``Record.runner``), and ``ClientStream.close`` resets the stream.
-
-Errors: ``ExchangeError`` for what the upstream did and for a queue that is full or late; ``ClientDisconnected``.
 """
 
 from __future__ import annotations
@@ -30,11 +28,11 @@ from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
 from sidegate.wire.http2.engine import REFUSED_STREAM
 
 HOLD = 0.05
-"""Seconds that a response's head waits for what comes next; a stream of events may send nothing for a long time."""
+"""Seconds that a response's head waits for the next event; an event stream may send nothing for a long time."""
 
 
 class Relay:
-    """Made for one request; ``run`` is its life."""
+    """One for each request; ``run`` is called once."""
 
     __slots__ = (
         "_balancer", "_expects", "_fields", "_head", "_receive", "_record", "_scope", "_send", "_started", "_trailers",
@@ -56,11 +54,15 @@ class Relay:
         self._trailers = False
 
     async def run(self) -> None:
-        """From the request's head to the response's end, or an error."""
+        """Send the request and pass the response on, until its end.
+
+        :raises ExchangeError: 502, the upstream failed or does not support the request; 503, see ``WaitQueue.wait``.
+        :raises ClientDisconnected: the client disconnected before its request was complete.
+        """
         balancer = self._balancer
         if self._record.has_body:
             await self._prepare_upload()
-        self._balancer.meter.begun()  # by the attributes: compiled, they have types
+        self._balancer.meter.begun()  # by attributes, which have C types when compiled
         since = 0.0
         lost = again = False
         try:
@@ -84,7 +86,7 @@ class Relay:
     # The request.
 
     async def _prepare_upload(self) -> None:
-        """A body that is announced to be small is read first (``upload.py``)."""
+        """Make the upload. Read the whole body first if its content-length is small (``upload.py``)."""
         headers = self._scope["headers"]
         self._upload = Upload(self._receive)
         self._expects = any(name == b"expect" for name, _ in headers)
@@ -93,9 +95,10 @@ class Relay:
             await self._upload.gather()
 
     async def _attempt(self, connection: UpstreamConnection) -> tuple[Reset | None, bool]:
-        """Send it there. None when the response is passed on; the reset if nothing of one was, and whether it was sent.
+        """Send the request on ``connection``, pass the response on, and give the connection back.
 
-        The link's place is given back.
+        Return None and True if the response was passed on. If none of it was, return the reset, and whether any byte of
+        the request may have been sent.
         """
         upload = self._upload
         if upload is not None and upload.empty:
@@ -103,7 +106,7 @@ class Relay:
         stream: ClientStream | None = None
         try:
             stream = self._open(connection, self._is_whole(upload))
-            if stream is None:  # the link has ended since the place was given
+            if stream is None:  # the connection has ended since it was selected
                 self._balancer.cool_down(connection)
                 return Reset(0, REFUSED_STREAM), False
             if upload is not None and not (self._expects and connection.hop):
@@ -143,7 +146,7 @@ class Relay:
     # The response.
 
     async def _pass_response(self, stream: ClientStream) -> Reset | None:
-        """Pass it on as it comes. Returns early, with the reset, if nothing was passed on before it."""
+        """Pass the response on as it arrives. Return the reset if none of the response was passed on before it."""
         events = stream.events
         while True:
             if not events:
@@ -181,7 +184,7 @@ class Relay:
                 raise ClientDisconnected("the client disconnected")
 
     async def _hold(self, stream: ClientStream) -> None:
-        """Wait for what comes behind the head, but not for long."""
+        """Wait for the event after the head, at most ``HOLD``; then send the head."""
         timer = self._balancer.loop.call_later(HOLD, stream.wake)
         try:
             await stream.wakeup()
@@ -191,13 +194,13 @@ class Relay:
             await self._pass_piece(b"")
 
     async def _pass_piece(self, data: bytes) -> None:
-        """Not the last one."""
+        """Send a piece of the body that is not the last one."""
         if not self._started:
             await self._send(self._start(True))
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _finish(self, data: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
-        """The last piece of body, and the trailers if they were promised in time."""
+        """Send the last piece of the body, and the trailers if the response's start announced them."""
         if not self._started:
             await self._send(self._start(bool(trailers)))
         await self._send({"type": "http.response.body", "body": data})
@@ -205,9 +208,9 @@ class Relay:
             await self._send({"type": "http.response.trailers", "headers": trailers})
 
     def _start(self, trailers: bool) -> Message:
-        """The message that begins the response. ``trailers``: some may come."""
+        """Make the message that begins the response. ``trailers``: whether trailers may follow."""
         head = self._head
-        if head is None:  # the codec lets no body pass before a head
+        if head is None:  # it cannot happen: the codec returns no body before a head
             raise ExchangeError(Fault.PROXY, 502, "upstream_reset")
         self._started = True
         self._trailers = trailers and announced_length(head.headers) is None
@@ -223,5 +226,5 @@ class Relay:
             self._expects = False
             self._upload.start(stream)
         elif event.status == 103:
-            connections = [value for name, value in event.headers if name == b"link"]
-            await self._send({"type": "http.response.early_hint", "links": connections})
+            links = [value for name, value in event.headers if name == b"link"]
+            await self._send({"type": "http.response.early_hint", "links": links})

@@ -1,8 +1,8 @@
-"""A backend whose requests go to HTTP/2 servers that somebody else runs, here or on another host.
+"""A backend whose requests go to third-party HTTP/2 servers, on this or another host.
 
-Where it stands: step 7 of the request line; an App. It turns the addresses of the configuration into endpoints: a name
-stands for all its addresses, looked up again every ``LOOKUP_PERIOD`` seconds and soon after a failure. A name that
-cannot be looked up keeps the addresses that it had. No error leaves it but those of a relay.
+Step 7 of the request line; an App. It makes endpoints of the configured addresses: one for each IP address of a name.
+It looks names up every ``LOOKUP_PERIOD`` seconds and soon after a failure. If the look-up of a name fails, the name's
+previous addresses stay in use. Its errors are those of a relay.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from sidegate.config.address import Address, parse_upstream, upstream_text
 logger = logging.getLogger("sidegate.backend")
 
 LOOKUP_PERIOD = 30.0
-"""Seconds: the usual time to live of a service's name within a cluster."""
+"""Seconds: the usual DNS time to live of a service's name within a cluster."""
 
 LOOKUP_PAUSE = 1.0
-"""Seconds between two look-ups at least, however much fails."""
+"""Shortest time in seconds between two look-ups, however many connections fail."""
 
 
 class RemoteBackend(UpstreamBackend):
-    """An App before servers at ``addresses`` (``unix:/path``, ``tcp://host:port``)."""
+    """An App whose requests go to servers at ``addresses`` (``unix:/path``, ``tcp://host:port``)."""
 
     def __init__(
         self, balancer: Balancer, addresses: Sequence[str], tls: ssl.SSLContext | None, server_name: str | None
@@ -46,21 +46,21 @@ class RemoteBackend(UpstreamBackend):
         balancer.on_silence = self._on_silence
 
     async def start(self) -> None:
-        """See ``UpstreamBackend``; but the addresses are looked up first."""
+        """See ``UpstreamBackend``. It returns after the first look-up of the addresses."""
         await super().start()
         await self._look_up()
         if any(address.kind == "tcp" for address in self._addresses):
             self._task = asyncio.create_task(self._look_up_again(), name=f"addresses of {self.name}")
 
     async def stop(self) -> None:
-        """Close every link."""
+        """Stop the look-ups and close every connection."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         await super().stop()
 
     def _on_silence(self, reconnector: Reconnector) -> None:
-        """It neither answers PING nor ends its streams: what is under way there is lost."""
+        """Abort a connection whose peer does not answer a PING; its streams are lost."""
         if reconnector.connection is not None:
             logger.warning("%s did not answer a PING: closing the connection", reconnector.connection.name)
             reconnector.connection.abort()

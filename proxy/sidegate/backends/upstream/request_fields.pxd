@@ -1,4 +1,4 @@
-"""C types of the head that goes over the hop."""
+"""C types of the request head that is sent upstream."""
 
 cimport cython
 

@@ -1,11 +1,9 @@
-"""The request head that goes over the hop: pseudo-header fields, the judged fields, and the facts of the client.
+"""Makes the request head that is sent upstream: pseudo-header fields, the checked fields, and the facts of the client.
 
-Where it stands: called by the relay. What the route map judged is what is sent: path and fields come from the scope.
-A worker of ours is told the client's facts by ``wire/hop.py``; any other server by ``forwarded`` (RFC 7239) and
-``x-forwarded-*``. There they take the place of what a trusted proxy said: the facts that were judged here are the ones
-to be seen behind, and a chain of addresses would leave room for another judgement.
-
-No error leaves it.
+The relay calls it. Path and fields come from the scope, so the head has what the route map matched. Sidegate's own
+worker gets the client's facts in the fields of ``wire/hop.py``; a third-party server gets them in ``forwarded``
+(RFC 7239) and ``x-forwarded-*``. These replace the fields of a trusted proxy in front: the upstream must see the facts
+that were checked here, and could interpret a chain of addresses differently. It raises no error.
 """
 
 from __future__ import annotations
@@ -19,22 +17,23 @@ from sidegate.wire.fields import FORWARDING
 
 MAX_FACTS = 1024
 MAX_TLS_FACTS = 128
-"""Encoded facts that are remembered: a connection's requests share theirs. Those of TLS may hold certificates."""
+"""How many encoded facts are cached: all requests of a connection have the same. The facts of TLS are fewer, because
+they may hold certificates."""
 
 Pair = tuple[bytes, bytes]
 
 _HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-_SCHEMES: dict[str, Pair] = {word: (b":scheme", http.encode()) for word, http in _HTTP_SCHEMES.items()}
+_SCHEMES: dict[str, Pair] = {scheme: (b":scheme", http.encode()) for scheme, http in _HTTP_SCHEMES.items()}
 _METHODS: dict[str, Pair] = {
-    word: (b":method", word.encode()) for word in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+    method: (b":method", method.encode()) for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
 _CONNECT: Pair = (b":method", b"CONNECT")
 _PROTOCOL: Pair = (b":protocol", b"websocket")
-"""A WebSocket's request is an extended CONNECT (RFC 8441), whatever version of HTTP the client speaks."""
+"""A request for a WebSocket is an extended CONNECT (RFC 8441), whatever version of HTTP the client uses."""
 
 
 class HopFields:
-    """One for each backend; it remembers what repeats. ``root_path``: of the backend."""
+    """One for each backend; it caches encoded facts. ``root_path``: the backend's."""
 
     __slots__ = ("_peers", "_root_path", "_tls")
 
@@ -44,7 +43,7 @@ class HopFields:
         self._tls: dict[int, tuple[Any, Pair]] = {}
 
     def build(self, scope: Scope, record: Record, to_worker: bool) -> Headers:
-        """The whole head, in the order of the wire."""
+        """Make the whole head, in the order of transmission."""
         fields: Headers = scope["headers"]
         query: bytes = scope["query_string"]
         path: bytes = scope["raw_path"]
@@ -58,7 +57,7 @@ class HopFields:
         if websocket:
             fields = [pair for pair in fields if pair[0] != b"sec-websocket-key"]  # RFC 8441 5
         if not to_worker:
-            return head + _for_others(scope, fields)
+            return head + _for_third_party(scope, fields)
         head += fields
         head.append(self._peer(scope))
         if websocket:
@@ -79,7 +78,7 @@ class HopFields:
         return known
 
     def _tls_facts(self, tls: dict[str, Any]) -> Pair:
-        # By identity: all requests of a connection have the same object, which the memory keeps alive.
+        # By identity: all requests of a connection have the same object, and the cache's reference keeps its id unique.
         known = self._tls.get(id(tls))
         if known is None:
             if len(self._tls) >= MAX_TLS_FACTS:
@@ -93,14 +92,14 @@ def _method(method: str) -> Pair:
 
 
 def _http_scheme(scope: Scope) -> str:
-    """RFC 8441 5: the scheme of the request for a WebSocket is that of HTTP."""
+    """RFC 8441 5: a request for a WebSocket has a scheme of HTTP (``http`` or ``https``)."""
     return _HTTP_SCHEMES[scope["scheme"]]
 
 
-def _for_others(scope: Scope, fields: Headers) -> Headers:
-    """The fields for a server that is no worker of ours.
+def _for_third_party(scope: Scope, fields: Headers) -> Headers:
+    """The fields for a third-party server.
 
-    ``expect`` is left out: not every server sends 100, and whoever asks for the body here gets it at once.
+    ``expect`` is left out: not every server sends 100, and the relay sends the body at once.
     """
     kept = [pair for pair in fields if pair[0] not in FORWARDING and pair[0] != b"expect"]
     client, scheme = scope["client"], _http_scheme(scope).encode("ascii")

@@ -1,14 +1,14 @@
-"""Whether a request that broke off before any of its response was passed on may be sent again.
+"""Decides whether a request may be sent again whose stream ended before any of the response was passed on.
 
-Where it stands: asked by the relay; a pure function. Errors: ``ExchangeError`` (502) if it may not.
+The relay calls it; it is a pure function.
 
 ====================================================  =================================================
-the peer did not process it: REFUSED_STREAM, which     again elsewhere, as long as its body is here
-also stands for GOAWAY below its number                (RFC 9113 8.7)
-the connection broke before any of it was written      the same
-the connection broke afterwards                        once more if the method is idempotent (RFC 9110
-                                                       9.2.2) and no body was sent
-the peer reset it in any other way                     never: it was processed
+the peer did not process it: REFUSED_STREAM, also      sent again to any peer, if its whole body is
+for a GOAWAY below its stream number                   still kept (RFC 9113 8.7)
+the connection was lost before any of it was written   the same
+the connection was lost afterwards                     sent once more, if the method is idempotent
+                                                       (RFC 9110 9.2.2) and no body was sent
+the peer reset it in any other way                     never sent again: it was processed
 ====================================================  =================================================
 """
 
@@ -28,8 +28,10 @@ LOST = "lost"
 def reason_to_retry(code: int, method: str, sent: bool, lost_before: bool) -> str:
     """``REFUSED``, ``UNSENT`` or ``LOST``.
 
-    ``code``: of the ``Reset``. ``sent``: something of the request may have reached the peer. ``lost_before``: it was
-    sent once more already. Raises ``ExchangeError`` for a request that must not be sent again.
+    ``code``: the code of the ``Reset``. ``sent``: whether any byte of the request may have reached the peer.
+    ``lost_before``: whether a lost connection was already the reason to send it again.
+
+    :raises ExchangeError: 502; the request must not be sent again.
     """
     if code == REFUSED_STREAM:
         return REFUSED
@@ -43,7 +45,7 @@ def reason_to_retry(code: int, method: str, sent: bool, lost_before: bool) -> st
 
 
 def broken_off(code: int) -> ExchangeError:
-    """What the client is told of a response that will not come, or not come to its end."""
+    """Make the error for a response that will not arrive, or not completely."""
     if code == CONNECTION_LOST:
         return ExchangeError(Fault.UPSTREAM, 502, "upstream_lost")
     return ExchangeError(Fault.UPSTREAM, 502, "upstream_reset")

@@ -1,7 +1,6 @@
-"""The TLS context towards a server that somebody else runs.
+"""The TLS context of the connections to a third-party server.
 
-Where it stands: made once for each backend with ``h2``. The server is always verified. Errors: ``OSError`` (also
-``ssl.SSLError``) for files that cannot be used.
+It is made once for each backend with ``h2``. The server's certificate is always verified.
 """
 
 from __future__ import annotations
@@ -12,7 +11,10 @@ from sidegate.config.schema import UpstreamTls
 
 
 def client_context(tls: UpstreamTls | None) -> ssl.SSLContext:
-    """TLS 1.2 or newer with ALPN h2."""
+    """Make a context for TLS 1.2 or newer with ALPN h2.
+
+    :raises OSError: a file cannot be used (``ssl.SSLError`` is an OSError).
+    """
     context = ssl.create_default_context(cafile=None if tls is None else tls.ca)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])

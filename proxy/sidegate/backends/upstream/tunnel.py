@@ -1,11 +1,9 @@
-"""A WebSocket on its way to another process: its frames pass both ways unparsed.
+"""Passes a WebSocket to another process: its frames pass in both directions unparsed.
 
-Where it stands: step 7 of the request line, in the place of ``relay.py``, from which it has how a place is found and
-when a handshake may be sent again. To the peer it is an extended CONNECT (RFC 8441), whichever version of HTTP the
-client speaks. It owns the task that passes on what the client sends. Flow-control credit goes back when the other side
-has taken a piece, so neither side can make the front hold more than a window.
-
-Errors: those of a relay.
+Step 7 of the request line, instead of ``relay.py``. From the relay it inherits how a connection is selected and when a
+handshake may be sent again. The peer gets an extended CONNECT (RFC 8441), whichever version of HTTP the client uses. It
+owns the task that passes on the client's bytes. Flow-control credit goes back when the other side has taken a piece, so
+neither side can make the front hold more than a window. Its errors are those of a relay.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
 
 
 class Tunnel(Relay):
-    """Made for one WebSocket; ``run`` is its life."""
+    """One for each WebSocket; ``run`` is called once."""
 
     __slots__ = ("_bytes",)
 
@@ -36,19 +34,22 @@ class Tunnel(Relay):
         self._bytes: Any = scope[TUNNEL_KEY]
 
     async def _prepare_upload(self) -> None:
-        """What the client sends belongs to the protocol, and comes once that is agreed on."""
+        """Do nothing: the client's bytes belong to the WebSocket and are sent after the handshake."""
 
     def _is_whole(self, upload: Upload | None) -> bool:
-        """Never: the stream stays open."""
+        """Return False: the stream stays open."""
         return False
 
     def _open(self, connection: UpstreamConnection, whole: bool) -> ClientStream | None:
         if not connection.codec.connect_protocol:
             raise ExchangeError(Fault.UPSTREAM, 502, "upstream_no_websocket")
-        return Relay._open(self, connection, whole)  # in a compiled method `super()` finds no class
+        return Relay._open(self, connection, whole)  # `super()` does not work in a compiled method
 
     async def _pass_response(self, stream: ClientStream) -> Reset | None:
-        """Until both sides have ended, or a denial is passed on. Returns early, with the reset, before either."""
+        """Pass bytes both ways until both sides have ended, or pass a denial on.
+
+        Return the reset if the stream is reset before the tunnel is open or any of a denial was passed on.
+        """
         events = stream.events
         while True:
             if not events:
@@ -94,7 +95,10 @@ class Tunnel(Relay):
                 raise retry.broken_off(event.code)
 
     async def _pass_up(self, stream: ClientStream) -> None:
-        """The end of the client's side, or of this process, ends this side of the stream; a client lost resets it."""
+        """Pass the client's bytes to the peer. At their end, or when this process drains, end this side of the stream.
+
+        A client that disconnects has the stream reset: `run` is cancelled.
+        """
         with contextlib.suppress(ClientDisconnected):  # `run` is cancelled
             while data := await self._bytes.receive_bytes():
                 stream.send_data(data, False)
@@ -103,5 +107,5 @@ class Tunnel(Relay):
 
 
 def denial(send: Send) -> Send:
-    """``send`` for an ordinary response in the place of a WebSocket (ASGI, WebSocket Denial Response)."""
+    """``send`` for an ordinary response instead of a WebSocket (ASGI, WebSocket Denial Response)."""
     return lambda message: send({**message, "type": f"websocket.{message['type']}"})

@@ -1,12 +1,10 @@
-"""A request's body on its way to a worker, as fast as the worker takes it.
+"""Sends a request's body to an upstream, as fast as the upstream accepts it.
 
-Where it stands: made by the relay for a request that has a body. It owns the only second task that a relayed request
-can have, and the copy of what was sent so far: a request that a peer did not take is sent again elsewhere.
+The relay makes one for a request that has a body. It owns the only second task that a relayed request can have, and a
+copy of the bytes sent so far, because a request that a peer refused is sent again to another one.
 
-A body that is announced with at most ``KEPT`` bytes is read whole before a worker is chosen: a client that sends
-slowly then takes no worker's place, and no second task is needed. Larger ones stream.
-
-Errors: ``ClientDisconnected`` from ``gather``.
+A body whose content-length is at most ``KEPT`` bytes is read completely before a connection is selected: so a slow
+client uses no capacity of a worker, and no second task is needed. Larger bodies are streamed.
 """
 
 from __future__ import annotations
@@ -18,11 +16,11 @@ from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
 from sidegate.errors import ClientDisconnected
 
 KEPT = 64 * 1024
-"""Bytes that are kept to be sent again."""
+"""Largest number of bytes that are kept to be sent again."""
 
 
 class Upload:
-    """One request's body. ``replayable``: all that was read so far is still here."""
+    """One request's body. ``replayable``: whether all bytes read so far are still kept."""
 
     __slots__ = ("_ended", "_kept", "_receive", "_size", "_task", "replayable")
 
@@ -36,34 +34,37 @@ class Upload:
 
     @property
     def empty(self) -> bool:
-        """Whether the body turned out to have no bytes."""
+        """Whether the body has ended without any bytes."""
         return self._ended and not self._size
 
     @property
     def consumed(self) -> bool:
-        """Whether any of it was read."""
+        """Whether any bytes of the body were read."""
         return self._size > 0
 
     async def gather(self) -> None:
-        """Read all of it. Raises ``ClientDisconnected``."""
+        """Read the whole body.
+
+        :raises ClientDisconnected: the client disconnected before the body's end.
+        """
         while not self._ended:
             if await self._next() is None:
                 raise ClientDisconnected("the client disconnected")
 
     def start(self, stream: ClientStream) -> None:
-        """Send what is here, then whatever comes."""
+        """Send the bytes that are kept, then, in a task, the rest of the body as it arrives."""
         if self._ended and self.replayable:
             stream.send_data(b"".join(self._kept), True)
         else:
             self._task = asyncio.get_running_loop().create_task(self._pump(stream))
 
     def stop(self) -> None:
-        """Send no more. What was not read stays where it is."""
+        """Stop sending. The rest of the body stays unread."""
         if self._task is not None:
             self._task.cancel()
 
     async def stopped(self) -> None:
-        """Wait until nothing reads any more."""
+        """Wait until the task has ended."""
         if self._task is not None:
             await asyncio.wait([self._task])
             self._task = None
@@ -82,7 +83,7 @@ class Upload:
                 await stream.drained()
 
     async def _next(self) -> bytes | None:
-        """The next piece; None if the client went away."""
+        """Read the next piece; None if the client disconnected."""
         message = await self._receive()
         if message["type"] != "http.request":
             return None
@@ -98,7 +99,7 @@ class Upload:
 
 
 def announced_length(headers: Headers) -> int | None:
-    """``content-length`` of judged fields."""
+    """The value of ``content-length`` in checked fields; None if there is no such field."""
     for name, value in headers:
         if name == b"content-length":
             return int(value)

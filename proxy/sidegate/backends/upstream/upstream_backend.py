@@ -1,7 +1,6 @@
-"""What backends have in common whose requests go to other processes: a balancer, and a relay for each request.
+"""The base class of backends whose requests go to other processes: it has a balancer, and makes a relay per request.
 
-Where it stands: step 7 of the request line; an App. ``pool.py`` and ``remote.py`` add which endpoints there are. No
-error leaves it but those of a relay.
+Step 7 of the request line; an App. ``pool.py`` and ``remote.py`` set the endpoints. Its errors are those of a relay.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from sidegate.backends.upstream.tunnel import Tunnel
 
 
 class UpstreamBackend:
-    """An App before other processes. ``root_path``: what a worker is to tell its application."""
+    """An App whose requests go to other processes. ``root_path``: the value for the application in a worker."""
 
     def __init__(self, balancer: Balancer, root_path: str) -> None:
         self.name = balancer.name
@@ -29,11 +28,11 @@ class UpstreamBackend:
         return kind(self._balancer, self._fields, scope, receive, send).run()
 
     async def start(self) -> None:
-        """Begin to look after links; whether anybody answers is not waited for."""
+        """Start the balancer, without waiting for a connection."""
         self._balancer.start()
 
     async def stop(self) -> None:
-        """Close every link."""
+        """Close every connection."""
         await self._balancer.stop()
 
     def statistics(self) -> dict[str, Any]:
