@@ -57,7 +57,7 @@ class Relay:
         """Send the request and pass the response on, until its end.
 
         :raises ExchangeError: 502, the upstream failed or does not support the request; 503, see ``WaitQueue.wait``.
-        :raises ClientDisconnected: the client disconnected before its request was complete.
+        :raises ClientDisconnected: the client disconnected.
         """
         balancer = self._balancer
         if self._record.has_body:
@@ -97,8 +97,8 @@ class Relay:
     async def _attempt(self, connection: UpstreamConnection) -> tuple[Reset | None, bool]:
         """Send the request on ``connection``, pass the response on, and give the connection back.
 
-        Return None and True if the response was passed on. If none of it was, return the reset, and whether any byte of
-        the request may have been sent.
+        The first value is None if the response was passed on, or the reset if none of it was. The second value is
+        whether any byte of the request may have been sent.
         """
         upload = self._upload
         if upload is not None and upload.empty:

@@ -99,7 +99,7 @@ def _http_scheme(scope: Scope) -> str:
 def _for_third_party(scope: Scope, fields: Headers) -> Headers:
     """The fields for a third-party server.
 
-    ``expect`` is left out: not every server sends 100, and the relay sends the body at once.
+    ``expect`` is left out: not every server sends 100. The relay reads the body at once, so the front itself sends 100.
     """
     kept = [pair for pair in fields if pair[0] not in FORWARDING and pair[0] != b"expect"]
     client, scheme = scope["client"], _http_scheme(scope).encode("ascii")

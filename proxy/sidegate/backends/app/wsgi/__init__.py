@@ -1,1 +1,1 @@
-"""WSGI applications (PEP 3333) as ASGI ones: on threads beside the event loop."""
+"""Runs WSGI applications (PEP 3333) as ASGI ones: in threads beside the event loop."""

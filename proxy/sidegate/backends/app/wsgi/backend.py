@@ -1,14 +1,14 @@
-"""A WSGI application as an App: its requests run on threads beside the event loop.
+"""A WSGI application as an App: its requests run in threads beside the event loop.
 
-Where it stands: step 7 of the request line, in a front or in a worker. It owns the threads and their wait queue. For
-each request the event loop's side waits for a thread, sends what the thread produces and fetches the body that the
-thread wants to read. Errors: those of the application, ``ExchangeError`` (503) from the queue, ``ClientDisconnected``.
+Step 7 of the request line, in a front or in a worker. It owns the threads and their wait queue. For each request, the
+event loop's side waits for a thread, sends the messages that the thread produces, and reads the client's body when the
+thread needs it. It raises the application's errors, ``ExchangeError`` (503) from the queue, and ``ClientDisconnected``.
 
-Theory of operation. Like a relayed request, a WSGI request has no task unless it waits for more than its thread. When
-the client disconnects or ``timeouts.request`` has passed, the exchange cancels the request
-(``Record.runner``); the application gets an error at its next read or write, and the request's target
-stays in use until the thread is free again. A thread that runs longer than any request may is *stuck*. Once all threads
-are stuck, a worker refuses the waiting requests; a front keeps them.
+Theory of operation. Like a relayed request, a WSGI request has no task unless it waits for something other than its
+thread. When the client disconnects or ``timeouts.request`` has passed, the exchange cancels the request
+(``Record.runner``). Then the application gets an error at its next read or write, and the thread counts as in use until
+it is free again. A thread is *stuck* if its cancelled request runs longer than any request may. Once all threads are
+stuck, a worker refuses the waiting requests; a front keeps them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from sidegate.errors import ClientDisconnected, ExchangeError, stems_from_discon
 from sidegate.observe.record import THREAD, Record
 
 NOTICE = 0.5
-"""Seconds in which a thread may notice, by its next write, that nobody waits for its response any more."""
+"""Shortest time in seconds from the cancellation of a request until its thread is stuck: the thread notices the
+cancellation at its next read or write."""
 
 logger = logging.getLogger("sidegate.wsgi")
 
@@ -55,7 +56,8 @@ class WsgiBackend:
         self.name = wait_queue.meter.name
         self.interface = f"{loaded.kind}, {threads.capacity} thread{'s' if threads.capacity > 1 else ''}"
         self.behind_front = False
-        """When all threads are stuck, requests that wait are refused: their front has, or will have, another worker."""
+        """Whether waiting requests are refused when all threads are stuck: their front can send them to another
+        worker."""
         self.wait_queue = wait_queue
         self.threads = threads
         self.thread_meter = stuck.meter
@@ -67,16 +69,16 @@ class WsgiBackend:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         refuse_websocket(scope)
-        if self._root_path:  # else that of the front's backend counts, where this is a worker
+        if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
             scope["root_path"] = self._root_path
         return WsgiRequest(self, scope, receive, send).run()
 
     async def start(self) -> None:
-        """Threads are made when there is something for them to do."""
+        """Let requests use the threads. Threads are created when requests need them."""
         self.wait_queue.load_balancer.add(self.threads)
 
     async def stop(self) -> None:
-        """Let the threads go."""
+        """Stop the queue's timer; let idle threads end."""
         self.wait_queue.stop()
         self.threads.stop()
 
@@ -86,7 +88,7 @@ class WsgiBackend:
         return {"threads": self.threads.capacity, "busy": self.threads.in_use, "stuck": stuck, "queued": waiting}
 
     def act(self, job: Job) -> None:
-        """Run the application for one request; on its thread."""
+        """Run the application for one request. Called in the request's thread."""
         environ = make_environ(job.scope, self._base)
         environ["wsgi.input"] = open_body(job)
         environ["wsgi.errors"] = errors = ErrorLog(job.scope[RECORD_KEY])
@@ -96,23 +98,23 @@ class WsgiBackend:
             errors.flush()
 
     def begin(self, job: Job) -> None:
-        """A thread has ``job``, or is to have it."""
+        """A thread has taken ``job``, or will take it."""
         job.began = self.wait_queue.loop.time()
-        if not job.released:  # else it has ended before the loop knew that it had begun
+        if not job.released:  # else the job ended before the loop learned that it had begun
             job.counted = True
             self.thread_meter.began()
 
     def abandon(self, job: Job) -> None:
-        """Nobody waits for the response any more. The thread is stuck if it does not notice in time."""
+        """The request was cancelled. The thread becomes stuck if it does not end the request in time."""
         job.abandon()
         timer = None
         patience = self._stuck.patience
         if patience and not job.ended:
-            notices = job.loop.time() + NOTICE
-            timer = job.loop.call_at(max(job.began + patience, notices), self._on_patience, job)
+            earliest = job.loop.time() + NOTICE
+            timer = job.loop.call_at(max(job.began + patience, earliest), self._check_stuck, job)
         job.abandonment = Abandonment(timer)
 
-    def _on_patience(self, job: Job) -> None:
+    def _check_stuck(self, job: Job) -> None:
         if job.ended:
             return
         abandonment: Any = job.abandonment
@@ -121,7 +123,7 @@ class WsgiBackend:
             self.wait_queue.refuse_all()
 
     def release(self, job: Job) -> None:
-        """A thread is free again."""
+        """The thread that ran ``job`` is free again."""
         abandonment = job.abandonment
         if abandonment is not None:
             if abandonment.timer is not None:
@@ -139,7 +141,7 @@ class WsgiBackend:
 
 
 class WsgiRequest:
-    """Made for one request; ``run`` is its life."""
+    """One for each request; ``run`` is called once."""
 
     __slots__ = ("_backend", "_fetching", "_receive", "_record", "_scope", "_send")
 
@@ -153,16 +155,20 @@ class WsgiRequest:
         self._fetching: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        """From the request's head to the moment when all of its response is sent."""
+        """Run the application in a thread and send its response.
+
+        :raises ExchangeError: 503, see ``WaitQueue.wait``; 500, the application broke PEP 3333.
+        :raises ClientDisconnected: the client disconnected.
+        """
         backend = self._backend
         whole = b"" if not self._record.has_body else await self._small_body()
         job = Job(backend.wait_queue.loop, backend.mailbox, backend.act, self._scope, whole)
-        self._backend.wait_queue.meter.begun()  # by the attributes: compiled, they have types
+        self._backend.wait_queue.meter.begun()  # by attributes, which have C types when compiled
         at_once = self._backend.wait_queue.load_balancer.take() is not None
         if at_once:
             self._backend.wait_queue.meter.placed_at_once()
         else:
-            await self._wait_in_line(job)
+            await self._wait_in_queue(job)
         self._backend.begin(job)
         try:
             self._backend.threads.start(job, not at_once)
@@ -176,8 +182,8 @@ class WsgiRequest:
         if job.error is not None:
             raise job.error
 
-    async def _wait_in_line(self, job: Job) -> None:
-        """Until a thread has ``job``, or is to have it."""
+    async def _wait_in_queue(self, job: Job) -> None:
+        """Wait until a thread has taken ``job``, or will take it."""
         wait_queue, threads = self._backend.wait_queue, self._backend.threads
         threads.offer(job)
         try:
@@ -186,14 +192,14 @@ class WsgiRequest:
             if threads.withdraw(job):
                 wait_queue.meter.ended()
                 raise
-            threads.in_use += 1  # a thread was faster than the line, which has just given it up
+            threads.in_use += 1  # a thread took the job before the queue gave it up
             if not isinstance(error, ExchangeError):
                 self._backend.begin(job)
                 await self._abandon(job)
                 raise
 
     async def _small_body(self) -> bytes | None:
-        """The body if it is announced to be small: a client that sends slowly then takes no thread. Else None."""
+        """Read the body if its content-length is small, so that a slow client uses no thread. Else return None."""
         headers = self._scope["headers"]
         length = announced_length(headers)
         if length is None or length > KEPT or any(name == b"expect" for name, _ in headers):
@@ -208,7 +214,7 @@ class WsgiRequest:
                 return b"".join(pieces)
 
     async def _pass_on(self, job: Job) -> None:
-        """Send what the thread produces, fetch what it wants to read, until it has ended."""
+        """Send the messages that the thread produces and read the body that it needs, until the request has ended."""
         while not job.ended or job.out:
             if job.out:
                 await self._pass_message(job, job.out.popleft())
@@ -219,14 +225,14 @@ class WsgiRequest:
 
     async def _pass_message(self, job: Job, message: Message) -> None:
         size = len(message["body"]) if "body" in message else 0
-        if size and job.out and job.out[0] is LAST:  # so that a response in one piece is one, and has a content-length
+        if size and job.out and job.out[0] is LAST:  # send one message, so that the response has a content-length
             job.out.popleft()
             message["more_body"] = False
         await self._send(message)
         job.passed(size)
 
     async def _fetch(self, job: Job, body: Incoming) -> None:
-        """Read the client's body until enough of it waits for the application."""
+        """Read the client's body until ``HIGH_WATER`` bytes of it wait for the application."""
         body.wanted = False
         while not body.ended and body.unread < HIGH_WATER:
             message = await self._receive()
@@ -235,10 +241,10 @@ class WsgiRequest:
                 return
             job.feed(message["body"], message["more_body"])
         self._fetching = None
-        job.wake()  # for what it has come to want meanwhile
+        job.wake()  # the thread may need more of the body by now
 
     async def _abandon(self, job: Job) -> None:
-        """Nobody waits for the response; wait for its thread, unless cancelled once more."""
+        """The request was cancelled: wait until its thread has ended it, unless this is cancelled once more."""
         self._backend.abandon(job)
         while not job.ended:
             await job.wakeup()

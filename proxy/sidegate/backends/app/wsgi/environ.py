@@ -1,10 +1,10 @@
 """The environ of one request (PEP 3333, "environ Variables"), made from its ASGI scope.
 
-Where it stands: called on a request's thread. Everything in it was judged before: the path is the one that the route
-map saw, header names with underscores are gone. No error leaves it.
+It is called in a request's thread. All values were checked before: the path is the one that the route map matched, and
+the header policy has dropped header names with underscores. It raises no error.
 
-PEP 3333 wants text that stands for bytes, one character for one byte (latin-1). ``PATH_INFO`` therefore comes from
-``raw_path``: its bytes are the client's, where ``path`` may have replaced what is no UTF-8.
+PEP 3333 requires text in which each character represents one byte (latin-1). ``PATH_INFO`` therefore comes from
+``raw_path``, which has the client's bytes; in ``path``, bytes that are not UTF-8 may have been replaced.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from sidegate.asgi import Scope
 Environ = dict[str, Any]
 
 HTTP_VERSIONS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1", "2": "HTTP/2.0"}
-"""RFC 3875 4.1.16 wants a digit behind the point, as nginx, Apache httpd and gunicorn have it."""
+"""RFC 3875 4.1.16 requires a digit after the point; nginx, Apache httpd and gunicorn do the same."""
 
 TLS_VERSIONS = {0x0303: "TLSv1.2", 0x0304: "TLSv1.3"}
-"""Numbers of the ASGI TLS extension, by the names of Apache httpd's ``SSL_PROTOCOL``."""
+"""Version number of the ASGI TLS extension -> name in Apache httpd's ``SSL_PROTOCOL``."""
 
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 REMEMBERED = 1024
-"""Header names whose key is remembered, at most."""
+"""Largest number of header names whose key is cached."""
 
 _KEYS_OF_THEIR_OWN = {"CONTENT_TYPE": "CONTENT_TYPE", "CONTENT_LENGTH": "CONTENT_LENGTH", "PROXY": ""}
 
@@ -34,7 +34,7 @@ _keys: dict[bytes, str] = {}
 
 
 def base_environ(multithread: bool, multiprocess: bool) -> Environ:
-    """What is the same for every request of one process."""
+    """Make the variables that are the same for all requests of one process."""
     return {
         "wsgi.version": (1, 0),
         "wsgi.multithread": multithread,
@@ -46,7 +46,7 @@ def base_environ(multithread: bool, multiprocess: bool) -> Environ:
 
 
 def make_environ(scope: Scope, base: Environ) -> Environ:
-    """A fresh environ, but for ``wsgi.input``, ``wsgi.errors`` and what sends something."""
+    """Make a new environ; ``wsgi.input``, ``wsgi.errors`` and ``wsgi.early_hints`` are added later."""
     environ = base.copy()
     raw_path, root_path = scope["raw_path"], scope["root_path"]
     raw, query = raw_path.decode("latin-1"), scope["query_string"].decode("latin-1")
@@ -74,7 +74,7 @@ def make_environ(scope: Scope, base: Environ) -> Environ:
 
 
 def _mounted(root_path: str, path: str) -> tuple[str, str]:
-    """SCRIPT_NAME and PATH_INFO. A path that is not below ``root_path`` has lost that in front of us."""
+    """SCRIPT_NAME and PATH_INFO. If the path is not below ``root_path``, a proxy in front has removed that prefix."""
     root = root_path.encode("utf-8").decode("latin-1")
     if root and path.startswith(root) and path[len(root) : len(root) + 1] in ("", "/"):
         return root, path[len(root) :]
@@ -82,7 +82,7 @@ def _mounted(root_path: str, path: str) -> tuple[str, str]:
 
 
 def _remember(name: bytes) -> str:
-    """The key of a header field. ``proxy`` has none: HTTP_PROXY is taken for a setting (CVE-2016-5385, "httpoxy")."""
+    """The key of a header field. ``proxy`` has none: HTTP_PROXY is read as a setting (CVE-2016-5385, "httpoxy")."""
     text = name.decode("latin-1").upper().replace("-", "_")
     key = _KEYS_OF_THEIR_OWN.get(text, f"HTTP_{text}")
     if len(_keys) >= REMEMBERED:
@@ -92,7 +92,7 @@ def _remember(name: bytes) -> str:
 
 
 def _add_server(environ: Environ, scope: Scope) -> None:
-    """PEP 3333: neither name nor port may be empty. A unix socket has none, so what the client calls us counts."""
+    """PEP 3333: neither name nor port may be empty. A unix socket has none, so the request's host is used."""
     server = scope["server"]
     if server is not None and server[1] is not None:
         environ["SERVER_NAME"], environ["SERVER_PORT"] = server[0], str(server[1])
@@ -104,7 +104,7 @@ def _add_server(environ: Environ, scope: Scope) -> None:
 
 
 def _add_tls(environ: Environ, tls: dict[str, Any]) -> None:
-    """PEP 3333 asks for Apache httpd's variables where TLS is in use."""
+    """PEP 3333 asks for Apache httpd's variables if TLS is in use."""
     version = TLS_VERSIONS.get(tls["tls_version"])
     if version is not None:
         environ["SSL_PROTOCOL"] = version

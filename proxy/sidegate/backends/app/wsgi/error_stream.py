@@ -1,6 +1,6 @@
-"""``wsgi.errors``: what an application writes there becomes lines of the process log.
+"""``wsgi.errors``: the text that an application writes to it becomes lines of the process log.
 
-Where it stands: made on a request's thread. It owns the line that is not finished yet. No error leaves it.
+It is made in a request's thread. It owns the line that is not finished yet. It raises no error.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class ErrorLog:
         self._line = ""
 
     def write(self, text: str) -> int:
-        """Log the lines that this finishes."""
+        """Log the lines that ``text`` finishes. Return the number of characters."""
         *lines, self._line = (self._line + text).split("\n")
         for line in lines:
             self._log(line)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
-        """``write`` for each."""
+        """Call ``write`` for each."""
         for line in lines:
             self.write(line)
 
     def flush(self) -> None:
-        """Log what has no end yet: it may be all that an application says."""
+        """Log the unfinished line: the application may write nothing more."""
         line, self._line = self._line, ""
         self._log(line)
 

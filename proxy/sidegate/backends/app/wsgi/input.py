@@ -1,9 +1,9 @@
 """``wsgi.input``: the request's body as a binary file.
 
-Where it stands: made on a request's thread. Reading blocks until bytes come and ends with the body, whether it was
-announced or not (``wsgi.input_terminated``). ``io`` does the rest: lines, iteration, exact sizes.
+It is made in a request's thread. A read blocks until bytes arrive. The file ends with the body, with or without a
+content-length (``wsgi.input_terminated``). ``io`` implements lines, iteration and exact sizes.
 
-Errors: ``ClientDisconnected`` (an OSError) from any read of a body that will not come.
+Every read raises ``ClientDisconnected`` (an OSError) once the request was cancelled, if the body is not complete.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 
 class WsgiInput(io.RawIOBase):
-    """What arrives while it is read."""
+    """A body that arrives while the application reads it."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         self._piece = memoryview(b"")
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """As many bytes as there are, at least one; 0 at the end."""
+        """Fill ``buffer`` with the bytes that are available, at least one. Return how many; 0 at the body's end."""
         if not self._piece:
             self._piece = memoryview(self._job.next_piece())
         target = memoryview(buffer).cast("B")
@@ -40,6 +40,6 @@ class WsgiInput(io.RawIOBase):
 
 
 def open_body(job: Job) -> BinaryIO:
-    """The body of a job, which may have all of it."""
+    """The body of a job as a file; a small body is already complete."""
     whole = job.whole
     return io.BytesIO(whole) if whole is not None else cast(BinaryIO, io.BufferedReader(WsgiInput(job), HIGH_WATER))

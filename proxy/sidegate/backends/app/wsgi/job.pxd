@@ -12,7 +12,7 @@ cdef class Mailbox:
     cdef object _loop
     cdef object _release
     cdef object _posted
-    cdef bint _told
+    cdef bint _scheduled
     cdef object _context
 
     cpdef post(self, Job job)
@@ -51,7 +51,7 @@ cdef class Job(Wakeup):
     cdef public Incoming body
     cdef Mailbox _mailbox
     cdef object _act
-    cdef object _news
+    cdef object _changed
     cdef long long _emitted
     cdef long long _passed
     cdef long long _produced
@@ -61,7 +61,7 @@ cdef class Job(Wakeup):
     @cython.locals(body=Incoming)
     cpdef feed(self, bytes data, bint more)
     cpdef abandon(self)
-    cdef _tell(self)
+    cdef _notify(self)
     cpdef run(self)
     cpdef fail(self, error)
     cpdef put(self, message)

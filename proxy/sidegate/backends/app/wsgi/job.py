@@ -1,16 +1,17 @@
-"""One request of a WSGI application, between the event loop and the thread that runs it.
+"""One request of a WSGI application, shared by the event loop and the thread that runs it.
 
-Where it stands: the loop's side (``backend.py``) makes it and waits for it; the thread's side (``response.py``,
-``input.py``) runs it. It owns what passes between them, in both directions and bounded in both. It decides nothing.
-Errors: ``ClientDisconnected`` in the thread, once nobody waits for the response any more.
+The loop's side (``backend.py``) makes it and waits for it; the thread's side (``response.py``, ``input.py``) runs it.
+It owns the data that pass between the two, limited in both directions. In the thread it raises ``ClientDisconnected``
+once the request was cancelled.
 
-Theory of operation. Every attribute is written by one side only. The thread appends ASGI messages to ``out`` and pieces
-of body are appended to by the loop, which then look for each other: the thread *posts* the job, which wakes the loop's
-coroutine; the loop sets ``_news``, which wakes the thread. ``_news`` is made when a thread has to wait for the first
-time; whoever waits looks once more after it is there, so nothing is missed. Most requests never need one.
+Theory of operation. Every attribute is written by one side only. The thread appends ASGI messages to ``out``, and the
+loop appends pieces of the body. Each side wakes the other: the thread *posts* the job to the mailbox, which wakes the
+loop's coroutine; the loop sets ``_changed``, which wakes the thread. ``_changed`` is made when a thread has to wait for
+the first time. The thread checks its condition once more after that, so it misses no change. Most requests need no
+``_changed``.
 
-What a thread does is posted in order, and the mailbox is emptied in order: that a request has ended, which frees its
-thread, is known before anything that this thread has done since.
+A thread posts its jobs in order, and the loop empties the mailbox in order. So the loop learns that a request has
+ended, which frees its thread, before it learns of the thread's next request.
 """
 
 from __future__ import annotations
@@ -27,42 +28,42 @@ from sidegate.asgi import Message, Scope
 from sidegate.errors import ClientDisconnected
 
 HIGH_WATER = 64 * 1024
-"""Bytes that either side may be ahead of the other: response that was produced and not sent, request that came in and
-was not read."""
+"""Bytes that either side may be ahead of the other: of the response, produced and not sent; of the request, received
+and not read."""
 
 LOW_WATER = 16 * 1024
-"""A producer that waits goes on when no more than this is left."""
+"""A waiting producer continues when at most this many bytes are left."""
 
 
 class Mailbox:
-    """Wakes the loop for what threads have done: once for all that happens until it looks.
+    """Wakes the event loop for the changes that threads make: once for all changes until the loop handles them.
 
-    ``release`` is called with each job when its thread is free again, whether anybody waits for that or not.
+    ``release`` is called with each job when its thread is free again, even if the request was cancelled.
     """
 
-    __slots__ = ("_context", "_loop", "_posted", "_release", "_told")
+    __slots__ = ("_context", "_loop", "_posted", "_release", "_scheduled")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, release: Callable[[Job], None]) -> None:
         self._loop = loop
         self._release = release
         self._posted: deque[Job] = deque()
-        self._told = False
+        self._scheduled = False
         self._context = contextvars.Context()
-        """Of what the loop does for all of them; else it would do that in the context of one of the requests."""
+        """``deliver`` runs in it, because it must not run in the context of one of the requests."""
 
     def post(self, job: Job) -> None:
-        """From any thread."""
+        """Report that ``job`` has changed. May be called in any thread."""
         self._posted.append(job)
-        if not self._told:
-            self._told = True
+        if not self._scheduled:
+            self._scheduled = True
             try:
                 self._loop.call_soon_threadsafe(self.deliver, context=self._context)
-            except RuntimeError:  # the loop is closed: the process is about to end, and nobody waits
+            except RuntimeError:  # the loop is closed: the process is about to exit, and no request waits
                 return
 
     def deliver(self) -> None:
-        """In the loop's thread: look."""
-        self._told = False  # first: what is posted from here on is told again
+        """Release the posted jobs that have ended, and wake all of them. Called in the loop's thread."""
+        self._scheduled = False  # first: a job that is posted from here on schedules the next call
         posted = self._posted
         while posted:
             job = posted.popleft()
@@ -73,30 +74,30 @@ class Mailbox:
 
 
 class Incoming:
-    """A request's body that comes in pieces. ``wanted``: the thread waits for more of it, or soon will."""
+    """A request's body that arrives in pieces. ``wanted``: the thread waits for more of it, or soon will."""
 
     __slots__ = ("_fed", "_pieces", "_read", "ended", "wanted")
 
     def __init__(self) -> None:
         self._pieces: deque[bytes] = deque()
-        self._fed = self._read = 0  # bytes, by the loop and by the thread
+        self._fed = self._read = 0  # bytes; written by the loop, and by the thread
         self.ended = False
         self.wanted = False
 
     @property
     def unread(self) -> int:
-        """Bytes that the application has not taken."""
+        """Bytes that the application has not read."""
         return self._fed - self._read
 
     def feed(self, data: bytes, more: bool) -> None:
-        """The next piece; called by the loop."""
+        """Append the next piece; called by the loop. ``more``: whether another piece follows."""
         self._fed += len(data)
         self._pieces.append(data)
         self.ended = not more
 
     def take(self) -> bytes | None:
-        """The next piece, b"" at the end, None if it has not come yet; called by the thread."""
-        ended = self.ended  # before the look at what there is: the last piece may come in between
+        """Return the next piece, b"" at the end, None if it has not arrived yet; called by the thread."""
+        ended = self.ended  # read it before the pieces: the last piece may arrive in between
         if not self._pieces:
             return b"" if ended else None
         piece = self._pieces.popleft()
@@ -104,12 +105,12 @@ class Incoming:
         return piece
 
     def has_come(self) -> bool:
-        """Whether ``take`` has an answer."""
+        """Whether ``take`` would not return None."""
         return bool(self._pieces) or self.ended
 
 
 class Abandonment:
-    """Nobody waits for a job's response any more. ``timer``: when its thread becomes a stuck one, if it ever does."""
+    """The cancellation of a job's request. ``timer``: fires when the thread becomes stuck; None if it never does."""
 
     __slots__ = ("stuck", "timer")
 
@@ -119,16 +120,16 @@ class Abandonment:
 
 
 class Job(Wakeup):
-    """Made for one request: ``act`` does it, for ``scope`` and a body that is here whole or comes (None).
+    """One for each request: ``act`` runs the application for ``scope``.
 
-    ``error`` is what it came to, if it failed.
+    ``whole`` is the complete body; None if the body arrives in pieces. ``error`` is set if the request failed.
     """
 
     __slots__ = (
         "_act",
+        "_changed",
         "_emitted",
         "_mailbox",
-        "_news",
         "_passed",
         "_produced",
         "_sent",
@@ -158,47 +159,47 @@ class Job(Wakeup):
         self.scope = scope
         self.whole = whole
         self.out: deque[Message] = deque()
-        self.taken = self.ended = False  # by a thread
+        self.taken = self.ended = False  # written by the thread
         self.began = 0.0
-        self.counted = self.released = False  # by the loop
+        self.counted = self.released = False  # written by the loop
         self.abandonment: Abandonment | None = None
         self.error: BaseException | None = None
         self.gone = False
         self.body = Incoming() if whole is None else None
         self._mailbox = mailbox
         self._act = act
-        self._news: threading.Event | None = None
-        self._emitted = self._passed = 0  # messages, by the thread and by the loop
-        self._produced = self._sent = 0  # bytes of response, by the thread and by the loop
+        self._changed: threading.Event | None = None
+        self._emitted = self._passed = 0  # messages; written by the thread, and by the loop
+        self._produced = self._sent = 0  # bytes of response; written by the thread, and by the loop
 
     # For the loop.
 
     def passed(self, size: int) -> None:
-        """A message with so many bytes of body was sent."""
+        """A message with ``size`` bytes of body was sent."""
         self._passed += 1
         self._sent += size
-        self._tell()
+        self._notify()
 
     def feed(self, data: bytes, more: bool) -> None:
-        """The next piece of the request's body."""
-        body: Any = self.body
+        """Append the next piece of the request's body."""
+        body = cast(Incoming, self.body)
         body.feed(data, more)
-        self._tell()
+        self._notify()
 
     def abandon(self) -> None:
-        """Nobody waits for the response any more: the application learns of it where it next reads or writes."""
+        """The request was cancelled: the application gets an error at its next read or write."""
         self.gone = True
-        self._tell()
+        self._notify()
 
-    def _tell(self) -> None:
-        news = self._news
-        if news is not None:
-            news.set()
+    def _notify(self) -> None:
+        changed = self._changed
+        if changed is not None:
+            changed.set()
 
     # For the thread.
 
     def run(self) -> None:
-        """Do what there is to do. Nothing leaves it."""
+        """Run the application. It raises nothing: an error becomes ``error``."""
         try:
             self._act(self)
         except BaseException as error:  # noqa: BLE001 - an application's SystemExit ends its request only
@@ -207,21 +208,24 @@ class Job(Wakeup):
         self._mailbox.post(self)
 
     def fail(self, error: BaseException) -> None:
-        """In place of ``run``, if no thread can do it."""
+        """End the job with ``error``, if no thread can run it."""
         self.error = error
         self.ended = True
         self._mailbox.post(self)
 
     def put(self, message: Message) -> None:
-        """Have the loop send ``message`` with what follows it. Raises ``ClientDisconnected``."""
+        """Queue ``message``; the loop sends it together with the next message.
+
+        :raises ClientDisconnected: the request was cancelled.
+        """
         self.check_present()
         self._emitted += 1
         self.out.append(message)
 
     def emit(self, message: Message, size: int = 0) -> None:
-        """Have the loop send ``message``, which has so many bytes of body, and wait until there is room for more.
+        """Let the loop send ``message``, which has ``size`` bytes of body, and wait until there is room for more.
 
-        Raises ``ClientDisconnected``.
+        :raises ClientDisconnected: the request was cancelled.
         """
         self.put(message)
         self._produced += size
@@ -230,16 +234,25 @@ class Job(Wakeup):
             self._wait(self._has_room)
 
     def emit_last(self, message: Message) -> None:
-        """Have the loop send the response's last message; there is nothing to wait for."""
+        """Let the loop send the response's last message, without a wait.
+
+        :raises ClientDisconnected: the request was cancelled.
+        """
         self.put(message)
         self._mailbox.post(self)
 
     def emit_all(self) -> None:
-        """Wait until all messages so far were sent. Raises ``ClientDisconnected``."""
+        """Wait until all messages so far were sent.
+
+        :raises ClientDisconnected: the request was cancelled.
+        """
         self._wait(self._has_passed)
 
     def next_piece(self) -> bytes:
-        """The next piece of the request's body, b"" at its end. Raises ``ClientDisconnected``."""
+        """Return the next piece of the request's body, b"" at its end.
+
+        :raises ClientDisconnected: the request was cancelled before the piece arrived.
+        """
         body = cast(Incoming, self.body)
         while (piece := body.take()) is None:
             self._want_body(body)
@@ -249,7 +262,10 @@ class Job(Wakeup):
         return piece
 
     def check_present(self) -> None:
-        """Raise ``ClientDisconnected`` if nobody waits for the response any more."""
+        """Check that the request was not cancelled.
+
+        :raises ClientDisconnected: it was.
+        """
         if self.gone:
             raise ClientDisconnected("the client disconnected")
 
@@ -264,11 +280,11 @@ class Job(Wakeup):
         return self._passed == self._emitted
 
     def _wait(self, ready: Callable[[], bool]) -> None:
-        if self._news is None:
-            self._news = threading.Event()
+        if self._changed is None:
+            self._changed = threading.Event()
         while True:
-            self._news.clear()
+            self._changed.clear()
             self.check_present()
             if ready():
                 return
-            self._news.wait()
+            self._changed.wait()

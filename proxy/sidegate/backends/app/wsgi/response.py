@@ -1,8 +1,9 @@
-"""One run of a WSGI application (PEP 3333): ``start_response``, ``write``, and what it returns, as ASGI messages.
+"""Runs a WSGI application once (PEP 3333) and turns ``start_response``, ``write`` and the result into ASGI messages.
 
-Where it stands: on a request's thread, from the environ to the call of ``close``. It owns the state of the response:
-nothing said, head said, head out. Each block leaves before the next one is asked for; the job blocks when the client
-is slow. Errors: whatever the application raises, ``ExchangeError`` for what PEP 3333 forbids, ``ClientDisconnected``.
+It runs in a request's thread, from the call of the application to the call of ``close``. It owns the state of the
+response: no head, head set, head sent. Each block is passed to the event loop before the next one is requested; the job
+blocks if the client is slow. It raises the application's errors, ``ExchangeError`` (500) for a breach of PEP 3333, and
+``ClientDisconnected``.
 """
 
 from __future__ import annotations
@@ -27,16 +28,17 @@ logger = logging.getLogger("sidegate.wsgi")
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
 
 REMEMBERED = 1024
-"""Response fields whose bytes are remembered, at most; and none that is longer than ``REMEMBERED_SIZE``."""
+"""Largest number of status lines and of response fields whose encoding is cached."""
 REMEMBERED_SIZE = 128
+"""Characters: longer ones are not cached."""
 
 LAST: Message = {"type": "http.response.body", "body": b"", "more_body": False}
-"""The end of a response whose blocks came one by one."""
+"""The end of a response whose blocks were sent one by one."""
 
 _PLAIN = (list, tuple)
-"""What may be returned and has no ``close``."""
+"""Types of results that have no ``close``."""
 
-_ANY = -1  # no content-length, or one that says nothing of this body
+_ANY = -1  # no content-length, or one that does not limit this body
 
 _STATUS = re.compile(r"[0-9]{3}(?: [^\x00-\x1f\x7f]*)?")
 
@@ -45,7 +47,7 @@ _fields: dict[tuple[str, str], tuple[bytes, bytes]] = {}
 
 
 class FileWrapper:
-    """``wsgi.file_wrapper``: returned as the response's body, a regular file is sent without being read here."""
+    """``wsgi.file_wrapper``: if it is the application's result and wraps a regular file, sendfile may send the file."""
 
     def __init__(self, filelike: Any, block_size: int = HIGH_WATER) -> None:
         self.filelike = filelike
@@ -64,7 +66,7 @@ class FileWrapper:
 
 
 class WsgiResponse:
-    """Made for one request; ``run`` is its life."""
+    """One for each request; ``run`` is called once."""
 
     __slots__ = ("_headers", "_job", "_remaining", "_started", "_status")
 
@@ -73,12 +75,12 @@ class WsgiResponse:
         self._status = 0
         self._headers: Headers = []
         self._started = False
-        """Whether the head is out."""
+        """Whether the head was passed to the event loop."""
         self._remaining = _ANY
-        """Bytes of body that content-length still promises."""
+        """Bytes of body that are still to come according to content-length."""
 
     def run(self, application: Callable[..., Iterable[bytes]], environ: Environ) -> None:
-        """Call it, pass on what it returns, and close that in any case."""
+        """Call the application, pass its result on, and close the result in any case."""
         environ["wsgi.early_hints"] = self.early_hints
         result = application(environ, self.start_response)
         if type(result) in _PLAIN and not self._started and self._put_whole(result):
@@ -91,12 +93,15 @@ class WsgiResponse:
         if hasattr(result, "close"):
             result.close()
 
-    # What the application calls.
+    # For the application.
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExceptionInfo | None = None
     ) -> Callable[[bytes], None]:
-        """What the response begins with. With ``exc_info`` it may be said again, until the head is out."""
+        """Set the response's head. With ``exc_info`` it may be set again until the head is sent.
+
+        :raises ExchangeError: 500; a second call without ``exc_info``, or a status or field that PEP 3333 forbids.
+        """
         if exc_info is not None:
             try:
                 if self._started:
@@ -109,7 +114,7 @@ class WsgiResponse:
         fields = [_field(pair) for pair in headers]
         try:
             length = response_fields(fields)[1]
-        except ValueError as error:  # here, where the application can still catch it
+        except ValueError as error:  # raise it here, where the application can catch it
             raise _forbidden(f"headers: {error}") from error
         self._status, self._headers = code, fields
         bodiless = code in (204, 304) or self._job.scope["method"] == "HEAD"
@@ -117,13 +122,16 @@ class WsgiResponse:
         return self.write
 
     def write(self, data: bytes) -> None:
-        """The old way to send a block. Raises what is longer than the length, behind what fits."""
+        """Send a block; PEP 3333 keeps this callable for old applications.
+
+        :raises ExchangeError: 500; the block exceeds content-length. The part that fits was sent.
+        """
         size = len(_checked(data))
         if data and self._emit(data) < size:
             raise _forbidden("write() beyond content-length")
 
     def early_hints(self, headers: Iterable[tuple[str, str]]) -> None:
-        """Send a 103 response with the ``Link`` fields (RFC 8297); nothing once the head is out."""
+        """Send a 103 response with the ``Link`` fields (RFC 8297); do nothing after the head was sent."""
         links = [_bytes(value, "a Link field") for name, value in headers if name.lower() == "link"]
         if links and not self._started:
             self._job.emit({"type": "http.response.early_hint", "links": links})
@@ -131,7 +139,7 @@ class WsgiResponse:
     # The body.
 
     def _put_whole(self, blocks: Any) -> bool:
-        """Whether all of a small body is here; then it leaves when the application has ended, which is now."""
+        """If the result is a small body, queue the complete response, which is sent when the job ends. Else False."""
         if not blocks:
             body = b""
         elif len(blocks) == 1:
@@ -152,14 +160,14 @@ class WsgiResponse:
             if _checked(block):
                 self._emit(block)
                 if not self._remaining:
-                    break  # PEP 3333: all that was promised is out
+                    break  # PEP 3333: content-length is reached
             else:
                 self._job.check_present()
         self._start()
         self._job.emit_last(LAST)
 
     def _emit(self, block: bytes) -> int:
-        """Send a block that is not empty, as far as it fits; how many bytes of it did."""
+        """Send a block that is not empty, as far as content-length allows. Return how many bytes of it were sent."""
         self._start()
         block = self._fitting(block)
         if block:
@@ -167,7 +175,7 @@ class WsgiResponse:
         return len(block)
 
     def _fitting(self, block: bytes) -> bytes:
-        """What of it content-length has room for. PEP 3333: more must not leave."""
+        """The part of ``block`` that content-length allows. PEP 3333: no more may be sent."""
         if self._remaining == _ANY:
             return block
         if len(block) > self._remaining:
@@ -184,8 +192,8 @@ class WsgiResponse:
         self._job.put({"type": "http.response.start", "status": self._status, "headers": self._headers})
 
     def _send_file(self, file: Any) -> bool:
-        """Whether ``file`` is one whose bytes the system can send; then they were sent."""
-        raw = getattr(file, "raw", file)  # of what open() returns; gzip and zip files are no such thing
+        """Let the event loop send ``file`` by sendfile and wait until it is sent. False if it is not a regular file."""
+        raw = getattr(file, "raw", file)  # open() returns a file with `raw`; gzip and zip files are of other types
         if not (isinstance(file, io.BufferedReader | io.FileIO) and isinstance(raw, io.FileIO)):
             return False
         number = raw.fileno()
@@ -203,7 +211,7 @@ class WsgiResponse:
         return True
 
     def _close_after_failure(self, result: Any) -> None:
-        """What failed first is what counts."""
+        """Close the result. An error of ``close`` is only logged, because the first error is raised."""
         try:
             if hasattr(result, "close"):
                 result.close()
@@ -213,7 +221,7 @@ class WsgiResponse:
 
 
 def _new_code(status: Any) -> int:
-    """PEP 3333: "a status string of the form '999 Message here'". The code is judged later, as for ASGI."""
+    """PEP 3333: "a status string of the form '999 Message here'". The code is checked later, as for ASGI."""
     if type(status) is not str or not _STATUS.fullmatch(status):
         raise _forbidden(f"a status must be a str such as '200 OK', not {status!r}")
     code = int(status[:3])
@@ -255,5 +263,5 @@ def _checked(block: Any) -> bytes:
 
 
 def _forbidden(detail: str) -> ExchangeError:
-    """The application broke PEP 3333."""
+    """Make the error for a breach of PEP 3333."""
     return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)

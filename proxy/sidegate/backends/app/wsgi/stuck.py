@@ -1,7 +1,7 @@
-"""The threads of a WSGI application that are stuck: nobody waits for their response, and they run on.
+"""The stuck threads of a WSGI application: each runs a cancelled request for too long.
 
-Where it stands: beside the backend, which tells it when a thread becomes stuck and when it is free again. It counts
-them and reports when no other thread is left. No error leaves it.
+The backend calls it when a thread becomes stuck, and when a stuck thread is free again. It counts these threads, and
+reports when all threads are stuck. It raises no error.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ logger = logging.getLogger("sidegate.wsgi")
 
 
 class StuckThreads:
-    """One for each backend. ``patience``: seconds after which an abandoned thread is stuck; 0: never.
+    """One for each backend.
 
+    ``patience``: seconds that a request may run; after them the thread of a cancelled request is stuck. 0: never.
     ``on_exhausted`` is called when all ``capacity`` threads are stuck.
     """
 
@@ -30,21 +31,21 @@ class StuckThreads:
         self.patience = patience
         self.count = 0
         self._name = name
-        self._places = capacity
+        self._capacity = capacity
         self._on_exhausted = on_exhausted
 
     def add(self) -> bool:
-        """One more is stuck. Whether all are now."""
+        """Count one more stuck thread. Return whether all threads are stuck now."""
         self.count += 1
         self.meter.stuck()
-        logger.error("backend %r: %d of %d threads are stuck", self._name, self.count, self._places)
-        if self.count < self._places:
+        logger.error("backend %r: %d of %d threads are stuck", self._name, self.count, self._capacity)
+        if self.count < self._capacity:
             return False
-        faulthandler.dump_traceback(STDERR)  # it shows where they hang
+        faulthandler.dump_traceback(STDERR)  # the stacks show where the threads are blocked
         self._on_exhausted()
         return True
 
     def remove(self) -> None:
-        """One of them is free again."""
+        """A stuck thread is free again."""
         self.count -= 1
         self.meter.unstuck()

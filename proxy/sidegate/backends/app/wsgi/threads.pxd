@@ -9,7 +9,7 @@ from sidegate.backends.app.wsgi.job cimport Job
 cdef class Threads(Target):
     cdef str _name
     cdef object _offered
-    cdef object _calls
+    cdef object _signals
     cdef long _made
 
     cpdef offer(self, Job job)
