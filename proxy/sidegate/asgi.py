@@ -1,4 +1,4 @@
-"""The ASGI types that every part of Sidegate shares, and whole small responses.
+"""The ASGI types that every part of Sidegate shares, and ``send_response`` for short responses.
 
 An App is an ASGI 3 application (https://asgi.readthedocs.io/en/latest/specs/main.html). The router,
 the backends and the error page are Apps too, so this module is the lowest row of the layout.
@@ -23,19 +23,19 @@ ASGI_VERSIONS = {"version": "3.0", "spec_version": "2.5"}
 RECORD_KEY = "sidegate.record"
 """The scope key under which an exchange's record travels from the exchange to routes and backends.
 
-A scope is handed on by every filter and middleware, so it needs no further parameter; the ASGI
+Every filter and middleware passes the scope on, so the record needs no further parameter; the ASGI
 specification allows a server's own keys if their names are unique.
 """
 
 WEBSOCKET_KEY = "sidegate.websocket"
-"""In a worker, the scope key of what the front says of a WebSocket: its route and its settings."""
+"""In a worker, the scope key of the facts that the front sends about a WebSocket: its route and its settings."""
 
 TUNNEL_KEY = "sidegate.tunnel"
-"""The scope key under which a WebSocket's exchange offers its bytes to backends that pass them on unparsed."""
+"""The scope key under which a WebSocket's exchange offers its byte stream to backends that relay it unparsed."""
 
 
 async def send_response(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    """Send one whole response; ``content-length`` is added."""
+    """Send a complete response; ``content-length`` is added."""
     fields = [*headers, (b"content-length", b"%d" % len(body))]
     await send({"type": "http.response.start", "status": status, "headers": fields})
     await send({"type": "http.response.body", "body": body})

@@ -1,8 +1,8 @@
 """The command ``sidegate``.
 
-Where it stands: the top. It reads arguments, prints, and turns errors into exit codes; what is done is done below.
-Each command imports what it needs when it runs, so that ``sidegate version`` does not wait for a web server's imports
-and ``sidegate serve`` holds no more in memory than it uses. No error leaves ``main``.
+This module parses arguments, prints, and turns errors into exit codes; the modules below it do the work. Each command
+imports its modules only when it runs, so that ``sidegate version`` does not wait for a web server's imports and
+``sidegate serve`` keeps nothing in memory that it does not use.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ HTTP2_ENGINES = ("auto", "nghttp2", "h2")
 INTERFACES = ("auto", "asgi", "wsgi")
 
 COMMAND_LINE = "<command line>"
-"""Stands for the file name in problems of ``sidegate run``; its folder is the working directory."""
+"""Used as the file name in problems of ``sidegate run``; its folder is the working directory."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.command(arguments)
@@ -51,8 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED_START
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
-    except BrokenPipeError:  # whoever read our output has had enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's exit would complain too
+    except BrokenPipeError:  # the reader of our output has closed the pipe
+        # Otherwise the interpreter would print an error when it flushes standard output at its exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
     return code
 
@@ -78,7 +79,7 @@ def _run(arguments: argparse.Namespace) -> int:
     document = _run_document(arguments)
     loaded: Loaded = call_in_subprocess("sidegate.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
     if loaded.config is None:
-        # Lines and columns of a text that nobody wrote would only confuse.
+        # The document was made from the arguments: its lines and columns mean nothing to the user.
         return _refuse(replace(problem, line=0) for problem in loaded.problems)
     if arguments.print_config:
         from sidegate.config.write import to_yaml
@@ -101,7 +102,7 @@ def _worker(arguments: argparse.Namespace) -> int:
     )
     if loaded.config is None:
         return _refuse(replace(problem, line=0) for problem in loaded.problems)
-    signal.signal(signal.SIGTERM, _leave)  # until the event loop takes it
+    signal.signal(signal.SIGTERM, _leave)  # until the event loop handles it
     try:
         return standalone.serve(loaded.config)
     except BuildError as error:
@@ -155,7 +156,7 @@ def _version(arguments: argparse.Namespace) -> int:
 def _start(config: Config, loaded: Loaded) -> int:
     from sidegate.supervisor.service import serve
 
-    # Until the supervisor's loop takes signals. As PID 1, SIGTERM would do nothing without a handler.
+    # Until the supervisor's loop handles signals. If this process is PID 1, SIGTERM has no effect without a handler.
     signal.signal(signal.SIGTERM, _leave)
     return serve(config, lambda path, message: str(loaded.problem(path, message)))
 
@@ -165,9 +166,9 @@ def _leave(number: int, _: object) -> NoReturn:
 
 
 def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], dict[str, str]]:
-    """What is wrong with the text, and with the files and applications named in those parts of it that are valid.
+    """All problems of the text, and of the files and applications that its valid parts name.
 
-    And what the applications are, in words, by the backend's name.
+    Also a description of each application, by the backend's name.
     """
     from sidegate.process.runtime import check
     from sidegate.supervisor.pool_check import check_pools
@@ -197,7 +198,7 @@ def _with_engine(config: Config, engine: Literal["auto", "nghttp2", "h2"] | None
 
 
 def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The YAML document that ``sidegate run`` stands for."""
+    """The YAML document that is equivalent to the arguments of ``sidegate run``."""
     listener: dict[str, Any] = {"name": "http"}
     if arguments.cert is not None:
         pair = {"cert": arguments.cert, "key": arguments.key or arguments.cert}

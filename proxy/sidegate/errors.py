@@ -1,7 +1,4 @@
-"""Errors that cross module borders. Each says whose fault it is.
-
-Where it stands: the lowest row of the layout; every other module may raise these.
-"""
+"""Errors that one module raises and another one handles. Every module may raise these."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ Problems = list[tuple[ConfigPath, str]]
 
 
 class Fault(enum.StrEnum):
-    """Who has to change something for the error to go away."""
+    """The party that has to change something so that the error does not happen again."""
 
     CLIENT = "client"
     APPLICATION = "application"
@@ -26,7 +23,7 @@ class SidegateError(Exception):
 
 
 class ExchangeError(SidegateError):
-    """One exchange failed: whose fault, which status the client gets, and one word for the metric."""
+    """One exchange failed: who caused it, the status that the client gets, and the reason for the metric."""
 
     def __init__(self, fault: Fault, status: int, reason: str, detail: str = "") -> None:
         super().__init__(detail or reason)
@@ -44,7 +41,7 @@ class Refused(ExchangeError):
 
 
 class Unprocessed(ExchangeError):
-    """Nothing was done for a request, and somebody else may do it; over HTTP/2 its client is told so (RFC 9113 8.7)."""
+    """A request was not processed, so it may be sent again; over HTTP/2 the client is told so (RFC 9113 8.7)."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(Fault.PROXY, 503, reason)
@@ -59,12 +56,12 @@ class AccessLogError(StartError):
 
 
 class ClientDisconnected(OSError):
-    """``send`` after the client went away (ASGI HTTP spec 2.4: "raise a subclass of OSError")."""
+    """``send`` was called after the client had disconnected (ASGI HTTP spec 2.4: "raise a subclass of OSError")."""
 
 
 def stems_from_disconnect(error: BaseException | None) -> bool:
-    """Is it our own ``ClientDisconnected``, as it is or behind what a framework made of it?"""
-    seen: set[int] = set()  # `raise a from b` may close a circle of causes
+    """Whether ``error`` is our ``ClientDisconnected``, or an exception that a framework raised because of it."""
+    seen: set[int] = set()  # `raise a from b` may make the chain of causes circular
     while error is not None and id(error) not in seen:
         seen.add(id(error))
         if isinstance(error, ClientDisconnected):

@@ -1,8 +1,7 @@
-"""``sidegate worker``: a worker that nobody supervises, for the application's own container or another host.
+"""``sidegate worker``: a worker without a supervisor, for the application's own container or another host.
 
-Where it stands: below the command line, beside the supervisor, whose sockets it binds as a service does. What it serves
-is what a pool's worker serves; who may tell it a client's facts is said by options, because here anybody may connect.
-Errors that leave it: ``StartError`` and, for an application or a certificate that cannot be used, ``BuildError``.
+It binds its sockets with the supervisor's ``ServiceSockets`` and serves what a pool's worker serves. Options say which
+peers may send facts about a client, because anybody may connect to this worker.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from sidegate.versions import engines
 logger = logging.getLogger("sidegate.worker")
 
 TRUSTED = ("unix", "127.0.0.0/8", "::1/128")
-"""Who connects from the same machine, as long as nothing else is said."""
+"""Peers on the same machine, which are always trusted; ``--trust`` adds others."""
 
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -42,7 +41,7 @@ NAME = "worker"
 
 
 def document(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The YAML document that the arguments stand for; the limits are still those towards clients."""
+    """The YAML document that is equivalent to the arguments; its limits are still those for clients."""
     listener: dict[str, Any] = {"name": NAME, "address": arguments.bind.removeprefix("tcp://"), "protocols": ["h2"]}
     if arguments.mode is not None:
         listener["mode"] = arguments.mode
@@ -72,9 +71,9 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def serve(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT, then finish what was begun; the exit code.
+    """Serve until SIGTERM or SIGINT, finish the requests in flight, and return the exit code.
 
-    :raises StartError: the address is not to be had, or the application does not start.
+    :raises StartError: the address cannot be bound, or the application does not start.
     :raises BuildError: the application cannot be imported, or a certificate cannot be used.
     """
     process_log.set_up(config.logging)
@@ -91,7 +90,7 @@ def serve(config: Config) -> int:
 
 
 def _is_guarded(listener: ListenerConfig) -> bool:
-    """Whether only fronts and this machine can connect; where anybody can, the limits are those towards clients."""
+    """Whether only fronts and this machine can connect; if anybody can connect, the limits for clients apply."""
     if listener.tls is not None and listener.tls.client_certificates is not None:
         return True
     addresses = [parse_address(address) for address in listener.addresses]
@@ -106,20 +105,20 @@ async def _serve(config: Config, sockets: ServiceSockets) -> None:
     runtime = _build(config, sockets)
     start = asyncio.create_task(runtime.start())
     if not await child.first_of(start, asked):
-        return  # nobody was served yet, so nothing is to be finished
+        return  # no request was accepted yet, so there is nothing to finish
     start.result()
     sockets.listen()
     runtime.serve()
     _announce(config, sockets)
     await asked.wait()
-    sockets.close_listeners()  # ours; the runtime's own take what the kernel has already accepted
+    sockets.close_listeners()  # these copies; through the runtime's, connections in the kernel's backlog are accepted
     await runtime.drain(0.0, config.grace_period)
 
 
 def _build(config: Config, sockets: ServiceSockets) -> Runtime:
     observer = Observer(config, Area.create(Layout(config).size).cells)
     tls = config.listeners[0].tls
-    certified = tls is not None and tls.client_certificates is not None  # nobody else gets a connection
+    certified = tls is not None and tls.client_certificates is not None  # then every peer has shown a certificate
     fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)
     own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
     runtime = Runtime.build(config, own, observer, fronts)
@@ -135,7 +134,7 @@ def _announce(config: Config, sockets: ServiceSockets) -> None:
 
 
 def _on_signal(number: signal.Signals, asked: asyncio.Event) -> None:
-    """The first asks to end, the second ends at once."""
+    """The first signal starts the drain, the second one exits immediately."""
     if asked.is_set():
         sys.stderr.flush()
         os._exit(128 + number)

@@ -1,7 +1,7 @@
-"""What this installation is made of: the engines that would be used, with their versions.
+"""The engines and libraries that this installation uses, with their versions.
 
-Where it stands: above ``wire``, because only an engine can tell its library's version. Used by ``sidegate version``
-and by each child, whose answer the supervisor shows. It imports nothing that is not asked about.
+It is above ``wire`` in the layout, because only an engine knows its library's version. ``sidegate version`` uses it,
+and each child, which reports the result to the supervisor. It imports a library only when its version is requested.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
 
 
 def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str, http1: bool = True) -> dict[str, str]:
-    """The parts that a child with this setting and this event loop's package runs on, each as ``name version``.
+    """The libraries of a child with this setting and this event loop's package, each as ``name version``.
 
-    ``http1``: does it speak HTTP/1.1 too? A worker does not, and its Python may lack what that needs.
-    :raises StartError: there is no such HTTP/2 engine here.
+    ``http1``: whether the child speaks HTTP/1.1 too. A worker does not, and its Python may lack httptools.
+    :raises StartError: this HTTP/2 engine is not installed.
     """
     http2 = load_engine(http2_engine)
     return {
@@ -34,7 +34,7 @@ def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str, http1: bo
 
 
 def installation() -> dict[str, str | None]:
-    """Everything of interest in a bug report; None for what is not there."""
+    """Every version that matters in a bug report; None for a library that is not installed."""
     return {
         "sidegate": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
@@ -53,7 +53,7 @@ def _engine_version(name: Literal["nghttp2", "h2"]) -> str | None:
 
 
 def _imported(package: str) -> str | None:
-    """What a package that runs here says of itself; importlib.metadata would cost a front 1 MiB (email, csv, …)."""
+    """``__version__`` of an imported package; importlib.metadata would cost a front 1 MiB (email, csv, …)."""
     version: str | None = getattr(importlib.import_module(package), "__version__", None)
     return version
 

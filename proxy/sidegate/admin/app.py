@@ -1,11 +1,11 @@
-"""The admin server: what operators, orchestrators and Prometheus ask a running service.
+"""The admin server: metrics, probes and status for operators, orchestrators and Prometheus.
 
-Where it stands: in the supervisor, on a listener of its own, so that it answers while every front is busy. It
-shows and changes nothing: each handler reads the ``View`` that the supervisor implements. The supervisor imports
-this module only when the config has an admin server, because aiohttp costs some 20 MB.
+It runs in the supervisor's process, on a listener of its own, so that it answers while every front is busy. It changes
+nothing: each handler reads the ``View`` that the supervisor implements. The supervisor imports this module only when
+the config has an admin server, because aiohttp costs some 20 MB.
 
-It has no authentication. Its default address is the loopback one; whoever can reach it can read what
-the config names (routes, backends, addresses), and nothing about clients or requests.
+It has no authentication. Its default address is the loopback one; anybody who can reach it can read the names in
+the config (routes, backends, addresses), and nothing about clients or requests.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ INDEX = """Sidegate admin server
 
 
 class View(Protocol):
-    """What the supervisor shows. Every method answers at once, from memory."""
+    """The facts that the supervisor shows. Every method returns at once, from memory."""
 
     def metrics(self) -> CollectorRegistry:
         """The registry to expose (``collector.make_registry``)."""
 
     def alive(self) -> tuple[bool, str]:
-        """Does the supervisor itself work? With a plain reason if not."""
+        """Whether the supervisor itself works, and the reason if it does not."""
 
     def ready(self) -> tuple[bool, str]:
-        """Are requests served, and should more be sent here? With a plain reason if not."""
+        """Whether the service accepts requests, and the reason if it does not."""
 
     def status(self) -> Mapping[str, Any]:
-        """What runs, as values that JSON knows."""
+        """What runs, as values that JSON can represent."""
 
 
 VIEW: web.AppKey[View] = web.AppKey("view")
@@ -69,7 +69,7 @@ def make_app(view: View) -> web.Application:
 
 @web.middleware
 async def _plain_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """No answer may be stored, and none is guessed to be HTML by a browser."""
+    """Make every response one that no cache stores and whose content type no browser guesses."""
     try:
         response = await handler(request)
     except web.HTTPException as error:
@@ -86,10 +86,10 @@ async def _index(request: web.Request) -> web.Response:
 
 
 async def _metrics(request: web.Request) -> web.Response:
-    """OpenMetrics for whoever lists it in Accept (Prometheus does, first), else the text format.
+    """OpenMetrics for a client that lists it in Accept (Prometheus lists it first), else the text format.
 
-    prometheus_client's own ``choose_encoder`` fails on a version that is no number, and sends the asked-for
-    version back unchecked.
+    prometheus_client's own ``choose_encoder`` raises an error if the version is not a number, and copies the requested
+    version into the response unchecked.
     """
     encode: Callable[[CollectorRegistry], bytes]
     ranges = ",".join(request.headers.getall("accept", [])).split(",")

@@ -1,17 +1,17 @@
-"""What a pool's worker gets of this installation: this package, and h2, websockets and what they need, privately.
+"""Packages that a pool's worker borrows from this installation: h2, websockets and the packages that they import.
 
-Where it stands: beside ``control``. The supervisor names the folders (``packages``); ``process/boot.py`` makes the
-packages importable in the worker (``borrow``).
+The supervisor names the folders (``packages``); ``process/boot.py`` makes the packages importable in the worker
+(``borrow``).
 
 A pool may run on another Python, which has none of our dependencies, or has them in other versions; and its application
-may have a module of its own with such a name. So a worker imports the lent packages as submodules of ``PRIVATE``
-(``h2.events`` is ``_sidegate_borrowed.h2.events`` there): the names ``h2`` and ``websockets`` stay the application's,
-and Sidegate always runs on the versions that it was installed with. The rest of the folder that the packages stand in
-is not importable.
+may have a module of its own with such a name. So a worker imports the borrowed packages as submodules of ``PRIVATE``
+(``h2.events`` is ``_sidegate_borrowed.h2.events`` there): the application can still use the names ``h2`` and
+``websockets``, and Sidegate always runs on the versions that it was installed with. Other packages in the same folder
+are not importable.
 
 The packages import each other by their ordinary names. CPython executes an import statement by calling ``__import__``
-of the builtins of the module that the statement stands in, so each borrowed module gets builtins whose ``__import__``
-translates the lent names. This also covers statements inside functions and a package's own calls of ``__import__``
+of the builtins of the module that contains the statement, so each borrowed module gets builtins whose ``__import__``
+translates the borrowed names. This also covers statements inside functions and a package's own calls of ``__import__``
 (the lazy attributes of websockets); it does not cover ``importlib.import_module``, which none of the packages calls
 with a lent name. Compiled modules do not look at their builtins: those of the lent packages import nothing, and ours
 take the names from the modules in ``BORROWERS``, which are never compiled.
@@ -28,22 +28,22 @@ from types import ModuleType
 from typing import Any
 
 LENT = ("h2", "hpack", "hyperframe", "websockets")
-"""The HTTP/2 engine that needs no compiler, with what it imports, and the frames of WebSockets; pure Python, or able to
-do without what was compiled, so any version loads them."""
+"""The HTTP/2 engine that needs no compiler, with the packages that it imports, and the WebSocket library. They are pure
+Python, or their compiled parts are optional, so any version of Python can import them."""
 
 PRIVATE = "_sidegate_borrowed"
-"""The package in a worker whose submodules the lent packages are."""
+"""The package in a worker that has the borrowed packages as submodules."""
 
 BORROWERS = ("sidegate.wire.http2.h2_library", "sidegate.wire.websocket.library")
-"""Our modules whose import statements name lent packages; all other modules import from these. A worker loads them with
-the same translation as the packages. A layout test compares this list with the tree."""
+"""Our modules whose import statements name borrowed packages; all other modules import from these. A worker loads them
+with the same translation as the packages. A layout test compares this list with the tree."""
 
 WORKER_BOOT = str(Path(__file__).parents[1] / "process" / "boot.py")
 """The file that a worker's Python is started with."""
 
 
 def packages() -> dict[str, str]:
-    """The folder that contains each lent package here, by the package's name."""
+    """The folder in this installation that contains each borrowed package, by the package's name."""
     # The first folder is the script's or, with ``python -m``, the working directory: the application may be in it.
     path = sys.path if sys.flags.safe_path else [*sys.path[1:], sys.path[0]]
     found = {}
@@ -55,8 +55,8 @@ def packages() -> dict[str, str]:
 
 
 def borrow(folders: Mapping[str, str]) -> None:
-    """Make the lent packages importable under ``PRIVATE``; ``folders`` is what ``packages`` returned elsewhere."""
-    # In front of the standard finders: they would find the submodules too, and load them without the translation.
+    """Make the borrowed packages importable under ``PRIVATE``; the supervisor's ``packages`` returned ``folders``."""
+    # Before the standard finders: they would find the submodules too, and load them without the translation.
     sys.meta_path.insert(0, BorrowedFinder(folders))
 
 
@@ -84,7 +84,7 @@ class BorrowedFinder:
 
 
 class BorrowedLoader(SourceFileLoader):
-    """Loads a module whose import statements get lent packages from ``PRIVATE``."""
+    """Loads a module whose import statements find the borrowed packages in ``PRIVATE``."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """See ``importlib.abc.Loader``. ``exec`` keeps builtins that a namespace already has."""
@@ -95,17 +95,17 @@ class BorrowedLoader(SourceFileLoader):
 
 def _import(
     name: str,
-    globals: Mapping[str, object] | None = None,  # noqa: A002 - the names are the language's
+    globals: Mapping[str, object] | None = None,  # noqa: A002 - Python prescribes these names
     locals: Mapping[str, object] | None = None,  # noqa: A002 - ditto
     fromlist: Sequence[str] = (),
     level: int = 0,
 ) -> Any:
-    """``builtins.__import__``, with lent packages by their private names. Relative imports are already private."""
+    """``builtins.__import__``, with borrowed packages by their private names. Relative imports are already private."""
     top = name.partition(".")[0]
     if level or top not in LENT:
         return builtins.__import__(name, globals, locals, fromlist, level)
     module = builtins.__import__(f"{PRIVATE}.{name}", globals, locals, fromlist)
-    # ``import h2.events`` binds the name h2, so without names to import the first package is the result.
+    # ``import h2.events`` binds the name h2, so without ``fromlist`` the result is the top-level package.
     return module if fromlist else sys.modules[f"{PRIVATE}.{top}"]
 
 

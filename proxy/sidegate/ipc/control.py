@@ -1,10 +1,9 @@
-"""Messages between the supervisor and a child: JSON objects, one a line, over a socket pair.
+"""Messages between the supervisor and a child: JSON objects, one per line, over a socket pair.
 
-Where it stands: beside the configuration; both sides import it and it imports nothing above. It owns the framing
-and the names of the messages, not their meaning. A socket pair cannot lose or reorder anything, so there are no
-numbers and no acknowledgements; and no versions but one in the first message, because both ends come from one
-installation that may have been upgraded meanwhile. The end of the stream is a message too: the other process is
-gone. No error of the socket leaves it.
+Both sides import this module. It defines the framing and the names of the messages, not their meaning. A socket pair
+cannot lose or reorder data, so messages have no numbers and no acknowledgements. Only the first message has a version:
+both processes come from one installation, but it may have been upgraded since the supervisor started. The end of the
+stream means that the other process has exited. A ``Channel`` raises no errors of its socket, except in ``pass_on``.
 
 Supervisor to front:
 
@@ -14,22 +13,22 @@ Supervisor to front:
 ``workers``     which workers of the pool ``backend`` may get requests: ``workers`` (pairs of serial and
                 socket path), always the whole list; after ``ready``, before ``serve`` and on every change
 ``serve``       accept connections
-``drain``       finish what has begun within ``grace`` seconds, then exit
-``abort``       cut everything, then exit
+``drain``       finish the requests in flight within ``grace`` seconds, then exit
+``abort``       abort all requests and connections, then exit
 ``reopen``      open the access log's file again
 ==============  ==========================================================================================
 
 Front to supervisor:
 
 ==============  ==========================================================================================
-``ready``       could serve; ``engines`` that it runs on, ``interfaces`` (backend -> what its application is)
+``ready``       able to serve; ``engines`` that it uses, ``interfaces`` (backend -> description of its application)
 ``failed``      cannot start: ``problems`` (pairs of path and message in the configuration) or ``message``
-``draining``    somebody sent SIGTERM to the child itself
-``drained``     nothing is left in flight; exits next
-``statistics``  from time to time: ``statistics`` of its Runtime
-``pressure``    ``queued`` requests wait for a worker of ``backend``: when a queue appears, then at most every
-                100 ms, and 0 once when it is gone
-``exhausted``   all threads of the WSGI application ``backend`` in this front are stuck; said again if it recovers and
+``draining``    the child itself received SIGTERM and drains
+``drained``     no request is in flight; the child exits next
+``statistics``  every few seconds: ``statistics`` of its Runtime
+``pressure``    ``queued`` requests wait for a worker of ``backend``: sent when requests begin to wait, then at most
+                every 100 ms, and once with 0 when none waits
+``exhausted``   all threads of the WSGI application ``backend`` in this front are stuck; sent again if it recovers and
                 they get stuck again
 ``stuck``       the worker ``serial`` of ``backend`` has not answered PING within the pool's liveness timeout
 ==============  ==========================================================================================
@@ -37,18 +36,18 @@ Front to supervisor:
 Supervisor to worker: ``drain`` and ``abort`` as to a front, and first, once, ``config`` with ``version``, ``config``
 (``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells`` and
 ``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained`` and ``exhausted``
-as a front, and ``retire`` with ``cause`` when it wants a successor; it goes on serving until it is told to drain.
+as a front, and ``retire`` with ``cause`` to request a successor; the worker goes on serving until it is told to drain.
 
-A preloader is started as a worker is, with the word ``preload`` behind the descriptor's number, and gets the same
-``config`` without ``socket`` and ``cells``. It says ``ready`` with ``found`` (the words for the kind of application
-that it imported) or ``failed``. SIGTERM ends it; its workers go on. A worker that it forked has its own control socket
-and gets no ``config``, because the preloader had it.
+A preloader is started as a worker is, with the additional argument ``preload``, and gets the same ``config`` without
+``socket`` and ``cells``. It sends ``ready`` with ``found`` (a description of the application that it imported) or
+``failed``. SIGTERM ends it; its workers go on. A worker that it forked has its own control socket and gets no
+``config``, because the preloader had it.
 
 =============  ===========================================================================================
-``fork``       to the preloader: fork the worker ``number``, with three descriptors beside the message: its
-               control socket, its listening socket, its cells
+``fork``       to the preloader: fork the worker ``number``, with three descriptors passed with the message:
+               its control socket, its listening socket, its cells
 ``forked``     from it: the worker ``number`` is the process ``pid``
-``exited``     from it: the forked process ``pid`` ended with ``status``, negative for a signal
+``exited``     from it: the forked process ``pid`` exited with ``status``, negative for a signal
 =============  ===========================================================================================
 """
 
@@ -67,13 +66,16 @@ Message = dict[str, Any]
 
 READ_SIZE = 65536
 
-CUT_TIME = 2.0
-"""Seconds that a front has, after its own deadline, to cut what is late and to end its applications in good order."""
+ABORT_TIME = 2.0
+"""Seconds that a child has, after its own deadline, to abort the remaining requests and to stop its applications."""
 
 
 def share_of_front(seconds: float) -> float:
-    """The front's part of a time to stop in: it cuts in good order (GOAWAY, log lines, lifespan) before the parent."""
-    return seconds - min(CUT_TIME, seconds / 4)
+    """The part of a stop time that a child may use to drain.
+
+    In the rest it aborts requests itself (with GOAWAY, log lines and lifespan shutdown) before the parent kills it.
+    """
+    return seconds - min(ABORT_TIME, seconds / 4)
 
 
 def encode(kind: str, **fields: Any) -> bytes:
@@ -82,21 +84,21 @@ def encode(kind: str, **fields: Any) -> bytes:
 
 
 class Decoder:
-    """Bytes in, messages out."""
+    """Splits received bytes into messages."""
 
     def __init__(self) -> None:
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that ``data`` completes."""
+        """Take ``data`` and return the messages that it completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         return [json.loads(line) for line in lines]
 
 
 def receive_first(sock: socket.socket) -> Message | None:
-    """Wait for the first message on a blocking socket; None if the other side is gone.
+    """Wait for the first message on a blocking socket; None if the other side has closed it.
 
-    The supervisor sends nothing after it until it is answered, so nothing is read beyond it.
+    The supervisor sends nothing after it until it gets an answer, so nothing is read beyond it.
     """
     decoder = Decoder()
     while data := sock.recv(READ_SIZE):
@@ -106,7 +108,7 @@ def receive_first(sock: socket.socket) -> Message | None:
 
 
 def send_last(sock: socket.socket, kind: str, **fields: Any) -> None:
-    """Send one message and wait until it is taken, however long it is; a side that is gone gets none."""
+    """Send one message and wait until the socket has taken all of it; do nothing if the other side has closed it."""
     sock.setblocking(True)
     with contextlib.suppress(OSError):
         sock.sendall(encode(kind, **fields))
@@ -115,9 +117,9 @@ def send_last(sock: socket.socket, kind: str, **fields: Any) -> None:
 class Channel:
     """One end of the socket pair in the running event loop.
 
-    ``on_message`` is called with each message, ``on_gone`` once when the other side is gone. It reads the socket
-    itself instead of using a transport, because the supervisor, when it learns of a child's death, must have the
-    child's last words before it judges (``read_available``): the order of two ready descriptors says nothing.
+    ``on_message`` is called with each message, ``on_gone`` once when the other side has closed its end. The channel
+    reads the socket itself instead of using a transport: when the supervisor learns that a child has exited, it must
+    first read the child's last messages (``read_available``), because an event loop may report the exit before them.
     """
 
     def __init__(self, sock: socket.socket, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
@@ -132,24 +134,24 @@ class Channel:
         self._loop.add_reader(sock, self.read_available)
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Queue one message; nothing happens if the other side is gone."""
+        """Queue one message; do nothing if the other side has closed its end."""
         if self._open:
             self._unsent += encode(kind, **fields)
             self._flush()
 
     def pass_on(self, descriptors: Sequence[int], kind: str, **fields: Any) -> None:
-        """Send one small message with descriptors beside it, now.
+        """Send one small message together with descriptors, immediately.
 
-        :raises OSError: the other side is gone, or reads so little that the socket has no room.
+        :raises OSError: the other side has closed its end, or reads so slowly that the socket's buffer is full.
         """
         data = encode(kind, **fields)
         if not self._open or self._unsent:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        # A stream socket takes a message that fits into its buffer whole or not at all.
+        # A stream socket takes a message that fits into its buffer either completely or not at all.
         socket.send_fds(self._socket, [data], descriptors)
 
     def read_available(self) -> None:
-        """Take everything that has arrived."""
+        """Handle everything that has arrived."""
         while self._open:
             try:
                 data = self._socket.recv(READ_SIZE)
@@ -165,7 +167,7 @@ class Channel:
                 self._on_message(message)
 
     def close(self) -> None:
-        """Let go of the socket; it stays open. Calling it again does nothing."""
+        """Stop watching the socket, without closing it. Calling it again does nothing."""
         if self._open:
             self._open = False
             self._loop.remove_reader(self._socket)
@@ -177,7 +179,7 @@ class Channel:
         except BlockingIOError:
             pass
         except OSError:
-            self._unsent = b""  # the reader will see that the other side is gone
+            self._unsent = b""  # reading will report that the other side has closed its end
         if self._unsent:
             self._loop.add_writer(self._socket, self._flush)
         else:
