@@ -1,12 +1,12 @@
-"""What the supervisor's children share: the way from the first message to an exit code, and the life in between.
+"""The code that all children of the supervisor share: a child's run, from the first message to the exit code.
 
-Where it stands: above the runtime, below ``front`` and ``worker``. It owns the process: its event loop, its signals and
-the order *build, start, say ready, serve, drain, say drained*. What is built and said is the subclass's, what is served
-the runtime's. A failure to start goes through the control socket, because the supervisor knows where in the
-configuration file it belongs; no error leaves a child.
+``front`` and ``worker`` build on this module, which uses the runtime. It owns the process: its event loop, its signals
+and the order *build, start, send ready, serve, drain, send drained*. The subclass decides what is built and what is
+sent; the runtime serves. A child reports a failure to start through the control socket, because the supervisor knows
+its position in the configuration file.
 
-It never outlives its supervisor: the kernel kills it when the supervisor dies (Linux), and the end of the control
-socket tells it everywhere.
+A child never runs longer than its supervisor: the kernel kills it when the supervisor exits (Linux), and on every
+system the child exits when the control socket is closed.
 """
 
 from __future__ import annotations
@@ -35,11 +35,12 @@ except ImportError:
     new_event_loop = asyncio.new_event_loop
 
 PR_SET_PDEATHSIG = 1
-"""<linux/prctl.h>: the signal that the kernel sends to this process when its parent ends."""
+"""<linux/prctl.h>: the signal that the kernel sends to this process when its parent exits."""
 
 COLLECT_AFTER = 10_000
-"""New containers that the collector waits for, Python's own being 700: hundreds of requests under way are as many
-thousand, all alive, and to walk them again and again took a sixth of a relaying front's time."""
+"""Number of new containers after which the garbage collector runs; Python's default is 700. Hundreds of requests in
+flight have hundreds of thousands of containers, all in use: visiting them again and again took a sixth of the CPU time
+of a front that relays."""
 
 BAD_CONFIGURATION = 2
 FAILED_START = 3
@@ -49,14 +50,14 @@ Failure = dict[str, Any]
 
 
 def first_message(control: socket.socket) -> Message | None:
-    """What the supervisor says first; None if there is nobody to serve any more, or another version was installed."""
-    # Applications start programs of their own; none of them may hold our end open.
+    """The supervisor's first message; None if the supervisor has exited or another version was installed meanwhile."""
+    # Applications start other programs; none of them may inherit our end and keep it open.
     control.set_inheritable(False)
     leave_signals_to_the_supervisor()
     die_with_parent()
     first = receive_first(control)
     if first is None or first["supervisor"] != os.getppid():
-        return None  # the supervisor died before it could be watched
+        return None  # the supervisor exited before ``die_with_parent`` was called
     if first["version"] != __version__:
         reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it was running; restart it"
         send_last(control, "failed", message=reason)
@@ -65,23 +66,26 @@ def first_message(control: socket.socket) -> Message | None:
 
 
 def leave_signals_to_the_supervisor() -> None:
-    """^C and a closed terminal reach the whole group, but only the supervisor may decide."""
+    """Ignore the signals of ^C and of a closed terminal: the whole process group gets them, the supervisor decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # log rotation may signal the whole group; the supervisor tells us
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # log rotation may signal the group; the supervisor sends ``reopen``
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def die_with_parent() -> None:
-    """The supervisor's death is ours. To be called again when the user changes: then the kernel forgets it."""
+    """Let the kernel kill this process when its parent exits.
+
+    Call it again after the process has changed its user: that change clears the setting.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def run(life: Coroutine[Any, Any, Failure | None], control: socket.socket) -> int:
-    """Run a child's life in an event loop of its own and tell how it ended; the exit code."""
+def run(main: Coroutine[Any, Any, Failure | None], control: socket.socket) -> int:
+    """Run ``ChildMain.run`` in a new event loop, report a failure to the supervisor, and return the exit code."""
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        failure = runner.run(life)
+        failure = runner.run(main)
     if failure is None:
         return 0
     send_last(control, "failed", **failure)
@@ -89,17 +93,17 @@ def run(life: Coroutine[Any, Any, Failure | None], control: socket.socket) -> in
 
 
 def inherited(fd: int) -> socket.socket:
-    """A socket of the supervisor's under the number it has here too."""
+    """The socket that this process inherited from the supervisor as descriptor ``fd``."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
     return sock
 
 
 class ChildMain:
-    """The life of one child, from building its runtime to the end."""
+    """One child, from building its runtime to its exit."""
 
     noun = "child"
-    """What it is called in messages."""
+    """The kind of the child in messages."""
 
     def __init__(self, config: Config, control: socket.socket) -> None:
         self._config = config
@@ -108,37 +112,37 @@ class ChildMain:
         self._abort_asked = asyncio.Event()
         self._grace = 0.0
 
-    # What a subclass says.
+    # Methods of the subclass.
 
     def build(self) -> Runtime:
-        """Make what is served. Runs in the event loop, before there is a channel."""
+        """Build the runtime. Runs in the event loop, before the channel exists."""
         raise NotImplementedError
 
     def started(self) -> None:
-        """The applications are ready: tell the supervisor, by ``self._tell``."""
+        """Called when the applications are ready: tell the supervisor, by ``self._tell``."""
         raise NotImplementedError
 
     def on_message(self, message: Message) -> None:
-        """The supervisor said something that is not for every child."""
+        """Handle a message of the supervisor that only this kind of child gets."""
 
-    # The life.
+    # The steps of every child.
 
     async def run(self) -> Failure | None:
-        """Start, serve, drain. What the message ``failed`` is to say, or None after an orderly end."""
+        """Start, serve, drain. Returns the fields of the message ``failed``, or None if nothing failed."""
         try:
-            # SIGTERM keeps its default effect meanwhile: an import may take long, and nothing would be lost.
+            # SIGTERM keeps its default effect meanwhile: an import may take long, and no request would be lost.
             self._runtime = self.build()
-            await self._live()
+            await self._until_ended()
         except BuildError as error:
             return {"problems": error.problems}
         except StartError as error:
             return {"message": str(error)}
-        except Exception:  # noqa: BLE001 - the operator gets to see whatever it is
+        except Exception:  # noqa: BLE001 - the operator gets the traceback of any exception
             return {"message": f"a {self.noun} failed: {traceback.format_exc()}"}
         return None
 
-    async def _live(self) -> None:
-        """Until drained or aborted."""
+    async def _until_ended(self) -> None:
+        """Start and serve; return when the runtime has drained or was aborted."""
         self._channel = Channel(self._control, self._on_message, _on_supervisor_gone)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_terminate)
         work = asyncio.create_task(self._work())
@@ -153,9 +157,9 @@ class ChildMain:
     async def _work(self) -> None:
         start = asyncio.create_task(self._runtime.start())
         if not await first_of(start, self._drain_asked):
-            return  # nobody was served yet, so nothing is to be finished
+            return  # no request was accepted yet, so there is nothing to finish
         start.result()
-        # What was imported stays for ever: the collector need not look at it again, and pages stay shared.
+        # Imported objects are never freed: the garbage collector need not visit them, and their pages stay shared.
         gc.collect()
         gc.freeze()
         gc.set_threshold(COLLECT_AFTER, 20, 20)
@@ -179,7 +183,7 @@ class ChildMain:
                 self.on_message(message)
 
     def _on_terminate(self) -> None:
-        """Somebody wants this one child to go: the supervisor starts another one beside it."""
+        """Drain, because this child itself got SIGTERM. The supervisor starts another child in its slot."""
         if not self._drain_asked.is_set():
             self._tell("draining")
             self._grace = share_of_front(self._config.grace_period)
@@ -187,12 +191,12 @@ class ChildMain:
 
 
 def loop_package() -> str:
-    """The package that the running event loop comes from."""
+    """The package of the running event loop's class."""
     return type(asyncio.get_running_loop()).__module__.partition(".")[0]
 
 
 async def first_of(task: asyncio.Task[None], event: asyncio.Event) -> bool:
-    """Whether ``task`` ended before ``event`` was set; if not, it is cancelled and has ended as well."""
+    """Whether ``task`` ended before ``event`` was set; if not, it was cancelled and has ended."""
     waiter = asyncio.create_task(event.wait())
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
     ended = task.done()

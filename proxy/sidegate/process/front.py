@@ -1,7 +1,7 @@
 """A front process: ``python -m sidegate.process.front DESCRIPTOR``, started by the supervisor only.
 
-Where it stands: the child that accepts clients' connections. The life of a child is ``process/child.py``'s; here is
-what only a front has: listening sockets of the service, the access log, the word to serve. No error leaves it.
+A front is a child that accepts client connections. ``process/child.py`` contains the steps of every child; this module
+adds what only a front has: the service's listening sockets, the access log and the order ``serve``.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from sidegate.process.runtime import BuildError, Runtime
 from sidegate.versions import engines
 
 STATISTICS_PERIOD = 5.0
-"""Seconds between two messages to the supervisor, which shows the last one in ``/status``."""
+"""Seconds between two messages ``statistics`` to the supervisor, which shows the last one in ``/status``."""
 
 
 def main(argv: list[str]) -> int:
-    """Run one front to its end; the exit code."""
+    """Run one front until it ends and return its exit code."""
     control = socket.socket(fileno=int(argv[1]))
     first = child.first_message(control)
     if first is None:
@@ -40,7 +40,7 @@ def main(argv: list[str]) -> int:
 
 
 class Front(ChildMain):
-    """The life of one front. ``first`` is the supervisor's first message."""
+    """One front. ``first`` is the supervisor's first message."""
 
     noun = "front"
 
@@ -50,7 +50,7 @@ class Front(ChildMain):
         self._access_log: AccessLog | None = None
 
     async def run(self) -> Failure | None:
-        """See ``ChildMain``; after it, the access log ends."""
+        """See ``ChildMain``; afterwards the access log is closed."""
         try:
             return await super().run()
         finally:

@@ -1,8 +1,8 @@
-"""A preloader: imports a pool's application once and forks the pool's workers from there, which share its pages.
+"""A preloader: it imports a pool's application once and forks the pool's workers, which share its memory pages.
 
-Where it stands: above the worker, which a forked process becomes; started by the supervisor like a worker. It has no
-event loop and starts no thread: neither survives a fork. It owns the workers' pids until they are reaped, and judges
-nothing: who is forked and when is the supervisor's business. When it dies, its workers go on.
+The supervisor starts it like a worker; a forked process runs ``worker.serve``. The preloader has no event loop and
+starts no thread, because neither works after a fork. It owns the workers' pids until it has reaped them. The supervisor
+decides when it forks. When the preloader exits, its workers go on.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from sidegate.process import child, worker
 logger = logging.getLogger("sidegate.preload")
 
 DESCRIPTORS = 3
-"""Beside each message ``fork``: control socket, listening socket, cells."""
+"""Number of descriptors with each message ``fork``: control socket, listening socket, cells."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForkedWorker:
-    """What a forked process is to become: a worker with these descriptors."""
+    """The descriptors of the worker that a forked process runs."""
 
     control: int
     listening: int
@@ -38,7 +38,7 @@ class ForkedWorker:
 
 
 def main(control_fd: int) -> int:
-    """Import, then fork on demand until the supervisor is gone; the exit code. In a forked process: a worker's."""
+    """Import, then fork on demand until the supervisor exits. Returns the exit code; in a forked process, a worker's."""
     control = socket.socket(fileno=control_fd)
     first = child.first_message(control)
     if first is None:
@@ -47,13 +47,13 @@ def main(control_fd: int) -> int:
     kind = None if pool is None else _import(config.backends[first["backend"]], control)
     if pool is None or kind is None:
         return child.FAILED_START
-    born = Preloader(control, kind).run()
-    return 0 if born is None else _become_worker(config, pool, born)
+    forked = Preloader(control, kind).run()
+    return 0 if forked is None else _run_worker(config, pool, forked)
 
 
 def _import(backend: BackendConfig, control: socket.socket) -> str | None:
-    """The words for the application's kind; None, and the supervisor told, if it cannot be run."""
-    # What a collection frees before the fork leaves holes, and whatever is put there later unshares a page.
+    """A description of the application's kind. If it cannot be run, tell the supervisor and return None."""
+    # Objects that a collection frees before the fork leave free memory, and a worker that reuses it unshares a page.
     gc.disable()
     try:
         kind = find_kind(str(backend.app), backend.directory, backend.interface)
@@ -66,18 +66,22 @@ def _import(backend: BackendConfig, control: socket.socket) -> str | None:
     return kind
 
 
-def _become_worker(config: Config, pool: PoolConfig, born: ForkedWorker) -> int:
+def _run_worker(config: Config, pool: PoolConfig, forked: ForkedWorker) -> int:
     gc.enable()
-    os.set_inheritable(born.cells, False)
-    control = child.inherited(born.control)
-    _die_with_supervisor(born.control)
-    return worker.serve(config, pool, control, child.inherited(born.listening), born.cells)
+    os.set_inheritable(forked.cells, False)
+    control = child.inherited(forked.control)
+    _exit_with_supervisor(forked.control)
+    return worker.serve(config, pool, control, child.inherited(forked.listening), forked.cells)
 
 
-def _die_with_supervisor(control: int) -> None:
-    """The kernel's signal would tell of the preloader's death. An event loop that stands still tells of nothing."""
+def _exit_with_supervisor(control: int) -> None:
+    """Start a thread that exits the process when the supervisor has exited.
+
+    The kernel's signal (``die_with_parent``) would follow the preloader's exit, because that is the parent; and a
+    blocked event loop does not notice the end of the control socket.
+    """
     poll = select.poll()
-    poll.register(control, select.POLLHUP)  # only the end of the stream; what arrives is the event loop's
+    poll.register(control, select.POLLHUP)  # only the end of the stream; the event loop reads the data
 
     def wait() -> None:
         poll.poll()
@@ -87,19 +91,19 @@ def _die_with_supervisor(control: int) -> None:
 
 
 class Preloader:
-    """The process's two tasks: to fork, and to reap."""
+    """Forks workers and reaps them."""
 
     def __init__(self, control: socket.socket, kind: str) -> None:
         self._control = control
         self._kind = kind
         self._decoder = Decoder()
-        # The loop below sleeps in poll(); the death of a worker has to wake it.
+        # The loop in ``run`` sleeps in poll(); SIGCHLD must wake it when a worker exits.
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
         self._woken.setblocking(False)
 
     def run(self) -> ForkedWorker | None:
-        """Until the supervisor is gone: None. In each forked process: what it is to become."""
+        """Fork on demand. Returns None when the supervisor has exited; in each forked process, its descriptors."""
         signal.set_wakeup_fd(self._woken.fileno(), warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         poll = select.poll()
@@ -111,14 +115,14 @@ class Preloader:
                 if fd == self._wake.fileno():
                     self._reap()
                     continue
-                born, ended = self._receive()
-                if born is not None or ended:
-                    return born
+                forked, ended = self._receive()
+                if forked is not None or ended:
+                    return forked
 
     def _receive(self) -> tuple[ForkedWorker | None, bool]:
-        """Take what the supervisor says. What a forked process is to become; whether the supervisor is gone.
+        """Handle messages. Returns, in a forked process, its descriptors; and whether the supervisor has exited.
 
-        The kernel ends a read behind a message that has descriptors, so they are always those of the last line.
+        The kernel ends a read after a message with descriptors, so the descriptors belong to the last message.
         """
         try:
             data, descriptors, _, _ = socket.recv_fds(self._control, READ_SIZE, DESCRIPTORS)
@@ -128,23 +132,23 @@ class Preloader:
             return None, True
         for message in self._decoder.feed(data):
             if message["type"] == "fork":
-                born = self._fork(message["number"], descriptors)
-                if born is not None:
-                    return born, False
+                forked = self._fork(message["number"], descriptors)
+                if forked is not None:
+                    return forked, False
         return None, False
 
     def _fork(self, number: int, descriptors: list[int]) -> ForkedWorker | None:
         pid = os.fork()
         if pid == 0:
-            self._leave()
+            self._forget()
             return ForkedWorker(*descriptors)
         for fd in descriptors:
             os.close(fd)
         self._tell("forked", pid=pid, number=number)
         return None
 
-    def _leave(self) -> None:
-        """In a forked process: let go of what is the preloader's."""
+    def _forget(self) -> None:
+        """In a forked process: reset the preloader's signal handling and close its sockets."""
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         for sock in (self._control, self._wake, self._woken):
@@ -159,5 +163,5 @@ class Preloader:
                 self._tell("exited", pid=ended[0], status=os.waitstatus_to_exitcode(ended[1]))
 
     def _tell(self, kind: str, **fields: object) -> None:
-        with contextlib.suppress(BrokenPipeError):  # the next read tells that the supervisor is gone
+        with contextlib.suppress(BrokenPipeError):  # the next read shows that the supervisor has exited
             self._control.sendall(encode(kind, **fields))

@@ -1,8 +1,7 @@
-"""How a worker becomes what its pool says, before it imports anything of the application's.
+"""Applies a pool's niceness, limits, user, umask and folder to a worker, before it imports the application.
 
-Where it stands: beside ``child``; called once by a worker, or by the preloader for all workers that it forks. The order
-is that of privilege: what needs root first, then the user, then what that user must be allowed to do. The error that
-leaves it is ``StartError``, with the key of the pool that is to blame.
+A worker calls it once, or the preloader for all workers that it forks. The steps that need root come first, then the
+change of the user, then the steps that need the new user's permissions. An error names the pool's key that caused it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ STDERR = 2
 
 
 def apply_privileges(pool: PoolConfig) -> None:
-    """Take on niceness, limits, user, umask and folder. SIGABRT from now on prints the stack of every thread.
+    """Apply niceness, limits, user, umask and folder. From now on SIGABRT prints the stack of every thread.
 
     :raises StartError: the system refuses one of them.
     """
@@ -54,14 +53,14 @@ def _blamed(key: str) -> Iterator[None]:
 
 
 def _limit(key: str, number: int, value: int | None) -> None:
-    """The hard limit too: the application is not to raise it again."""
+    """Set the hard limit too, so that the application cannot raise it again."""
     if value is not None:
         with _blamed(f"limits.{key}"):
             resource.setrlimit(number, (value, value))
 
 
 def _become(user: str, group: str | None) -> None:
-    """Groups first: a user who is not root cannot change them any more."""
+    """Change groups, then the user: a user who is not root cannot change groups."""
     with _blamed("user"):
         account = _account(user)
     uid = int(user) if account is None else account.pw_uid
@@ -96,7 +95,7 @@ def _join(group: str) -> None:
 
 
 def _account(user: str) -> pwd.struct_passwd | None:
-    """The user's entry; a number need not have one."""
+    """The user's entry in the user database; None for a number without an entry."""
     try:
         return pwd.getpwuid(int(user)) if user.isdecimal() else pwd.getpwnam(user)
     except KeyError:
@@ -116,7 +115,7 @@ def _group(group: str) -> int:
 
 
 def _move_home(account: pwd.struct_passwd, before: int) -> None:
-    """HOME, USER and LOGNAME that are inherited from Sidegate's own user become the new user's, as systemd does."""
+    """Set HOME, USER and LOGNAME to the new user's if they are those of Sidegate's own user, as systemd does."""
     try:
         old = pwd.getpwuid(before)
     except KeyError:

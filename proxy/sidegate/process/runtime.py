@@ -1,7 +1,7 @@
-"""What one process runs, built from a Config: build, start, serve, drain.
+"""The Runtime: what one process runs, built from a Config. Its steps are build, start, serve, drain.
 
-Where it stands: above server, routing and backends; below the front, which drives it. A Runtime is never changed:
-another configuration is another process. ``check`` walks the same path without starting anything.
+It combines server, routing and backends; a child or ``standalone`` calls the steps. The configuration of a Runtime is
+never changed: another configuration needs another process. ``check`` finds the problems without starting anything.
 
 Errors: ``BuildError`` with every problem that only building can find (certificates, applications), each with its
 path in the configuration; ``StartError`` from ``start``.
@@ -42,14 +42,14 @@ from sidegate.wire.http2 import load_engine
 logger = logging.getLogger("sidegate.runtime")
 
 DRAIN_POLL = 0.02
-"""Seconds between two looks whether the last connection has ended."""
+"""Seconds between two checks whether the last connection has ended."""
 
 ABORT_PAUSE = 1.0
-"""Seconds that cancelled applications get to clean up."""
+"""Seconds that cancelled applications have to clean up."""
 
 
 class BuildError(SidegateError):
-    """The configuration is well formed but cannot be carried out; ``problems`` names all of the reasons."""
+    """The configuration is valid but cannot be used; ``problems`` contains all of the reasons."""
 
     def __init__(self, problems: Problems) -> None:
         super().__init__("; ".join(message for _, message in problems))
@@ -57,7 +57,7 @@ class BuildError(SidegateError):
 
 
 def _no_report(kind: str, **fields: Any) -> None:
-    """For whoever has no supervisor to tell."""
+    """The ``report`` of a process without a supervisor: it does nothing."""
 
 
 class Runtime:
@@ -87,9 +87,9 @@ class Runtime:
         fronts: TrustedProxies | None = None,
         report: Report = _no_report,
     ) -> Runtime:
-        """Import applications, load certificates, compile routes. To be called within a running event loop.
+        """Import applications, load certificates, compile routes. Call it within a running event loop.
 
-        ``fronts``: this is a worker, and who they are from whom it takes the facts of a scope. ``report``: sends the
+        ``fronts``: given in a worker only; the peers whose facts about a client it trusts. ``report``: sends the
         supervisor a message about a pool.
         """
         problems: Problems = []
@@ -100,7 +100,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         threads = None if fronts is None else _put_behind_front(backends)
         clock = Clock(loop, timeouts.check)
-        steps = eager_starter(loop)
+        starter = eager_starter(loop)
         admission = Admission(loop, config.limits)
         router = Router(config.routes, backends)
         engine = load_engine(config.http2_engine)
@@ -120,7 +120,7 @@ class Runtime:
                 protocols=listener.protocols,
                 clock=clock,
                 loop=loop,
-                eager_starter=steps,
+                eager_starter=starter,
                 admission=admission,
                 policy=_policy(limits, keep_forwarding=False),
                 tls=contexts.get(index),
@@ -131,10 +131,13 @@ class Runtime:
                 websockets=settings_by_route(listener.websocket, (route.websocket for route in config.routes)),
             )
             listeners.append(Listener(service, sockets[listener.name]))
-        return cls(listeners, backends, clock, steps, config.websocket_drain)
+        return cls(listeners, backends, clock, starter, config.websocket_drain)
 
     async def start(self) -> None:
-        """Start the backends in the order of the file. Raises ``StartError``; those already started are stopped."""
+        """Start the backends in the order of the file. If it raises, the backends already started were stopped.
+
+        :raises StartError: a backend does not start.
+        """
         try:
             for backend in self._backends.values():
                 await backend.start()
@@ -150,7 +153,7 @@ class Runtime:
             listener.start()
 
     def set_workers(self, backend: str, workers: Iterable[tuple[int, str]]) -> None:
-        """Serial and socket path of every worker of a pool that may get requests."""
+        """Set the workers of a pool that may get requests: serial and socket path of each."""
         pool = self._backends[backend]
         if isinstance(pool, PoolBackend):
             pool.set_workers(workers)
@@ -158,8 +161,8 @@ class Runtime:
     async def drain(self, delay: float, grace: float) -> None:
         """Stop without losing a request.
 
-        Go on for ``delay`` seconds (balancers notice), accept no more, finish what is under way, stop the backends.
-        Whatever is left ``grace`` seconds from now is cut.
+        Serve for ``delay`` seconds more (external load balancers notice), then accept no more connections, finish the
+        requests in flight and stop the backends. Requests still in flight ``grace`` seconds from now are aborted.
         """
         loop = asyncio.get_running_loop()
         deadline = loop.time() + grace
@@ -184,19 +187,19 @@ class Runtime:
         self._eager_starter.stop()
 
     def abort(self) -> None:
-        """Cut everything now."""
+        """Abort all connections and requests now."""
         for listener in self._listeners:
             listener.close()
             listener.abort()
 
     @property
     def interfaces(self) -> dict[str, str]:
-        """What each application in this process is, in words, by its backend."""
+        """A description of each application in this process, by its backend's name."""
         own = (AsgiBackend, WsgiBackend)
         return {name: backend.interface for name, backend in self._backends.items() if isinstance(backend, own)}
 
     def statistics(self) -> dict[str, Any]:
-        """Open connections by listener index; links or threads of every backend that has some. For ``/status``."""
+        """Open connections by listener index; upstream connections or threads by backend's name. For ``/status``."""
         some = (UpstreamBackend, WsgiBackend)
         backends = {name: backend.statistics() for name, backend in self._backends.items() if isinstance(backend, some)}
         return {
@@ -210,7 +213,7 @@ class Runtime:
 
     async def _until_idle(self, deadline: float) -> None:
         loop = asyncio.get_running_loop()
-        # An event would have to be told by every connection and handshake of every listener, for this moment alone.
+        # With an event, every connection and handshake would have to set it, only for this moment.
         while self._busy and loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(DRAIN_POLL)
 
@@ -222,7 +225,7 @@ class Runtime:
 def check(
     listeners: Mapping[int, ListenerConfig], backends: Mapping[str, BackendConfig], import_apps: bool
 ) -> tuple[Problems, dict[str, str]]:
-    """The problems that only building finds, without starting anything; what each application is, in words.
+    """The problems that only building finds, and a description of each application. Nothing is started.
 
     Applications are imported into this process.
     """
@@ -235,7 +238,7 @@ def check(
 def build_tls(
     listeners: Mapping[int, ListenerConfig], problems: Problems, self_signed: bool = True
 ) -> dict[int, ServerTls]:
-    """TLS by listener index; ``self_signed=False`` leaves the development certificate alone (it would be made)."""
+    """TLS by listener index; ``self_signed=False`` leaves out listeners with the development certificate."""
     contexts = {}
     for index, listener in listeners.items():
         tls = listener.tls
@@ -256,7 +259,10 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
 
 
 def _put_behind_front(backends: Mapping[str, AnyBackend]) -> int | None:
-    """Tell a worker's WSGI backend where it is. Its number of threads: the worker takes as many requests at a time."""
+    """Tell a worker's WSGI backend that a front is before it.
+
+    Returns its number of threads, which limits the concurrent requests of the worker; None without a WSGI backend.
+    """
     for backend in backends.values():
         if isinstance(backend, WsgiBackend):
             backend.behind_front = True

@@ -1,9 +1,9 @@
 """A worker process: one backend's application behind HTTP/2 on a unix socket, for the fronts of the same service.
 
-Where it stands: the child that runs a pool's application; ``process/boot.py`` or a preloader start it. The life of a
-child is ``process/child.py``'s, what is served the runtime's: the same server as a front's, with the limits of a
-trusted hop and the scope's facts from the front (``server/hop.py``). Here is what only a worker has: settling in, the
-wish to retire. No error leaves it.
+A worker is a child that runs a pool's application; ``process/boot.py`` or a preloader starts it. ``process/child.py``
+contains the steps of every child, and the Runtime runs the same server as in a front, with the limits of a trusted hop
+and with the facts about the client that the front sends (``server/hop.py``). This module adds what only a worker has:
+the pool's user and limits, and the request to be retired.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from sidegate.server.forwarded import TrustedProxies
 from sidegate.versions import engines
 
 COUNT_PERIOD = 0.1
-"""Seconds between two looks at the number of requests, where ``maxRequests`` is set."""
+"""Seconds between two checks of the number of requests, if ``maxRequests`` is set."""
 
 FRONTS = TrustedProxies(["unix"])
-"""Nobody else can connect: the socket stands in a private folder."""
+"""Only fronts can connect: the socket is in a private folder."""
 
 
 def main(control_fd: int) -> int:
-    """Run one worker to its end; the exit code."""
+    """Run one worker until it ends and return its exit code."""
     control = socket.socket(fileno=control_fd)
     first = child.first_message(control)
     if first is None:
@@ -50,7 +50,10 @@ def main(control_fd: int) -> int:
 
 
 def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig | None]:
-    """What a first message says, settled into it; no pool, and the supervisor told, if that is not possible."""
+    """Read the first message and apply the pool's privileges and limits.
+
+    If that is not possible, it tells the supervisor and returns None for the pool.
+    """
     config, pool = unpack(Config, first["config"]), unpack(PoolConfig, first["pool"])
     process_log.set_up(config.logging)
     try:
@@ -58,18 +61,18 @@ def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig
     except StartError as error:
         send_last(control, "failed", message=str(error))
         return config, None
-    child.die_with_parent()  # the kernel forgets it when the user changes
+    child.die_with_parent()  # again: the change of the user cleared the setting
     return config, pool
 
 
 def serve(config: Config, pool: PoolConfig, control: socket.socket, listening: socket.socket, cells: int) -> int:
-    """Run a worker that has settled in to its end; the exit code. ``cells``: the descriptor of its counters."""
+    """Run a prepared worker until it ends and return its exit code. ``cells``: the descriptor of its counters."""
     worker = Worker(config, pool, control, listening, Area(cells))
     return child.run(worker.run(), control)
 
 
 class Worker(ChildMain):
-    """The life of one worker."""
+    """One worker."""
 
     noun = "worker"
 
@@ -80,10 +83,10 @@ class Worker(ChildMain):
         self._listening = listening
         self._area = area
         self._layout = Layout(config)
-        self._most_requests = pool.max_requests - math.floor(pool.max_requests * _share(pool.recycle_jitter))
+        self._most_requests = pool.max_requests - math.floor(pool.max_requests * _random_part(pool.recycle_jitter))
 
     async def run(self) -> Failure | None:
-        """See ``ChildMain``. A worker's problems have no place in the file, so they are told in words."""
+        """See ``ChildMain``. A worker's problems have no position in the file, so only their messages are sent."""
         failure = await super().run()
         if failure is not None and "problems" in failure:
             return {"message": "\n".join(message for _, message in failure["problems"])}
@@ -104,13 +107,13 @@ class Worker(ChildMain):
             self._watch_requests()
 
     def _watch_requests(self) -> None:
-        """Ask once for a successor; until it is there and drains this one, requests are served as before."""
+        """Request a successor once; until the supervisor drains this worker, it serves requests as before."""
         if self._layout.ended(self._area.cells, self._config.routes[0].name) >= self._most_requests:
             self._tell("retire", cause="max_requests")
         else:
             asyncio.get_running_loop().call_later(COUNT_PERIOD, self._watch_requests)
 
 
-def _share(percent: int) -> float:
-    """A random part of so many percent, so that workers that began together do not end together."""
+def _random_part(percent: int) -> float:
+    """A random fraction between 0 and ``percent``/100, so that workers that started together do not end together."""
     return random.random() * percent / 100  # noqa: S311 - nobody gains by guessing it
