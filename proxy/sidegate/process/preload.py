@@ -38,7 +38,7 @@ class ForkedWorker:
 
 
 def main(control_fd: int) -> int:
-    """Import, then fork on demand until the supervisor exits. Returns the exit code; in a forked process, a worker's."""
+    """Import, then fork on demand until the supervisor exits. Returns the exit code; in a forked process a worker's."""
     control = socket.socket(fileno=control_fd)
     first = child.first_message(control)
     if first is None:

@@ -116,4 +116,4 @@ class Worker(ChildMain):
 
 def _random_part(percent: int) -> float:
     """A random fraction between 0 and ``percent``/100, so that workers that started together do not end together."""
-    return random.random() * percent / 100  # noqa: S311 - nobody gains by guessing it
+    return random.random() * percent / 100  # noqa: S311 - it need not be unpredictable

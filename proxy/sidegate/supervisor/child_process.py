@@ -1,8 +1,8 @@
-"""One child process from the supervisor's side: starting it, talking to it, ending it.
+"""One child process from the supervisor's side: starting it, sending it messages and signals, reaping it.
 
-Where it stands: between the table of states and the loops; ``front`` and ``worker`` say what the child runs. It owns
-the child's pid until it is reaped, and its end of the socket pair. It judges nothing: what a message or a death means
-is the loop's business.
+``front_process`` and ``worker_process`` define what the child runs. This module owns the child's pid until it is
+reaped, and the supervisor's end of the socket pair. The supervisor's loop and the pools decide what a message or an
+exit means.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from sidegate.ipc.control import Channel, Message
 from sidegate.observe.resident import resident_bytes
 
 Spawn: TypeAlias = Callable[[socket.socket], int | None]
-"""Starts a process with its end of the control socket; its pid, or None if that is told later."""
+"""Starts a process with its end of the control socket; returns its pid, or None if the pid is reported later."""
 
 
 class ChildProcess:
     """A child that was started and is not reaped yet.
 
-    ``engines`` is what it said that it runs on. ``cause`` says in one word why it ends, if that is known better than
-    its exit status will tell. ``started`` is in Unix seconds.
+    ``engines``: the engines that it reported. ``cause``: why it exits, in one word, if the supervisor knows more than
+    the exit status shows. ``started``: when it was started, in Unix seconds.
     """
 
     def __init__(self, serial: int, slot: int, spawn: Spawn) -> None:
         """Start the process.
 
-        :raises OSError: the system has no room for another process, or its program is gone.
+        :raises OSError: the system cannot start another process, or the program does not exist any more.
         """
         self.serial = serial
         self.slot = slot
         self.started = time.time()
         self.engines: Mapping[str, str] = {}
         self.cause = ""
-        self._owed: signal.Signals | None = None
+        self._pending_signal: signal.Signals | None = None
         self._socket, theirs = socket.socketpair()
         with theirs:
             try:
@@ -49,21 +49,24 @@ class ChildProcess:
                 raise
 
     def listen(self, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
-        """Begin to talk: from now on ``on_message`` is called, and ``on_gone`` when it has closed its end."""
+        """Open the channel: from now on ``on_message`` is called, and ``on_gone`` when the child has closed its end."""
         self._channel = Channel(self._socket, on_message, on_gone)
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send one message; a child that is gone gets none."""
+        """Send one message; do nothing if the child has closed its end."""
         self._channel.send(kind, **fields)
 
     def pass_on(self, descriptors: Sequence[int], kind: str, **fields: Any) -> None:
-        """Send one small message with descriptors beside it. Raises OSError if that cannot be done now."""
+        """Send one small message together with descriptors.
+
+        :raises OSError: that is not possible now.
+        """
         self._channel.pass_on(descriptors, kind, **fields)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, or send it when the pid is known."""
+        """Send a signal now, or as soon as the pid is known."""
         if self.pid is None:
-            self._owed = number
+            self._pending_signal = number
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
@@ -74,22 +77,22 @@ class ChildProcess:
         return 0 if self.pid is None else resident_bytes(self.pid)
 
     def found(self, pid: int) -> None:
-        """Its pid is known now."""
+        """Set the pid, and send a signal that waited for it."""
         self.pid = pid
-        if self._owed is not None:
-            self.signal(self._owed)
+        if self._pending_signal is not None:
+            self.signal(self._pending_signal)
 
     def take_last_words(self) -> None:
-        """The process was reaped: take the messages it left behind, then let go of the socket pair."""
+        """The process was reaped: handle its remaining messages, then close the channel and its socket."""
         self._channel.read_available()
         self._channel.close()
         self._socket.close()
 
 
 def spawn(command: list[str], environment: Mapping[str, str], inherited: Sequence[int]) -> int:
-    """Start ``command`` with ``inherited`` open under the same numbers, everything else of ours closed; its pid.
+    """Start ``command`` and return its pid. Of our descriptors it inherits only ``inherited``, with the same numbers.
 
-    A descriptor duplicated onto itself loses its close-on-exec flag in the child alone (POSIX 2024, posix_spawn;
+    A descriptor duplicated onto itself loses its close-on-exec flag only in the child (POSIX 2024, posix_spawn;
     glibc 2.29, musl 1.1.24, macOS). SIGINT, SIGHUP and SIGUSR1 stay blocked until the child ignores them, because ^C
     and a closed terminal reach the whole process group at once.
     """
@@ -103,7 +106,7 @@ def spawn(command: list[str], environment: Mapping[str, str], inherited: Sequenc
 
 
 def reap() -> list[tuple[int, int]]:
-    """Every child that has ended: pid and exit status, negative for a signal. As PID 1, also orphans we inherited."""
+    """Reap all children that have exited: pid and exit status, negative for a signal. As PID 1, also orphans."""
     ended: list[tuple[int, int]] = []
     while True:
         try:
@@ -116,7 +119,7 @@ def reap() -> list[tuple[int, int]]:
 
 
 def cause_of_death(status: int) -> str:
-    """``SIGKILL``, ``exit_1``: one word for logs and the metric's label."""
+    """The cause of an exit as one word for logs and the metric's label, such as ``SIGKILL`` or ``exit_1``."""
     if status >= 0:
         return f"exit_{status}"
     try:

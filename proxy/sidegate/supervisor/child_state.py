@@ -1,14 +1,14 @@
 """The states of one child process, as a table.
 
-Where it stands: the bottom of the supervisor; no process, clock or socket is touched here. The plan reads
-these values, the supervisor's loop applies events to them.
+This module uses no process, clock or socket. The plan reads these values, and the supervisor's loop applies events to
+them.
 
     STARTING ──ready──► READY ──serve──► SERVING ──drain──► DRAINING ──drained──► ENDING ──exited──► DEAD
         │                 │                 │                   │                    │
         └──── drain, failed, abort, kill and exited lead to the right from every state ────► KILLED ──► DEAD
 
 A child *leaves* when it first enters a state to the right of SERVING: from that moment it takes no new
-connections and its slot is vacant, though the process may live on to finish what it has begun.
+connections and its slot is vacant, although the process may continue to run to finish its requests.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from dataclasses import dataclass, replace
 
 
 class State(enum.Enum):
-    """What a child is doing."""
+    """The state of a child."""
 
     STARTING = "starting"  # importing applications, running their lifespan startup
-    READY = "ready"  # could serve, was not told to yet
+    READY = "ready"  # able to serve, but not told to yet
     SERVING = "serving"  # accepts connections
-    DRAINING = "draining"  # finishes what it has begun
-    ENDING = "ending"  # has nothing left to do; about to exit
+    DRAINING = "draining"  # finishes the requests in flight
+    ENDING = "ending"  # has no requests left; about to exit
     KILLED = "killed"  # was sent SIGKILL, is not reaped yet
     DEAD = "dead"  # reaped
 
 
 class Event(enum.Enum):
-    """What happens to a child: its own word, an order of the supervisor, or the kernel's."""
+    """An event of a child: a message from it, an order of the supervisor, or its exit."""
 
-    READY = "ready"  # its word
-    FAILED = "failed"  # its word: it could not start
-    DRAINED = "drained"  # its word: every exchange is finished
+    READY = "ready"  # message
+    FAILED = "failed"  # message: it could not start
+    DRAINED = "drained"  # message: every exchange has ended
     SERVE = "serve"  # order
-    DRAIN = "drain"  # order; or its word, when somebody sent SIGTERM to the child itself
-    ABORT = "abort"  # order: cut everything, then exit
+    DRAIN = "drain"  # order; or message, when the child itself received SIGTERM
+    ABORT = "abort"  # order: abort all requests, then exit
     KILL = "kill"  # order: SIGKILL
     EXITED = "exited"  # waitpid reported it
 
@@ -50,8 +50,8 @@ _LEAVING = {
     Event.EXITED: State.DEAD,
 }
 
-# Orders and words cross each other in the control socket, so late words change nothing: a child that was told
-# to drain may still say that it is ready, one that was killed may have said anything before.
+# An order and a message may cross in the control socket, so late messages change nothing: a child that was told to
+# drain may still send "ready", and a child that was killed may have sent any message before.
 TRANSITIONS: dict[State, dict[Event, State]] = {
     State.STARTING: {**_LEAVING, Event.READY: State.READY, Event.DRAIN: State.DRAINING},
     State.READY: {**_LEAVING, Event.SERVE: State.SERVING, Event.DRAIN: State.DRAINING},
@@ -78,12 +78,12 @@ class ImpossibleEventError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ChildStatus:
-    """One child process, living or dead. Times are seconds on the supervisor's monotonic clock.
+    """The status of one child process, running or exited. Times are seconds on the supervisor's monotonic clock.
 
-    ``serial`` numbers the children of one supervisor (the kernel reuses pids). ``failures`` counts the short
-    lives in a row in this slot before this child. ``since`` is when it entered ``state``, ``served`` when it began
-    to serve, ``left`` when it left. ``exit_code`` is what the supervisor exits with if this child stops the
-    very first start.
+    ``serial`` numbers the children of one supervisor (the kernel reuses pids). ``failures``: number of children in a
+    row, in this slot before this child, that failed or served too briefly. ``since`` is when it entered ``state``,
+    ``served`` when it began to serve, ``left`` when it left. ``exit_code`` is the supervisor's exit code if this child
+    makes the first start fail.
     """
 
     serial: int
@@ -96,7 +96,7 @@ class ChildStatus:
     exit_code: int = 3
 
     def after(self, event: Event, now: float) -> ChildStatus:
-        """The child after ``event``.
+        """The child's status after ``event``.
 
         :raises ImpossibleEventError: the table has no such transition.
         """

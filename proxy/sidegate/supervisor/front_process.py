@@ -1,7 +1,7 @@
 """One front process from the supervisor's side.
 
-Where it stands: between a child process and the supervisor's loop. It owns what a front is started with: the listening
-sockets under their descriptors' numbers, and its counters.
+It defines what a front inherits: the descriptors of the listening sockets, under the same numbers, and the shared
+memory of its counters.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from sidegate.supervisor.subprocess_call import environment
 
 
 class FrontProcess(ChildProcess):
-    """A front that was spawned and is not reaped yet. ``statistics`` is what it said last of its Runtime."""
+    """A front that was spawned and is not reaped yet. ``statistics``: the last ones of its Runtime that it sent."""
 
     def __init__(self, child: ChildStatus, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
         """Start the process; ``area`` is for its counters.
 
-        :raises OSError: the system has no room for another process.
+        :raises OSError: the system cannot start another process.
         """
         self.area = area
         self.statistics: Mapping[str, Any] = {}
@@ -36,14 +36,14 @@ class FrontProcess(ChildProcess):
         super().__init__(child.serial, child.slot, self._spawn)
 
     def _spawn(self, theirs: socket.socket) -> int:
-        """``-P`` keeps the working directory off the import path: it may hold a ``proxy`` of its own."""
+        """Start the front. ``-P``: the working directory may contain another ``sidegate`` and is not on the path."""
         control = theirs.fileno()
         inherited = [control, self.area.fd, *(fd for group in self._descriptors.values() for fd in group)]
         return spawn([sys.executable, "-P", "-m", "sidegate.process.front", str(control)], environment(), inherited)
 
     def open(self, config: Config, on_message: Callable[[Message], None]) -> None:
-        """Begin to talk: send the configuration; from now on ``on_message`` is called."""
-        # The end of the stream says no more than the death that follows it.
+        """Open the channel and send the configuration; from now on ``on_message`` is called."""
+        # ``on_gone`` does nothing: the front's exit is reported by waitpid.
         self.listen(on_message, on_gone=lambda: None)
         self.send(
             "config",

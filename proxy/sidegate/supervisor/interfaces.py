@@ -1,7 +1,6 @@
-"""What the applications turned out to be: ASGI or WSGI ones, by the words of the children that have imported them.
+"""The kinds of the applications, ASGI or WSGI, as reported by the children that have imported them.
 
-Where it stands: beside the supervisor's loop, told by fronts and by the workers of pools. It remembers and logs; it
-judges nothing. No error leaves it.
+Fronts and the workers of pools report them; this module stores and logs them.
 """
 
 from __future__ import annotations
@@ -15,16 +14,16 @@ logger = logging.getLogger("sidegate.supervisor")
 
 
 class Interfaces:
-    """``found`` is what is known, by backend, such as ``WSGI application, 4 threads``."""
+    """``found``: descriptions of the applications by backend, such as ``WSGI application, 4 threads``."""
 
     def __init__(self, backends: Mapping[str, BackendConfig]) -> None:
         self.found: dict[str, str] = {}
         self._backends = backends
 
     def learn(self, found: Mapping[str, str]) -> None:
-        """A child says what it has imported. What every child says is logged once, and again when it changes."""
-        for name, words in found.items():
-            if self.found.get(name) != words:
-                self.found[name] = words
-                article = "an" if words.startswith("A") else "a"
-                logger.info("backend %s: %s is %s %s", name, self._backends[name].app, article, words)
+        """Take one child's descriptions. All children report the same one; it is logged once and when it changes."""
+        for name, description in found.items():
+            if self.found.get(name) != description:
+                self.found[name] = description
+                article = "an" if description.startswith("A") else "a"
+                logger.info("backend %s: %s is %s %s", name, self._backends[name].app, article, description)

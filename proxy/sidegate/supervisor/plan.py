@@ -1,20 +1,20 @@
-"""What the supervisor has to do next, as a pure function of what is wanted, what there is, and the time.
+"""The supervisor's next actions, as a pure function of the wanted state, the children's states, and the time.
 
-Where it stands: the supervisor's brain. It owns every rule about starting, replacing and ending fronts: the
-first start, back-off, time limits, the order of a graceful stop (``pool_plan`` has the rules for workers). It never
-touches a process, a socket or a clock; the supervisor's loop carries the actions out, applies the events and asks
-again until only ``Wait`` is left. No error leaves it.
+This module has every rule about starting, replacing and stopping fronts: the first start, back-off, time limits, the
+order of a stop (``pool_plan`` has the rules for workers). It uses no process, socket or clock. The supervisor's loop
+carries the actions out, applies the events, and calls ``plan`` again until the only action is ``Wait``.
 
 Rules:
 
 * The sockets begin to listen when every front of the first generation is ready and every pool has a worker or has
-  failed to start one, so nothing connects to a service that will not start. A front that leaves before that moment
-  ends the whole start; a pool that cannot start leaves its backend without workers, and the rest serves.
-* After that moment nothing gives up: a front that leaves is replaced. One that served for ``RestartBackoff.stable``
-  seconds is replaced at once, a short life waits twice as long as the one before it, up to ``RestartBackoff.cap``.
-* A stop lets the fronts work until ``drain_at`` (the readiness probe is already failing), then closes the
-  sockets and drains; at ``kill_at`` what is left is cut. Workers are stopped when the fronts that need them have
-  gone, so where there are pools the fronts leave them a last share of the time.
+  failed to start one, so no client connects to a service that fails to start. If a front leaves before that moment, the
+  whole start fails; if a pool cannot start, only its backend has no workers.
+* After that moment every front that leaves is replaced. A front that served for ``RestartBackoff.stable`` seconds is
+  replaced immediately. After a shorter service the slot waits, each time twice as long as before, up to
+  ``RestartBackoff.cap``.
+* During a stop the fronts serve until ``drain_at`` (the readiness probe already fails); then the sockets are closed and
+  the fronts drain. At ``kill_at`` the remaining requests are aborted. Workers are stopped after the fronts that need
+  them, so if there are pools, the fronts have to finish earlier and leave the last part of the time to the workers.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sidegate.ipc.control import share_of_front
 from sidegate.supervisor.child_state import ChildStatus, State
 
 END_TIME = 2.0
-"""Seconds that a child always has between its last word and its exit (interpreter shutdown, log flush)."""
+"""Seconds that a child always has between its last message and its exit (interpreter shutdown, log flush)."""
 
 FAILED_START_GRACE = 5.0
 """Seconds that the other fronts of a failed first start have for their applications' lifespan shutdown."""
 
 
 class Sockets(enum.Enum):
-    """The listening sockets in the supervisor's hands."""
+    """The state of the supervisor's listening sockets."""
 
     BOUND = "bound"
     LISTENING = "listening"
@@ -43,7 +43,7 @@ class Sockets(enum.Enum):
 
 
 class PoolsState(enum.Enum):
-    """The workers of all pools together."""
+    """The state of all pools together."""
 
     STARTING = "starting"  # some pool has neither had a worker nor failed to start one
     WORKING = "working"
@@ -53,10 +53,11 @@ class PoolsState(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class RestartBackoff:
-    """Seconds to wait before a slot is filled again: ``initial``, doubled for each further short life, at most ``cap``.
+    """Seconds to wait before a slot is filled again: ``initial``, doubled for each further failure, at most ``cap``.
 
-    systemd's and Kubernetes' shape (10 s doubling to 5 min for a container); shorter here, because a front has no
-    image to pull and every second without it is lost capacity.
+    A child that left before it had served for ``stable`` seconds counts as a failure. systemd and Kubernetes use the
+    same scheme (10 s, doubled up to 5 min, for a container); the times are shorter here, because a front has no image
+    to pull and every second without it loses capacity.
     """
 
     initial: float = 0.5
@@ -64,10 +65,10 @@ class RestartBackoff:
     stable: float = 10.0
 
     def after(self, served: float | None, left: float, failures: int) -> tuple[float, int]:
-        """When a slot may be filled again, and the count of short lives in a row by then.
+        """The time at which a slot may be filled again, and the number of failures in a row by then.
 
-        The child that was in it began to serve at ``served``, left at ``left``, and came after ``failures`` short
-        lives.
+        The last child in the slot began to serve at ``served`` (None: it never did) and left at ``left``; before it
+        there were ``failures`` failures in a row.
         """
         if served is not None and left - served >= self.stable:
             return left, 0
@@ -77,7 +78,7 @@ class RestartBackoff:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A stop under way: drain at ``drain_at``, cut at ``kill_at``, then exit with ``exit_code``."""
+    """A stop that has begun: drain at ``drain_at``, abort at ``kill_at``, then exit with ``exit_code``."""
 
     drain_at: float
     kill_at: float
@@ -86,7 +87,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the supervisor is to bring about. Times are seconds."""
+    """The state that the supervisor has to reach. Times are seconds."""
 
     processes: int
     sockets: Sockets = Sockets.BOUND
@@ -117,7 +118,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class StopWorkers:
-    """The fronts are gone or out of time: stop the pools by ``kill_at``."""
+    """The fronts have exited or their time limit has expired: stop the pools by ``kill_at``."""
 
     kill_at: float
 
@@ -131,7 +132,7 @@ class Serve:
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Tell the child to finish what it has begun within ``seconds`` and exit."""
+    """Tell the child to finish its requests within ``seconds`` and exit."""
 
     serial: int
     seconds: float
@@ -139,7 +140,7 @@ class Drain:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Tell the child to cut everything and exit."""
+    """Tell the child to abort all requests and exit."""
 
     serial: int
 
@@ -154,21 +155,21 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The first start failed: let ``stop`` be wanted from now on."""
+    """The first start failed: set ``Wanted.stop`` to ``stop``."""
 
     stop: Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """Nothing is left to do: leave with ``code``."""
+    """All children have exited: exit with ``code``."""
 
     code: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Nothing to do before ``until`` (None: before something happens). Always the last action."""
+    """There is nothing to do before ``until`` (None: before the next event). Always the last action."""
 
     until: float | None
 
@@ -180,7 +181,8 @@ Action = Spawn | Listen | Close | StopWorkers | Serve | Drain | Abort | Kill | G
 def plan(wanted: Wanted, children: Sequence[ChildStatus], now: float) -> list[Action]:
     """The actions that are due at ``now``, in order; the last one is ``Wait`` or ``Exit``.
 
-    ``children`` is in the order of spawning and holds, besides the living, at least the last dead child of each slot.
+    ``children`` is in the order of spawning. It contains the running children and at least the last exited child of
+    each slot.
     """
     alive = [child for child in children if child.state is not State.DEAD]
     stop = wanted.stop
@@ -188,13 +190,13 @@ def plan(wanted: Wanted, children: Sequence[ChildStatus], now: float) -> list[Ac
         return [GiveUp(Stop(now, now + FAILED_START_GRACE, lost.exit_code)), Wait(None)]
     schedule = Schedule[Action](now)
     if stop is not None and now >= stop.drain_at:
-        _wind_down(schedule, wanted, alive, stop)
+        _drain_fronts(schedule, wanted, alive, stop)
         if not alive and wanted.workers is PoolsState.NONE:
             return [*schedule.actions, Exit(stop.exit_code)]
     else:
         if stop is not None:
             schedule.wake(stop.drain_at)
-        _keep_up(schedule, wanted, children)
+        _keep_slots(schedule, wanted, children)
     end = None if stop is None else _end_of_fronts(wanted, stop)
     limits = TimeLimits(wanted.start_timeout, wanted.grace_period, end)
     for child in alive:
@@ -204,7 +206,7 @@ def plan(wanted: Wanted, children: Sequence[ChildStatus], now: float) -> list[Ac
 
 
 class Schedule(Generic[AnyAction]):
-    """Actions due at ``now``, and the earliest time at which another one will be."""
+    """The actions that are due at ``now``, and the earliest time at which another one will be due."""
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -216,7 +218,7 @@ class Schedule(Generic[AnyAction]):
         self.actions.append(action)
 
     def add(self, action: AnyAction, at: float) -> None:
-        """``action`` is due at ``at``: take it if that time has come."""
+        """``action`` is due at ``at``: add it if that time has been reached, else wake up then."""
         if at <= self.now:
             self.actions.append(action)
         else:
@@ -227,20 +229,20 @@ class Schedule(Generic[AnyAction]):
 
 
 def _failed_start(wanted: Wanted, children: Iterable[ChildStatus]) -> ChildStatus | None:
-    """The front that left before the first start was done, if one did."""
+    """The front that left before the first start was complete, if there is one."""
     if wanted.sockets is not Sockets.BOUND:
         return None
     return next((child for child in children if child.left is not None), None)
 
 
 def _end_of_fronts(wanted: Wanted, stop: Stop) -> float:
-    """When the fronts are cut: at the end, or a last share of the time earlier if workers are to stop after them."""
+    """When the fronts abort: at ``kill_at``, or earlier if workers have to stop after them."""
     whole = stop.kill_at - stop.drain_at
     return stop.kill_at if wanted.workers is PoolsState.NONE else stop.drain_at + share_of_front(max(0.0, whole))
 
 
-def _wind_down(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[ChildStatus], stop: Stop) -> None:
-    """Close the sockets first: while the supervisor holds a copy, the kernel goes on completing handshakes."""
+def _drain_fronts(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[ChildStatus], stop: Stop) -> None:
+    """Close the sockets first: while the supervisor has a copy open, the kernel continues to complete handshakes."""
     if wanted.sockets is not Sockets.CLOSED:
         schedule.due(Close())
     end = _end_of_fronts(wanted, stop)
@@ -252,8 +254,8 @@ def _wind_down(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[Child
         schedule.add(StopWorkers(stop.kill_at), end if alive else schedule.now)
 
 
-def _keep_up(schedule: Schedule[Action], wanted: Wanted, children: Sequence[ChildStatus]) -> None:
-    """Fill vacant slots; begin to serve."""
+def _keep_slots(schedule: Schedule[Action], wanted: Wanted, children: Sequence[ChildStatus]) -> None:
+    """Fill vacant slots; let children that are ready serve."""
     last = {child.slot: child for child in children}
     for slot in range(wanted.processes):
         child = last.get(slot)
@@ -271,7 +273,7 @@ def _keep_up(schedule: Schedule[Action], wanted: Wanted, children: Sequence[Chil
 
 @dataclass(frozen=True, slots=True)
 class TimeLimits:
-    """Seconds to start and to drain, and the time (None: none) at which whatever has left is late in any case."""
+    """Seconds to start and to drain, and the time (None: none) at which every child that has left is late."""
 
     start: float
     drain: float
@@ -279,7 +281,7 @@ class TimeLimits:
 
 
 def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, float] | None:
-    """What is to happen at which time to a child in one of the states that it may not stay in for ever."""
+    """The action, and its time, that ends a child that stays too long in a state with a time limit."""
     if child.state is State.STARTING:
         return Kill(child.serial, f"not ready within {limits.start:g} s"), child.since + limits.start
     if child.left is None:
@@ -289,6 +291,6 @@ def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, fl
     if child.state is State.DRAINING:
         return Abort(child.serial), late
     if child.state is State.ENDING:
-        # Until it is late, applications may take their time at the interpreter's exit too.
+        # An application may use the rest of the drain time for the interpreter's exit, too.
         return Kill(child.serial, "it did not exit after it had drained"), max(child.since + END_TIME, late)
     return None

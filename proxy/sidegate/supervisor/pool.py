@@ -1,8 +1,7 @@
-"""One pool: it asks its plan what to do and does it.
+"""One pool: it carries out the actions that its plan (``pool_plan``) returns.
 
-Where it stands: between ``pool_plan`` and ``pools``, as the supervisor's loop stands between ``plan`` and the service.
-It owns the states of the pool's processes. Messages, deaths and samples come as news, between two plans. What it
-cannot start is logged and tried again; no error leaves it.
+It is to ``pool_plan`` what the supervisor's loop is to ``plan``. It owns the states of the pool's processes. Messages,
+exits and samples are handled between two plans. A process that cannot be started is logged, and started again later.
 """
 
 from __future__ import annotations
@@ -43,20 +42,22 @@ logger = logging.getLogger("sidegate.supervisor")
 
 DRAINED = "drained"
 IDLE, STOP = "idle", "stop"
-"""Causes of an end that is no replacement: the pool shrank; the service stops."""
+"""Causes of an exit without a replacement: the pool shrank; the service stops."""
 
-STANDSTILLS = {
+STUCK_MESSAGES = {
     STUCK: "is stuck: its event loop is blocked; dumping its stacks and replacing it",
     STUCK_THREADS: "is stuck: all of its WSGI threads are blocked; replacing it",
 }
-"""What is said of a worker that has come to a standstill, by the cause of its end."""
+"""Log messages about a stuck worker, by the cause of its exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class PoolContext:
-    """What pools need of the supervisor: its clock, its queue of news, the fronts to tell, positions in the file.
+    """Functions of the supervisor that pools need.
 
-    ``learn`` is told what an application turned out to be.
+    ``now``: its clock, in seconds. ``note``: queues a function that the loop calls before the next plan. ``publish``:
+    sends the fronts the workers of a backend. ``locate``: adds the position in the file to a message. ``learn``: takes
+    descriptions of applications.
     """
 
     now: Callable[[], float]
@@ -69,11 +70,12 @@ class PoolContext:
 class Pool:
     """The processes of one pool.
 
-    ``restarts`` and ``preloader_restarts`` count those that were replaced or ended unasked, by cause. ``pressure``: the
-    requests that wait in a front, by its serial. ``has_started``: it has had a worker, or has failed to start one.
+    ``restarts`` and ``preloader_restarts`` count the processes that were replaced or exited unexpectedly, by cause.
+    ``pressure``: number of requests that wait in a front, by its serial. ``has_started``: the pool has had a worker, or
+    has failed to start one.
     """
 
-    def __init__(self, launch: Launch, config: PoolConfig, around: PoolContext) -> None:
+    def __init__(self, launch: Launch, config: PoolConfig, context: PoolContext) -> None:
         workers = config.workers
         self.wanted = WantedPool(
             workers.min,
@@ -82,7 +84,7 @@ class Pool:
             concurrency=config.concurrency,
             idle_timeout=workers.idle_timeout,
             preload=config.preload,
-            resized=around.now(),
+            resized=context.now(),
             start_timeout=config.start_timeout,
             stop_timeout=config.stop_timeout,
         )
@@ -94,16 +96,16 @@ class Pool:
         self.pressure: dict[int, int] = {}
         self._launch = launch
         self._config = config
-        self._around = around
+        self._context = context
         self._peaks: deque[tuple[float, int]] = deque()
         self._spawned = 0
-        self._told = ""
+        self._last_failure = ""
 
-    # ---- what others ask ----------------------------------------------------------------------------------
+    # ---- state --------------------------------------------------------------------------------------------
 
     @property
     def sampled(self) -> bool:
-        """Whether anything depends on ``sample``."""
+        """Whether the pool needs ``sample``."""
         return self.wanted.minimum < self.wanted.maximum or self._config.max_memory > 0
 
     def state(self, serial: int) -> State:
@@ -114,11 +116,11 @@ class Pool:
         workers = self.processes.workers
         return [(serial, worker.path) for serial, worker in workers.items() if self.state(serial) is State.SERVING]
 
-    # ---- orders -------------------------------------------------------------------------------------------
+    # ---- actions of the plan ------------------------------------------------------------------------------
 
     def step(self) -> tuple[bool, float | None]:
-        """Do what is due: whether there was anything, and the time of what comes next."""
-        *orders, last = plan_pool(self.wanted, list(self.members.values()), self._around.now())
+        """Carry out the actions that are due. Returns whether there were any, and the time of the next one."""
+        *orders, last = plan_pool(self.wanted, list(self.members.values()), self._context.now())
         for order in orders:
             self._carry_out(order)
         self.has_started = self.has_started or has_started(self.members.values())
@@ -148,14 +150,14 @@ class Pool:
                 self._retire(serial, cause)
             case Resize(size):
                 logger.info("backend %s: resizing from %d to %d workers", self._launch.name, self.wanted.size, size)
-                self.wanted = replace(self.wanted, size=size, resized=self._around.now())
+                self.wanted = replace(self.wanted, size=size, resized=self._context.now())
 
     def _spawn(self, slot: int, failures: int) -> None:
         gone = [m.child.serial for m in self.members.values() if m.child.slot == slot and m.child.state is State.DEAD]
         for serial in gone:
             del self.members[serial]
         self._spawned += 1
-        child = ChildStatus(self._spawned, slot, failures, self._around.now())
+        child = ChildStatus(self._spawned, slot, failures, self._context.now())
         self.members[child.serial] = Member(child, None if slot == PRELOADER else _lifetime(self._config))
         try:
             self._start(child)
@@ -171,13 +173,13 @@ class Pool:
         else:
             worker = WorkerProcess(child, self._launch, self._forker())
             self.processes.workers[child.serial] = worker
-            worker.open(self._listener(worker), partial(self._around.note, partial(self._gone, worker)))
+            worker.open(self._listener(worker), partial(self._context.note, partial(self._gone, worker)))
 
     def _listener(self, process: WorkerProcess | PreloaderProcess) -> Callable[[Message], None]:
-        return lambda message: self._around.note(partial(self._heard, process, message))
+        return lambda message: self._context.note(partial(self._heard, process, message))
 
     def _forker(self) -> PreloaderProcess | None:
-        """The newest preloader that is ready; the plan asks for no worker while there is none."""
+        """The newest preloader that is ready; while there is none, the plan spawns no worker."""
         preloaders = self.processes.preloaders
         ready = [process for serial, process in preloaders.items() if self.state(serial) is State.SERVING]
         return ready[-1] if ready else None
@@ -187,10 +189,10 @@ class Pool:
         otherwise = STOP if self.wanted.kill_at is not None else IDLE
         process.cause = process.cause or member.stuck or member.retired or otherwise
         starting = member.child.state is State.STARTING
-        # First: no front may choose it any more.
+        # Before the message: fronts must stop selecting this worker before it drains.
         self._happened(serial, Event.DRAIN)
         if starting or isinstance(process, PreloaderProcess):
-            # It may be deep in an import and read no messages; until it can drain, SIGTERM just ends it.
+            # It may be importing and read no messages; until it can drain, SIGTERM ends it.
             process.signal(signal.SIGTERM)
         else:
             process.send("drain", grace=seconds)
@@ -209,68 +211,68 @@ class Pool:
             logger.info("%s is replaced (%s)", self.processes.title(serial), cause)
             self.members[serial] = replace(member, retired=cause)
 
-    # ---- news ---------------------------------------------------------------------------------------------
+    # ---- events -------------------------------------------------------------------------------------------
 
     def stop(self, kill_at: float) -> None:
-        """Drain everything; what is left at ``kill_at`` is killed."""
+        """Drain all processes; those that still run at ``kill_at`` are killed."""
         self.wanted = replace(self.wanted, kill_at=kill_at)
 
     def files_changed(self, names: list[str]) -> None:
-        """The application is another one now: replace everything, and forget earlier failures."""
+        """The application's files have changed: replace all processes and ignore earlier failures."""
         logger.info("backend %s: files changed, replacing the workers: %s", self._launch.name, ", ".join(names))
-        self._told = ""
-        self.wanted = replace(self.wanted, changed=self._around.now())
+        self._last_failure = ""
+        self.wanted = replace(self.wanted, changed=self._context.now())
         for serial in [*self.processes.preloaders, *self.processes.workers]:
             self._retire(serial, "reload")
 
     def pressed(self, front: int, queued: int) -> None:
-        """``queued`` requests wait in the front of that serial."""
+        """``queued`` requests wait in the front with the serial ``front``."""
         self.pressure[front] = queued
         self.wanted = replace(self.wanted, queued=any(self.pressure.values()))
 
     def stuck(self, serial: int, cause: str = STUCK) -> None:
-        """A worker has come to a standstill, as a front says or the worker itself; the first word counts."""
+        """A worker is stuck, as a front or the worker itself reports; only the first report counts."""
         if serial in self.processes.workers and not self.members[serial].stuck:
-            logger.error("%s %s", self.processes.title(serial), STANDSTILLS[cause])
+            logger.error("%s %s", self.processes.title(serial), STUCK_MESSAGES[cause])
             self.members[serial] = replace(self.members[serial], stuck=cause)
 
     def sample(self) -> None:
-        """Look at the workers' memory and work; to be called once a second."""
+        """Check the workers' memory and requests in flight; to be called once a second."""
         limit = self._config.max_memory
         for serial, worker in self.processes.workers.items():
-            # One that needs more than the limit to start would be replaced for ever.
+            # A worker that needs more than the limit at its start would be replaced again and again.
             if self.state(serial) is State.SERVING and worker.baseline < limit < worker.resident:
                 self._retire(serial, "max_memory")
-        now = self._around.now()
+        now = self._context.now()
         self._peaks.append((now, self.processes.in_flight()))
         while self._peaks[0][0] < now - self.wanted.idle_timeout:
             self._peaks.popleft()
         concurrency = self.wanted.concurrency
-        if self.processes.threads():  # that a worker has threads shows with its first request
+        if self.processes.threads():  # whether a worker has threads is known after its first request
             concurrency = min(self._config.concurrency, self._config.threads or THREADS)
         self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks), concurrency=concurrency)
 
     def ended(self, pid: int, status: int) -> bool:
-        """A process was reaped. Whether it was one of this pool."""
+        """A process was reaped. Returns whether it was one of this pool."""
         for process in self.processes.all():
             if process.pid == pid:
                 process.take_last_words()
-                self._around.note(partial(self._end, process, cause_of_death(status)))
+                self._context.note(partial(self._end, process, cause_of_death(status)))
                 return True
         return False
 
     def _gone(self, worker: WorkerProcess) -> None:
-        """It closed its control socket. If it has a pid its end will be told; else it never came to life."""
+        """The worker's control socket was closed. If its pid is known, its exit is reported; else it was not forked."""
         if worker.pid is None and worker.serial in self.processes.workers:
             worker.take_last_words()
             self._end(worker, "not_forked")
 
     def _happened(self, serial: int, event: Event) -> None:
         member = self.members[serial]
-        child = member.child.after(event, self._around.now())
+        child = member.child.after(event, self._context.now())
         self.members[serial] = replace(member, child=child)
         if State.SERVING in (member.child.state, child.state) and child.slot != PRELOADER:
-            self._around.publish(self._launch.name, self.published())
+            self._context.publish(self._launch.name, self.published())
 
     def _heard(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
         if process.serial not in self.processes:
@@ -283,17 +285,17 @@ class Pool:
     def _take(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
         match message["type"]:
             case "ready":
-                self._told = ""
+                self._last_failure = ""
                 process.engines = message.get("engines", {})
                 if isinstance(process, WorkerProcess):
-                    self._around.learn(message.get("interfaces", {}))
-                    _weigh(process, self._config.max_memory, self.processes.title(process.serial))
+                    self._context.learn(message.get("interfaces", {}))
+                    _note_memory(process, self._config.max_memory, self.processes.title(process.serial))
                 self._happened(process.serial, Event.READY)
             case "failed":
                 starting = self.state(process.serial) is State.STARTING
                 process.cause = "failed_start" if starting else "failed"
                 for path, text in message.get("problems", ()):
-                    self._failed(self._around.locate(tuple(path), text))
+                    self._failed(self._context.locate(tuple(path), text))
                 if "message" in message:
                     self._failed(message["message"])
                 self._happened(process.serial, Event.FAILED)
@@ -313,9 +315,9 @@ class Pool:
                 self.ended(message["pid"], message["status"])
 
     def _failed(self, reason: str) -> None:
-        """Say it once: every worker of a pool fails for the same reason, and each is tried again and again."""
-        if reason != self._told:
-            self._told = reason
+        """Log a reason once: all workers of a pool fail for the same reason, and each is started again and again."""
+        if reason != self._last_failure:
+            self._last_failure = reason
             logger.error("backend %s: %s", self._launch.name, reason)
 
     def _end(self, process: WorkerProcess | PreloaderProcess, death: str) -> None:
@@ -328,19 +330,19 @@ class Pool:
             logger.debug("%s exited (%s)", name, cause)
             return
         (self.restarts if isinstance(process, WorkerProcess) else self.preloader_restarts)[cause] += 1
-        wished = cause in (DRAINED, member.retired) and death in ("exit_0", "SIGTERM")
-        level = logging.INFO if wished else logging.ERROR
+        requested = cause in (DRAINED, member.retired) and death in ("exit_0", "SIGTERM")
+        level = logging.INFO if requested else logging.ERROR
         logger.log(level, "%s exited (%s) after %.1f s", name, cause, time.time() - process.started)
 
 
 def _lifetime(config: PoolConfig) -> float | None:
     """The age at which a new worker is to be replaced."""
-    part = config.recycle_jitter / 100 * random.random()  # noqa: S311 - to spread work, not to hide it
+    part = config.recycle_jitter / 100 * random.random()  # noqa: S311 - it need not be unpredictable
     return config.max_age * (1 - part) or None
 
 
-def _weigh(worker: WorkerProcess, limit: int, title: str) -> None:
-    """Note the memory of a worker that is ready."""
+def _note_memory(worker: WorkerProcess, limit: int, title: str) -> None:
+    """Note the memory of a worker that is ready; warn if it is already above the limit."""
     worker.baseline = worker.resident
     if 0 < limit <= worker.baseline:
         text = "%s uses %d MiB at its start, more than maxMemory: it is not replaced because of its memory"

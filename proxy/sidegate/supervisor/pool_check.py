@@ -1,8 +1,8 @@
-"""Whether the applications of pools can be imported, for ``sidegate check``.
+"""Checks whether the applications of pools can be imported, for ``sidegate check``.
 
-Where it stands: beside the pools; used by the command line. Each application is imported by a preloader of its pool, so
-by the Python, in the folder and with the environment that its workers will have, and beside no other application: two
-pools may have a module of one name. Nothing is served and no factory is called. No error leaves it.
+A preloader of its pool imports each application: with the Python, in the folder and in the environment that its workers
+will have, and without other applications, because two pools may have modules with the same name. Nothing is served and
+no factory is called.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from sidegate.supervisor.worker_process import Launch
 
 
 def check_pools(config: Config) -> tuple[Problems, dict[str, str]]:
-    """What is wrong with the applications of pools, each with its path in the configuration; what the others are.
+    """The problems of the pools' applications, each with its path in the configuration, and their kinds.
 
-    That is in words, by the backend's name; empty for what a factory makes.
+    The kinds are descriptions by the backend's name; empty for an application that a factory makes.
     """
     problems: Problems = []
     kinds = {}
@@ -38,7 +38,7 @@ def check_pools(config: Config) -> tuple[Problems, dict[str, str]]:
 
 def _import(config: Config, name: str, pool: PoolConfig) -> Message:
     """Import the application of one pool: ``ready`` with what was ``found``, or ``failed`` with a ``message``."""
-    # Whoever checks need not be root, nor short of anything.
+    # A check must also work without root and without the pool's limits.
     pool = replace(pool, user=None, group=None, nice=0, limits=WorkerLimits())
     launch = Launch(config, name, pool, Path())
     ours, theirs = socket.socketpair()
@@ -55,14 +55,14 @@ def _import(config: Config, name: str, pool: PoolConfig) -> Message:
             os.waitpid(pid, 0)
 
 
-def _ask(ours: socket.socket, launch: Launch, patience: float) -> Message:
-    """A preloader's first message, or why there is none."""
-    ours.settimeout(patience)
+def _ask(ours: socket.socket, launch: Launch, timeout: float) -> Message:
+    """A preloader's first message, or ``failed`` with the reason why there is none."""
+    ours.settimeout(timeout)
     try:
         ours.sendall(encode("config", **launch.first_message()))
         answer = receive_first(ours)
     except TimeoutError:
-        return _failed(f"is not imported within startTimeout, {patience:g} s")
+        return _failed(f"is not imported within startTimeout, {timeout:g} s")
     except OSError:
         answer = None
     return answer or _failed("its process ended while it imported the application")

@@ -1,21 +1,23 @@
-"""What one pool has to do next, as a pure function of what is wanted, what there is, and the time.
+"""A pool's next actions, as a pure function of the wanted state, the states of its processes, and the time.
 
-Where it stands: beside ``plan``, whose states, back-off and time limits it shares. It owns every rule about the
-number of workers and about replacing them. It never touches a process, a socket or a clock. No error leaves it.
+It shares states, back-off and time limits with ``plan``. It has every rule about the number of workers and about
+replacing them. It uses no process, socket or clock.
 
 Rules:
 
 * A pool has ``size`` slots. It grows by one when requests wait and every slot serves, so one worker starts at a time;
-  it shrinks by one when what was in flight during ``idle_timeout`` would have fitted into one worker less.
-* A vacant slot is filled at once, after short lives with back-off. A slot that somebody asked to be vacated is not
-  said to have had a short life.
-* A worker that is *retired* (age, requests, memory, changed files) goes on serving until its successor in the slot
-  has served for ``HAND_OVER``; only then is it drained. At most a quarter of the slots, or one, is being replaced at
-  a time, until the old process has ended: the memory of a pool stays bounded however long old workers take to drain.
-* A pool that preloads has one more child, in the slot ``PRELOADER``: workers are forked from the newest that is ready.
-  Its death concerns no worker. When it is retired (changed files), its successor starts first, then the workers'.
-* A stuck worker is told by SIGABRT to print its stacks and end, ``DUMP_TIME`` later by SIGKILL to end. One of which
-  only the threads are stuck, all of them, is drained: it still has a word, and who waits in it can go elsewhere.
+  it shrinks by one when one worker less could have taken all requests in flight during ``idle_timeout``.
+* A vacant slot is filled immediately, or with back-off after a child that failed or served too briefly. A worker that
+  was retired does not count as a failure.
+* A worker that is *retired* (age, requests, memory, changed files) goes on serving until its successor in the slot has
+  served for ``HAND_OVER``; only then is it drained. At most a quarter of the slots, or one, is being replaced at the
+  same time, until the old process has exited: the memory of a pool stays bounded even if old workers drain slowly.
+* A pool that preloads has one more child, in the slot ``PRELOADER``: workers are forked from the newest one that is
+  ready. Its exit has no effect on the workers. When it is retired (changed files), its successor starts before the
+  workers' successors.
+* A worker whose event loop is stuck gets SIGABRT, so that it prints its stacks and exits, and ``DUMP_TIME`` later
+  SIGKILL. A worker whose WSGI threads are all stuck is drained: its event loop still works, so it can return its
+  waiting requests to the fronts, which send them to other workers.
 """
 
 from __future__ import annotations
@@ -33,27 +35,28 @@ PRELOADER = -1
 """The slot of the process that workers are forked from."""
 
 HAND_OVER = 0.25
-"""Seconds that a successor serves before the old worker drains: fronts connect to it meanwhile and need not queue."""
+"""Seconds that a successor serves before the old worker drains: fronts connect to it meanwhile, so requests need not
+wait."""
 
 DUMP_TIME = 2.0
 """Seconds that a stuck worker has to print the stacks of its threads."""
 
 MAX_AGE = "max_age"
-"""Why a worker is retired that has served for its time; the other reasons come from outside."""
+"""The cause of retiring a worker that has reached its age limit; other causes come from other modules."""
 
 STUCK, STUCK_THREADS = "stuck", "stuck_threads"
-"""What has come to a standstill: the event loop; all threads of its WSGI application."""
+"""The part of a worker that is stuck: its event loop; all threads of its WSGI application."""
 
 WORKER_BACKOFF = RestartBackoff(stable=1.0)
-"""Shorter than a front's: killing workers is what the out-of-memory killer and tests do, starting one is cheap."""
+"""Shorter than a front's: the out-of-memory killer and tests kill workers, and starting one is cheap."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
     """A worker, or the preloader, as the plan sees it.
 
-    ``lifetime`` is how many seconds it may serve (None: no limit). ``retired`` says in one word why it is to be
-    replaced (empty: it is not). ``stuck`` says in one word what of it has come to a standstill (empty: nothing has).
+    ``lifetime``: seconds that it may serve (None: no limit). ``retired``: why it is to be replaced, in one word (empty:
+    it is not). ``stuck``: which part of it is stuck, in one word (empty: none).
     """
 
     child: ChildStatus
@@ -64,11 +67,12 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class WantedPool:
-    """What is to be brought about. Times are seconds, ``resized`` and ``changed`` on the supervisor's clock.
+    """The state that a pool has to reach. Times are seconds, ``resized`` and ``changed`` on the supervisor's clock.
 
-    ``queued``: requests wait for a worker. ``peak``: most exchanges in flight at once during the last ``idle_timeout``
-    seconds. ``resized``: when ``size`` changed last. ``changed``: when the application's files changed last, which
-    makes earlier failures to start void. ``kill_at``: the service stops, and workers have until then.
+    ``queued``: requests wait for a worker. ``peak``: the largest number of exchanges in flight during the last
+    ``idle_timeout`` seconds. ``resized``: when ``size`` changed last. ``changed``: when the application's files changed
+    last; earlier failures to start are then ignored. ``kill_at``: the time by which all workers must have stopped,
+    because the service stops (None: it does not).
     """
 
     minimum: int
@@ -89,7 +93,7 @@ class WantedPool:
 
 @dataclass(frozen=True, slots=True)
 class Resize:
-    """Let ``size`` slots be wanted from now on."""
+    """Set ``WantedPool.size`` to ``size``."""
 
     size: int
 
@@ -104,7 +108,7 @@ class Retire:
 
 @dataclass(frozen=True, slots=True)
 class Dump:
-    """SIGABRT the stuck child: it prints its stacks and ends."""
+    """Send SIGABRT to the stuck child: it prints its stacks and exits."""
 
     serial: int
 
@@ -112,13 +116,14 @@ class Dump:
 PoolAction: TypeAlias = (
     plan.Spawn | plan.Serve | plan.Drain | plan.Abort | plan.Kill | plan.Wait | Resize | Retire | Dump
 )
-"""``Serve``: tell the fronts of it. ``Drain``: take it away from the fronts, then let it finish."""
+"""``Serve``: tell the fronts about the worker. ``Drain``: remove it from the fronts' lists, then let it finish."""
 
 
 def plan_pool(wanted: WantedPool, members: Sequence[Member], now: float) -> list[PoolAction]:
     """The actions that are due at ``now``, in order; the last one is ``Wait``.
 
-    ``members`` is in the order of spawning and holds, besides the living, at least the last dead of each slot.
+    ``members`` is in the order of spawning. It contains the running processes and at least the last exited one of each
+    slot.
     """
     steps = Schedule[PoolAction](now)
     members = [_without_exhausted(steps, wanted, member) for member in members]
@@ -139,7 +144,7 @@ def plan_pool(wanted: WantedPool, members: Sequence[Member], now: float) -> list
 
 
 def has_started(members: Iterable[Member]) -> bool:
-    """Whether the pool has had a worker or has failed to start one: nobody need wait for it any longer."""
+    """Whether the pool has had a worker or has failed to start one: then the start need not wait for it any longer."""
     return any(
         member.child.left is not None or (member.child.state is not State.STARTING and member.child.slot != PRELOADER)
         for member in members
@@ -147,7 +152,7 @@ def has_started(members: Iterable[Member]) -> bool:
 
 
 def _without_exhausted(steps: Schedule[PoolAction], wanted: WantedPool, member: Member) -> Member:
-    """``member``; with all of its threads stuck it leaves at once, and the rest of the plan sees it as having left."""
+    """``member``, or its state after ``Drain`` if all its threads are stuck: it leaves at once."""
     if member.stuck != STUCK_THREADS or member.child.state is not State.SERVING:
         return member
     steps.due(plan.Drain(member.child.serial, wanted.stop_timeout))
@@ -164,7 +169,7 @@ def _serve_and_retire(steps: Schedule[PoolAction], alive: Iterable[Member]) -> N
 
 
 def _resize(steps: Schedule[PoolAction], wanted: WantedPool, alive: Iterable[Member]) -> None:
-    """By one at a time, and never while a slot is vacant: whether the last step was enough is not known before."""
+    """Resize by one, and never while a slot is vacant: only then is it known whether the last step was enough."""
     serving = {member.child.slot for member in alive if member.child.state is State.SERVING}
     if not serving.issuperset(range(wanted.size)):
         return
@@ -176,7 +181,7 @@ def _resize(steps: Schedule[PoolAction], wanted: WantedPool, alive: Iterable[Mem
 
 
 def _keep_slots(steps: Schedule[PoolAction], wanted: WantedPool, members: Sequence[Member]) -> None:
-    """Fill vacant slots, replace the retired, drain what is too much."""
+    """Fill vacant slots, replace retired workers, drain workers above ``size``."""
     slots: dict[int, list[Member]] = {slot: [] for slot in range(wanted.size)}
     if wanted.preload:
         slots[PRELOADER] = []
@@ -203,13 +208,13 @@ def _can_fork(member: Member) -> bool:
 
 
 def _being_replaced(members: Sequence[Member]) -> bool:
-    """Whether two workers of one slot live because one of them was retired."""
+    """Whether two workers of one slot run because one of them was retired."""
     alive = [member for member in members if member.child.state is not State.DEAD]
     return len(alive) > 1 and any(member.retired for member in alive)
 
 
 def _hand_over(steps: Schedule[PoolAction], wanted: WantedPool, holders: Sequence[Member]) -> bool:
-    """Drain those in a slot that are not needed any more. False if the slot needs another worker."""
+    """Drain the processes in a slot that are not needed any more. Returns False if the slot needs another process."""
     if not holders:
         return False
     *older, newest = holders
@@ -218,13 +223,13 @@ def _hand_over(steps: Schedule[PoolAction], wanted: WantedPool, holders: Sequenc
             steps.add(plan.Drain(member.child.serial, wanted.stop_timeout), newest.child.served + HAND_OVER)
         return bool(older) or not newest.retired
     if newest.retired:
-        # Outdated before it served anybody.
+        # It was retired before it served.
         steps.due(plan.Drain(newest.child.serial, wanted.stop_timeout))
     return True
 
 
 def _fill(steps: Schedule[PoolAction], wanted: WantedPool, slot: int, last: Member | None) -> None:
-    """Start a worker in ``slot``; ``last`` was started there before it."""
+    """Start a process in ``slot``; ``last`` is the previous one there."""
     if last is None or last.retired or last.child.left is None or last.child.left <= wanted.changed:
         steps.due(plan.Spawn(slot, failures=0))
         return

@@ -1,7 +1,7 @@
-"""The processes of one pool, and what they have counted.
+"""The processes of one pool, and their counts.
 
-Where it stands: below ``pool``, which starts and ends them. It owns the workers and preloaders that are not reaped yet,
-and the sums of what the workers that have ended had counted. No error leaves it.
+``pool`` starts and stops the processes. This module owns the workers and preloaders that are not reaped yet, and the
+sums of the counts of workers that have exited.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sidegate.supervisor.worker_process import PreloaderProcess, WorkerProcess
 
 
 class PoolProcesses:
-    """``workers`` and ``preloaders`` by serial; ``backend`` is the name of the pool's."""
+    """``workers`` and ``preloaders`` by serial; ``backend`` is the name of the pool's backend."""
 
     def __init__(self, backend: str) -> None:
         self.workers: dict[int, WorkerProcess] = {}
         self.preloaders: dict[int, PreloaderProcess] = {}
         self._backend = backend
-        self._served: Counter[int] = Counter()  # by slot, of workers that have ended
-        self._counted: Counts = {}  # by workers that have ended
+        self._served: Counter[int] = Counter()  # requests by slot, of workers that have exited
+        self._counted: Counts = {}  # of workers that have exited
 
     @property
     def alive(self) -> bool:
@@ -37,13 +37,13 @@ class PoolProcesses:
         return [*self.workers.values(), *self.preloaders.values()]
 
     def title(self, serial: int) -> str:
-        """What log lines call a process."""
+        """The name of a process in log lines."""
         pid = self[serial].pid
         kind = "worker" if serial in self.workers else "preloader"
         return f"backend {self._backend}: {kind} {'-' if pid is None else pid}"
 
     def remove(self, process: WorkerProcess | PreloaderProcess) -> None:
-        """It has ended; what it counted is kept."""
+        """Remove a process that has exited; its counts are kept."""
         if isinstance(process, WorkerProcess):
             self._served[process.slot] += process.requests()
             add_counts(self._counted, process.counts())
@@ -53,26 +53,26 @@ class PoolProcesses:
             del self.preloaders[process.serial]
 
     def requests(self) -> Mapping[int, int]:
-        """Requests by slot, of all workers that were ever in it."""
+        """Ended requests by slot, of all workers that were ever in it."""
         counts = Counter(self._served)
         for worker in self.workers.values():
             counts[worker.slot] += worker.requests()
         return counts
 
     def counts(self) -> Counts:
-        """What the workers have counted that the fronts cannot see, those that have ended included."""
+        """The workers' counts of metrics that fronts cannot count, including workers that have exited."""
         total = dict(self._counted)
         for worker in self.workers.values():
             add_counts(total, worker.counts())
         return total
 
     def threads(self) -> Mapping[str, int]:
-        """WSGI threads that have work, by state, of all living workers; empty if there are none to be seen."""
+        """WSGI threads that run a request, by state, of all running workers; empty if no worker shows any."""
         counts: Counter[str] = Counter()
         for worker in self.workers.values():
             counts.update(worker.threads())
         return counts
 
     def in_flight(self) -> int:
-        """Requests that the workers have under way."""
+        """The number of requests in flight in the workers."""
         return sum(worker.in_flight() for worker in self.workers.values())

@@ -1,8 +1,7 @@
 """All pools of the service, as the supervisor's loop sees them.
 
-Where it stands: beside the loop, above ``pool``. It owns the private folder of the workers' sockets, what the fronts
-have been told, and the look at workers and files once a second. The error that leaves it is ``StartError``, before
-anything was started.
+It owns the private folder of the workers' sockets, sends the fronts the lists of workers, and checks workers and files
+once a second. It raises ``StartError`` only from ``Pools()``, before any process was started.
 """
 
 from __future__ import annotations
@@ -32,20 +31,21 @@ from sidegate.supervisor.worker_process import Launch
 logger = logging.getLogger("sidegate.supervisor")
 
 SAMPLE_PERIOD = 1.0
-"""Seconds between two looks at workers and files."""
+"""Seconds between two checks of workers and files."""
 
 LONGEST_FOLDER = 90
-"""Bytes of a folder's name that leave room for a socket's: sun_path has 104 (macOS) or 108 (Linux)."""
+"""Longest folder name, in bytes, that leaves room for a socket's name: sun_path has 104 (macOS) or 108 (Linux)."""
 
 PR_SET_CHILD_SUBREAPER = 36
-"""<linux/prctl.h>: who loses its parent becomes our child."""
+"""<linux/prctl.h>: a descendant whose parent has exited becomes our child."""
 
 
 @dataclass(frozen=True, slots=True)
 class SupervisorLoop:
-    """What pools need of the supervisor's loop: its clock, its queue of news, the fronts that can be told something.
+    """Functions of the supervisor's loop that pools need.
 
-    ``learn`` is told what applications turned out to be, by backend.
+    ``now``: its clock, in seconds. ``note``: queues a function that the loop calls before the next plan. ``fronts``:
+    the fronts that read messages. ``learn``: takes descriptions of applications, by backend.
     """
 
     now: Callable[[], float]
@@ -55,12 +55,12 @@ class SupervisorLoop:
 
 
 class Pools:
-    """The pools by backend; ``pools`` is empty if there are none, and then nothing here does anything."""
+    """The pools by backend. If there are none, ``pools`` is empty and every method does nothing."""
 
     def __init__(self, config: Config, locate: Locate, loop: SupervisorLoop) -> None:
-        """Make them, start nothing.
+        """Make the pools, without starting a process.
 
-        :raises StartError: a pool needs what this user may not do, or there is no place for sockets.
+        :raises StartError: a pool needs root, or the folder for sockets cannot be created.
         """
         self.pools: dict[str, Pool] = {}
         self._loop = loop
@@ -75,22 +75,22 @@ class Pools:
         if not pooled:
             return
         self._folder = _private_folder()
-        around = PoolContext(loop.now, loop.note, self._publish, locate, loop.learn)
+        context = PoolContext(loop.now, loop.note, self._publish, locate, loop.learn)
         for number, (name, pool) in enumerate(pooled.items()):
-            folder = self._folder / str(number)  # not its name, which may be long
+            folder = self._folder / str(number)  # not the backend's name, which may be long
             folder.mkdir(0o700)
-            self.pools[name] = Pool(Launch(config, name, pool, folder), pool, around)
+            self.pools[name] = Pool(Launch(config, name, pool, folder), pool, context)
             if pool.reload is not None:
                 self._watches[name] = Watch(pool.reload.watch)
         if any(pool.preload for pool in pooled.values()) and sys.platform == "linux":
-            import ctypes  # noqa: PLC0415 - memory that only this needs
+            import ctypes  # noqa: PLC0415 - only preloading needs its memory
 
-            # A worker whose preloader has ended is ours to reap.
+            # The supervisor must reap a worker whose preloader has exited.
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
 
     @property
     def phase(self) -> PoolsState:
-        """What all of them together are doing."""
+        """The state of all pools together."""
         pools = self.pools.values()
         if not pools:
             return PoolsState.NONE
@@ -99,7 +99,7 @@ class Pools:
         return PoolsState.WORKING if all(pool.has_started for pool in pools) else PoolsState.STARTING
 
     def step(self) -> tuple[bool, float | None]:
-        """Do what is due: whether there was anything, and the time of what comes next."""
+        """Carry out the actions that are due. Returns whether there were any, and the time of the next one."""
         if self.pools and self._sampling is None:
             self._sampling = asyncio.create_task(self._sample())
         steps = [pool.step() for pool in self.pools.values()]
@@ -107,12 +107,12 @@ class Pools:
         return any(acted for acted, _ in steps), min(times, default=None)
 
     def stop(self, kill_at: float) -> None:
-        """Drain all workers; what is left at ``kill_at`` is killed. May be called again with another time."""
+        """Drain all workers; those that run at ``kill_at`` are killed. May be called again with another time."""
         for pool in self.pools.values():
             pool.stop(kill_at)
 
     def close(self) -> None:
-        """The last: what still lives is killed, the folder goes."""
+        """Kill the processes that still run and remove the folder. Call it last."""
         if self._sampling is not None:
             self._sampling.cancel()
         for pool in self.pools.values():
@@ -124,12 +124,12 @@ class Pools:
     # ---- fronts -------------------------------------------------------------------------------------------
 
     def introduce(self, front: FrontProcess) -> None:
-        """A front can be told something now: it is told everything."""
+        """A front is ready to read messages: send it the workers of every pool."""
         for name, pool in self.pools.items():
             front.send("workers", backend=name, workers=pool.published())
 
     def heard(self, front: FrontProcess, message: Message) -> None:
-        """A front's ``pressure`` or ``stuck``."""
+        """Handle a front's message ``pressure`` or ``stuck``."""
         pool = self.pools[message["backend"]]
         if message["type"] == "pressure":
             pool.pressed(front.serial, message["queued"])
@@ -137,7 +137,7 @@ class Pools:
             pool.stuck(message["serial"])
 
     def front_ended(self, front: FrontProcess) -> None:
-        """Nothing waits in it any more."""
+        """A front has exited: no request waits in it any more."""
         for pool in self.pools.values():
             pool.pressed(front.serial, 0)
             del pool.pressure[front.serial]
@@ -149,15 +149,15 @@ class Pools:
     # ---- children -----------------------------------------------------------------------------------------
 
     def ended(self, pid: int, status: int) -> bool:
-        """A process was reaped. Whether it was one of a pool's."""
+        """A process was reaped. Returns whether it belonged to a pool."""
         return any(pool.ended(pid, status) for pool in self.pools.values())
 
     async def _sample(self) -> None:
-        """Once a second, as long as the service lives."""
+        """Check workers and files once a second until the service stops."""
         while True:
             await asyncio.sleep(SAMPLE_PERIOD)
             for name, pool in self.pools.items():
-                # Beside the loop: a folder may be on a slow file system.
+                # In a thread: a folder may be on a slow file system.
                 if name in self._watches and (names := await asyncio.to_thread(self._watches[name].changed)):
                     self._loop.note(partial(pool.files_changed, names))
                 if pool.sampled:
@@ -165,14 +165,12 @@ class Pools:
 
 
 def _private_folder() -> Path:
-    """For the sockets of workers: nobody else may reach them.
+    """Create the folder for the workers' sockets, which no other user can access.
 
-    :raises StartError: there is no place for it.
+    :raises StartError: it cannot be created.
     """
-    places = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp is safe there
-    fit = [
-        place for place in places if place and len(os.fsencode(place)) < LONGEST_FOLDER and os.access(place, os.W_OK)
-    ]
+    roots = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp is safe there
+    fit = [root for root in roots if root and len(os.fsencode(root)) < LONGEST_FOLDER and os.access(root, os.W_OK)]
     try:
         return Path(tempfile.mkdtemp(prefix="sidegate-", dir=next(iter(fit), None)))
     except OSError as error:

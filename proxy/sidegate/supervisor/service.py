@@ -1,8 +1,7 @@
 """``sidegate serve`` from a valid configuration to the exit code: sockets, certificate, admin server, supervisor.
 
-Where it stands: between the command line and the supervisor's loop. It owns the order of the start (bind everything
-first, so that a port in use is known before any process starts) and of the end. The error that leaves it is
-``StartError``.
+The command line calls it, and it runs the supervisor's loop. It defines the order of the start (it binds all sockets
+first, so that a port in use is found before any process starts) and of the stop.
 """
 
 from __future__ import annotations
@@ -27,9 +26,10 @@ logger = logging.getLogger("sidegate.supervisor")
 
 
 def serve(config: Config, locate: Locate) -> int:
-    """Serve ``config`` until it ends; the exit code. ``locate`` gives problems found later their position in the file.
+    """Serve ``config`` until the service ends and return the exit code.
 
-    :raises StartError: an address is not to be had, or the development certificate cannot be made.
+    ``locate`` adds the position in the file to the messages of problems that are found later.
+    :raises StartError: an address cannot be bound, or the development certificate cannot be made.
     """
     process_log.set_up(config.logging)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), locate)
@@ -41,14 +41,14 @@ def serve(config: Config, locate: Locate) -> int:
 
 
 def _make_certificate(config: Config) -> None:
-    """Make the development certificate, which fronts only read: several would make it at once."""
+    """Make the development certificate here; fronts only read it, because several would make it at the same time."""
     if any(listener.tls and listener.tls.self_signed for listener in config.listeners):
         call_in_subprocess("sidegate.server.tls.self_signed:ensure_self_signed")
 
 
 @dataclass(frozen=True, slots=True)
 class _Service:
-    """One service from its bound sockets on."""
+    """One service whose sockets are bound."""
 
     config: Config
     sockets: ServiceSockets
@@ -64,11 +64,11 @@ class _Service:
 
     @contextlib.asynccontextmanager
     async def _admin_server(self, supervisor: Supervisor, addresses: Addresses) -> AsyncIterator[None]:
-        """Up before the fronts, so that probes are answered while applications are imported; the last to go."""
+        """Run the admin server. It starts before the fronts, to answer probes during imports, and stops after them."""
         if self.config.admin is None:
             yield
             return
-        from aiohttp import web  # noqa: PLC0415 - some 20 MB that a service without it need not hold
+        from aiohttp import web  # noqa: PLC0415 - some 20 MB that a service without an admin server saves
 
         from sidegate.admin.app import make_app  # noqa: PLC0415 - ditto
         from sidegate.supervisor.view import SupervisorView  # noqa: PLC0415 - ditto
@@ -86,7 +86,7 @@ class _Service:
             await runner.cleanup()
 
     def _announce(self, supervisor: Supervisor, addresses: Addresses) -> None:
-        """Tell people by a summary, and log collectors by one record."""
+        """Report that the service serves: to people by a summary, to log collectors by one JSON record."""
         config = self.config
         if config.logging.format == "json":
             fields = {"engines": supervisor.engines, "listeners": addresses.listeners, "admin": addresses.admin}
@@ -96,6 +96,6 @@ class _Service:
 
 
 def _report(text: str) -> None:
-    """To the operator: standard error, because standard output may be the access log."""
+    """Print ``text`` on standard error, because standard output may be the access log."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

@@ -1,10 +1,9 @@
-"""The listening sockets: bound before anything starts, listening when the first fronts are ready.
+"""The listening sockets: bound before any process starts, listening when the first fronts are ready.
 
-Where it stands: used by the command line and the supervisor's loop; the fronts inherit the descriptors. It owns
-every socket until ``close`` and the files of unix sockets. It never accepts a connection. Between ``bind()`` and
-``listen()`` the address is reserved, but a client is refused: nothing connects to a service that will not start.
-The error that leaves it is ``StartError``: one line for each address that is not to be had, with its position in
-the configuration file, the reason and what to do about it.
+The start and the supervisor's loop use it; the fronts inherit the descriptors. It owns every socket until ``close``,
+and the files of unix sockets. It never accepts a connection. Between ``bind()`` and ``listen()`` the address is
+reserved, but connections are refused, so no client connects to a service that fails to start. A ``StartError`` has one
+line for each address that cannot be bound, with its position in the configuration file, the reason and a remedy.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from sidegate.supervisor.systemd import PassedSockets
 from sidegate.supervisor.unix_socket import PathTakenError, UnixSocket
 
 PORT_ATTEMPTS = 32
-"""How often another free port is tried until all addresses of a name have the same one."""
+"""How many free ports are tried at most until one is free on all addresses of a name."""
 
 ADMIN_BACKLOG = 128
 
@@ -39,12 +38,12 @@ logger = logging.getLogger("sidegate.supervisor")
 
 
 class AddressError(SidegateError):
-    """One address is not to be had; the message is the reason."""
+    """One address cannot be used; the message is the reason."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bound:
-    """One socket with what belongs to it. ``listener`` is empty for the admin server's."""
+    """One bound socket with its settings. ``listener`` is empty for the admin server's sockets."""
 
     listener: str
     path: Path
@@ -60,7 +59,7 @@ class ServiceSockets:
     def __init__(self, config: Config, passed: PassedSockets, locate: Locate) -> None:
         """Bind everything.
 
-        :raises StartError: one line for each address that is not to be had; then nothing stays bound.
+        :raises StartError: one line for each address that cannot be bound; then no socket stays bound.
         """
         self._locate = locate
         self._bound: list[Bound] = []
@@ -78,7 +77,7 @@ class ServiceSockets:
             logger.warning("systemd passed sockets that no listener uses; their clients are not served: %s", names)
 
     def by_listener(self) -> Mapping[str, list[socket.socket]]:
-        """The sockets of each listener, without the admin server's."""
+        """The sockets of each listener, by its name, without those of the admin server."""
         sockets: dict[str, list[socket.socket]] = {}
         for bound in self._bound:
             if bound.listener:
@@ -90,7 +89,7 @@ class ServiceSockets:
         return [bound.socket for bound in self._bound if not bound.listener]
 
     def urls(self, listener: str, scheme: str) -> list[str]:
-        """Addresses of ``listener`` (empty: the admin server) that can be pasted into a browser, or ``unix:PATH``."""
+        """URLs of ``listener`` (empty: the admin server), without duplicates; ``unix:PATH`` for a unix socket."""
         return list(dict.fromkeys(_url(bound, scheme) for bound in self._bound if bound.listener == listener))
 
     def listen(self) -> None:
@@ -108,11 +107,11 @@ class ServiceSockets:
         self._listen([bound for bound in self._bound if not bound.listener])
 
     def close_listeners(self) -> None:
-        """Close what clients connect to; the admin server stays reachable."""
+        """Close the listeners' sockets; the admin server stays reachable."""
         self._close([bound for bound in self._bound if bound.listener])
 
     def close(self) -> None:
-        """Close everything and remove the files of unix sockets. Calling it again does nothing."""
+        """Close all sockets and remove the files of unix sockets. Calling it again does nothing."""
         self._close(self._bound)
 
     def _listen(self, some: Sequence[Bound]) -> None:
@@ -150,7 +149,7 @@ class _Wanted:
     def bind(self, passed: PassedSockets) -> list[Bound]:
         """The sockets of this address, bound and non-blocking.
 
-        :raises AddressError: there is no such socket to be had.
+        :raises AddressError: there is no such socket, or it cannot be bound.
         """
         try:
             if self.address.kind == "unix":
@@ -183,22 +182,22 @@ def _wanted(config: Config) -> Iterator[_Wanted]:
 
 
 def _bind_tcp(address: Address) -> list[socket.socket]:
-    """One socket for each address that the host stands for, all with the same port."""
+    """One socket for each address that the host resolves to, all with the same port."""
     targets = _resolve(address.host)
     for _ in range(PORT_ATTEMPTS):
         try:
             return _bind_all(targets, address.port)
         except OSError as error:
-            # Somebody else holds the free port of the first address on another one: take the next free port.
+            # The port that was free on the first address is in use on another address: try the next free port.
             if address.port or error.errno != errno.EADDRINUSE:
                 raise
     raise AddressError(f"no port is free on all of {', '.join(host for _, host in targets)}")
 
 
 def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
-    """Families and numeric hosts. Without a host: every address, as two sockets, so that IPv4 peers keep IPv4 form."""
+    """Families and numeric hosts. Without a host: all addresses, as two sockets, so that IPv4 peers have IPv4 form."""
     if not host:
-        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - asked for
+        return [(socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")]  # noqa: S104 - the configuration requests it
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
@@ -210,8 +209,8 @@ def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
 def _bind_all(targets: Sequence[tuple[socket.AddressFamily, str]], port: int) -> list[socket.socket]:
     """Bind every target, with the first one's port if ``port`` is 0.
 
-    A target whose address this machine lacks is left out if another one can be bound: hosts without IPv6 still
-    resolve ``localhost`` to ``::1``.
+    A target whose address this machine does not have is left out if another target can be bound: hosts without IPv6
+    still resolve ``localhost`` to ``::1``.
     """
     sockets: list[socket.socket] = []
     missing: OSError | None = None
@@ -237,7 +236,7 @@ def _bind_all(targets: Sequence[tuple[socket.AddressFamily, str]], port: int) ->
 def _bind_one(family: socket.AddressFamily, host: str, port: int) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A restart must not wait for the TIME_WAIT of the connections before it.
+        # A restarted service must be able to bind while earlier connections are in TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -249,7 +248,7 @@ def _bind_one(family: socket.AddressFamily, host: str, port: int) -> socket.sock
 
 
 def _adopt(fd: int) -> socket.socket:
-    """The inherited descriptor as a socket. Only children that are given it shall inherit it further."""
+    """The inherited descriptor as a socket. It is made non-inheritable: only children that it is passed to get it."""
     if fd < 3:
         raise AddressError("descriptors 0 to 2 are standard input, output and error")
     try:
@@ -267,7 +266,7 @@ def _adopt(fd: int) -> socket.socket:
 
 
 def _url(bound: Bound, scheme: str) -> str:
-    """With the real port; a socket for every address is shown as localhost, which reaches it too."""
+    """The URL with the real port; a socket bound to all addresses is shown as localhost, which reaches it too."""
     name = bound.socket.getsockname()
     if bound.socket.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(name)}"
@@ -289,7 +288,7 @@ def _is_ip(host: str) -> bool:
 
 
 def _reason(error: OSError, address: Address) -> str:
-    """What went wrong and what to do about it."""
+    """The reason and a remedy."""
     if error.errno == errno.EADDRINUSE:
         shown = f" (`ss -ltnp 'sport = :{address.port}'` shows it)" if address.port else ""
         return f"the address is in use; stop the other server{shown} or choose another address"

@@ -1,8 +1,8 @@
-"""A function called in a Python process of its own, so that the memory its imports take goes with that process.
+"""Calls a function in a new Python process, so that the memory for its imports is freed when that process exits.
 
-Where it stands: the bottom of the supervisor; the start uses it to validate the configuration (pydantic, PyYAML) and
-to make the development certificate (cryptography), some 25 MiB that the service would hold for ever. A fork would not
-do: it copies whatever threads and locks an embedding program has. The error that leaves it is ``StartError``.
+The start uses it to validate the configuration (pydantic, PyYAML) and to make the development certificate
+(cryptography): otherwise the service would keep some 25 MiB. A fork is not suitable, because it copies the locks of a
+program that embeds Sidegate, but not its threads.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 def call_in_subprocess(name: str, *arguments: Any) -> Any:
-    """What the function ``module:name`` returns. Everything that crosses must be known to ``pickle``.
+    """Call the function ``module:name`` and return its result. ``pickle`` must support the arguments and the result.
 
-    :raises StartError: the function's own, or the process ended without an answer (it has printed why).
+    :raises StartError: the function raised it, or the process exited without a result (it has printed the reason).
     """
     command = [sys.executable, "-P", "-m", "sidegate.supervisor.subprocess_call"]
     call = pickle.dumps((name, arguments))
@@ -33,14 +33,17 @@ def call_in_subprocess(name: str, *arguments: Any) -> Any:
     )
     if done.returncode != 0:
         raise StartError(f"the process for {name} exited with status {done.returncode}")
-    error, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process, over a pipe that nobody else has
+    error, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process, over a pipe that no other has
     if error is not None:
         raise error
     return result
 
 
 def environment() -> dict[str, str]:
-    """Ours; ``python -m sidegate`` in a checkout found the package in its working directory, so the child is told."""
+    """The environment of a child: ours, and the package's folder in PYTHONPATH if the child needs it.
+
+    It needs it if ``python -m sidegate`` found the package in its working directory, because ``-P`` excludes that.
+    """
     environment = dict(os.environ)
     if not sys.flags.safe_path and Path(sys.path[0]).absolute() == ROOT:
         known = environment.get("PYTHONPATH")
@@ -50,8 +53,8 @@ def environment() -> dict[str, str]:
 
 def main() -> None:
     """The child's side."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C reaches both; the parent has a word to say, one is enough
-    name, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process, over a pipe that nobody else has
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ^C reaches both processes: only the parent handles it
+    name, arguments = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our own process, over a pipe that no other has
     error, result = None, None
     try:
         result = pkgutil.resolve_name(name)(*arguments)

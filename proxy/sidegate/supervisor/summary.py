@@ -1,7 +1,7 @@
-"""The start-up summary: what runs, where it listens, what goes where.
+"""The start-up summary: version and engines, addresses, routes and their backends.
 
-Where it stands: used by ``service`` when the first fronts are ready, and in part by ``sidegate check``. It turns
-values into text and knows no process. No error leaves it.
+``service`` uses it when the first fronts are ready, and ``sidegate check`` uses parts of it. It only turns values into
+text.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """URLs of everything that listens, with the real ports: by listener, and of the admin server."""
+    """URLs with the real ports: of the listeners, by name, and of the admin server."""
 
     listeners: Mapping[str, Sequence[str]]
     admin: Sequence[str]
 
     @classmethod
     def of(cls, config: Config, sockets: ServiceSockets) -> Addresses:
-        """Of sockets that are bound."""
+        """The URLs of sockets that are already bound."""
         urls = {listener.name: sockets.urls(listener.name, scheme(listener)) for listener in config.listeners}
         return cls(urls, sockets.urls("", "http"))
 
@@ -39,12 +39,12 @@ def scheme(listener: ListenerConfig) -> str:
 
 
 def wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
-    """Only on a terminal, and not if NO_COLOR is set to anything (https://no-color.org)."""
+    """Whether to use colour: only on a terminal, and not if NO_COLOR is set and not empty (https://no-color.org)."""
     return stream.isatty() and not environ.get("NO_COLOR")
 
 
 def summary(config: Config, addresses: Addresses, engines: Mapping[str, str], colour: bool) -> str:
-    """The lines that a person sees when the service has started."""
+    """The lines that ``sidegate serve`` prints when the service has started."""
     bold, dim, plain = (BOLD, DIM, PLAIN) if colour else ("", "", "")
     used = ", ".join(engines[part] for part in ("loop", "http1", "http2") if part in engines)
     lines = [f"{bold}Sidegate {__version__}{plain} {dim}({used}){plain}"]
@@ -59,7 +59,7 @@ def summary(config: Config, addresses: Addresses, engines: Mapping[str, str], co
 
 
 def route_lines(config: Config) -> Iterator[str]:
-    """One line for each route, in columns: name, what it matches, who answers."""
+    """One line for each route, in columns: name, matches, backends."""
     rows = [(route.name, _conditions(route), _answers(route, config.backends)) for route in config.routes]
     widths = [max(len(row[column]) for row in rows) for column in (0, 1)]
     for name, conditions, answers in rows:
@@ -72,7 +72,7 @@ def _conditions(route: Route) -> str:
 
 
 def _condition(hosts: str, match: Match) -> str:
-    """For example ``GET shop.example.com/cart*``; the star stands for a prefix."""
+    """One match, for example ``GET shop.example.com/cart*``; a star marks a prefix."""
     parts = [f"{hosts}{match.path.value}{'' if match.path.type == 'Exact' else '*'}"]
     if match.method:
         parts.insert(0, match.method)
@@ -85,13 +85,13 @@ def _answers(route: Route, backends: Mapping[str, BackendConfig]) -> str:
     total = sum(ref.weight for ref in route.backend_refs)
     described = []
     for ref in route.backend_refs:
-        share = "" if len(route.backend_refs) == 1 else f" {100 * ref.weight / total:.3g} %"
-        described.append(f"{ref.name} ({describe_backend(backends[ref.name])}){share}")
+        percentage = "" if len(route.backend_refs) == 1 else f" {100 * ref.weight / total:.3g} %"
+        described.append(f"{ref.name} ({describe_backend(backends[ref.name])}){percentage}")
     return ", ".join(described)
 
 
 def describe_found(backend: BackendConfig, kind: str | None) -> str:
-    """``describe_backend`` with the kind of its application, in words; empty: a factory's; None: not looked at."""
+    """``describe_backend`` with its application's kind. ``kind``: description; empty: a factory; None: not checked."""
     text = describe_backend(backend)
     if kind is None:
         return text
@@ -102,7 +102,7 @@ def describe_found(backend: BackendConfig, kind: str | None) -> str:
 
 
 def describe_backend(backend: BackendConfig) -> str:
-    """The application's name with the size of its pool, where other servers are, or the status of a fixed answer."""
+    """The application's name with its pool's size, the addresses of other servers, or the status of a fixed answer."""
     if backend.respond:
         return f"responds {backend.respond.status}"
     if backend.app is None:

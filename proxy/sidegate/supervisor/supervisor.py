@@ -1,10 +1,10 @@
-"""The supervisor's loop: it asks the plan what to do and does it.
+"""The supervisor's loop: it carries out the actions that the plan returns.
 
-Where it stands: the parent process, on a plain asyncio loop. It owns the listening sockets, the fronts and what is
-wanted; the rules are in ``plan``, the states in ``process``; workers are the business of ``pools``, which it asks in
-each round. It never reads a byte of a client and never imports an application. Messages, deaths and signals are only
-noted when they come and taken in one place, so nothing changes between a plan and its actions. No error leaves
-``run``; a failed start is reported and becomes an exit code.
+It runs in the parent process, on asyncio's own event loop. It owns the listening sockets, the fronts and the wanted
+state (``Wanted``); ``plan`` has the rules and ``child_state`` the states. ``pools`` manages workers; the loop calls it
+in each round. The supervisor never reads data of a client and never imports an application. Messages, exits and signals
+are queued when they arrive and handled in one place, so nothing changes between a plan and its actions. A failed start
+is reported and becomes an exit code.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ BAD_CONFIGURATION = 2
 FAILED_START = 3
 
 DRAINED = "drained"
-"""The cause of an end that somebody asked the front itself for."""
+"""The cause of an exit after the front itself received SIGTERM."""
 
 
 class Counts(Protocol):
@@ -50,14 +50,14 @@ class Counts(Protocol):
         """A front that counts into ``area`` is about to start."""
 
     def retire(self, area: Area) -> None:
-        """That front is dead: ``area`` is not needed any more and is to be closed."""
+        """That front has exited: ``area`` is not needed any more and must be closed."""
 
 
 class NoCounts:
-    """Counts of a service without an admin server: nobody will ask."""
+    """Counts of a service without an admin server: nothing reads them."""
 
     def attach(self, area: Area, layout: Layout) -> None:
-        """Nothing to do: the front alone uses it."""
+        """Does nothing: only the front uses the area."""
 
     def retire(self, area: Area) -> None:
         area.close()
@@ -65,7 +65,11 @@ class NoCounts:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """Who reads what happens: ``report`` gets the reasons of a failed start, ``serving`` is called when it succeeds."""
+    """Functions that inform the operator.
+
+    ``locate``: adds the position in the file to a message. ``report``: prints the reasons of a failed start.
+    ``serving``: called when the service begins to listen.
+    """
 
     locate: Locate
     report: Callable[[str], None]
@@ -73,7 +77,11 @@ class Operator:
 
 
 class Supervisor:
-    """The service's parent. ``children`` are the living and the last dead of each slot, ``fronts`` the living."""
+    """The service's parent process.
+
+    ``children``: the statuses of the running fronts and of the last front that exited in each slot, by serial.
+    ``fronts``: the running fronts, by serial.
+    """
 
     def __init__(self, config: Config, sockets: ServiceSockets, operator: Operator) -> None:
         self.config = config
@@ -90,18 +98,18 @@ class Supervisor:
         self._wake = asyncio.Event()
         self._reported: set[str] = set()
         self.interfaces = Interfaces(config.backends)
-        loop = SupervisorLoop(self._now, self._note, self._told_fronts, self.interfaces.learn)
+        loop = SupervisorLoop(self._now, self._note, self._started_fronts, self.interfaces.learn)
         self.pools = Pools(config, operator.locate, loop)
 
     async def run(self) -> int:
-        """Serve until a signal ends it or the first start fails; the exit code.
+        """Serve until a signal stops the service or the first start fails; return the exit code.
 
-        SIGTERM and SIGINT stop gracefully, a second one at once (128 plus its number, as shells count). SIGUSR1 opens
-        the access log's file again, for logrotate (nginx's signal for it).
+        The first SIGTERM or SIGINT drains, the second one stops immediately (exit code 128 plus its number, as in
+        shells). SIGUSR1 opens the access log's file again, for logrotate (nginx uses the same signal).
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._on_child_ended)
-        self._on_child_ended()  # as PID 1 we may have inherited orphans that ended before we listened
+        self._on_child_ended()  # as PID 1 we may have inherited orphans that exited before the handler was set
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._note, partial(self._stop, number))
         loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
@@ -109,13 +117,13 @@ class Supervisor:
         try:
             return await self._work()
         finally:
-            # Only after an error of ours is there anything left.
+            # Processes are left here only after an error in this loop.
             for front in self.fronts.values():
                 front.signal(signal.SIGKILL)
             self.pools.close()
 
     def state(self, front: FrontProcess) -> State:
-        """What ``front`` is doing."""
+        """The state of ``front``."""
         return self.children[front.serial].state
 
     @property
@@ -125,7 +133,7 @@ class Supervisor:
 
     @property
     def engines(self) -> Mapping[str, str]:
-        """What the fronts run on, as the first of them that is ready says; empty before."""
+        """The engines that the fronts use, as reported by the first front that is ready; empty before."""
         return next((front.engines for front in self.fronts.values() if front.engines), {})
 
     async def _work(self) -> int:
@@ -153,11 +161,11 @@ class Supervisor:
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _told_fronts(self) -> list[FrontProcess]:
-        """Those that read messages: nothing but the first may reach a front before it is ready."""
+    def _started_fronts(self) -> list[FrontProcess]:
+        """The fronts that read messages: before it is ready, a front must get no message but the first one."""
         return [front for front in self.fronts.values() if front.engines]
 
-    # ---- orders -------------------------------------------------------------------------------------------
+    # ---- actions of the plan ------------------------------------------------------------------------------
 
     def _carry_out(self, action: Action) -> None:
         match action:
@@ -224,7 +232,7 @@ class Supervisor:
 
     def _drain(self, front: FrontProcess, seconds: float) -> None:
         if self.state(front) is State.STARTING:
-            # It may be deep in an import and read no messages; until it can drain, SIGTERM just ends it.
+            # It may be importing and read no messages; until it can drain, SIGTERM ends it.
             front.signal(signal.SIGTERM)
         else:
             front.send("drain", grace=seconds)
@@ -239,13 +247,13 @@ class Supervisor:
         front.signal(signal.SIGKILL)
         self._happened(front.serial, Event.KILL)
 
-    # ---- news ---------------------------------------------------------------------------------------------
+    # ---- events -------------------------------------------------------------------------------------------
 
     def _happened(self, serial: int, event: Event) -> None:
         self.children[serial] = self.children[serial].after(event, self._now())
 
     def _heard(self, front: FrontProcess, message: Message) -> None:
-        """Take a child's word."""
+        """Handle a message of a front."""
         try:
             match message["type"]:
                 case "ready":
@@ -283,9 +291,9 @@ class Supervisor:
         self._happened(front.serial, Event.FAILED)
 
     def _failed_to_start(self, reason: str) -> None:
-        """Say it once while the first start is under way: every front of a generation fails for the same reason."""
+        """Report a reason once during the first start: all fronts of a generation fail for the same reason."""
         if reason in self._reported:
-            return  # the sockets may be closed by now, but it is still the first start that failed
+            return  # the sockets may already be closed, but this failure still belongs to the first start
         if self.wanted.sockets is not Sockets.BOUND:
             logger.error("%s", reason)
         else:
@@ -293,7 +301,7 @@ class Supervisor:
             self._operator.report(reason)
 
     def _on_child_ended(self) -> None:
-        """Reap. As PID 1, also processes that somebody else left behind."""
+        """Reap children; as PID 1, also orphans of other processes."""
         for pid, status in reap():
             self.pools.ended(pid, status)
             for front in self.fronts.values():
@@ -324,7 +332,7 @@ class Supervisor:
             front.send("reopen")
 
     def _stop(self, number: signal.Signals) -> None:
-        """The first signal asks for a graceful stop, any further one for the end."""
+        """The first signal starts the drain, any further one stops immediately."""
         now = self._now()
         if self.wanted.stop is None:
             logger.info("%s: stopping", number.name)

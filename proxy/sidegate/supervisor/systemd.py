@@ -1,7 +1,7 @@
-"""Sockets passed by systemd (sd_listen_fds(3)), and by anything that speaks its three variables.
+"""Sockets passed by systemd (sd_listen_fds(3)), or by another program that sets the same three variables.
 
-``LISTEN_PID`` names the process they are meant for, ``LISTEN_FDS`` their number, ``LISTEN_FDNAMES`` their
-colon-separated names (``FileDescriptorName=`` of the socket unit). They are the descriptors from 3 on.
+``LISTEN_PID`` is the pid of the process that the sockets are meant for, ``LISTEN_FDS`` their number, ``LISTEN_FDNAMES``
+their colon-separated names (``FileDescriptorName=`` of the socket unit). They are the descriptors from 3 on.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ FIRST_FD = 3
 
 
 class PassedSockets:
-    """The descriptors that were passed to this process, each to be taken once."""
+    """The descriptors that were passed to this process. Each can be taken once."""
 
     def __init__(self, names: list[str], meant_for: str = "") -> None:
         self._names = dict(enumerate(names, FIRST_FD))
@@ -22,7 +22,7 @@ class PassedSockets:
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> PassedSockets:
-        """Read the variables and remove them, so that no child takes them for its own."""
+        """Read the variables and remove them, so that no child uses them."""
         pid = environ.pop("LISTEN_PID", "")
         count = environ.pop("LISTEN_FDS", "")
         names = environ.pop("LISTEN_FDNAMES", "")
@@ -32,17 +32,17 @@ class PassedSockets:
         # systemd calls a socket without a name "unknown".
         known += ["unknown"] * (int(count) - len(known))
         for fd in range(FIRST_FD, FIRST_FD + int(count)):
-            with contextlib.suppress(OSError):  # one that is not open is told when it is taken
+            with contextlib.suppress(OSError):  # a descriptor that is not open is reported when it is taken
                 os.set_inheritable(fd, False)
         return cls(known[: int(count)])
 
     @property
     def left(self) -> list[str]:
-        """The names of those that nobody has taken."""
+        """The names of the descriptors that were not taken."""
         return sorted(set(self._names.values()))
 
     def take(self, name: str) -> list[int]:
-        """The descriptors of that name, or all that are left if ``name`` is empty.
+        """Take the descriptors with the name ``name``, or all that are left if it is empty.
 
         :raises LookupError: there is none; the message says what was passed.
         """

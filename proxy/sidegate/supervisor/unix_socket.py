@@ -1,13 +1,14 @@
-"""Binding a unix socket where an earlier server may have left its file, and taking the file away again.
+"""Binds a unix socket at a path where an earlier server may have left its file, and removes the file later.
 
-Where it stands: below ``sockets.py``. Two servers that start at the same moment must not both believe that they
-own the path, and a file whose server was killed must not stop the next start. No lock file is needed:
+If two servers start at the same moment, only one of them may own the path, and a file whose server was killed must not
+prevent the next start. No lock file is needed:
 
 * ``bind()`` creates the file and fails if there is one, so creation is atomic.
-* A file is stale if connecting to it is refused. It is first renamed, then asked again under a name that only this
-  process uses: a server that began to listen in between is put back with ``link()``, which replaces nothing.
-* A server that has bound and does not listen yet cannot be told from a stale file and may lose its path that way.
-  So the owner looks, after ``listen()``, whether the path still leads to its own file.
+* A file is stale if a connection to it is refused. Before it is removed, it is renamed to a name that only this process
+  uses, and a connection is tried once more: if a server has begun to listen in between, ``link()`` restores its path.
+  ``link()`` never replaces another file.
+* The file of a server that has bound and does not listen yet looks like a stale file, so that server may lose its path.
+  Therefore an owner checks, after ``listen()``, whether the path still leads to its own file.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ from sidegate.errors import SidegateError
 
 
 class PathTakenError(SidegateError):
-    """The path belongs to something else; the message says to what."""
+    """Another server or another kind of file has the path; the message says which."""
 
 
 class UnixSocket:
     """A bound unix socket and the file that belongs to it."""
 
     def __init__(self, path: str, mode: int | None) -> None:
-        """Bind at ``path`` with permissions ``mode`` (None: what the umask leaves).
+        """Bind at ``path`` with permissions ``mode`` (None: those that the umask leaves).
 
         :raises PathTakenError: a server listens there, or the file is no socket.
-        :raises OSError: as ``bind()`` does.
+        :raises OSError: ``bind()`` fails.
         """
         _remove_stale(path)
         self.path = path
@@ -57,7 +58,7 @@ class UnixSocket:
 
 
 def _bind(sock: socket.socket, path: str, mode: int | None) -> None:
-    """``bind()`` creates the file with the umask's permissions; a later ``chmod`` would leave a moment without them."""
+    """Bind with the permissions ``mode``, by the umask: before a later ``chmod`` the file would be accessible."""
     if mode is None:
         sock.bind(path)
         return
@@ -82,20 +83,20 @@ def _remove_stale(path: str) -> None:
         raise PathTakenError("the file exists and is not a socket; remove it or choose another path")
     if _answers(path):
         raise PathTakenError("another server listens on this path; stop it or choose another path")
-    # Not longer than the path itself, which may have every byte that sun_path holds.
+    # Not longer than the path itself, which may already have the full length of sun_path.
     folder, name = os.path.split(path)
     own = f".{os.getpid():x}"
-    aside = Path(path).rename(Path(folder, own if len(name) <= len(own) else name[: -len(own)] + own))
+    renamed = Path(path).rename(Path(folder, own if len(name) <= len(own) else name[: -len(own)] + own))
     try:
-        if _answers(str(aside)):
-            os.link(aside, path)
+        if _answers(str(renamed)):
+            os.link(renamed, path)
             raise PathTakenError("another server is starting on this path; stop it or choose another path")
     finally:
-        aside.unlink()
+        renamed.unlink()
 
 
 def _answers(path: str) -> bool:
-    """Whether anybody may be listening: everything except a refused connection counts as yes."""
+    """Whether a server may be listening: every result except a refused connection counts as yes."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         try:

@@ -1,7 +1,7 @@
-"""What the admin server shows of the supervisor.
+"""The facts about the supervisor that the admin server shows.
 
-Where it stands: the only module of the supervisor that knows Prometheus. It is imported when the configuration has
-an admin server, because that costs memory. It reads the supervisor and changes nothing. No error leaves it.
+This is the only module of the supervisor that imports prometheus_client. Because the import costs memory, the module is
+imported only if the configuration has an admin server. It reads the supervisor's state and changes nothing.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FRONT, WORKER, PRELOADER = "front", "worker", "preloader"
 
 
 class SupervisorView:
-    """Implements the admin server's ``View``. ``counts`` is where the supervisor is to leave its fronts' counters."""
+    """Implements the admin server's ``View``. ``counts``: the collector that the supervisor attaches its fronts to."""
 
     def __init__(self, supervisor: Supervisor, addresses: Addresses) -> None:
         self.counts = CellCollector(self._facts)
@@ -102,8 +102,8 @@ class SupervisorView:
                 (kind, cause): count
                 for kind, counts in (
                     (FRONT, supervisor.restarts),
-                    (WORKER, _together(pool.restarts for pool in pools.values())),
-                    (PRELOADER, _together(pool.preloader_restarts for pool in pools.values())),
+                    (WORKER, _sum(pool.restarts for pool in pools.values())),
+                    (PRELOADER, _sum(pool.preloader_restarts for pool in pools.values())),
                 )
                 for cause, count in counts.items()
             },
@@ -151,7 +151,7 @@ def _process_facts(pool: Pool) -> Iterator[ProcessFact]:
 
 
 def _pool_fact(name: str, pool: Pool) -> PoolFact:
-    """With a zero for every state, so that a pool without workers is a sample and not the want of one."""
+    """The metrics of a pool, with a zero for every state without workers, so that a series exists for each state."""
     processes = pool.processes
     states = Counter(pool.state(serial) for serial in processes.workers)
     return PoolFact(
@@ -165,5 +165,5 @@ def _pool_fact(name: str, pool: Pool) -> PoolFact:
     )
 
 
-def _together(counts: Iterable[Counter[str]]) -> Counter[str]:
+def _sum(counts: Iterable[Counter[str]]) -> Counter[str]:
     return sum(counts, Counter[str]())

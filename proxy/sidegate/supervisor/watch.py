@@ -1,10 +1,10 @@
-"""Whether files have changed, for ``pool.reload`` (development).
+"""Detects changed files, for ``pool.reload`` (development).
 
-Where it stands: a helper of the pools. It compares modification times and sizes once a second instead of asking the
-kernel for notifications: those need a dependency on each system, do not cross the mounts that development in
-containers stands on, and a tree of a thousand files costs some 10 ms a look. Within a folder only Python files
-count, because applications write into their own folders (databases, caches, logs); other files are named singly.
-No error leaves it: what cannot be read is as good as absent.
+The pools use it. It compares modification times and sizes once a second instead of using the kernel's notifications:
+those need another dependency on each system and do not work across the mounts that containers for development use, and
+one check of a thousand files costs only some 10 ms. Within a folder only Python files count, because applications write
+into their own folders (databases, caches, logs); other files must be named one by one. A file that cannot be read
+counts as absent.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from collections.abc import Iterable, Iterator
 from typing import TypeAlias
 
 SKIPPED = frozenset({"__pycache__", "node_modules", "site-packages"})
-"""Folders that are large and are not edited; those whose name begins with a dot are left out, too."""
+"""Folders that are large and are not edited; folders whose names begin with a dot are left out, too."""
 
-Look: TypeAlias = dict[str, tuple[int, int]]
+Snapshot: TypeAlias = dict[str, tuple[int, int]]
 """Modification time in ns and size, by path."""
 
 
 class Watch:
-    """The files and folders in ``paths``, as they are now."""
+    """Watches the files and folders in ``paths`` from now on."""
 
     def __init__(self, paths: Iterable[str]) -> None:
         self._paths = tuple(paths)
-        self._last = self._look()
+        self._last = self._snapshot()
 
     def changed(self) -> list[str]:
-        """The files that were changed, added or removed since this was last asked."""
-        last, self._last = self._last, self._look()
+        """The files that were changed, added or removed since the last call, sorted."""
+        last, self._last = self._last, self._snapshot()
         return sorted(path for path in last.keys() | self._last.keys() if last.get(path) != self._last.get(path))
 
-    def _look(self) -> Look:
-        found: Look = {}
+    def _snapshot(self) -> Snapshot:
+        found: Snapshot = {}
         for path in self._paths:
             for file in _files(path):
                 try:

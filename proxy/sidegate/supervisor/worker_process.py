@@ -1,7 +1,8 @@
 """One worker process, and the preloader that workers may be forked from, from the supervisor's side.
 
-Where it stands: between a child process and its pool. A worker owns its listening socket's file and its counters; the
-socket itself is the worker's alone as soon as it lives, so that the socket of a dead worker refuses. It judges nothing.
+``WorkerProcess`` owns the file of the worker's listening socket, and its counters. Once the worker has started, only
+the worker has the socket open, so connections to a worker that has exited are refused. The pool decides what a message
+or an exit means.
 """
 
 from __future__ import annotations
@@ -33,34 +34,34 @@ SOCKET_MODE = 0o600
 
 
 class Launch:
-    """What every process of one pool is started with. ``folder`` is the private one for sockets."""
+    """The command, environment and first message of every process of one pool. ``folder``: the one for its sockets."""
 
     def __init__(self, config: Config, name: str, pool: PoolConfig, folder: Path) -> None:
         self.name = name
         self.folder = folder
         own = hop.worker_config(config, name)
         self.layout = Layout(own)
-        self.route = own.routes[0].name  # of every request
+        self.route = own.routes[0].name  # the only route: every request matches it
         self._pool = pool
         self._message = {"version": __version__, "config": pack(own), "pool": pack(pool), "backend": name}
 
     def spawn(self, control: int, *inherited: int, words: tuple[str, ...] = ()) -> int:
-        """Start the pool's Python with ``inherited`` open.
+        """Start the pool's Python with ``inherited`` open and return its pid. ``words``: additional arguments.
 
-        :raises OSError: the system has no room for another process, or there is no such Python any more.
+        :raises OSError: the system cannot start another process, or the Python does not exist any more.
         :raises ValueError: the file of environment variables cannot be read.
         """
-        # Not -P, which a Python before 3.11 does not know: the script leaves its folder and says what is too old.
+        # Not -P, which a Python before 3.11 rejects; boot.py removes its folder from the path and checks the version.
         command = [self._pool.python or sys.executable, borrowed_packages.WORKER_BOOT, str(control)]
         command += [json.dumps(borrowed_packages.packages()), *words]
         return spawn(command, self._environment(), [control, *inherited])
 
     def first_message(self, **fields: Any) -> dict[str, Any]:
-        """The fields of ``config``."""
+        """The fields of the message ``config``."""
         return {**self._message, "supervisor": os.getpid(), **fields}
 
     def _environment(self) -> Mapping[str, str]:
-        """Ours, then the file's, then what the configuration itself says."""
+        """Our variables, replaced by those of the file, replaced by those of the configuration."""
         path = self._pool.env_file
         return {**os.environ, **(read_env_file(path) if path else {}), **self._pool.env}
 
@@ -69,25 +70,25 @@ class PreloaderProcess(ChildProcess):
     """The process that has imported the application and forks workers."""
 
     def __init__(self, child: ChildStatus, launch: Launch) -> None:
-        """Start it. Raises what ``Launch.spawn`` does."""
+        """Start it. Raises the errors of ``Launch.spawn``."""
         self._launch = launch
         super().__init__(child.serial, child.slot, lambda sock: launch.spawn(sock.fileno(), words=("preload",)))
 
     def open(self, on_message: Callable[[Message], None]) -> None:
-        """Begin to talk: send the configuration."""
+        """Open the channel and send the configuration."""
         self.listen(on_message, on_gone=lambda: None)
         self.send("config", **self._launch.first_message())
 
 
 class WorkerProcess(ChildProcess):
-    """A worker that was started and is not reaped yet. ``path`` is its socket's.
+    """A worker that was started and is not reaped yet. ``path``: the path of its socket.
 
-    ``baseline`` is its resident memory, in bytes, when it was ready. ``forked``: it is no child of ours but a
-    preloader's, and its pid is told later.
+    ``baseline``: its resident memory, in bytes, when it was ready. ``forked``: it is a child of a preloader, which
+    reports its pid later.
     """
 
     def __init__(self, child: ChildStatus, launch: Launch, preloader: PreloaderProcess | None) -> None:
-        """Start it, or have it forked by ``preloader``. Raises what ``Launch.spawn`` does."""
+        """Start it, or let ``preloader`` fork it. Raises the errors of ``Launch.spawn``."""
         self.forked = preloader is not None
         self.baseline = 0
         self._launch = launch
@@ -107,30 +108,30 @@ class WorkerProcess(ChildProcess):
         return self._unix.path
 
     def open(self, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
-        """Begin to talk: send the configuration, unless it was forked from a process that has it."""
+        """Open the channel; send the configuration, unless the worker was forked from a preloader, which has it."""
         self.listen(on_message, on_gone)
         if not self.forked:
             descriptors = {"socket": self._listening, "cells": self._area.fd}
             self.send("config", **self._launch.first_message(**descriptors))
 
     def in_flight(self) -> int:
-        """Exchanges that have begun and not ended, at this moment."""
+        """The number of exchanges in flight now."""
         return int(self._area.cells[self._launch.layout.cell(metrics.IN_FLIGHT, hop.NAME)])
 
     def requests(self) -> int:
-        """Exchanges that have ended since it started."""
+        """The number of exchanges that have ended since it started."""
         return self._launch.layout.ended(self._area.cells, self._launch.route)
 
     def threads(self) -> Mapping[str, int]:
-        """The threads of its WSGI application that have work, by state; empty if it shows no sign of being one."""
+        """The number of WSGI threads that run a request, by state; empty as long as no WSGI request was counted."""
         return self._launch.layout.threads(self._area, self._launch.name)
 
     def counts(self) -> Counts:
-        """What it has counted that the fronts cannot see."""
+        """Its counts of the metrics that fronts cannot count (``WORKER_METRICS``)."""
         return worker_counts(self._area, self._launch.layout)
 
     def close(self) -> None:
-        """The process is gone: remove the socket's file, let go of the counters."""
+        """The process has exited: remove the socket's file and close the counters."""
         self._unix.unlink()
         self._area.close()
 
