@@ -1,15 +1,16 @@
 """The access log: one line for each ended exchange, written outside every request.
 
-Where it stands: called by the observer when a response has left, calls a ``LineWriter`` that does not wait. It knows no
-event loop: ``schedule`` is ``loop.call_later`` or anything of that shape.
+The observer calls it when an exchange has ended, and it calls a ``LineWriter``, which does not wait. It does not use
+the event loop itself: ``schedule`` is ``loop.call_later`` or a function with the same parameters.
 
-An exchange goes through two stages. ``append`` keeps its record until a *burst* of them has ended; then their lines are
-made in one go, because code that has just run takes half the time of code that the processor has to load anew. More
-records are not kept: what stays alive is walked by the garbage collector and falls out of the caches. Lines wait for a
-*batch* that is worth a write. Nothing waits longer than ``FLUSH_DELAY``.
+A line is made in two stages. ``append`` keeps the records of ended exchanges until there is a *burst* of them. Then it
+makes all their lines together, because code that has just run takes half the time of code that the processor has to
+load again. It does not keep more records, because the garbage collector visits every object that exists, and old
+records are no longer in the processor's caches. The lines then wait for a *batch* that is large enough for a write. No
+record or line waits longer than ``FLUSH_DELAY``.
 
-What cannot be written is dropped and counted. Nothing leaves ``append`` and ``flush`` as an error: a full disk must
-not stop requests.
+Lines that cannot be written are dropped and counted. ``append`` and ``flush`` raise no errors: a full disk must not
+stop requests.
 """
 
 from __future__ import annotations
@@ -26,19 +27,19 @@ from sidegate.observe.log_writer import LineWriter, LogWriter
 from sidegate.observe.record import Record
 
 FLUSH_DELAY = 0.05
-"""Seconds from the first ended exchange to the flush: nobody who reads along notices."""
+"""Seconds from the first ended exchange to the flush: a person who watches the log does not notice it."""
 
 BURST = 32
-"""Exchanges whose lines are made together, in some 30 µs. Eight already gain three quarters of it."""
+"""Number of exchanges whose lines are made together, in some 30 µs. With eight, three quarters of the gain remain."""
 
 BATCH = 64 * 1024
-"""Bytes of lines that are handed over without waiting for the flush: some 250 lines. More would not write cheaper."""
+"""Bytes of lines that are written without waiting for the flush: some 250 lines. Larger writes are not cheaper."""
 
 Schedule = Callable[[float, Callable[[], None]], object]
 
 
 class AccessLog:
-    """Lines of one front. Made by ``open_access_log``."""
+    """The access log of one front. ``open_access_log`` makes it."""
 
     def __init__(
         self,
@@ -51,7 +52,7 @@ class AccessLog:
         self._format = line_format
         self._writer = writer
         self._schedule = schedule
-        # As clients write it: a record's target is kept as sent.
+        # Percent-encoded as clients send paths: a record contains the target as it was sent.
         self._skip = frozenset(quote(path, safe="/!$&'()*+,;=:@-._~").encode() for path in skip_paths)
         self._wall_clock = wall_clock
         self._ended: list[tuple[Record, float, float]] = []
@@ -62,7 +63,7 @@ class AccessLog:
         self._drops = {"buffer_full": 0, "write_error": 1}
 
     def count_drops_in(self, cells: Cells, offsets: dict[str, int]) -> None:
-        """From now on count lost lines in these cells, by reason."""
+        """Count lost lines in these cells from now on; ``offsets`` has the cell of each reason."""
         self._cells, self._drops = cells, offsets
 
     def append(self, record: Record, duration: float) -> None:
@@ -79,7 +80,7 @@ class AccessLog:
                 self._hand_over()
 
     def flush(self) -> None:
-        """Hand the lines of all there is to the writer."""
+        """Make the lines of all records and pass all lines to the writer."""
         self._make_lines()
         if self._lines:
             self._hand_over()
@@ -106,7 +107,7 @@ class AccessLog:
         self._writer.reopen()
 
     def close(self) -> None:
-        """Write what there is (the end of the process). Waits at most ``log_writer.CLOSE_TIMEOUT``."""
+        """Write all lines, at the end of the process. Waits at most ``log_writer.CLOSE_TIMEOUT`` seconds."""
         self.flush()
         self._writer.close()
 
@@ -120,7 +121,10 @@ class AccessLog:
 
 
 def open_access_log(config: Config, schedule: Schedule) -> AccessLog | None:
-    """The access log that the config asks for, or None. ``schedule``: ``loop.call_later``. Raises ``StartError``."""
+    """Open the access log of the config; None if it is off. ``schedule``: ``loop.call_later``.
+
+    :raises AccessLogError: its file cannot be opened.
+    """
     settings = config.logging
     if settings.access_log == "off":
         return None

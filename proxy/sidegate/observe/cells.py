@@ -1,13 +1,10 @@
 """Counters in memory that a child process writes and the supervisor reads.
 
-Where it stands: the bottom of ``observe``; it knows cells, not metrics. An ``Area`` is an array of float64
-cells. The supervisor creates one area per child and hands its descriptor down; the child maps the same memory
-and adds to it. There is no lock: each cell has one writer, and an aligned 8-byte load or store is one
-instruction on every 64-bit machine, so a reader sees the old value or the new one. What a dead child counted
-is still there, because the memory belongs to the descriptor and not to the process.
-
-It never interprets a cell. Errors that leave it: ``OSError`` from the system, ``ValueError`` for a descriptor
-that is no area.
+This module does not interpret cells; ``metrics`` does. An ``Area`` is an array of float64 cells. The supervisor creates
+one area for each child and passes its descriptor to the child, which maps the same memory and adds to it. There is no
+lock: each cell has one writer, and an aligned 8-byte load or store is one instruction on every 64-bit machine, so a
+reader sees the old value or the new one. The counts remain after the child has exited, because the memory belongs to
+the descriptor and not to the process.
 """
 
 from __future__ import annotations
@@ -27,10 +24,14 @@ CELL_SIZE = 8
 
 
 class Area:
-    """Shared float64 cells, zero at first. ``cells`` is the view that both sides index."""
+    """Shared float64 cells, initially zero. ``cells`` is the view that both processes index."""
 
     def __init__(self, fd: int) -> None:
-        """Map the area behind ``fd``, which now belongs to this object."""
+        """Map the area of the descriptor ``fd``, which this object now owns.
+
+        :raises ValueError: the file is empty or not a whole number of cells.
+        :raises OSError: the descriptor cannot be mapped.
+        """
         size = os.fstat(fd).st_size
         if size == 0 or size % CELL_SIZE:
             raise ValueError(f"descriptor {fd} holds {size} bytes, which is no area of cells")
@@ -40,7 +41,10 @@ class Area:
 
     @classmethod
     def create(cls, count: int) -> Area:
-        """Make an area of ``count`` zero cells. The descriptor is closed on exec unless it is passed on."""
+        """Make an area of ``count`` zero cells. The descriptor has the close-on-exec flag.
+
+        :raises OSError: the system cannot allocate it.
+        """
         fd = _anonymous_file()
         try:
             os.ftruncate(fd, count * CELL_SIZE)
@@ -54,10 +58,10 @@ class Area:
         return len(self.cells)
 
     def read(self, start: int, count: int) -> list[float] | None:
-        """``count`` cells from ``start`` on, or None if all of them are zero.
+        """``count`` cells from index ``start`` on, or None if all of them are zero.
 
-        Zeros are looked for by ``pread``: it leaves pages that no one wrote unallocated, where a load through
-        the mapping would allocate them. The values come from the mapping, cell by cell, never torn.
+        Zeros are detected with ``pread``, because it does not allocate pages that were never written; a load through
+        the mapping would. The values are read through the mapping, so each one is consistent.
         """
         size = count * CELL_SIZE
         if os.pread(self.fd, size, start * CELL_SIZE) == bytes(size):
@@ -65,9 +69,9 @@ class Area:
         return list(self.cells[start : start + count])
 
     def close(self) -> None:
-        """Unmap and close. Twice is fine."""
+        """Unmap and close the area. Calling it again does nothing."""
         if self.fd >= 0:
-            with contextlib.suppress(BufferError):  # a compiled observer's view; the mapping goes with it
+            with contextlib.suppress(BufferError):  # a compiled observer still has a view, which keeps the mapping
                 self.cells.release()
                 self._map.close()
             os.close(self.fd)
@@ -83,7 +87,7 @@ def _anonymous_file() -> int:
 
 
 def _fix_size(fd: int) -> None:
-    """Nobody may resize the area: a child that shrank it would kill its reader with SIGBUS."""
+    """Seal the size: if a child could shrink the area, a process that reads it would get SIGBUS."""
     if hasattr(fcntl, "F_ADD_SEALS") and hasattr(os, "memfd_create"):
         seals = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
         fcntl.fcntl(fd, fcntl.F_ADD_SEALS, seals)

@@ -1,10 +1,11 @@
-"""Turns cells into metric families when Prometheus asks.
+"""Turns cells into metric families for each scrape of Prometheus.
 
-Where it stands: in the supervisor, above cells and table; the admin server exposes its registry. It owns the areas
-of all living children and the totals of the dead. Nothing here runs on a request's path.
+It runs in the supervisor, and the admin server exposes its registry. It owns the areas of all running fronts and the
+totals of fronts that have exited. Nothing in this module runs on a request's path.
 
-A child that ended leaves its counters in ``_retired``, by metric and label values and not by cell: the next
-generation may have another layout. Its gauges are forgotten, because what it had open is gone with it.
+The counters of a front that has exited are added to ``_retired``, by metric and label values and not by cell, because
+the next generation may have another layout. Its gauges are dropped, because its connections and requests have ended
+with it.
 """
 
 from __future__ import annotations
@@ -30,15 +31,15 @@ from sidegate.observe.worker_counts import Counts
 
 Labels: TypeAlias = tuple[str, ...]
 Totals: TypeAlias = defaultdict[str, defaultdict[Labels, float]]
-"""Values by metric name and label values; of a histogram, by route and bucket or ``SUM``."""
+"""Values by metric name and label values; a histogram's last label value is a bucket's bound or ``SUM``."""
 
 BACKEND = ("backend",)
-"""First axis of the metrics that only backends with workers or threads have."""
+"""The labels of the first axis of metrics that only backends with workers or threads have."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProcessFact:
-    """One child as the supervisor sees it: kind (``front``, ``worker``), state, and pid while it has one."""
+    """One child: its kind (``front``, ``worker``, ``preloader``), its state, and its pid (None: not known yet)."""
 
     kind: str
     state: str
@@ -49,8 +50,8 @@ class ProcessFact:
 class PoolFact:
     """One pool: workers by state, replaced workers by cause, resident bytes, requests by slot, threads by state.
 
-    ``threads`` is empty for anything but a WSGI application. ``counts``: what its workers have counted that no front
-    sees, those that have ended included.
+    ``threads`` is empty unless the application is WSGI. ``counts``: its workers' counts of metrics that fronts cannot
+    count, including workers that have exited.
     """
 
     backend: str
@@ -64,7 +65,7 @@ class PoolFact:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause."""
+    """Facts that only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause."""
 
     http2_engine: str
     start_time: float
@@ -87,7 +88,7 @@ class CellCollector(Collector):
         self._areas[area] = layout
 
     def retire(self, area: Area) -> None:
-        """The child is dead: keep its counters, forget its gauges, close the area."""
+        """The child has exited: keep its counters, drop its gauges, close the area."""
         _add_area(self._retired, area, self._areas.pop(area), gauges=False)
         area.close()
 
@@ -104,7 +105,7 @@ class CellCollector(Collector):
             for (name, *labels), value in pool.counts.items():
                 totals[name][tuple(labels)] += value
         for route, _ in totals[metrics.WEBSOCKET_BYTES.name]:
-            totals[metrics.WEBSOCKETS_OPEN.name][route,] += 0.0  # whoever has had one shows that none is left
+            totals[metrics.WEBSOCKETS_OPEN.name][route,] += 0.0  # a route that had WebSockets shows 0 when none is open
         for metric in FRONT_METRICS:
             yield _family(metric, totals[metric.name])
         for metric, known in _supervisor_values(facts):
@@ -112,7 +113,7 @@ class CellCollector(Collector):
 
 
 def make_registry(collector: CellCollector) -> CollectorRegistry:
-    """A registry of our own: the global one would show whatever an application registers there."""
+    """A new registry: the global one would also expose metrics that an application registers."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(collector)
     ProcessCollector(registry=registry)
@@ -124,7 +125,7 @@ def _new_totals() -> Totals:
 
 
 def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> None:
-    """Add every sample of one area, but for those that would say something of threads where there are none."""
+    """Add every sample of one area, except those about threads and queues of applications not known to be WSGI."""
     threadless = layout.without_threads(area)
     for block in layout.blocks:
         zeros = block.metric.zeros
@@ -137,7 +138,7 @@ def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> No
             values = [0.0] * len(block.run)
         of_metric = totals[block.metric.name]
         left_out = threadless if block.metric.axes[0].labels == BACKEND else frozenset[str]()
-        # compress: of 501 status codes a handful is in use; a loop in Python over all of them takes ten times as long.
+        # compress: few of 501 status codes are in use, and a loop in Python over all of them takes ten times as long.
         pairs = zip(block.run, values, strict=True)
         for label, value in pairs if zeros else compress(pairs, values):
             labels = (*block.labels, label)
@@ -156,7 +157,7 @@ def _family(metric: Metric, values: Mapping[Labels, float]) -> Family:
 
 
 def _histogram(metric: Metric, values: Mapping[Labels, float]) -> Family:
-    """Cells count one bucket each; Prometheus wants every bucket with all below it."""
+    """A histogram. A cell counts only its own bucket; a bucket of Prometheus includes all lower buckets."""
     family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
     for leading in dict.fromkeys(labels[:-1] for labels in values):
         count = 0.0

@@ -1,4 +1,4 @@
-"""C types of the access-log lines: numbers are formatted in C, and a field's memory is a C call away."""
+"""C types of the access-log lines: numbers are formatted in C, and a ``Memory`` is called as a C function."""
 
 cimport cython
 

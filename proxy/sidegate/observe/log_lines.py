@@ -1,16 +1,16 @@
 """The two formats of an access-log line.
 
-Where it stands: called by ``AccessLog``, outside any request. Everything a client sent is escaped: a line has no
-control character, no byte outside ASCII and no quote that the client could close.
+``AccessLog`` uses it, outside any request. Every value from a client is escaped: a line contains no control character
+and no byte outside ASCII, and a value cannot end the quotes around it.
 
-Queries are logged, as nginx does, here and in the referer; ``accessLogQuery: false`` leaves both out, for they may
-carry reset links, tokens and names. The client's address is always there.
+Queries are logged, in the target and in the referer, as nginx does; ``accessLogQuery: false`` leaves both out, because
+they may contain reset links, tokens and names. The client's address is always logged.
 
-A line has at most ``MAX_LINE`` bytes, line feed included: what a pipe takes in one piece from several processes
-(POSIX ``PIPE_BUF`` on Linux). Longer ones have their long values cut, with ``...`` at the cut.
+A line has at most ``MAX_LINE`` bytes, line feed included: a pipe takes that many bytes as one piece when several
+processes write to it (POSIX ``PIPE_BUF`` on Linux). In longer lines, long values are truncated and end with ``...``.
 
-What clients say repeats from request to request, and escaping it is most of a line's work, so each field of a line
-has a ``Memory`` of the texts that came of its last values.
+Clients send the same values in many requests, and escaping them is most of the work for a line. So each field of a line
+has a ``Memory``, which caches the texts of recent values.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from sidegate.observe.record import Record, final_status
 MAX_LINE = 4096
 
 MAX_ID = 64
-"""Characters of a request id: ours have half of that, but a front that stands before this one may have made it."""
+"""Most characters of a request id that are logged: ours have half of that, but another front may have made the id."""
 
 REMEMBERED = 256
 REMEMBERED_SIZE = 256
-"""Bounds of a ``Memory``: at most 256 values of at most 256 bytes, whose texts are six times as long at most."""
+"""Bounds of a ``Memory``: at most 256 values of at most 256 bytes; a text is at most six times as long as its value."""
 
 _ROOM, _LAST_ROOM = 512, 64
-"""Bytes kept of each value from the client, tried in turn when ``MAX_LINE`` were too many.
+"""Bytes kept of each value from the client if a line is longer than ``MAX_LINE``: first ``_ROOM``, then ``_LAST_ROOM``.
 
-The last always fits: a byte becomes six characters at most, and there are seven values and the id.
+A line with the second always fits: a byte becomes six characters at most, and there are seven values and the id.
 """
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
-"""Not those of ``strftime``: an application may have set the process's locale."""
+"""Used instead of ``strftime``'s names, because an application may have set the process's locale."""
 
 _UNSAFE = re.compile(rb"[^ !#-\[\]-~]")
 
 _quote = json.encoder.encode_basestring_ascii
-"""A JSON string in ASCII, quotes included."""
+"""Makes a JSON string in ASCII, quotes included."""
 
 _Make = Callable[[bytes, int], str]
-"""Value and room (bytes kept of it) to text."""
+"""Makes the text of a value; the second argument is the room: how many bytes of the value are kept."""
 
 
 class Memory:
-    """The text of one field of a line, by its value: bytes, or text of ours."""
+    """A cache of the texts of one field of a line. A value is bytes from a client, or our own text."""
 
     __slots__ = ("_make", "_texts")
 
@@ -61,7 +61,7 @@ class Memory:
         self._texts: dict[bytes | str, str] = {}
 
     def text(self, value: bytes | str, room: int) -> str:
-        """What a line shows of the value. ``room``: the bytes kept of it; 0 for ``MAX_LINE``, and for the memory."""
+        """The text of the value. ``room``: how many bytes of it are kept; 0: ``MAX_LINE`` bytes, from the cache."""
         if not room:
             known = self._texts.get(value)
             if known is not None:
@@ -79,7 +79,7 @@ class Memory:
 
 
 class LineFormat:
-    """Makes lines. The base class of both formats."""
+    """Makes lines; the base class of both formats."""
 
     __slots__ = ("_pattern", "_second", "_time")
 
@@ -89,7 +89,7 @@ class LineFormat:
         self._time = ""
 
     def line(self, record: Record, duration: float, ended: float) -> str:
-        """One line in ASCII, line feed included. ``duration`` in seconds, ``ended`` in Unix time."""
+        """One line in ASCII, line feed included. ``duration`` in seconds, ``ended`` in Unix seconds."""
         line = self._build(record, duration, ended, 0)
         if len(line) > MAX_LINE:
             return self._shortened(record, duration, ended)
@@ -139,9 +139,9 @@ class CombinedLines(LineFormat):
 
 
 class JsonLines(LineFormat):
-    """One JSON object; members without a value are left out. Put together by hand: json.dumps takes far longer.
+    """One JSON object; members without a value are left out. It does not use json.dumps, which takes far longer.
 
-    ``routes``: the names by index, for ``Record.route``.
+    ``routes``: the routes' names, by the index in ``Record.route``.
     """
 
     __slots__ = ("_agents", "_backends", "_clients", "_hosts", "_methods", "_referers", "_routes", "_targets", "_tls")
@@ -182,12 +182,12 @@ class JsonLines(LineFormat):
 
 
 def make_format(name: str, routes: tuple[str, ...], query: bool) -> LineFormat:
-    """The format of the config's word: ``combined`` or ``json``. ``query``: log it with target and referer."""
+    """The format with the config's name ``combined`` or ``json``. ``query``: log queries in target and referer."""
     return CombinedLines(query) if name == "combined" else JsonLines(routes, query)
 
 
 def _described(headers: Headers) -> tuple[bytes, bytes, bytes]:
-    """Host, user agent and referer: the last field of the name, or nothing."""
+    """Host, user agent and referer: the value of the last field with the name, or empty."""
     host = agent = referer = b""
     for field in headers:
         name = field[0]
@@ -200,12 +200,12 @@ def _described(headers: Headers) -> tuple[bytes, bytes, bytes]:
     return host, agent, referer
 
 
-def _cut(value: bytes, room: int) -> bytes:
+def _truncated(value: bytes, room: int) -> bytes:
     return value if len(value) <= room else value[:room] + b"..."
 
 
 def _escape(value: bytes, room: int) -> str:
-    return _UNSAFE.sub(_hex, _cut(value, room)).decode("ascii")
+    return _UNSAFE.sub(_hex, _truncated(value, room)).decode("ascii")
 
 
 def _hex(match: re.Match[bytes]) -> bytes:
@@ -213,8 +213,8 @@ def _hex(match: re.Match[bytes]) -> bytes:
 
 
 def _member(name: str, value: bytes, room: int) -> str:
-    """A JSON member with a value from the client: bytes that are no UTF-8 are shown in hexadecimal."""
-    return f',"{name}":{_quote(_cut(value, room).decode("utf-8", "backslashreplace"))}' if value else ""
+    """A JSON member with a value from the client; bytes that are not UTF-8 are shown in hexadecimal."""
+    return f',"{name}":{_quote(_truncated(value, room).decode("utf-8", "backslashreplace"))}' if value else ""
 
 
 def _without_query(make: _Make, target: bytes, room: int) -> str:
@@ -227,7 +227,7 @@ def _path_and_query(target: bytes, room: int) -> str:
 
 
 def _constant(name: str, value: str | None) -> str:
-    """A JSON member with a word of ours or of the config."""
+    """A JSON member with a value of Sidegate's own or of the config."""
     return f',"{name}":{_quote(value)}' if value else ""
 
 

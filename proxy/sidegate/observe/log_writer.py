@@ -1,12 +1,13 @@
 """Writes log lines to a file or to standard output, in a thread of its own.
 
-Where it stands: behind ``AccessLog.write``. The thread is there because no flag makes this safe without one: a
-disk may stall, and a pipe whose reader sleeps blocks its writer; setting O_NONBLOCK on standard output would
-change it for every process that shares it. The thread may wait as long as it takes. The queue before it is
-bounded in bytes, and ``write`` raises ``BlockingIOError`` instead of waiting.
+``AccessLog`` passes it the lines. The thread is necessary because a write may block: a disk may stall, and a pipe
+blocks its writer while its reader does not read. O_NONBLOCK on standard output is no solution, because it would apply
+to every process that shares it. The thread may wait for any length of time. Its queue is bounded in bytes, and
+``write`` raises ``BlockingIOError`` instead of waiting.
 
-Several processes may write to one destination: lines go out whole. A file opened with O_APPEND takes a batch in
-one write; anything else (pipe, socket, terminal) gets pieces of at most ``MAX_LINE`` bytes, cut between lines.
+Several processes may write to one destination, so each line must be written in one piece. A regular file, opened with
+O_APPEND, gets a batch in one write; any other destination (pipe, socket, terminal) gets pieces of at most ``MAX_LINE``
+bytes, split between lines.
 """
 
 from __future__ import annotations
@@ -31,32 +32,42 @@ CAPACITY = 1024 * 1024
 """Bytes of lines that may wait for the destination: about 5000 lines."""
 
 CLOSE_TIMEOUT = 1.0
-"""Seconds that ``close`` gives the destination to take the last lines."""
+"""Seconds that ``close`` waits at most until the destination has taken the last lines."""
 
 STDOUT = 1
 
 _OPEN_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK
-"""O_NONBLOCK: opening a FIFO that nobody reads fails at once (ENXIO) instead of hanging the start."""
+"""O_NONBLOCK: opening a FIFO without a reader fails at once (ENXIO) instead of blocking the start."""
 
 
 class LineWriter(Protocol):
-    """Where the access log puts lines (``LogWriter``)."""
+    """The destination of the access log's lines (``LogWriter``)."""
 
     def write(self, lines: bytes) -> None:
-        """Take whole lines without waiting. Raises ``BlockingIOError`` when full, another ``OSError`` when broken."""
+        """Take complete lines without waiting.
+
+        :raises BlockingIOError: the queue is full.
+        :raises OSError: the destination does not work.
+        """
 
     def reopen(self) -> None:
         """Open the destination again by its name."""
 
     def close(self) -> None:
-        """Write what was taken and let go."""
+        """Write the lines that were taken and close the destination."""
 
 
 class LogWriter:
-    """``path``: a file, or None for standard output. ``lost(lines)`` is called from the thread."""
+    """A ``LineWriter`` with a thread. ``path``: a file, or None for standard output.
+
+    ``lost`` is called in the thread with the number of lines that could not be written.
+    """
 
     def __init__(self, path: str | None, lost: Callable[[int], None]) -> None:
-        """Open the destination and start the thread. Raises ``StartError`` if it cannot be opened."""
+        """Open the destination and start the thread.
+
+        :raises AccessLogError: the file cannot be opened.
+        """
         self._path = path
         self._lost = lost
         try:
@@ -73,19 +84,22 @@ class LogWriter:
         self._thread.start()
 
     def write(self, lines: bytes) -> None:
-        """Queue whole lines. Raises ``BlockingIOError`` if the destination is that far behind."""
+        """Queue complete lines.
+
+        :raises BlockingIOError: more than ``CAPACITY`` bytes would wait for the destination.
+        """
         if self._accepted - self._done + len(lines) > CAPACITY:
             raise BlockingIOError(errno.EAGAIN, "the access log's destination is too slow")
         self._accepted += len(lines)
         self._jobs.put(lines)
 
     def reopen(self) -> None:
-        """Open the file again by its name, after a log rotation renamed it. The old one stays if that fails."""
+        """Open the file again by its name, after a log rotation renamed it. If that fails, the old one stays in use."""
         if self._path is not None:
             self._jobs.put(functools.partial(self._reopen, self._path))
 
     def close(self) -> None:
-        """Write what is queued, for at most ``CLOSE_TIMEOUT``; a destination that is stuck is left alone."""
+        """Write the queued lines, for at most ``CLOSE_TIMEOUT`` seconds; then stop waiting for the destination."""
         self._jobs.put(None)
         self._thread.join(CLOSE_TIMEOUT)
 
@@ -115,9 +129,9 @@ class LogWriter:
                 self._write_all(b"\n" + piece if self._torn else piece)
             except OSError as error:
                 self._lost(piece.count(b"\n"))
-                self._say(error)
+                self._report(error)
             else:
-                self._say(None)
+                self._report(None)
 
     def _write_all(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -134,8 +148,8 @@ class LogWriter:
         poll.register(self._fd, select.POLLOUT)
         poll.poll()
 
-    def _say(self, error: OSError | None) -> None:
-        """Tell the operator when writing starts to fail and when it works again, not for every line."""
+    def _report(self, error: OSError | None) -> None:
+        """Log when writing begins to fail and when it works again, not for every line."""
         if (error is not None) == self._failing:
             return
         self._failing = error is not None
@@ -147,7 +161,7 @@ class LogWriter:
 
 
 def _pieces(lines: bytes) -> Iterator[bytes]:
-    """Cut between lines into pieces of at most ``MAX_LINE`` bytes."""
+    """Split complete lines into pieces of at most ``MAX_LINE`` bytes, between lines."""
     start = 0
     while start < len(lines):
         end = len(lines)

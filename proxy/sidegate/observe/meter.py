@@ -1,7 +1,7 @@
-"""What happens on one listener's connections, added into cells.
+"""Counts for the connections of one listener, added to cells.
 
-Where it stands: below the observer, which makes one meter for each listener; called by connections. It runs on
-the request path: every method is dict hits on small fixed dicts and additions, and nothing here logs or waits.
+The observer makes one meter for each listener; connections call it on the request path. So every method only looks
+cells up in small fixed dicts and adds; it does not log or wait.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from sidegate.observe.metrics import Layout
 
 
 class ListenerMeter:
-    """Counts for one listener. ``in_flight`` is the cell of its gauge of exchanges."""
+    """Counts for one listener. ``in_flight``: the cell of the gauge of its exchanges in flight."""
 
     __slots__ = (
         "_cells", "_failed", "_handshakes", "_open", "_opened", "_refused", "_violated", "in_flight", "name",
@@ -30,7 +30,7 @@ class ListenerMeter:
         self._violated = layout.offsets(metrics.CONNECTION_ERRORS, name)
 
     def connection_opened(self, protocol: str) -> None:
-        """A connection's protocol is settled: ``1.1`` or ``2``."""
+        """A connection's protocol is known: ``1.1`` or ``2``."""
         self._cells[self._opened[protocol]] += 1.0
         self._cells[self._open[protocol]] += 1.0
 
@@ -39,19 +39,19 @@ class ListenerMeter:
         self._cells[self._open[protocol]] -= 1.0
 
     def handshake_done(self, tls_version: str) -> None:
-        """``tls_version`` as ``SSLObject.version()`` says it."""
+        """A TLS handshake is complete. ``tls_version`` as ``SSLObject.version()`` returns it."""
         self._add(self._handshakes, tls_version)
 
     def handshake_failed(self, reason: str) -> None:
-        """``reason``: a key of ``reasons.HANDSHAKE_FAILURES``."""
+        """A TLS handshake failed. ``reason``: a key of ``reasons.HANDSHAKE_FAILURES``."""
         self._add(self._failed, reason)
 
     def refused(self, reason: str) -> None:
-        """A request was refused by policy or limit (``Rejected.reason``)."""
+        """A request was refused by the header policy or a limit (``Rejected.reason``)."""
         self._add(self._refused, reason)
 
     def violation(self, reason: str) -> None:
-        """A connection could not go on (``Violation.reason``)."""
+        """A connection was ended because of a violation (``Violation.reason``)."""
         self._add(self._violated, reason)
 
     def _add(self, offsets: dict[str, int], word: str) -> None:

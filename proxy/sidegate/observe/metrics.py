@@ -1,11 +1,11 @@
-"""Every metric of Sidegate in one table, and where each sample of a front lives in its cells.
+"""Every metric of Sidegate in one table, and the layout: which cell holds which sample of a front.
 
-Where it stands: above ``cells``; read by the observer (which writes), the collector (which reads) and the
-reference page. ``Layout`` is a pure function of the Config: front and supervisor compute it apart and agree, so
-no name ever travels between them.
+The observer (which writes cells), the collector (which reads them) and the reference page use it. ``Layout`` is a pure
+function of the Config: front and supervisor compute it separately and get the same result, so they need not exchange
+names.
 
 Label values come from the config or from small fixed sets, never from a client: a client must not be able to
-make time series. Names, units and types follow https://prometheus.io/docs/practices/naming/.
+create time series. Names, units and types follow https://prometheus.io/docs/practices/naming/.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ CONNECTION_PROTOCOLS = ("1.1", "2")
 TLS_VERSIONS = ("TLSv1.2", "TLSv1.3", reasons.OTHER)
 
 NO_RESPONSE = 99
-"""Takes the place of status 0 when a cell is worked out: the cell of code ``0`` is the one before ``100``."""
+"""Used instead of status 0 to compute a cell: the cell of code ``0`` is the one before that of ``100``."""
 
 CODES = ("0", *map(str, range(100, 600)))
 
@@ -37,26 +37,26 @@ BUCKETS = (
     *(1.0, 2.5, 5.0),
     *(10.0, 30.0, 60.0),
 )
-"""Upper bounds in seconds. In-process applications answer in fractions of a millisecond, reports in a minute."""
+"""Upper bounds in seconds. In-process applications answer in fractions of a millisecond, long reports in a minute."""
 
 LE = "le"
 SUM = "sum"
 
 BUSY, STUCK = "busy", "stuck"
-"""States of a WSGI application's thread that has work."""
+"""States of a WSGI application's thread that runs a request."""
 
 RECEIVED, SENT = "received", "sent"
 CLIENT, SERVER = "client", "server"
 FIRST_CLOSE = 1000
 CLOSE_CODES = (*map(str, range(FIRST_CLOSE, 1016)), reasons.OTHER)
-"""Those of RFC 6455 7.4.1 and its registry; the rest are an application's or a client's own."""
+"""Close codes of RFC 6455 7.4.1 and its registry; applications and clients define all others themselves."""
 
 Kind = Literal["counter", "gauge", "histogram"]
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """Labels that take their values together: ``values(config)`` has one tuple for each combination."""
+    """Labels that vary together: ``values(config)`` has one tuple of values for each combination."""
 
     labels: tuple[str, ...]
     source: str
@@ -67,8 +67,8 @@ class Axis:
 class Metric:
     """One row of the table. Its samples are the product of its axes; the last axis has one label and varies fastest.
 
-    ``zeros``: samples that are zero are exported too, so that the first event is already an increase. Off where the
-    product of labels is large. A histogram's last axis is its buckets and its sum.
+    ``zeros``: samples that are zero are exported too, so that the first event already is an increase; False if the
+    labels have many combinations. A histogram's last axis is its buckets and its sum.
     """
 
     name: str
@@ -103,7 +103,7 @@ def _route_backends(config: Config) -> list[tuple[str, ...]]:
 
 
 def _may_be_wsgi(backend: BackendConfig) -> bool:
-    """Whether this process itself may have threads for it; what it is, only whoever imports it knows."""
+    """Whether a front may have WSGI threads for it; ASGI or WSGI may be known only after the import."""
     return backend.app is not None and backend.pool is None and backend.interface != "asgi"
 
 
@@ -245,7 +245,7 @@ WEBSOCKET_PING = Metric(
 )  # fmt: skip
 
 WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING)
-"""What fronts cannot see of WebSockets that they pass to workers: the workers count it, under the fronts' routes."""
+"""Metrics that fronts cannot count for WebSockets that they relay: workers count them, with the fronts' routes."""
 
 FRONT_METRICS = (
     REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
@@ -253,7 +253,7 @@ FRONT_METRICS = (
     BACKEND_QUEUE_WAIT, BACKEND_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES, WEBSOCKET_BYTES,
     WEBSOCKET_CLOSES, WEBSOCKET_PING,
 )  # fmt: skip
-"""Counted by the fronts in their cells. To threads and ``WORKER_METRICS`` the supervisor adds what workers count."""
+"""Counted by fronts in their cells. The supervisor adds the workers' counts to threads and ``WORKER_METRICS``."""
 
 
 def _facts(label: str, source: str) -> Axis:
@@ -314,7 +314,7 @@ SUPERVISOR_METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Neighbouring cells of one metric: all labels but the last are fixed, one cell for each value in ``run``."""
+    """Adjacent cells of one metric: all labels but the last are fixed; there is one cell for each value in ``run``."""
 
     metric: Metric
     labels: tuple[str, ...]
@@ -337,35 +337,46 @@ class Layout:
         self._undeclared = [name for name in self._threaded if config.backends[name].interface == "auto"]
 
     def start(self, metric: Metric, *labels: str) -> int:
-        """The first cell of the block whose leading labels these are. Raises ``KeyError`` for unknown ones."""
+        """The first cell of the block with these leading labels.
+
+        :raises KeyError: there is no such block.
+        """
         return self._blocks[metric.name, labels].start
 
     def cell(self, metric: Metric, *labels: str) -> int:
-        """The cell of one sample. Raises ``KeyError`` or ``ValueError`` for unknown labels."""
+        """The cell of one sample.
+
+        :raises KeyError: there is no block with the leading labels.
+        :raises ValueError: the last label does not have this value.
+        """
         block = self._blocks[metric.name, labels[:-1]]
         return block.start + block.run.index(labels[-1])
 
     def ended(self, cells: Cells, route: str) -> int:
-        """How many exchanges of a route have ended: each is in one bucket of the histogram."""
+        """The number of exchanges of a route that have ended: each is in one bucket of the histogram."""
         start = self.start(DURATION, route)
         return int(sum(cells[start : start + len(BUCKETS) + 1]))
 
     def without_threads(self, area: Area) -> set[str]:
-        """The applications that show no sign of being WSGI ones: none was declared or has ever placed a request.
+        """The backends in this layout whose applications are not known to be WSGI.
 
-        Their series would say nothing, and most are ASGI applications whose config leaves it open what they are.
+        That is, their interface is not declared, and no request was ever given to a thread. Most are ASGI applications
+        with ``interface: auto``, and their series would be useless.
         """
         size = len(BUCKETS) + 2
         return {name for name in self._undeclared if area.read(self.start(BACKEND_QUEUE_WAIT, name), size) is None}
 
     def threads(self, area: Area, backend: str) -> dict[str, int]:
-        """A WSGI application's threads that have work, by state; empty if it shows no sign of being one."""
+        """The number of WSGI threads that run a request, by state; empty if the application is not known to be WSGI."""
         if backend not in self._threaded or backend in self.without_threads(area):
             return {}
         return {state: int(area.cells[cell]) for state, cell in self.offsets(WSGI_THREADS, backend).items()}
 
     def offsets(self, metric: Metric, *labels: str) -> dict[str, int]:
-        """The cells of the block whose leading labels these are, by the value of the last label."""
+        """The cells of the block with these leading labels, by the value of the last label.
+
+        :raises KeyError: there is no such block.
+        """
         block = self._blocks[metric.name, labels]
         return {value: block.start + index for index, value in enumerate(block.run)}
 

@@ -1,4 +1,4 @@
-"""C types of the observer: a typed view makes an addition of what was two look-ups and a new float."""
+"""C types of the observer: with a typed view, a count is one addition instead of two look-ups and a new float."""
 
 cimport cython
 

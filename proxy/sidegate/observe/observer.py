@@ -1,12 +1,12 @@
 """Takes every record of one front and turns it into counts and an access-log line.
 
-Where it stands: the last step of the request line; exchanges and connections call down into it. It owns the
-meaning of a record (which status a request without a response counts as, when the clock stops); where a count
-lives is the layout's business, and formatting a log line happens later, in ``AccessLog``.
+Exchanges call it at the start and the end of each request. It decides what a record means (which status a request
+without a response counts as, when the measured time ends). ``Layout`` decides which cell holds a count, and
+``AccessLog`` formats log lines later.
 
-``started`` and ``finished`` run for every request: offsets are worked out once, here in ``__init__``, and a
-request costs a few dict hits and additions. Nothing raises; a route or reason that is not known counts in the
-place kept for it.
+``started`` and ``finished`` run for every request: ``__init__`` computes all offsets, so a request costs only a few
+dict look-ups and additions. They raise no errors: an unknown backend counts as no backend, an unknown reason as
+``other``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ _FIRST_BUCKET = BUCKETS[0]
 
 
 class RouteCells:
-    """Where the counts of one route live. ``requests`` maps a backend to the cell of status 0 in HTTP/1.0."""
+    """The cells of one route's counts.
+
+    ``requests`` maps a backend's name to an index; ``Observer.count`` adds the offsets of protocol and status to it.
+    """
 
     __slots__ = ("bytes_in", "bytes_out", "duration", "errors", "requests", "unreached")
 
@@ -47,7 +50,7 @@ class RouteCells:
 
 
 class Observer:
-    """One for each front. ``cells`` is its area's; ``clock`` is the one that ``Record.started`` was read from."""
+    """Counts and logs one process's records. ``cells``: of its area. ``clock``: that of ``Record.started``."""
 
     def __init__(
         self,
@@ -74,22 +77,31 @@ class Observer:
         self._other = self._reasons[reasons.OTHER]
         self._sum = len(BUCKETS) + 1
         self.in_flight = 0
-        """Records of this front that have started and not finished, over all listeners."""
+        """Number of records in this process that have started and not finished, over all listeners."""
 
     def listener(self, name: str) -> ListenerMeter:
-        """The meter of one listener of the config. Raises ``KeyError`` for any other name."""
+        """The meter of one listener of the config.
+
+        :raises KeyError: there is no such listener.
+        """
         return self._listeners[name]
 
     def pool(self, name: str) -> QueueMeter:
-        """The meter of one backend of the axis ``QUEUED``. Raises ``KeyError`` for any other name."""
+        """The meter of one backend of the axis ``QUEUED``.
+
+        :raises KeyError: the axis does not have this name.
+        """
         return self._pools[name]
 
     def threads(self, name: str) -> ThreadMeter:
-        """The meter of one application that may be a WSGI one. Raises ``KeyError`` for any other name."""
+        """The meter of one backend whose application may be WSGI.
+
+        :raises KeyError: there is no such backend.
+        """
         return self._threads[name]
 
     def websocket(self, route: int) -> WebSocketMeter:
-        """The meter of one route's WebSockets, by index; -1 is the one for no route."""
+        """The meter of one route's WebSockets, by the route's index; -1: no route matched."""
         return self._websockets[route]
 
     def started(self, record: Record) -> None:
@@ -98,16 +110,16 @@ class Observer:
         self._cells[record.listener.in_flight] += 1.0
 
     def finished(self, record: Record) -> None:
-        """Its application is done, and its last byte was handed to the connection, or given up. Call it once."""
+        """Its application has ended, and the connection has taken or dropped its last byte. Call it once."""
         self.in_flight -= 1
         self._cells[record.listener.in_flight] -= 1.0
         if not record.counted:
             self.count(record)
 
     def count(self, record: Record) -> None:
-        """Count and log it; ``finished`` does, unless this was called before.
+        """Count and log the record. ``finished`` does it, unless this method was called before.
 
-        Which is for one that is over for its client while its application goes on, perhaps for ever.
+        Call it earlier if the exchange has ended for the client while its application still runs, perhaps for ever.
         """
         record.counted = True
         cells = self._cells
@@ -118,7 +130,7 @@ class Observer:
             status = final_status(record) or NO_RESPONSE
         requests = route.requests.get(record.backend, route.unreached) + self._protocols[record.http_version]
         cells[requests + status] += 1.0
-        bucket = 0 if duration <= _FIRST_BUCKET else bisect_left(BUCKETS, duration)  # the answer of most, for less
+        bucket = 0 if duration <= _FIRST_BUCKET else bisect_left(BUCKETS, duration)  # most requests need no bisection
         cells[route.duration + bucket] += 1.0
         cells[route.duration + self._sum] += duration
         if record.bytes_in:
@@ -132,6 +144,6 @@ class Observer:
 
 
 def _route_cells(config: Config, layout: Layout) -> list[RouteCells]:
-    """By route index. The last entry is the one for no route, so that Python's index -1 finds it."""
+    """Cells by route index. The last entry is for requests without a route, so that index -1 selects it."""
     named = [RouteCells(layout, route.name, [*(ref.name for ref in route.backend_refs), ""]) for route in config.routes]
     return [*named, RouteCells(layout, "", [""])]

@@ -1,8 +1,8 @@
-"""The process log: what Sidegate says about itself on standard error, as text or JSON.
+"""The process log: Sidegate's own log messages on standard error, as text or JSON.
 
-Where it stands: set up once in every process, supervisor and children alike. It owns the loggers ``sidegate`` and
-``asyncio`` and nothing else: the root logger belongs to the application, whose ``logging.basicConfig`` would do
-nothing if a handler were already there.
+Every process, supervisor and children, sets it up. It owns only the loggers ``sidegate`` and ``asyncio``: the root
+logger belongs to the application, whose ``logging.basicConfig`` would do nothing if the root logger already had a
+handler.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def set_up(settings: Logging) -> None:
-    """Send our loggers to standard error. Calling it again is harmless.
+    """Send the messages of our loggers to standard error. It may be called again.
 
-    Call it again after applications were imported: ``logging.config.dictConfig`` disables every logger that it does
-    not know, unless told otherwise.
+    Call it again after applications were imported: ``logging.config.dictConfig`` by default disables every logger that
+    its argument does not contain.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
@@ -51,9 +51,9 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: ``time``, ``pid``, ``level``, ``logger``, ``message``, ``traceback`` if there is one.
+    """One object per line: ``time``, ``pid``, ``level``, ``logger``, ``message``, ``traceback`` if there is one.
 
-    What a call gives as ``extra={"fields": {...}}`` is added.
+    The members of ``extra={"fields": {...}}`` of a logging call are added.
     """
 
     def format(self, record: logging.LogRecord) -> str:

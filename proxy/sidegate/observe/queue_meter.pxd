@@ -1,4 +1,4 @@
-"""C types of a pool's meter."""
+"""C types of a meter of a wait queue."""
 
 
 cdef class QueueMeter:

@@ -1,7 +1,7 @@
-"""What happens in front of one backend whose requests go to other processes or to threads, added into cells.
+"""Counts for one backend whose requests wait for other processes or for threads, added to cells.
 
-Where it stands: below the observer, which makes one meter for each such backend; called on the request path by whoever
-gives places to requests, in the event loop's thread only: additions only.
+The observer makes one meter for each such backend. The modules that select targets for requests call it on the request
+path, so its methods only add; call them in the event loop's thread only.
 """
 
 from __future__ import annotations
@@ -29,30 +29,30 @@ class QueueMeter:
         self._retries = layout.offsets(metrics.BACKEND_RETRIES, name)
 
     def begun(self) -> None:
-        """A request has come for this backend."""
+        """A request for this backend has begun."""
         self._cells[self._in_flight] += 1.0
 
     def ended(self) -> None:
-        """A request that had begun has ended."""
+        """A request for this backend has ended."""
         self._cells[self._in_flight] -= 1.0
 
     def placed_at_once(self) -> None:
-        """A request did not have to wait."""
+        """A request got a target without waiting."""
         self._cells[self._wait] += 1.0
 
     def queued(self) -> None:
-        """A request waits for a place."""
+        """A request begins to wait for a target."""
         self._cells[self._queued] += 1.0
 
     def unqueued(self) -> None:
-        """A request waits no more."""
+        """A request has stopped waiting, with or without a target."""
         self._cells[self._queued] -= 1.0
 
     def waited(self, seconds: float) -> None:
-        """A request that waited got its place."""
+        """A request got a target after it had waited for ``seconds``."""
         self._cells[self._wait + bisect_left(BUCKETS, seconds)] += 1.0
         self._cells[self._wait_sum] += seconds
 
     def retried(self, reason: str) -> None:
-        """A request is sent once more; ``reason``: a key of ``reasons.RETRIES``."""
+        """A request is sent again. ``reason``: a key of ``reasons.RETRIES``."""
         self._cells[self._retries[reason]] += 1.0

@@ -1,7 +1,7 @@
-"""The reason words that may become label values, and what each means.
+"""The reasons that may become label values, and their meanings.
 
-Where it stands: data for the metric table and its reference page. A label value must come from a fixed set, so
-a reason that is not here counts as ``other``; a test reads the source tree and holds that none is missing.
+This is data for the metric table and its reference page. A label value must come from a fixed set, so a reason that is
+not in these tables counts as ``other``; a test reads the source tree and checks that none is missing.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ VIOLATIONS = {
     "stream_resets": "more reset streams than limits.streamResetBurst and streamResetRate",
     "write_timeout": "the client accepted no bytes for longer than timeouts.write",
 }
-"""Why a connection could not go on, besides every refusal: a request's framing may break within its body."""
+"""Why a connection was ended, besides every refusal: a request's framing may become invalid within its body."""
 
 HANDSHAKE_FAILURES = {
     "certificate_rejected": "the client does not accept the server's certificate",
@@ -103,7 +103,7 @@ EXCHANGE_ERRORS = {
     "upstream_reset": "the worker or server reset the stream before the response was complete",
     "write_timeout": "the client accepted no bytes for longer than timeouts.write",
 }
-"""What ended an exchange in an error, besides every refusal."""
+"""Why an exchange ended in an error, besides every refusal."""
 
 DROPS = {
     "buffer_full": "the destination is slower than requests arrive",

@@ -1,8 +1,8 @@
-"""The record of one exchange: what metrics, access log and (later) traces are made from.
+"""The record of one exchange: the data for metrics and the access log.
 
-Where it stands: made by the exchange when a request's head is known, filled while it runs, handed to
-``Observer.finished`` once, and to ``Observer.count`` before that if its application outlives it. It holds plain values
-only; nothing here computes, logs or looks at a clock.
+The exchange makes it when the request's head is known and fills it while it runs. It passes the record to
+``Observer.finished`` once, and to ``Observer.count`` before that if the application runs longer than the exchange. A
+record contains plain values only; this module does not log and uses no clock.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from sidegate.observe.meter import ListenerMeter
 from sidegate.wire.events import Rejected, RequestHead
 
 TASK, THREAD, PROCESS = range(3)
-"""What runs the application: the task of the exchange, a thread, or another process. With a thread or a process the
-task only passes messages on, so it is cancelled when the client leaves."""
+"""What runs the application: the task of the exchange, a thread, or another process. With a thread or a process, the
+task only relays messages, so it is cancelled when the client disconnects."""
 
 _request_prefix = os.urandom(8).hex()
 _request_numbers = itertools.count(1)
 
 
 class Origin:
-    """What the requests of one connection have in common.
+    """The values that all requests of one connection share.
 
     ``client``: the peer's address, or ``unix``. ``tls``: the protocol version (``TLSv1.3``), empty in cleartext.
     """
@@ -44,7 +44,8 @@ class Record:
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if none
     matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the
     head announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the
-    observer has counted and logged it. ``fault`` and ``reason``: whose error ended the exchange, and one word for it.
+    observer has counted and logged it. ``fault`` and ``reason``: who caused the error that ended the exchange, and the
+    reason for metrics.
     """
 
     __slots__ = (
@@ -79,7 +80,7 @@ class Record:
     def request_id(self) -> str:
         """32 hexadecimal digits, made on first use: 64 random bits of this process, then a counter.
 
-        Unique, and cheap, but not secret: who knows one can guess the next.
+        It is unique and cheap, but not secret: anybody who knows one can guess the next.
         """
         if not self._request_id:
             self._request_id = _numbered(next(_request_numbers))
@@ -102,13 +103,13 @@ def _numbered(number: int) -> str:
 
 
 CLIENT_GONE = 499
-"""nginx's number for a client that went away before a response began: its users and dashboards look for it."""
+"""nginx's status for a client that disconnected before a response began: people and dashboards know it."""
 
 
 def final_status(record: Record) -> int:
-    """The status sent; ``CLIENT_GONE``; or 0 for no response from another cause.
+    """The status sent; ``CLIENT_GONE``; or 0 if there was no response for another reason.
 
-    0 and not 500 or 502: no status is claimed that nobody was sent.
+    It is 0 and not 500 or 502, because no such status was sent.
     """
     if 100 <= record.status <= 599:
         return record.status

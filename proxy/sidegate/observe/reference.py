@@ -1,7 +1,7 @@
 """Writes the metric reference from the table of metrics: ``python -m sidegate.observe.reference``.
 
-Where it stands: a tool of the repository; no process of the service imports it. A test holds that the committed
-``dashboards/METRICS.md`` is what this module makes.
+It is a tool of the repository; no process of the service imports it. A test checks that the committed
+``dashboards/METRICS.md`` equals the output of this module.
 """
 
 from __future__ import annotations

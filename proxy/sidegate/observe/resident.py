@@ -1,7 +1,4 @@
-"""How much memory a process holds.
-
-Where it stands: a helper of the collector and of ``/status``; it reads one file of /proc and keeps nothing.
-"""
+"""The resident memory of a process, for the collector, pools and ``/status``."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def resident_bytes(pid: int) -> int:
-    """Resident set size of ``pid`` in bytes; 0 if it has ended or the system has no /proc (macOS)."""
+    """Resident set size of ``pid`` in bytes; 0 if it has exited or the system has no /proc (macOS)."""
     try:
         return int(Path(f"/proc/{pid}/statm").read_bytes().split()[1]) * _PAGE
     except (OSError, IndexError):

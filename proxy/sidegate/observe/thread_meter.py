@@ -1,7 +1,7 @@
-"""What the threads of one WSGI application do, added into cells.
+"""Counts for the threads of one WSGI application, added to cells.
 
-Where it stands: below the observer, which makes one meter for each application that may be a WSGI one; called once and
-again for each request, in the event loop's thread only: an addition to a cell is not one step.
+The observer makes one meter for each application that may be WSGI. Its methods are called at the start and the end of
+each request. Call them in the event loop's thread only, because an addition to a cell is not atomic.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ class ThreadMeter:
         self._stuck = layout.cell(metrics.WSGI_THREADS, name, STUCK)
 
     def began(self) -> None:
-        """A thread has got a request."""
+        """A thread begins to run a request."""
         self._cells[self._busy] += 1.0
 
     def ended(self) -> None:
-        """A thread that had begun, and is not stuck, is done with its request."""
+        """A thread that began a request, and is not stuck, has finished it."""
         self._cells[self._busy] -= 1.0
 
     def stuck(self) -> None:
-        """A thread that had begun works on, though nobody waits for it and it has had its time."""
+        """A thread has run a cancelled request for too long."""
         self._cells[self._busy] -= 1.0
         self._cells[self._stuck] += 1.0
 
     def unstuck(self) -> None:
-        """A stuck thread has come back after all: it counts as busy again, until it has ended."""
+        """A stuck thread has finished its request: it counts as busy again, until ``ended`` is called."""
         self._cells[self._stuck] -= 1.0
         self._cells[self._busy] += 1.0

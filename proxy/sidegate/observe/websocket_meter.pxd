@@ -21,5 +21,5 @@ cdef class WebSocketMeter:
     cpdef received(self, Py_ssize_t messages, Py_ssize_t size)
     @cython.locals(cells=double[::1])
     cpdef sent(self, Py_ssize_t messages, Py_ssize_t size)
-    @cython.locals(place=Py_ssize_t)
+    @cython.locals(offset=Py_ssize_t)
     cpdef closed(self, Py_ssize_t code, bint by_client)

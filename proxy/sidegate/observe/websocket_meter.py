@@ -1,8 +1,8 @@
-"""What the WebSockets of one route do, added into cells.
+"""Counts for the WebSockets of one route, added to cells.
 
-Where it stands: below the observer, which makes one meter for each route; called for each read and each message, in the
-event loop's thread only: additions only. A WebSocket that a front only passes on is counted by its front for as long as
-it is open, and in bytes; frames are seen, and the rest is counted, by the worker that ends them.
+The observer makes one meter for each route. Its methods are called for each read and each message, so they only add;
+call them in the event loop's thread only. For a WebSocket that a front relays, the front counts bytes and whether it is
+open; the worker, which parses the frames, counts the rest.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _OTHER = len(CLOSE_CODES) - 1
 
 
 class WebSocketMeter:
-    """Counts for one route; the empty name is that of no route."""
+    """Counts for one route; the empty name means that no route matched."""
 
     __slots__ = (
         "_by_client", "_by_server", "_bytes_in", "_bytes_out", "_cells", "_messages_in", "_messages_out", "_open",
@@ -42,30 +42,30 @@ class WebSocketMeter:
         self._cells[self._open] += 1.0
 
     def received(self, messages: int, size: int) -> None:
-        """Whole messages, and bytes of frames, from clients; either may come without the other."""
+        """Count complete messages, and bytes of frames, from clients; either number may be 0."""
         cells = self._cells
         cells[self._messages_in] += messages
         cells[self._bytes_in] += size
 
     def sent(self, messages: int, size: int) -> None:
-        """Messages, and bytes of frames, to clients."""
+        """Count messages, and bytes of frames, to clients."""
         cells = self._cells
         cells[self._messages_out] += messages
         cells[self._bytes_out] += size
 
     def ended(self) -> None:
-        """A WebSocket that was only passed on is over."""
+        """A relayed WebSocket has ended."""
         self._cells[self._open] -= 1.0
 
     def closed(self, code: int, by_client: bool) -> None:
-        """Any other is over. ``code``: of the side that closed first, which is the client or this process."""
+        """Any other WebSocket has ended. ``code``: close code of the side that closed first, client or this process."""
         self.ended()
-        place = code - FIRST_CLOSE
-        if not 0 <= place < _OTHER:
-            place = _OTHER
-        self._cells[(self._by_client if by_client else self._by_server) + place] += 1.0
+        offset = code - FIRST_CLOSE
+        if not 0 <= offset < _OTHER:
+            offset = _OTHER
+        self._cells[(self._by_client if by_client else self._by_server) + offset] += 1.0
 
     def ponged(self, seconds: float) -> None:
-        """A ping was answered."""
+        """A pong was received ``seconds`` after its ping."""
         self._cells[self._ping + bisect_left(BUCKETS, seconds)] += 1.0
         self._cells[self._ping_sum] += seconds

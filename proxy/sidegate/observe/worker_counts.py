@@ -1,6 +1,6 @@
-"""What workers count that no front can see, from their cells to the totals of a pool.
+"""The workers' counts of metrics that fronts cannot count (``WORKER_METRICS``), read from their cells and summed.
 
-Where it stands: used by the supervisor, which reads living workers when it is asked and keeps what dead ones have left.
+The supervisor reads the counts of running workers for each scrape and keeps the sums of workers that have exited.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from sidegate.observe.cells import Area
 from sidegate.observe.metrics import Layout
 
 Counts: TypeAlias = dict[tuple[str, ...], float]
-"""Values by the metric's name, followed by those of its labels."""
+"""Values by a tuple: the metric's name, then the values of its labels."""
 
 
 def worker_counts(area: Area, layout: Layout) -> Counts:
-    """What is not zero in one worker's cells of ``WORKER_METRICS``."""
+    """The counts of ``WORKER_METRICS`` in one worker's cells that are not zero."""
     counts: Counts = {}
     for block in layout.worker_blocks:
         values = area.read(block.start, len(block.run)) or []
