@@ -1,1 +1,1 @@
-"""What the supervisor and its children share: control messages and borrowed packages."""
+"""Modules that the supervisor and its children share: control messages and borrowed packages."""

@@ -13,8 +13,8 @@ The packages import each other by their ordinary names. CPython executes an impo
 of the builtins of the module that contains the statement, so each borrowed module gets builtins whose ``__import__``
 translates the borrowed names. This also covers statements inside functions and a package's own calls of ``__import__``
 (the lazy attributes of websockets); it does not cover ``importlib.import_module``, which none of the packages calls
-with a lent name. Compiled modules do not look at their builtins: those of the lent packages import nothing, and ours
-take the names from the modules in ``BORROWERS``, which are never compiled.
+with a borrowed name. Compiled modules do not use these builtins: those of the borrowed packages import nothing, and
+ours import the names from the modules in ``BORROWERS``, which are never compiled.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ from sidegate.observe.record import Record, final_status
 MAX_LINE = 4096
 
 MAX_ID = 64
-"""Most characters of a request id that are logged: ours have half of that, but another front may have made the id."""
+"""Characters of a request id that are logged at most: ours have half of that, but another front may have made it."""
 
 REMEMBERED = 256
 REMEMBERED_SIZE = 256

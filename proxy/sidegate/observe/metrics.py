@@ -309,7 +309,7 @@ SUPERVISOR_METRICS = (
     BUILD_INFO, PROCESSES, RESTARTS, RESIDENT_MEMORY, POOL_WORKERS, POOL_RESTARTS, POOL_MEMORY, POOL_REQUESTS,
     LAST_RELOAD, START_TIME,
 )  # fmt: skip
-"""Known to the supervisor itself."""
+"""Metrics that the supervisor provides without cells."""
 
 
 @dataclass(frozen=True, slots=True)

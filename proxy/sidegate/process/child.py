@@ -66,7 +66,7 @@ def first_message(control: socket.socket) -> Message | None:
 
 
 def leave_signals_to_the_supervisor() -> None:
-    """Ignore the signals of ^C and of a closed terminal: the whole process group gets them, the supervisor decides."""
+    """Ignore the signals of ^C and of a closed terminal: all processes get them, but only the supervisor decides."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # log rotation may signal the group; the supervisor sends ``reopen``

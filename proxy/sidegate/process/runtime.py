@@ -259,7 +259,7 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
 
 
 def _put_behind_front(backends: Mapping[str, AnyBackend]) -> int | None:
-    """Tell a worker's WSGI backend that a front is before it.
+    """Mark a worker's WSGI backend as one that gets its requests from fronts.
 
     Returns its number of threads, which limits the concurrent requests of the worker; None without a WSGI backend.
     """

@@ -281,7 +281,10 @@ class TimeLimits:
 
 
 def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, float] | None:
-    """The action, and its time, that ends a child that stays too long in a state with a time limit."""
+    """The action against a child that exceeds the time limit of its state, and the time at which it is due.
+
+    None if its state has no time limit.
+    """
     if child.state is State.STARTING:
         return Kill(child.serial, f"not ready within {limits.start:g} s"), child.since + limits.start
     if child.left is None:

@@ -1,7 +1,7 @@
 """One pool: it carries out the actions that its plan (``pool_plan``) returns.
 
-It is to ``pool_plan`` what the supervisor's loop is to ``plan``. It owns the states of the pool's processes. Messages,
-exits and samples are handled between two plans. A process that cannot be started is logged, and started again later.
+It owns the states of the pool's processes. Messages, exits and samples are handled between two plans. A process that
+cannot be started is logged, and started again later.
 """
 
 from __future__ import annotations

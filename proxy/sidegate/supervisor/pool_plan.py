@@ -152,7 +152,7 @@ def has_started(members: Iterable[Member]) -> bool:
 
 
 def _without_exhausted(steps: Schedule[PoolAction], wanted: WantedPool, member: Member) -> Member:
-    """``member``, or its state after ``Drain`` if all its threads are stuck: it leaves at once."""
+    """``member``; if all its threads are stuck, add ``Drain`` and return its state after that."""
     if member.stuck != STUCK_THREADS or member.child.state is not State.SERVING:
         return member
     steps.due(plan.Drain(member.child.serial, wanted.stop_timeout))
@@ -169,7 +169,7 @@ def _serve_and_retire(steps: Schedule[PoolAction], alive: Iterable[Member]) -> N
 
 
 def _resize(steps: Schedule[PoolAction], wanted: WantedPool, alive: Iterable[Member]) -> None:
-    """Resize by one, and never while a slot is vacant: only then is it known whether the last step was enough."""
+    """Resize by one, and only if every slot serves: before that, the effect of the last resize is not known."""
     serving = {member.child.slot for member in alive if member.child.state is State.SERVING}
     if not serving.issuperset(range(wanted.size)):
         return

@@ -40,7 +40,7 @@ def call_in_subprocess(name: str, *arguments: Any) -> Any:
 
 
 def environment() -> dict[str, str]:
-    """The environment of a child: ours, and the package's folder in PYTHONPATH if the child needs it.
+    """Our environment, with the package's folder in PYTHONPATH if a child needs it.
 
     It needs it if ``python -m sidegate`` found the package in its working directory, because ``-P`` excludes that.
     """
