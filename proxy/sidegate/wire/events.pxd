@@ -1,4 +1,4 @@
-"""C types of the codec seam, and of the events that most messages are made of; the others are dataclasses."""
+"""C types of the codec interface and of the most frequent events; the other events are dataclasses."""
 
 
 cdef class Values:

@@ -1,11 +1,11 @@
-"""What a codec tells the connection, and the seam that every codec implements.
+"""The events that a codec reports to the connection, and the interface that every codec implements.
 
-Where it stands: below the connection, above the engines. A codec is sans-I/O: bytes and times go in,
-events and bytes come out; it never calls upward, waits or looks at a clock.
+A codec is sans-I/O: it takes bytes and times and returns events and bytes. It never calls the connection, never waits
+and never reads a clock.
 
-Streams are numbered by the codec. HTTP/1.1 is the codec whose streams come one at a time (1, 2, 3, …);
-HTTP/2 streams carry their numbers from the wire. Calling a method for a stream that has ended or was
-reset does nothing: that race is part of normal life, because the two sides act independently.
+The codec numbers the streams. On HTTP/1.1 they come one at a time (1, 2, 3, …); on HTTP/2 they have the numbers of the
+protocol. A method that is called for a stream which has ended or was reset does nothing: this race is normal, because
+the two sides act independently.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from sidegate.asgi import Headers
 
 
 class Values:
-    """An event that is compiled: compared and shown by its attributes, as a dataclass is, which cannot be compiled."""
+    """Base of compiled events: compares and prints attributes as a dataclass does. A dataclass cannot be compiled."""
 
     __slots__: tuple[str, ...] = ()
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self._values() == other._values()
 
-    __hash__ = None  # type: ignore[assignment]  # it can change
+    __hash__ = None  # type: ignore[assignment]  # events are mutable
 
     def __repr__(self) -> str:
         values = zip(self.__slots__, self._values(), strict=True)
@@ -36,13 +36,13 @@ class Values:
 class RequestHead(Values):
     """A request whose head passed the header policy (``wire/fields.py``).
 
-    ``target`` is the request target as sent (path and query, or ``*``); an absolute-form target arrives here
-    as its path and query, its authority as the ``host`` field. ``headers`` starts with ``host`` if there is one.
-    ``end_stream`` says that no body follows; then no End event comes.
+    ``target`` is the request target as sent (path and query, or ``*``). Of a target in absolute-form it is the path and
+    query; the authority is in the ``host`` field. ``headers`` starts with ``host`` if there is one. ``end_stream`` says
+    that no body follows; then no ``End`` event comes.
 
-    ``protocol``: "websocket" where the client asks to go on with that (RFC 6455; RFC 8441: ``method`` is CONNECT then),
-    else "". It is answered by ``Codec.accept`` or like any other request. ``end_stream`` is false: once accepted, bytes
-    may follow. Whether the handshake's fields (``sec-websocket-*``) are right is judged by whoever accepts.
+    ``protocol`` is "websocket" if the client asks to change to it (RFC 6455; in RFC 8441 ``method`` is CONNECT then),
+    else "". The server answers with ``Codec.accept`` or with any response. ``end_stream`` is false then, because bytes
+    may follow once it is accepted. The code that accepts checks the fields of the handshake (``sec-websocket-*``).
     """
 
     __slots__ = (
@@ -51,7 +51,7 @@ class RequestHead(Values):
     )  # fmt: skip
 
     def __init__(self, stream_id: int, method: str, target: bytes, headers: Headers, http_version: str) -> None:
-        """Of a request without a body; ``announce_body`` and ``announce_protocol`` say otherwise."""
+        """Create the head of a request without a body; ``announce_body`` and ``announce_protocol`` change that."""
         self.stream_id = stream_id
         self.method = method
         self.target = target
@@ -63,19 +63,19 @@ class RequestHead(Values):
         self.protocol = ""
 
     def announce_body(self, content_length: int | None, expect_continue: bool, end_stream: bool) -> None:
-        """What the head says of the body."""
+        """Store what the head says about the body."""
         self.content_length = content_length
         self.expect_continue = expect_continue
         self.end_stream = end_stream
 
     def announce_protocol(self, protocol: str) -> None:
-        """The client asks to go on with ``protocol``, whose bytes may follow."""
+        """Store that the client asks to change to ``protocol``, whose bytes may follow."""
         self.protocol = protocol
         self.end_stream = False
 
 
 class ResponseHead(Values):
-    """A final response head that passed the client codec's rules. ``end_stream``: no body follows, and no ``End``."""
+    """A final response head that passed the client codec's rules. ``end_stream``: neither body nor ``End`` follows."""
 
     __slots__ = ("end_stream", "headers", "status", "stream_id")
 
@@ -88,7 +88,7 @@ class ResponseHead(Values):
 
 @dataclass(slots=True)
 class Informational:
-    """A 1xx response head (never 101, which HTTP/2 has not)."""
+    """A 1xx response head (never 101, which HTTP/2 does not have)."""
 
     stream_id: int
     status: int
@@ -96,7 +96,7 @@ class Informational:
 
 
 class Body(Values):
-    """A piece of a message's body; ``len(data)`` counts against flow control until acknowledged."""
+    """A piece of a message's body; ``len(data)`` counts against flow control until it is acknowledged."""
 
     __slots__ = ("data", "stream_id")
 
@@ -117,7 +117,7 @@ class End(Values):
 
 @dataclass(slots=True)
 class Reset:
-    """The stream is gone (RST_STREAM, or the connection's end while a request was open)."""
+    """The stream was aborted (RST_STREAM, or the connection ended while a request was open)."""
 
     stream_id: int
     code: int
@@ -125,7 +125,7 @@ class Reset:
 
 @dataclass(slots=True)
 class Rejected:
-    """A request refused by policy or limit: answer ``status`` with an error page, run no application.
+    """A request that a policy or a limit refused: answer ``status`` with an error page, run no application.
 
     The codec ends the stream (HTTP/2) or the connection (HTTP/1.1: ``closed``) after that answer.
     """
@@ -141,7 +141,7 @@ class Rejected:
 
 @dataclass(slots=True)
 class Violation:
-    """The connection itself cannot go on. A farewell (GOAWAY) is already in the output; ``closed`` is true.
+    """The connection cannot go on. GOAWAY or the last response is already in the output; ``closed`` is true.
 
     ``reason`` is one word for the metric (for example ``compression_error`` or ``settings_flood``).
     """
@@ -152,7 +152,7 @@ class Violation:
 
 @dataclass(slots=True)
 class GoAway:
-    """The peer will open no more streams; of ours it takes none beyond ``last_stream_id``."""
+    """The peer will open no more streams, and it processes none of our streams above ``last_stream_id``."""
 
     code: int
     last_stream_id: int = 0
@@ -160,7 +160,7 @@ class GoAway:
 
 @dataclass(slots=True)
 class PingAck:
-    """The answer to a PING of ours, with its 8 bytes."""
+    """The answer to a PING that we sent, with its 8 bytes."""
 
     data: bytes
 
@@ -169,11 +169,11 @@ Event = RequestHead | ResponseHead | Informational | Body | End | Reset | Reject
 
 
 PIECE = 1 << 16
-"""Bytes of output after which a codec may stop, so that no buffer on the way to the socket grows with the body."""
+"""Bytes of output after which a codec may stop, so that no buffer before the socket grows with the body."""
 
 
 class Codec:
-    """Server role of one HTTP version on one connection. The base class of every codec; it only says what there is."""
+    """Server role of one HTTP version on one connection: the base class of every codec, without an implementation."""
 
     __slots__ = ()
 
@@ -189,22 +189,22 @@ class Codec:
 
     @property
     def held(self) -> bool:
-        """Input is held back, or skipped, which ``receive`` with nothing goes on with once output was taken."""
+        """Input is held back or skipped; ``receive(b"", now)`` continues with it once the output was taken."""
         raise NotImplementedError
 
     def read_paused(self) -> bool:
-        """The peer has sent as much as may be held; read again when this turns false."""
+        """The peer has sent as much as the codec may hold; read again when this turns false."""
         raise NotImplementedError
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` goes on with bytes held back.
+        """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` continues with the bytes held back.
 
-        HTTP/1.1 holds a pipelined request back until the response before it is complete and taken.
+        HTTP/1.1 holds back a pipelined request until the response before it is complete and taken.
         """
         raise NotImplementedError
 
     def receive_eof(self) -> list[Event]:
-        """The peer will send nothing more. Requests without their end are reset."""
+        """The peer will send nothing more. Requests that are incomplete are reset."""
         raise NotImplementedError
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
@@ -212,31 +212,33 @@ class Codec:
         raise NotImplementedError
 
     def accept(self, stream_id: int, headers: Headers) -> None:
-        """Agree to the ``protocol`` that a request asked for; nothing after another answer, or if it asked for none.
+        """Accept the ``protocol`` that a request asked for. Does nothing after another answer, or if it asked for none.
 
-        HTTP/1.1: 101 with what RFC 6455 4.2.2 wants; HTTP/2: 200 (RFC 8441 5); ``headers`` behind, checked. From here
-        on the stream carries the protocol's bytes. The client's are ``Body``; those that came before this are held and
-        told by the next ``receive`` (HTTP/1.1) or were told at once (HTTP/2, within the window). Its end is ``End``.
-        ``send_data`` sends ours as they are and ends our side, which on HTTP/1.1 is the end of the connection.
-        ``goaway`` lets the stream live on.
+        HTTP/1.1 answers 101 with the fields that RFC 6455 4.2.2 requires, HTTP/2 answers 200 (RFC 8441 5). ``headers``,
+        which are already checked, follow. From here on the stream carries the protocol's bytes. The client's bytes come
+        as ``Body``. HTTP/1.1 holds the bytes that came before this call and reports them in the next ``receive``;
+        HTTP/2 has reported them already, within the window. ``End`` reports the end of the client's side. ``send_data``
+        sends our bytes unchanged and ends our side, which on HTTP/1.1 ends the connection. The stream continues after
+        ``goaway``.
 
-        Any other answer is a denial: ``send_head`` and ``send_data`` as ever, but never 2xx, which is HTTP/2's yes.
+        Any other answer denies the protocol: use ``send_head`` and ``send_data`` as for any response, but never a
+        status 2xx, with which HTTP/2 accepts.
         """
         raise NotImplementedError
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        """Queue response body after a head, or bytes of the protocol accepted."""
+        """Queue response body after a head, or bytes of the accepted protocol."""
         raise NotImplementedError
 
     def sendfile(self, stream_id: int, size: int) -> bool:
-        """May the connection itself write the next ``size`` bytes of body (sendfile) once the output is taken?
+        """Whether the connection may write the next ``size`` bytes of body itself (sendfile) once the output is taken.
 
-        True counts them as sent. False where every byte must pass the codec (HTTP/2, chunked framing).
+        True counts them as sent. False if every byte must pass the codec (HTTP/2, chunked framing).
         """
         raise NotImplementedError
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
-        """End the response with trailers (dropped where the version or framing has no place for them)."""
+        """End the response with trailers, which are dropped if the version or the framing cannot carry them."""
         raise NotImplementedError
 
     def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
@@ -244,11 +246,11 @@ class Codec:
         raise NotImplementedError
 
     def reset(self, stream_id: int, code: int) -> None:
-        """Give the stream up: RST_STREAM with ``code``; on HTTP/1.1 the connection closes."""
+        """Abort the stream: RST_STREAM with ``code``; on HTTP/1.1 the connection closes."""
         raise NotImplementedError
 
     def release(self, stream_id: int) -> bool:
-        """The exchange has ended: drop what it did not read. Only now does its HTTP/2 stream's place become free.
+        """The exchange has ended: drop the input that it did not read. Only now another HTTP/2 stream may replace it.
 
         True if ``receive(b"", now)`` and a flush have something to do.
         """
@@ -259,7 +261,7 @@ class Codec:
         raise NotImplementedError
 
     def pending(self, stream_id: int) -> int:
-        """Response body bytes queued that have not been handed out yet."""
+        """Bytes of response body that are queued and not yet taken."""
         raise NotImplementedError
 
     def take_output(self) -> bytes:
@@ -267,18 +269,18 @@ class Codec:
         raise NotImplementedError
 
     def goaway(self, final: bool) -> None:
-        """Wind down. First call ``final=False`` (HTTP/2: GOAWAY with 2^31-1), then, a moment later, ``True``.
+        """Drain. Call it first with ``final=False`` (HTTP/2: GOAWAY with 2^31-1), then, a moment later, with ``True``.
 
-        HTTP/1.1 answers with ``Connection: close`` from the first call on, and takes a request that was on its way
-        until the second. ``closed`` turns true when the last stream has ended; HTTP/1.1's not before the second
-        call unless a response announced it.
+        HTTP/1.1 answers with ``Connection: close`` from the first call on, and takes a request that is already on its
+        way until the second call. ``closed`` turns true when the last stream has ended, on HTTP/1.1 not before the
+        second call unless a response announced the close.
         """
         raise NotImplementedError
 
     def next_deadline(self) -> float | None:
-        """When ``on_deadline`` must be called unless bytes come before (request head, preface, CONTINUATION)."""
+        """The time at which ``on_deadline`` must be called unless bytes come before (head, preface, CONTINUATION)."""
         raise NotImplementedError
 
     def on_deadline(self, now: float) -> list[Event]:
-        """Time is up: the events that follow (a rejection with 408, a violation), or none if it is not yet."""
+        """Handle the deadline if it has passed; returns a ``Rejected`` with 408, a ``Violation``, or nothing."""
         raise NotImplementedError

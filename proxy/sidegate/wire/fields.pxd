@@ -1,10 +1,10 @@
-"""C types of judging fields."""
+"""C types of the header policy."""
 
 cimport cython
 
 cdef dict _judged_pairs
 
 
-@cython.locals(kept=list, judged=tuple, field_=tuple, name=object, value=object)
+@cython.locals(kept=list, checked=tuple, field_=tuple, name=object, value=object)
 cpdef tuple response_fields(raw)
 cpdef bint values_clean(list fields)

@@ -1,8 +1,8 @@
 """The header policy: one table of rules for the fields of HTTP/1.1 and HTTP/2 requests and responses.
 
-Where it stands: called by both codecs for request fields and by the exchange for response fields, so no two
-parsers can disagree about what the application sees. It owns the rules; framing belongs to the codecs.
-Errors that leave it: ``Refused`` (a request) and ``ValueError`` (an application's response).
+Both codecs call it for request fields and the exchange for response fields, so that no two parsers can disagree about
+what the application sees. It owns the rules; the codecs own the framing. It raises ``Refused`` for a request and
+``ValueError`` for an application's response.
 
 Rules and their sources:
 
@@ -14,7 +14,7 @@ value without control bytes but TAB   RFC 9110 5.5; CR, LF, NUL would split a me
 names with ``_`` are dropped          CGI and WSGI map ``-`` and ``_`` to one name (as nginx does)
 forwarding fields are dropped         unless the peer is trusted: a client must not name its own address
 hop-by-hop fields                     RFC 9110 7.6.1: they end at this hop; RFC 9113 8.2.2 forbids them in HTTP/2
-``cookie`` crumbs are joined          RFC 9113 8.2.3; counted one by one against the limit before
+``cookie`` crumbs are joined          RFC 9113 8.2.3; before that each counts against the limit
 ====================================  =========================================================
 """
 
@@ -29,7 +29,7 @@ from sidegate.asgi import Headers
 from sidegate.errors import Refused
 
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
-"""RFC 9110 5.6.2 ``tchar``, lower case only: codecs lower the names of HTTP/1.1."""
+"""RFC 9110 5.6.2 ``tchar``, lower case only: the codecs convert the names of HTTP/1.1 to lower case."""
 
 CONTROL_BYTES = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 
@@ -39,12 +39,12 @@ _CONTROL_TO_NUL = bytes(0 if byte in CONTROL_BYTES else byte for byte in range(2
 FORWARDING = frozenset(b"x-forwarded-" + part for part in (b"for", b"host", b"port", b"prefix", b"proto"))
 FORWARDING |= {b"forwarded", b"x-real-ip"}
 OWN_PREFIX = b"x-sidegate-"
-"""Fields that only Sidegate's own hops may carry."""
+"""Prefix of the fields that only Sidegate's own hops may carry."""
 
 CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 
-# RFC 3986 3.2.2: registered name or IPv4, or an IP literal in brackets, then an optional port.
-# Never empty: http and https URIs have a host (RFC 9110 4.2.1), and so has every route.
+# RFC 3986 3.2.2: registered name or IPv4, or an IP literal in brackets, then an optional port. Never empty: http and
+# https URIs have a host (RFC 9110 4.2.1), and so has every route.
 _URI_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 
@@ -52,7 +52,7 @@ Pair = tuple[bytes, bytes]
 
 
 class Kind(enum.IntEnum):
-    """What the policy does with a field, decided by its name alone."""
+    """What the policy does with a field; the name of the field alone decides it."""
 
     PLAIN = 0
     DROP = 1
@@ -65,16 +65,16 @@ class Kind(enum.IntEnum):
     BAD = 8
 
 
-# Module constants: reading a member of an Enum class costs more than the comparison it is read for.
+# Module constants: to read a member of an Enum class costs more than the comparison that uses it.
 _PLAIN, _HOST, _COOKIE = Kind.PLAIN, Kind.HOST, Kind.COOKIE
 
 
 @dataclass(frozen=True, slots=True)
 class FieldPolicy:
-    """What one listener's peers may send.
+    """What the peers of one listener may send.
 
-    ``keep_forwarding``: the peer is a trusted proxy; ``keep_own``: it is a front of ours, whose ``x-sidegate-*`` fields
-    count.
+    ``keep_forwarding``: the peer is a trusted proxy. ``keep_own``: the peer is one of our fronts, whose
+    ``x-sidegate-*`` fields are used.
     """
 
     max_fields: int
@@ -83,14 +83,14 @@ class FieldPolicy:
     keep_underscores: frozenset[bytes] = frozenset()
     keep_own: bool = False
     kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """Names seen before, classified; bounded by ``MAX_KINDS`` and ``MAX_NAME``: clients cannot grow it."""
+    """Classified names of earlier fields; ``MAX_KINDS`` and ``MAX_NAME`` bound it, so that clients cannot grow it."""
     blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """Field blocks of HTTP/1.1 requests seen before, judged; kept and bounded by ``wire/http1/head.py``."""
+    """Checked field blocks of earlier HTTP/1.1 requests; ``wire/http1/head.py`` fills and bounds it."""
     request_lines: dict[bytes, Pair] = field(default_factory=dict, init=False, compare=False, repr=False)
-    """Plain request lines of HTTP/1.1 seen before, as method and target; kept and bounded by ``wire/http1/head.py``."""
+    """Method and target by plain request line of HTTP/1.1; ``wire/http1/head.py`` fills and bounds it."""
 
     def classify(self, name: bytes) -> Kind:
-        """The rule for a name not in ``kinds`` yet."""
+        """Find the rule for a name that is not in ``kinds`` yet."""
         kind = self._classify(name)
         if len(self.kinds) < MAX_KINDS and len(name) <= MAX_NAME:
             self.kinds[name] = kind
@@ -113,7 +113,7 @@ class FieldPolicy:
 MAX_KINDS = 2048
 MAX_NAME = 64
 MAX_HOST = 255
-"""Longer names and hosts are judged anew each time: memories are bounded in bytes, too."""
+"""Longer names and hosts are checked anew each time, because caches are bounded in bytes, too."""
 
 _SPECIAL = {
     b"host": Kind.HOST,
@@ -127,7 +127,7 @@ _SPECIAL = {
 
 @dataclass(slots=True)
 class RequestFields:
-    """Request fields that passed. ``headers`` starts with ``host``; ``hop`` holds what ends at this hop."""
+    """Request fields that passed. ``headers`` starts with ``host``; ``hop`` holds the fields that end at this hop."""
 
     headers: Headers
     content_length: int | None
@@ -136,10 +136,10 @@ class RequestFields:
 
 
 def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = None) -> RequestFields:
-    """Judge the fields of one request. ``authority``: what the request line or ``:authority`` named.
+    """Check the fields of one request. ``authority``: the authority in the request line or in ``:authority``.
 
-    A ``host`` field that names another authority is refused in both versions (RFC 9113 8.3.1; RFC 9112 3.2.2
-    would let the request line win, but the hop behind us may decide otherwise). Raises ``Refused``.
+    A ``host`` field that names another authority is refused in both versions (RFC 9113 8.3.1; RFC 9112 3.2.2 would
+    prefer the request line, but the next hop may decide otherwise). Raises ``Refused``.
     """
     if len(raw) > policy.max_fields:
         raise Refused(431, "too_many_fields", f"more than {policy.max_fields} header fields")
@@ -147,7 +147,7 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
         raise Refused(400, "bad_field_value", "a field value contains a control character")
     kinds = policy.kinds
     headers: Headers = []
-    judged = RequestFields(headers, None, False, [])
+    checked = RequestFields(headers, None, False, [])
     host: bytes | None = None
     cookies: list[bytes] = []
     for pair in raw:
@@ -163,7 +163,7 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
         elif kind is _COOKIE:
             cookies.append(pair[1])
         elif kind is not Kind.DROP:
-            _special(kind, pair, judged)
+            _special(kind, pair, checked)
     if cookies:
         headers.append((b"cookie", b"; ".join(cookies)))
     if authority is not None:
@@ -174,29 +174,29 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
         if host not in _hosts_seen and not valid_host(host):
             raise Refused(400, "bad_host", "the host is not a name or address with an optional port")
         headers.insert(0, (b"host", host))
-    return judged
+    return checked
 
 
-def _special(kind: Kind, pair: tuple[bytes, bytes], judged: RequestFields) -> None:
+def _special(kind: Kind, pair: tuple[bytes, bytes], checked: RequestFields) -> None:
     name, value = pair
     if kind is Kind.LENGTH:
-        if judged.content_length is not None:
+        if checked.content_length is not None:
             raise Refused(400, "bad_content_length", "more than one content-length field")
         if not value.isdigit() or len(value) > 18:
             raise Refused(400, "bad_content_length", "content-length is not one decimal number")
-        judged.content_length = int(value)
-        judged.headers.append(pair)
+        checked.content_length = int(value)
+        checked.headers.append(pair)
     elif kind is Kind.EXPECT:
         if value.lower() != b"100-continue":
             raise Refused(417, "bad_expectation", "the only supported expectation is 100-continue")
-        judged.expect_continue = True
-        judged.headers.append(pair)
+        checked.expect_continue = True
+        checked.headers.append(pair)
     elif kind is Kind.TE:
-        # RFC 9110 10.1.4: `trailers` says something about the far end; any other member ends at this hop.
+        # RFC 9110 10.1.4: `trailers` is also valid beyond this hop; any other member ends here.
         if b"trailers" in [member.strip(b" \t") for member in value.lower().split(b",")]:
-            judged.headers.append((name, b"trailers"))
+            checked.headers.append((name, b"trailers"))
     elif kind is Kind.HOP:
-        judged.hop.append(pair)
+        checked.hop.append(pair)
     else:
         raise Refused(400, "bad_field_name", "a field name is not a token")
 
@@ -205,7 +205,7 @@ _hosts_seen: set[bytes] = set()
 
 
 def valid_host(host: bytes) -> bool:
-    """Is it ``uri-host [":" port]``? (RFC 3986 3.2.2.) Good answers are remembered within bounds."""
+    """Whether ``host`` is ``uri-host [":" port]`` (RFC 3986 3.2.2). Valid hosts are cached within bounds."""
     if host in _hosts_seen:
         return True
     if _URI_HOST.fullmatch(host) is None:
@@ -216,13 +216,13 @@ def valid_host(host: bytes) -> bool:
 
 
 def values_clean(fields: Headers) -> bool:
-    """No value has a control byte except TAB. One pass in C over all values together."""
-    # An int is looked for: `b"\0" in` first tries to make one of its operand, at eight times the cost.
+    """Whether no value has a control byte except TAB. One pass in C over all values together."""
+    # Search for an int: `b"\0" in` first tries to convert its operand to one, which costs eight times as much.
     return 0 not in b"".join([value for _, value in fields]).translate(_CONTROL_TO_NUL)
 
 
 def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
-    """Judge request trailers: the same rules, and what frames or routes a message is dropped (RFC 9110 6.5.1)."""
+    """Check request trailers by the same rules; fields that frame or route a message are dropped (RFC 9110 6.5.1)."""
     if len(raw) > policy.max_fields:
         raise Refused(431, "too_many_fields", f"more than {policy.max_fields} trailer fields")
     if not values_clean(raw):
@@ -244,19 +244,19 @@ ResponseFields = tuple[Headers, int | None, bool]
 
 
 def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
-    """Judge what an application sends. Names are lowered, hop-by-hop fields dropped.
+    """Check the fields of an application's response. Names become lower case, hop-by-hop fields are dropped.
 
-    Raises ``ValueError`` for what must never become bytes on the wire (CR, LF, NUL, names that are no tokens).
+    Raises ``ValueError`` for what must never be sent (CR, LF, NUL, names that are no tokens).
     """
     kept: Headers = []
     length: int | None = None
     dated = False
     for pair in raw:
         name, value = pair
-        judged = None
-        if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may have no hash
-            judged = _judged_pairs.get(pair)
-        kind, field_ = _check_pair(name, value) if judged is None else judged
+        checked = None
+        if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may not be hashable
+            checked = _judged_pairs.get(pair)
+        kind, field_ = _check_pair(name, value) if checked is None else checked
         if kind is _KEPT:
             kept.append(field_)
         elif kind is _SIZED:
@@ -271,9 +271,10 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
 
 
 def accept_fields(headers: Headers) -> Headers:
-    """What of a response's fields may stand in the answer that agrees to a WebSocket.
+    """The fields of a response that may be part of the answer that accepts a WebSocket.
 
-    No length (RFC 9110 8.6 and 9.3.6), and no proof but the one that HTTP/1.1's codec makes (RFC 8441 5).
+    It drops ``content-length`` (RFC 9110 8.6 and 9.3.6) and ``sec-websocket-accept``, which only the HTTP/1.1 codec
+    makes (RFC 8441 5).
     """
     return [pair for pair in headers if pair[0] not in (b"content-length", b"sec-websocket-accept")]
 
@@ -287,10 +288,10 @@ _RESPONSE_KINDS = {
 }
 
 MAX_PAIR = 256
-"""Bytes of a response field that is remembered; at most ``MAX_KINDS`` are."""
+"""Largest response field, in bytes, that is cached; the cache holds at most ``MAX_KINDS`` fields."""
 
 _judged_pairs: dict[Pair, tuple[int, Pair]] = {}
-"""Response fields that passed before, by what the application gave: most repeat from response to response."""
+"""Response fields that passed before, by what the application sent: most fields repeat in every response."""
 
 
 def _check_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
@@ -302,13 +303,14 @@ def _check_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
     if not values_clean([(lowered, value)]):
         raise ValueError(f"the value of response header {lowered!r} contains a control character: {value!r}")
     kind = _RESPONSE_KINDS.get(lowered, _KEPT)
-    # RFC 9110 5.5: whitespace around it is no part of a value; HTTP/2 forbids it (RFC 9113 8.2.1), Django sends it.
+    # RFC 9110 5.5: the whitespace around a value is not part of it; HTTP/2 forbids it (RFC 9113 8.2.1), Django sends
+    # it.
     bare = value.strip(b" \t")
     if kind is _SIZED and not bare.isdigit():
         raise ValueError(f"content-length must be one decimal number, not {value!r}")
-    judged = (kind, (lowered, bare))
+    checked = (kind, (lowered, bare))
     if len(name) + len(value) <= MAX_PAIR:
         if len(_judged_pairs) >= MAX_KINDS:
             _judged_pairs.clear()
-        _judged_pairs[name, value] = judged
-    return judged
+        _judged_pairs[name, value] = checked
+    return checked

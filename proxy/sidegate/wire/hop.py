@@ -1,12 +1,12 @@
-"""The words of the hop between a front and a worker: what makes a peer a worker of ours, and the facts it is told.
+"""The protocol of the hop between a front and a worker: how each knows the other, and the facts that fronts send.
 
-Where it stands: below the server (which reads) and the backends (which write), so that both mean the same. A front
-tells a worker, in request fields that only this hop may carry, what the application's scope needs and HTTP/2 has no
-word for. Both say in their first SETTINGS frame that they are such ends: RFC 9113 5.5 wants extensions negotiated, a
-front then knows the worker as soon as it may use the connection, and whoever sends requests through a proxy of
-somebody else cannot pass for a front, for he does not write that proxy's SETTINGS.
+The server reads these fields and the backends write them; both use this module so that they agree. In request fields
+that only this hop may carry, a front tells a worker what the application's scope needs and HTTP/2 cannot express. Both
+sides announce their role in their first SETTINGS frame. RFC 9113 5.5 requires that extensions are negotiated. A front
+then knows the worker as soon as it may use the connection. A client behind a third-party proxy cannot pretend to be a
+front, because it does not write the SETTINGS of that proxy.
 
-Errors that leave it: ``ValueError`` for a value that no front of this version wrote.
+It raises ``ValueError`` for a value that no front of this version wrote.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ from sidegate.config.websocket import (
 )
 
 HOP_SETTING: Final = 0xF0E5
-"""A SETTINGS parameter with the value 1, from the range for experiments (RFC 9113 11.3); others ignore it."""
+"""A SETTINGS parameter with the value 1, from the range for experiments (RFC 9113 11.3); other peers ignore it."""
 
 HEADER_TABLE: Final = 65536
-"""HPACK's table on a hop: room for the facts of the clients of hundreds of connections."""
+"""Size of HPACK's table on a hop: room for the facts about the clients of hundreds of connections."""
 
 PEER: Final = b"x-sidegate-peer"
 TLS: Final = b"x-sidegate-tls"
 WEBSOCKET: Final = b"x-sidegate-websocket"
 REQUEST_ID: Final = b"x-sidegate-request-id"
-"""Never in HPACK's table: it is another one each time."""
+"""Never put into HPACK's table, because each request has another one."""
 
 MAX_ROUTES: Final = 1_000_000
-"""More than a configuration has room for."""
+"""More routes than any configuration has."""
 
 Number = TypeVar("Number", int, float)
 
 Address = tuple[str, int | None]
-"""Host and port; of a unix socket its path and None."""
+"""Host and port; for a unix socket its path and None."""
 
 
 class PeerFacts(NamedTuple):
-    """What ``x-sidegate-peer`` says: values of an ASGI scope. ``client`` and ``server`` may be unknown."""
+    """The content of ``x-sidegate-peer``: values of an ASGI scope. ``client`` and ``server`` may be unknown."""
 
     client: Address | None
     server: Address | None
@@ -65,7 +65,7 @@ def encode_peer(
 
 
 def decode_peer(value: bytes) -> PeerFacts:
-    """What ``encode_peer`` was given. Raises ``ValueError``."""
+    """The arguments of ``encode_peer``. Raises ``ValueError``."""
     facts = _read(value)
     if type(facts) is not list or len(facts) != len(PeerFacts._fields):
         raise ValueError("not the facts of a peer")
@@ -81,7 +81,7 @@ def encode_tls(tls: dict[str, Any]) -> bytes:
 
 
 def decode_tls(value: bytes) -> dict[str, Any]:
-    """What ``encode_tls`` was given. Raises ``ValueError``."""
+    """The argument of ``encode_tls``. Raises ``ValueError``."""
     facts = _read(value)
     if type(facts) is not dict:
         raise ValueError("not the facts of a TLS connection")
@@ -89,7 +89,7 @@ def decode_tls(value: bytes) -> dict[str, Any]:
 
 
 class WebSocketFacts(NamedTuple):
-    """What ``x-sidegate-websocket`` says: the route's place in the front's configuration, and what counts there."""
+    """The content of ``x-sidegate-websocket``: the route's index in the front's configuration, and its settings."""
 
     route: int
     settings: WebSocketSettings
@@ -108,7 +108,7 @@ def encode_websocket(route: int, settings: WebSocketSettings) -> bytes:
 
 
 def decode_websocket(value: bytes) -> WebSocketFacts:
-    """What ``encode_websocket`` was given, if an operator may write it. Raises ``ValueError``."""
+    """The arguments of ``encode_websocket``. Raises ``ValueError``, also if no configuration may have the value."""
     facts = _read(value)
     if type(facts) is not list or len(facts) != 9:
         raise ValueError("not the settings of a WebSocket")

@@ -1,7 +1,7 @@
-"""Which HTTP version does a cleartext connection speak? Told from its first bytes.
+"""Detection of the HTTP version of a cleartext connection from its first bytes.
 
-Where it stands: the connection asks before it picks a codec (with TLS, ALPN answers instead). Nothing is consumed:
-the same bytes then go to the codec. No error leaves it; what is not HTTP at all is left to HTTP/1.1 to refuse.
+The connection calls this before it creates a codec (with TLS, ALPN decides instead). Nothing is consumed: the codec
+gets the same bytes. Input that is not HTTP at all counts as HTTP/1.1, whose codec refuses it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from typing import Literal
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""RFC 9113 3.4: what every HTTP/2 client sends first; no HTTP/1.1 request can start with it."""
+"""RFC 9113 3.4: every HTTP/2 client sends this first; no HTTP/1.1 request can start with it."""
 
 
 def sniff(data: bytes) -> Literal["1.1", "2"] | None:
-    """Judge all bytes read so far: ``"2"`` (prior knowledge, RFC 9113 3.3), ``"1.1"``, or None: wait for more."""
+    """Classify the bytes read so far: ``"2"`` (prior knowledge, RFC 9113 3.3), ``"1.1"``, or None: read more."""
     if data.startswith(PREFACE):
         return "2"
     return None if PREFACE.startswith(data) else "1.1"

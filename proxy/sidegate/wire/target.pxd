@@ -1,4 +1,4 @@
-"""C types of judging a target."""
+"""C types of the check of a request target."""
 
 
 cdef dict _seen

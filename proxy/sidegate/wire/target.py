@@ -1,12 +1,12 @@
-"""The request target: percent-decoded, normalised and judged once, for the route map and the application alike.
+"""The request target: decoded, normalised and checked once, for the route map and for the application.
 
-Where it stands: the exchange calls ``split_target`` for both HTTP versions before it builds the ``scope``. The
-HTTP/1.1 head uses ``TARGET_BYTES``. Errors that leave it: ``Refused`` (400).
+The exchange calls ``split_target`` for both HTTP versions before it builds the ``scope``. The HTTP/1.1 head uses
+``TARGET_BYTES``. It raises ``Refused`` (400).
 
 ``path`` and ``raw_path`` always name the same resource: ``path`` is ``raw_path`` percent-decoded. Dot segments are
-removed *after* decoding, so ``/a/%2e%2e%2fadmin`` is ``/admin`` for whoever looks, whichever of the two they read.
-What is kept on purpose: ``//`` (an empty segment is a segment, RFC 3986 3.3), a backslash (no separator in a URI)
-and ``;`` (no Python framework gives it a meaning in a path). The query is opaque: applications decode it.
+removed *after* decoding, so ``/a/%2e%2e%2fadmin`` is ``/admin`` in both. Kept on purpose are ``//`` (an empty segment
+is a segment, RFC 3986 3.3), a backslash (no separator in a URI) and ``;`` (no Python framework gives it a meaning in a
+path). The query is not changed: applications decode it.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from sidegate.errors import Refused
 from sidegate.wire.fields import CONTROL_BYTES
 
 TARGET_BYTES = bytes(byte for byte in range(0x21, 0x7F) if byte != ord("#"))
-"""Visible ASCII without ``#``: a fragment never travels (RFC 9112 3.2), and parsers disagree about cutting it off."""
+"""Visible ASCII without ``#``: a fragment is never sent (RFC 9112 3.2), and parsers differ in how they remove one."""
 
 _HASH, _PERCENT = b"#%"  # ints: `37 in x` costs an eighth of `b"%" in x`
 _OTHER_TO_HASH = bytes(byte if byte in TARGET_BYTES else _HASH for byte in range(256))
-"""A table for ``bytes.translate``: whatever may not stand in a target becomes ``#``."""
+"""A table for ``bytes.translate``: every byte that a target may not contain becomes ``#``."""
 
 _BAD_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 _PATH_SAFE = "/:@!$&'()*+,;=~"
-"""RFC 3986 3.3 ``pchar`` and the separator: what needs no escape when a path is written again."""
+"""RFC 3986 3.3 ``pchar`` and the separator: the bytes that need no escape when a path is encoded again."""
 
 REMEMBERED = 1024
 REMEMBERED_SIZE = 256
-"""Bounds of what is remembered: at most 1024 targets of at most 256 bytes. A target met again costs a tenth of 1 µs."""
+"""Bounds of the cache: at most 1024 targets of at most 256 bytes. A cached target costs a tenth of 1 µs."""
 
 
 class RequestTarget(NamedTuple):
-    """A judged target. ``path``: decoded text; ``raw_path``: the same, encoded; ``query``: after ``?``, undecoded."""
+    """A checked target. ``path``: decoded text; ``raw_path``: the same, encoded; ``query``: after ``?``, undecoded."""
 
     path: str
     raw_path: bytes
@@ -49,8 +49,8 @@ _seen: dict[bytes, RequestTarget] = {}
 def split_target(raw: bytes) -> RequestTarget:
     """Split ``raw`` (origin-form, or ``*``) into what the ``scope`` needs. Raises ``Refused`` (400).
 
-    A path that is no valid UTF-8 is decoded with U+FFFD, as uvicorn and hypercorn do: links in old encodings are
-    still out there, ``raw_path`` keeps their bytes, and the route map judges the same text as the application.
+    A path that is not valid UTF-8 is decoded with U+FFFD, as uvicorn and hypercorn do: links in old encodings still
+    exist. ``raw_path`` keeps their bytes, and the route map matches the same text that the application sees.
     """
     known = _seen.get(raw)
     if known is not None:
@@ -84,7 +84,7 @@ def _split(raw: bytes) -> RequestTarget:
 
 
 def _without_dot_segments(path: bytes) -> bytes:
-    """RFC 3986 5.2.4, except that climbing above the root is refused: no honest client sends that."""
+    """RFC 3986 5.2.4, but a path that climbs above the root is refused: no correct client sends one."""
     kept: list[bytes] = []
     segments = path.split(b"/")[1:]
     for segment in segments:

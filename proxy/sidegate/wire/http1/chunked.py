@@ -1,15 +1,15 @@
 """The chunked transfer coding of HTTP/1.1 requests (RFC 9112 7.1), read strictly.
 
-Where it stands: below ``server.py``, which feeds it the bytes after a head that said ``transfer-encoding: chunked``.
-It owns the framing of the body and the trailers, and nothing else: no events, no connection, no flow control.
-Errors that leave it: ``Refused``, after which the reader is of no use and the connection's framing is lost.
+``server.py`` feeds it the bytes after a head with ``transfer-encoding: chunked``. It owns the framing of the body and
+the trailers; it knows no events, connection or flow control. It raises ``Refused``; after that the reader cannot be
+used any more and the connection's framing is lost.
 
-Why not leave this to the HTTP parser: where a message ends is the one thing request smuggling lives on, so one reader
-alone decides it, and this one takes nothing that the grammar does not have. No sign, prefix, underscore or white space
-in a size; CRLF exactly; no control bytes in extensions (a bare LF in one split messages in several servers of 2025).
+The HTTP parser does not do this because request smuggling depends on where a message ends. So one reader alone decides
+that, and it accepts nothing that is not in the grammar: no sign, prefix, underscore or white space in a size; exactly
+CRLF; no control bytes in extensions (a bare LF in one split messages in several servers of 2025).
 
-What is refused depends on the bytes only, never on how reads cut them: every offence is judged either on a whole line
-or by the length of an unfinished one, and a line ends at its first LF.
+What is refused depends on the bytes only, never on how reads split them: every fault is found either in a whole line or
+by the length of an incomplete one, and a line ends at its first LF.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from sidegate.errors import Refused
 from sidegate.wire.fields import CONTROL_BYTES, FieldPolicy, trailer_fields
 
 MAX_SIZE_DIGITS = 15
-"""60 bits: more than any body, less than any integer overflow further on."""
+"""60 bits: more than any body, and too little to overflow an integer later."""
 
 MAX_SIZE_LINE = 256
-"""Bytes of one chunk-size line with its extension. Nothing in use sends extensions; hyper and Go bound them too."""
+"""Bytes of one chunk-size line with its extension. No client in use sends extensions; hyper and Go bound them too."""
 
 MAX_EXTENSIONS = 16 * 1024
-"""Bytes of extensions in one body: without it, one-byte chunks carry 250 bytes of nothing each (CVE-2023-39326)."""
+"""Bytes of extensions in one body. Without it each one-byte chunk could carry 250 useless bytes (CVE-2023-39326)."""
 
 _HEX = b"0123456789abcdefABCDEF"
 
@@ -33,7 +33,7 @@ _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
 
 class ChunkedReader:
-    """Reads one chunked body. ``feed`` until it returns the bytes behind the message; then ``trailers`` is set."""
+    """Reads one chunked body. Call ``feed`` until it returns the bytes after the message; then ``trailers`` is set."""
 
     __slots__ = ("_block", "_block_size", "_extensions", "_left", "_line", "_policy", "_state", "trailers")
 
@@ -48,9 +48,9 @@ class ChunkedReader:
         self._block_size = 0
 
     def feed(self, data: bytes, into: list[bytes]) -> bytes | None:
-        """Append the body bytes in ``data`` to ``into``; the bytes after the last CRLF, or None if it has not come.
+        """Append the body bytes in ``data`` to ``into``; return the bytes after the last CRLF, None if it is missing.
 
-        Raises ``Refused``; the body bytes before the offence are in ``into`` then.
+        Raises ``Refused``; ``into`` then has the body bytes before the fault.
         """
         at = 0
         while at < len(data):
@@ -70,7 +70,7 @@ class ChunkedReader:
         return None
 
     def _take_line(self, whole: bool) -> bool:
-        """Judge the line read so far and, once whole, act on it; true when it ended the message."""
+        """Check the line read so far and process it once it is complete; true if it ended the message."""
         line = self._line
         state = self._state
         if state == _DATA_END:

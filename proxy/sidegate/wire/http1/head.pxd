@@ -1,4 +1,4 @@
-"""C types of the head reader's fast way; what judges a head for the first time runs as it is."""
+"""C types of the head reader's fast path; the code that parses a new head has no types."""
 
 cimport cython
 

@@ -1,30 +1,30 @@
-"""The head of an HTTP/1.1 request: from bytes to a judged request line and fields.
+"""The head of an HTTP/1.1 request: from bytes to a checked request line and fields.
 
-Where it stands: below ``server.py``, above httptools (llhttp). ``HeadReader`` owns the bytes' form: line ends, limits,
-the request line, the order of judging. What a field means is ``fields.py``'s business, and what it says of the
-connection ``options.py``'s. It never looks at a body.
-Errors that leave it: ``Refused``, after which the connection's framing is lost and the reader of no use.
+``server.py`` calls it, and it calls httptools (llhttp). ``HeadReader`` owns the syntax of the bytes: line ends, limits,
+the request line, the order of the checks. ``fields.py`` owns the meaning of fields, and ``options.py`` the meaning of
+those that concern the connection. It never reads a body. It raises ``Refused``; after that the connection's framing is
+lost and the reader cannot be used any more.
 
-How a head is judged:
+How a head is checked:
 
-1. ``_scan``, while it comes in pieces: limits, line ends, control bytes, in a few passes in C over the new bytes. An
-   oversized or hopeless head is refused as soon as it shows. A head that is whole at once and smaller than every
-   limit needs none of that.
-2. ``_REQUEST_LINE`` splits the request line, with every byte of it accounted for.
-3. llhttp judges the whole head once more and splits the fields. It is always given one head exactly, so it never sees
-   a body, never decides where a message ends, and has no say in framing. It is strict about line ends and control
-   bytes itself (tests/unit/test_http1_refusals.py holds it to that, in whatever version it comes).
-4. ``_check`` holds the parts against the rules.
+1. ``_scan`` checks limits, line ends and control bytes while the head comes in pieces, in a few passes in C over the
+   new bytes. It refuses a head that is too large or can no longer become valid as soon as that is visible. A head that
+   is complete at once and smaller than every limit does not need this step.
+2. ``_REQUEST_LINE`` splits the request line; the expression covers every byte of it.
+3. llhttp checks the whole head once more and splits the fields. It always gets exactly one head, so it never sees a
+   body and never decides where a message ends: it has no influence on framing. It is strict about line ends and control
+   bytes itself (tests/unit/test_http1_refusals.py tests that for every version of it).
+4. ``_check`` compares the parts with the rules.
 
-Clients send the same fields with every request of a connection, so a *block* (what stands between the request line and
-the end of the head) which has passed 3 and 4 is remembered with what came of it: ``_remember``. What a block comes to
-depends on nothing but its bytes and the policy once the request line is plain: GET or HEAD, a target that is a path,
-HTTP/1.1. Both sides of the memory ask for that line, 1 is never skipped, and a block that says anything about framing,
-the connection's end or an upgrade is not remembered. A plain line is remembered by its bytes, too, once its request has
-passed (``_remember_line``): it spares 2, and nothing else.
+Clients send the same fields with every request of a connection. A *block* is everything between the request line and
+the end of the head. ``_remember`` caches a block that has passed 3 and 4, with its result. The result depends only on
+the block's bytes and the policy once the request line is plain: GET or HEAD, a target that is a path, HTTP/1.1. Both
+the lookup and the store require such a line, step 1 is never skipped, and a block that says anything about framing, the
+connection's end or an upgrade is not cached. ``_remember_line`` also caches a plain line by its bytes once its request
+has passed; that saves only step 2.
 
-Whoever finds fault, ``_reason`` has the last word: it looks for the first wrong byte, then for the rule that is broken,
-in that order. So what is refused, and why, depends on the bytes and never on how reads cut them.
+Whichever step finds a fault, ``_reason`` decides which reason is reported: it looks first for the first wrong byte,
+then for the broken rule. So what is refused, and why, depends on the bytes and never on how reads split them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ REMEMBERED = 256
 REMEMBERED_SIZE = 2048
 REMEMBERED_LINES = 1024
 REMEMBERED_LINE = 256
-"""Bounds of what is remembered for each policy: at most 256 blocks, of heads of at most 2 KiB, and 1024 lines."""
+"""Bounds of the caches of each policy: at most 256 blocks, of heads of at most 2 KiB, and 1024 lines."""
 
 _VERSIONS = ("1.1", "1.0")
 _NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
@@ -56,18 +56,18 @@ _PLAIN_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 _SLASH = ord("/")
 _LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
 _METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
-# Visible ASCII, and in the target no `#`: the bytes of TARGET_BYTES.
+# Visible ASCII, and no `#` in the target: the bytes of TARGET_BYTES.
 _REQUEST_LINE = re.compile(rb"""([!-~]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])""")
 _VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
 _BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 _Offence = tuple[int, int, str, str]
-"""Position, status, reason, detail: the least one comes first."""
+"""Position, status, reason, detail. The offence with the lowest position is reported."""
 
 
 class _Parts:
-    """What llhttp found; apart from the reader, so that parser and reader make no reference cycle."""
+    """What llhttp found. Separate from the reader, so that parser and reader make no reference cycle."""
 
     __slots__ = ("complete", "fields")
 
@@ -83,7 +83,7 @@ class _Parts:
 
 
 class HeadReader:
-    """Reads one head after the other. After each: ``chunked``, and ``keep_alive``: what the client asked for.
+    """Reads one head after the other. After each it sets ``chunked``, and ``keep_alive``: what the client asked for.
 
     ``seen``: the bytes up to the first offence, for ``request_line``.
     """
@@ -126,9 +126,9 @@ class HeadReader:
         self._line_end = 0
 
     def read(self, buffer: bytes, stream_id: int) -> tuple[RequestHead | None, bytes]:
-        """The request at the start of ``buffer``, None while its head is incomplete, and the bytes to hold on to.
+        """The request at the start of ``buffer``, None while its head is incomplete, and the bytes to keep.
 
-        ``buffer`` grows from call to call: what was held last time and what came since. Raises ``Refused``.
+        ``buffer`` grows from call to call: the bytes kept last time and those that came since. Raises ``Refused``.
         """
         if buffer.startswith(b"\r"):
             buffer = self._skip_blank_lines(buffer)
@@ -143,7 +143,7 @@ class HeadReader:
         return request, rest
 
     def request_line(self) -> tuple[str, bytes, str]:
-        """Method, target and version as far as they can be told, for the record of a refused request."""
+        """Method, target and version, as far as they can be read, for the record of a refused request."""
         line, whole, _ = self.seen.partition(b"\r\n")
         parts = line.split(b" ")
         if not whole or len(parts) != 3 or parts[0].translate(None, _METHOD_BYTES):
@@ -160,11 +160,11 @@ class HeadReader:
         return buffer
 
     def _scan(self, buffer: bytes) -> int:
-        """The end of the head, 0 while it is incomplete. Looks at no byte twice, however slowly they come."""
+        """The end of the head, 0 while it is incomplete. Scans each byte only once, however slowly they come."""
         start = self._scanned
         terminator = buffer.find(b"\r\n\r\n", max(start - 3, 0))
         complete = terminator >= 0
-        # A CR at the end is no offence yet: its LF may be on the way.
+        # A CR at the end is no offence yet: its LF may follow.
         end = terminator + 4 if complete else len(buffer) - buffer.endswith(b"\r")
         fresh = buffer[start:end]
         lines = fresh.count(b"\r\n")
@@ -184,7 +184,7 @@ class HeadReader:
         return end if complete else 0
 
     def _offences(self, head: bytes) -> list[_Offence]:
-        """What ``_scan`` looks for, in a head or the beginning of one: the first of each kind, with its position."""
+        """The faults that ``_scan`` looks for, in a head or its beginning: the first of each kind, and its position."""
         found: list[_Offence] = []
         line, whole, block = head.partition(b"\r\n")
         if len(line) > self._max_line:
@@ -209,7 +209,7 @@ class HeadReader:
         return Refused(status, reason, detail)
 
     def _parse(self, head: bytes, stream_id: int) -> RequestHead:
-        """``head`` comes without its end."""
+        """Parse ``head``, which comes without its terminator."""
         line, _, block = head.partition(_LINE_END)
         known = self._request_lines.get(line)
         if known is not None:
@@ -235,7 +235,7 @@ class HeadReader:
         return request
 
     def _remember_line(self, line: bytes, method: bytes, target: bytes) -> None:
-        """Spare the next request with the same plain ``line`` its expression; the head around it has passed."""
+        """Cache the plain ``line``, so that the next request with it is not matched again. The head has passed."""
         if len(line) <= REMEMBERED_LINE:
             lines = self._request_lines
             if len(lines) >= REMEMBERED_LINES:
@@ -243,13 +243,13 @@ class HeadReader:
             lines[line] = (method, target)
 
     def _remember(self, block: bytes, request: RequestHead) -> None:
-        """Spare the next request with the same ``block`` all but its request line."""
+        """Cache the result of ``block``: of the next request with it only the request line is parsed."""
         plain = request.end_stream and request.content_length is None and self.keep_alive and not self._upgrade
         if plain and len(block) <= REMEMBERED_SIZE:
             blocks = self._blocks
             if len(blocks) >= REMEMBERED:
                 blocks.clear()
-            blocks[block] = tuple(request.headers)  # a copy: whoever gets the request may change its list
+            blocks[block] = tuple(request.headers)  # a copy: the code that gets the request may change its list
 
     def _parse_anew(self, head: bytes, method: bytes, target: bytes, version: bytes, stream_id: int) -> RequestHead:
         parts = self._parts
@@ -259,7 +259,7 @@ class HeadReader:
             try:
                 self._parser.feed_data(head)
             except HttpParserUpgrade:
-                self._upgrade = True  # llhttp stops for any `Upgrade`; which of them mean something is not its decision
+                self._upgrade = True  # llhttp stops at any `Upgrade`; the codec decides which of them have an effect
             if not parts.complete:
                 raise HttpParserError("the head is not one whole request head")
             request = self._check(method, target, version.decode(), parts.fields, stream_id)
@@ -271,7 +271,7 @@ class HeadReader:
         return request
 
     def _reason(self, head: bytes, error: HttpParserError | Refused) -> Refused:
-        """Why ``head`` is refused: its first wrong byte, or the rule that it breaks, or else llhttp's own words."""
+        """Why ``head`` is refused: its first wrong byte, or the rule that it breaks, or else llhttp's own message."""
         self.seen = head
         if found := self._offences(head):
             return self._first(found)
@@ -304,7 +304,7 @@ class HeadReader:
         if version not in _VERSIONS:
             raise Refused(505, "bad_version", "the version is not HTTP/1.0 or HTTP/1.1")
         if method in _NOT_IMPLEMENTED:
-            # 501 and not 405: no resource here has them, and 405 would owe an `Allow` (RFC 9110 9.1, 15.5.6).
+            # 501 and not 405: no resource here has these methods, and 405 would require `Allow` (RFC 9110 9.1, 15.5.6).
             raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
         authority: bytes | None = None
         if target[0] != _SLASH:
@@ -330,7 +330,7 @@ class HeadReader:
         return head
 
     def _check_hop(self, fields: RequestFields, head: RequestHead) -> None:
-        """What the fields that end at this hop say."""
+        """Evaluate the fields that end at this hop."""
         self.chunked = is_chunked(fields, head.http_version)
         options = connection_options(fields)
         self.keep_alive = is_kept(options, head.http_version)
@@ -354,13 +354,13 @@ def _has_host(raw: Headers) -> bool:
 
 
 def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
-    """RFC 9112 3.2: a target that is no path, as (path and query or ``*``, authority of an absolute-form)."""
+    """RFC 9112 3.2: split a target that is no path into (path and query or ``*``, authority of an absolute-form)."""
     if target == b"*" and method == b"OPTIONS":
         return target, None
     scheme, separator, rest = target.partition(b"://")
     if not separator or scheme.lower() not in (b"http", b"https"):
         raise Refused(400, "bad_target", "the request target is neither a path nor an http(s) URI")
-    # The scheme is dropped: whether the connection is secure is for the listener to know, not for the client to say.
+    # The scheme is dropped: the listener knows whether the connection is secure, and the client must not decide it.
     slash = rest.find(b"/")
     authority = rest[: slash if slash >= 0 else len(rest)].partition(b"?")[0]
     path = rest[len(authority) :]

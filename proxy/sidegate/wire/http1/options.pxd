@@ -1,4 +1,4 @@
-"""C types of what a request says of its connection."""
+"""C types of what a request says about its connection."""
 
 from sidegate.wire.events cimport RequestHead
 

@@ -1,8 +1,7 @@
-"""What an HTTP/1.1 request says of the connection that it comes on: framing, persistence, upgrade.
+"""What an HTTP/1.1 request says about its connection: framing, persistence, upgrade.
 
-Where it stands: below ``head.py``, which asks for heads with such fields alone. It owns the meaning of what
-``RequestFields.hop`` keeps; acting on it is the codec's business.
-Errors that leave it: ``Refused``.
+``head.py`` calls it only for heads with such fields. It owns the meaning of the fields in ``RequestFields.hop``; the
+codec acts on them. It raises ``Refused``.
 """
 
 from __future__ import annotations
@@ -15,12 +14,14 @@ _NOT_NOMINATED = FORWARDING.union(
     [b"close", b"keep-alive", b"upgrade"],
     [b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"],
 )
-"""Members of ``Connection`` that remove no field: its own options, and what is end-to-end (RFC 9110 7.6.1): a client
-that names the forwarding fields, for example, wants a trusted proxy's word about its address gone."""
+"""Members of ``Connection`` that remove no field: its own options, and end-to-end fields (RFC 9110 7.6.1).
+
+A client that names the forwarding fields, for example, wants to remove what a trusted proxy says about its address.
+"""
 
 
 def is_chunked(fields: RequestFields, version: str) -> bool:
-    """RFC 9112 6.1, without the parts that only ever helped to smuggle requests. Raises ``Refused``."""
+    """RFC 9112 6.1, without the parts that are only useful for request smuggling. Raises ``Refused``."""
     codings = [value for name, value in fields.hop if name == b"transfer-encoding"]
     if not codings:
         return False
@@ -34,7 +35,7 @@ def is_chunked(fields: RequestFields, version: str) -> bool:
 
 
 def connection_options(fields: RequestFields) -> set[bytes]:
-    """The members of ``Connection``, in lower case. Fields that it names end here (RFC 9110 7.6.1)."""
+    """The members of ``Connection``, in lower case. The fields that it names end at this hop (RFC 9110 7.6.1)."""
     options = _members(fields, b"connection")
     nominated = options - _NOT_NOMINATED
     if nominated:
@@ -43,21 +44,21 @@ def connection_options(fields: RequestFields) -> set[bytes]:
 
 
 def is_kept(options: set[bytes], version: str) -> bool:
-    """Whether the connection is to persist (RFC 9112 9.3)."""
+    """Whether the connection persists (RFC 9112 9.3)."""
     return b"close" not in options and (version == "1.1" or b"keep-alive" in options)
 
 
 def wanted_protocol(fields: RequestFields, options: set[bytes], head: RequestHead) -> str:
-    """The protocol to change to after this request; "" for none that is known here, which is then ignored.
+    """The protocol to change to after this request; "" for a protocol that is not supported, which is ignored.
 
-    RFC 6455 4.2.1 wants a GET of HTTP/1.1, RFC 9110 7.8 the option; ``h2c`` went with RFC 9113 3.1.
+    RFC 6455 4.2.1 requires a GET of HTTP/1.1, RFC 9110 7.8 the option. RFC 9113 3.1 has removed ``h2c``.
     """
     asked = head.method == "GET" and head.http_version == "1.1" and b"upgrade" in options
     return "websocket" if asked and b"websocket" in _members(fields, b"upgrade") else ""
 
 
 def _members(fields: RequestFields, wanted: bytes) -> set[bytes]:
-    """The members of a list, which may stand in several fields."""
+    """The members of a list, which may be spread over several fields."""
     return {
         member.strip(b" \t").lower() for name, value in fields.hop if name == wanted for member in value.split(b",")
     }

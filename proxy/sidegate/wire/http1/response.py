@@ -1,17 +1,17 @@
-"""The sending half of an HTTP/1.1 connection: one response after the other, framed.
+"""The sending half of an HTTP/1.1 connection: it frames one response after the other.
 
-Where it stands: below ``server.py``. It owns the output bytes and how far the current response has got; whether the
-connection goes on afterwards is the codec's decision. No error leaves it: a call that does not fit the stage does
-nothing, and a body that does not fit its ``content-length`` marks the response ``broken``, never the next one.
+``server.py`` calls it. It owns the output bytes and the state of the current response; the codec decides whether the
+connection continues afterwards. It raises nothing: a call that does not fit the state does nothing, and a body that
+does not fit its ``content-length`` marks this response as ``broken`` and never affects the next one.
 
 Framing of the body (RFC 9112 6.3), in this order:
 
 =================================  ================================================
-HEAD, 204, 304                     none; data is dropped, no framing is invented
-``content-length`` given           as given; more than that is cut off
+HEAD, 204, 304                     none; data is dropped, no framing is added
+``content-length`` given           as given; more data than that is dropped
 complete with the head             ``content-length: 0``
 HTTP/1.1                           ``transfer-encoding: chunked``
-HTTP/1.0, and behind 101           until the connection closes
+HTTP/1.0, and after 101            until the connection closes
 =================================  ================================================
 """
 
@@ -29,7 +29,7 @@ _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode
 
 
 class Stage(IntEnum):
-    """How far the response is. IDLE: no request is there to answer; AWAITED: no final head was sent yet."""
+    """The state of the response. IDLE: there is no request to answer. AWAITED: no final head was sent yet."""
 
     IDLE = 0
     AWAITED = 1
@@ -37,12 +37,12 @@ class Stage(IntEnum):
     DONE = 3
 
 
-# Module constants: reading a member of an Enum class costs more than the comparison it is read for.
+# Module constants: to read a member of an Enum class costs more than the comparison that uses it.
 IDLE, AWAITED, BODY, DONE = Stage
 
 MAX_LINES = 1024
 MAX_LINE = 256
-"""Bounds of the memory of field lines: most fields repeat from response to response."""
+"""Bounds of the cache of field lines: most fields repeat from response to response."""
 
 _lines: dict[tuple[bytes, bytes], bytes] = {}
 
@@ -60,11 +60,11 @@ _NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
 
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
 _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
-"""What makes the answer to a key one that only WebSocket's servers give (RFC 6455 1.3)."""
+"""Added to the key, so that only a WebSocket server gives the right answer to it (RFC 6455 1.3)."""
 
 
 class ResponseWriter:
-    """Frames one response at a time. ``pending``: body bytes queued; ``broken``: the length promised was not kept."""
+    """Frames one response at a time. ``pending``: body bytes queued; ``broken``: the body has another length."""
 
     __slots__ = ("_framing", "_head_only", "_left", "_version", "broken", "output", "pending", "stage")
 
@@ -79,7 +79,7 @@ class ResponseWriter:
         self._left = 0
 
     def begin(self, method: str, version: str) -> None:
-        """A request arrived that the next response answers."""
+        """Begin the response to a request that has arrived."""
         self.stage = AWAITED
         self._head_only = method == "HEAD"
         self._version = version
@@ -91,7 +91,7 @@ class ResponseWriter:
             self.output.append(b"\r\n".join([line, *map(b": ".join, headers), b"\r\n"]))
 
     def head(self, status: int, headers: Headers, end_stream: bool, close: bool) -> bool:
-        """Queue the head and choose the framing. True: the connection ends with this response."""
+        """Queue the head and choose the framing. Returns true if the connection ends with this response."""
         if status == 204:
             headers = [pair for pair in headers if pair[0] != b"content-length"]  # RFC 9110 8.6
         output = self.output
@@ -123,8 +123,8 @@ class ResponseWriter:
         return close
 
     def switch(self, key: bytes, headers: Headers) -> None:
-        """Queue 101 and change to WebSocket (RFC 6455 4.2.2): what follows is sent as it is."""
-        # No secret depends on SHA-1 here, so that a FIPS build lets it pass.
+        """Queue 101 and change to WebSocket (RFC 6455 4.2.2): later data are sent unchanged."""
+        # No secret depends on SHA-1 here; the flag makes a FIPS build allow it.
         answer = b2a_base64(sha1(key + _WEBSOCKET, usedforsecurity=False).digest(), newline=False)
         self.output.append(b"\r\n".join([_SWITCH + answer, *map(b": ".join, accept_fields(headers)), b"\r\n"]))
         self._framing = _UNTIL_CLOSE
@@ -149,14 +149,14 @@ class ResponseWriter:
         self.pending += size
 
     def sendfile(self, size: int) -> bool:
-        """Count ``size`` bytes of body that are written past this object; False if the framing has no room for them."""
+        """Count ``size`` body bytes that the connection writes itself; false if the framing does not allow as many."""
         if self._framing != _LENGTH or size > self._left:
             return False
         self._left -= size
         return True
 
     def end(self, trailers: Headers) -> None:
-        """End the body; only the chunked framing has a place for trailers."""
+        """End the body; only the chunked framing can carry trailers."""
         if self._framing == _CHUNKED:
             self.output.append(b"0\r\n")
             for name, value in trailers:
@@ -167,12 +167,12 @@ class ResponseWriter:
         self.stage = DONE
 
     def farewell(self, status: int) -> None:
-        """Answer a request whose framing broke before the application answered it: an empty error response."""
+        """Answer a request whose framing broke before the application answered it, with an empty error response."""
         self.head(status, [], end_stream=True, close=True)
         self.stage = DONE
 
     def take(self) -> bytes:
-        """Everything queued, joined once."""
+        """Take everything queued, joined once."""
         output = self.output
         data = output[0] if len(output) == 1 else b"".join(output)
         self.output = []

@@ -1,8 +1,8 @@
-"""HTTP/2: a codec for each role, two engines behind one interface.
+"""HTTP/2: a codec for each role, two engines with one interface.
 
-``nghttp2`` (the C library, by a Cython binding built where a compiler and libnghttp2's headers are at hand) and
-``h2`` (pure Python). An engine's library is imported when it is asked for, so the other one costs no memory.
-Errors that leave it: ``StartError`` when an engine is asked for that was not built or installed.
+The engines are ``nghttp2`` (the C library, with a Cython binding that is built if a compiler and libnghttp2's headers
+are installed) and ``h2`` (pure Python). An engine's library is imported only when it is used, so the other one costs no
+memory. It raises ``StartError`` for an engine that was not built or installed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["Engine", "EngineFactory", "EngineSettings", "Http2ClientCodec", "Htt
 
 
 class EngineUnavailable(StartError, ImportError):
-    """The HTTP/2 engine asked for cannot be imported; the message says what to install."""
+    """The HTTP/2 engine cannot be imported; the message says what to install."""
 
 
 _INSTALL = {
@@ -30,7 +30,7 @@ _INSTALL = {
 
 
 def load_engine(name: Literal["auto", "nghttp2", "h2"]) -> EngineFactory:
-    """Import an engine. ``auto`` is nghttp2 where it was built, else h2. Raises ``StartError``."""
+    """Import an engine. ``auto`` is nghttp2 if it was built, else h2. Raises ``StartError``."""
     if name != "auto":
         return _load(name)
     try:

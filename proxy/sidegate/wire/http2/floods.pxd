@@ -1,4 +1,4 @@
-"""C types of the flood counters. Times are seconds; counters live as long as a connection."""
+"""C types of the flood counters. Times are seconds; counters exist as long as their connection."""
 
 
 cdef class Bucket:

@@ -1,9 +1,9 @@
-"""How often a peer may do what costs it little and us something.
+"""Limits on how often a peer may do what costs the peer little and this side much.
 
-Where it stands: asked by ``server.py`` frame by frame, in the order of frames, with the time given. Nothing leaves it.
+``server.py`` calls it for each frame, in the order of frames, with the current time. It raises nothing.
 
 WINDOW_UPDATE counts as a control frame only beyond one for each stream and ten for each DATA frame sent (Envoy's
-ratio): a fast download needs many. Resets count whether the client sends them or provokes them (CVE-2025-8671).
+ratio), because a fast download needs many. Resets count whether the client sends or provokes them (CVE-2025-8671).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ UPDATES_PER_DATA: Final = 10
 
 
 class Bucket:
-    """``burst`` tokens, filled up again at ``rate`` tokens a second."""
+    """``burst`` tokens, refilled at ``rate`` tokens a second."""
 
     __slots__ = ("_at", "_burst", "_level", "_rate")
 
@@ -55,23 +55,23 @@ class FloodCounters:
         self.streams = 0  # opened so far
 
     def control(self, now: float) -> bool:
-        """SETTINGS, PING, PRIORITY, a type unknown."""
+        """Count a SETTINGS, PING or PRIORITY frame or one of an unknown type."""
         return self._control.take(now)
 
     def window_update(self, now: float, data_frames: int) -> bool:
-        """WINDOW_UPDATE; ``data_frames``: DATA frames sent so far."""
+        """Count a WINDOW_UPDATE; ``data_frames``: DATA frames sent so far."""
         self._updates += 1
         return self._updates <= self.streams + UPDATES_PER_DATA * data_frames or self._control.take(now)
 
     def empty_data(self, now: float) -> bool:
-        """DATA with neither data nor END_STREAM."""
+        """Count a DATA frame with neither data nor END_STREAM."""
         return self._empty.take(now)
 
     def reset(self, now: float) -> bool:
-        """A stream reset by the client, or because of it."""
+        """Count a stream that the client has reset, or that was reset because of the client."""
         return self._resets.take(now)
 
     def continuation(self) -> bool:
-        """CONTINUATION."""
+        """Count a CONTINUATION frame."""
         self.continuations += 1
         return self.continuations <= self._most_continuations

@@ -1,19 +1,19 @@
-"""The h2 engine: the pure-Python library to the interface in ``engine.py``.
+"""The h2 engine: it adapts the pure-Python library to the interface in ``engine.py``.
 
-Where it stands: below ``server.py``, beside ``nghttp2.pyx``; used where that was not built. It owns the splitting of
-input into frames; ``h2_sending.py`` is its other half.
+The codecs use it if ``nghttp2.pyx`` was not built. It owns the splitting of input into frames; ``h2_sending.py`` is its
+other half.
 
-h2 is the state machine of everything that is received. Frames are handed to it one at a time: it forgets the events
-of earlier frames when a later one is in error. Before that, a handler for each frame type applies the rules of
-``engine.py`` where h2 would do otherwise or nothing. GOAWAY never reaches h2: either side's would end its connection
-at once, although responses are still owed. Nor does a frame for a stream that is over, but for header blocks on
-streams that this side has reset, whose fields belong into the table.
+h2 is the state machine of everything that is received. It gets frames one at a time, because it forgets the events of
+earlier frames when a later one is in error. Before that, a handler for each frame type applies the rules of
+``engine.py`` where h2 would do something else or nothing. h2 never gets a GOAWAY: a GOAWAY of either side would end its
+connection at once, although responses are still due. It gets no frame for a stream that has ended either, except header
+blocks on streams that this side has reset, because their fields change the table.
 
-h2's checks of HTTP are off: validation and normalisation by configuration, and because its content-length check
-cannot be switched off and ends the whole connection, h2 never sees a header list: ``BlockDecoder`` keeps the decoded
-fields for us and shows h2 an empty one.
+h2's checks of HTTP are off. Validation and normalisation are switched off by configuration. Its content-length check
+cannot be switched off and ends the whole connection, so h2 never sees a header list: ``BlockDecoder`` keeps the decoded
+fields for this engine and gives h2 an empty list.
 
-Errors that leave it: none; everything a peer does is a frame event.
+It raises nothing; every fault of a peer is a frame event.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class H2Engine(SendingHalf):
         return found
 
     def _take_preface(self, data: bytes) -> int:
-        """The bytes taken: all of it or none."""
+        """Check the preface. Returns the number of bytes taken: all of it or none."""
         start = data[: len(wire.PREFACE)]
         if not wire.PREFACE.startswith(start):
             raise ConnectionFailure(wire.PROTOCOL_ERROR, "bad client preface")
@@ -80,7 +80,7 @@ class H2Engine(SendingHalf):
         return len(start)
 
     def _take_frame(self, data: bytes, at: int, found: list[FrameEvent]) -> int:
-        """Handle the frame that begins ``at``. The bytes taken, none if it is not whole."""
+        """Handle the frame at ``at``. Returns the number of bytes taken, 0 if the frame is incomplete."""
         if len(data) < at + 9:
             return 0
         high, low, kind, flags, stream_id = FRAME.unpack_from(data, at)
@@ -104,7 +104,7 @@ class H2Engine(SendingHalf):
         return size
 
     def _feed(self, frame: bytes) -> list[Event]:
-        """Give h2 one frame. What it answers is in its buffer, which is empty before."""
+        """Give h2 one frame. Its answer is in its buffer, which was empty before."""
         try:
             return self._connection.receive_data(frame)
         except ProtocolError as error:
@@ -114,14 +114,14 @@ class H2Engine(SendingHalf):
     def _feed_block(self, frame: bytes, stream_id: int) -> None:
         self._feed(frame)
         if stream_id in self._resets:
-            self._connection.clear_outbound_data_buffer()  # RST_STREAM once more
+            self._connection.clear_outbound_data_buffer()  # h2 repeats RST_STREAM
 
     def _is_over(self, stream_id: int) -> bool:
-        """Whether a stream was open once and is no longer. Client streams are odd."""
+        """Whether a stream was open once and has ended. Client streams are odd."""
         return bool(stream_id & 1) and stream_id <= self._highest and stream_id not in self._streams
 
     def _begin_headers(self, stream_id: int, flags: int) -> None:
-        """A HEADERS frame begins; called again for each piece of it that arrives."""
+        """Begin a HEADERS frame; called again for each piece of the frame that arrives."""
         if not stream_id & 1:
             raise ConnectionFailure(wire.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
         if self.open_block or stream_id in self._resets:
@@ -139,7 +139,7 @@ class H2Engine(SendingHalf):
 
     def _on_headers(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if self._client and stream_id in self._streams:
-            # Whether it is a response or its trailers is not h2's to judge.
+            # The codec, not h2, decides whether it is a response or its trailers.
             self._streams[stream_id].window.state_machine.headers_received = None
         self._feed_block(frame, stream_id)
         self._block = (stream_id, bool(flags & _END_STREAM))
@@ -199,7 +199,7 @@ class H2Engine(SendingHalf):
         self._maybe_closed(stream_id, stream, found)
 
     def _ignore(self, length: int) -> None:
-        """Credit DATA that h2 does not see: its window stays as it was, only the peer has to be told."""
+        """Credit DATA that h2 does not see: the window is unchanged, but the peer has to be told."""
         self._ignored += length
         if self._ignored >= self._settings.connection_window // 2:
             self.write(FRAME.pack(0, 4, _WINDOW, 0, 0) + self._ignored.to_bytes(4))
@@ -251,7 +251,7 @@ class H2Engine(SendingHalf):
             self._give_up_beyond(last, found)
 
     def _give_up_beyond(self, last: int, found: list[FrameEvent]) -> None:
-        """The server will not answer these; what it sends on them all the same is ignored."""
+        """Close the streams that the server will not answer; what it still sends on them is ignored."""
         for stream_id in [stream_id for stream_id in self._streams if stream_id > last]:
             self._connection.reset_stream(stream_id)
             self._connection.clear_outbound_data_buffer()
@@ -290,7 +290,7 @@ _HANDLERS = {
 
 
 def create(settings: EngineSettings, client: bool = False) -> H2Engine:
-    """An engine in the server's role or the ``client``'s."""
+    """Create an engine in the server's role or the ``client``'s."""
     return H2Engine(settings, client)
 
 

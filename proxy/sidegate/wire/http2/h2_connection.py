@@ -1,12 +1,12 @@
-"""h2's connection as the engine wants it.
+"""h2's connection, adapted to the engine.
 
-Where it stands: below ``h2.py`` and ``h2_sending.py``, which call what it makes. Nothing leaves it.
+``h2.py`` and ``h2_sending.py`` use it. It raises nothing.
 
-What the engine uses of h2 beyond its documentation has no underscore, and is pinned by tests
-(``tests/unit/test_http2_h2.py``): ``streams``, a dict by stream identifier, from which a stream can be removed;
-``outbound_flow_control_window``, the number that connection and stream each keep and ``local_flow_control_window``
-answers from; and a stream's ``state_machine.headers_received``, by which h2 tells a response from its trailers. A new
-name would end in an AttributeError or in a test, for all but the last are read before they are written.
+The undocumented attributes of h2 that the engine uses have no underscore, and ``tests/unit/test_http2_h2.py`` checks
+them: ``streams``, a dict by stream identifier, from which a stream can be removed; ``outbound_flow_control_window``, a
+number of the connection and of each stream, from which ``local_flow_control_window`` is computed; and a stream's
+``state_machine.headers_received``, by which h2 distinguishes a response from its trailers. If h2 renamed one, an
+AttributeError or a test would show it, because all but the last are read before they are written.
 """
 
 from __future__ import annotations
@@ -18,41 +18,41 @@ from sidegate.wire.http2.h2_library import H2Configuration, H2Connection, H2Stre
 
 
 class EngineConnection(H2Connection):
-    """h2's connection, without a walk over all streams for each new one.
+    """h2's connection, without a loop over all streams for each new one.
 
-    h2 counts open streams at each HEADERS, and forgets closed ones by the way. Here the count would only be held
-    against a maximum that nothing reaches, and the engine says itself when a stream is over.
+    h2 counts open streams at each HEADERS, and removes closed ones meanwhile. Here the count would only be compared
+    with a maximum that is never reached, and the engine itself reports when a stream has ended.
     """
 
     MAX_CLOSED_STREAMS = wire.RESETS_REMEMBERED
-    """Streams of which h2 knows how they were closed, for frames that come late."""
+    """Number of closed streams for which h2 remembers how they were closed, for frames that come late."""
 
     encoder: FieldEncoder
     decoder: BlockDecoder
 
     @property
     def open_inbound_streams(self) -> int:
-        """Streams that are open, or were reset and not swept out yet."""
+        """Number of streams that are open, or were reset and not removed yet."""
         return len(self.streams)
 
     @property
     def open_outbound_streams(self) -> int:
-        """None, for the codec keeps to the peer's maximum."""
+        """Zero, because the codec respects the peer's maximum."""
         return 0
 
     def open_stream(self, stream_id: int) -> H2Stream:
-        """Open a stream of ours. h2 never learns the request, nor when it ends."""
+        """Open a stream of ours. h2 never sees the request, nor when it ends."""
         self.send_headers(stream_id, [])
-        self.clear_outbound_data_buffer()  # HEADERS are the engine's to write
+        self.clear_outbound_data_buffer()  # the engine writes HEADERS
         return self.streams[stream_id]
 
     def sweep(self) -> None:
-        """Keep of streams that were reset no more than how they ended."""
+        """Remove streams that were reset, except for the note how they ended."""
         _ = super().open_inbound_streams
 
 
 def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:
-    """A connection in the server's role or the client's, its SETTINGS taken as sent."""
+    """Create a connection in the server's role or the client's; its SETTINGS count as sent."""
     configuration = H2Configuration(
         client_side=client,
         header_encoding=None,
@@ -64,7 +64,7 @@ def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:
     connection = EngineConnection(configuration)
     connection.encoder = FieldEncoder(settings.header_table)
     connection.decoder = BlockDecoder(settings)
-    # The limit of streams is the codec's to hold; h2 would answer one too many with a connection error.
+    # The codec enforces the limit of streams; h2 would answer one too many with a connection error.
     connection.local_settings = Settings(
         client=client, initial_values={SettingCodes.MAX_CONCURRENT_STREAMS: wire.WINDOW_MAX}
     )
@@ -75,7 +75,7 @@ def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:
             SettingCodes.HEADER_TABLE_SIZE: settings.header_table,
         }
     )
-    connection.clear_outbound_data_buffer()  # the announcement stands for h2's own SETTINGS
+    connection.clear_outbound_data_buffer()  # the engine's announcement replaces h2's own SETTINGS
     increment = settings.connection_window - wire.FIRST_WINDOW
     if increment > 0:
         connection.increment_flow_control_window(increment)

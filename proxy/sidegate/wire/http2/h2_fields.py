@@ -1,10 +1,10 @@
-"""Header blocks of the h2 engine: hpack's encoder and decoder, with what repeats kept.
+"""Header blocks of the h2 engine: hpack's encoder and decoder, with caches for what repeats.
 
-Where it stands: below ``h2.py`` and ``h2_sending.py``. It owns both HPACK tables of a connection and three small
-memories beside them, each with its bound. In pure Python a field costs microseconds to encode or decode, and nearly
-all fields of a connection are those of the request or response before; so both directions pay for what is new.
+``h2.py`` and ``h2_sending.py`` use it. It owns both HPACK tables of a connection and three small caches, each with a
+bound. In pure Python a field costs microseconds to encode or decode, and nearly all fields of a connection repeat those
+of the request or response before; so in both directions only new fields cost that time.
 
-Errors that leave it: ``ConnectionFailure``, from decoding.
+Decoding raises ``ConnectionFailure``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidegate.wire.http2.h2_library import Decoder, Encoder, HeaderTuple, HPACKE
 
 REMEMBERED = 16
 REMEMBERED_SIZE = 2048
-"""Decoded blocks kept: at most 16 lists of at most 2 KiB a connection."""
+"""Bounds of the cache of decoded blocks: at most 16 lists of at most 2 KiB a connection."""
 
 _OVERHEAD = 32  # of a field, as RFC 7541 4.1 counts
 _INDEXED = 0x80
@@ -43,12 +43,12 @@ class ConnectionFailure(Exception):
 class FieldEncoder(Encoder):
     """Encodes heads field by field.
 
-    A field goes into the table when it comes a second time: a value that is new with each response (a length, a
-    request id) then pushes nothing out, and moves no index. So the index of a field that is in a table stays the
-    same until the next field is put in, and is kept until then; there are never more of them than table entries.
-    A field that comes first is a literal never indexed: hpack has no other literal that leaves the table alone.
-    ``most``: bytes of the table, whatever the peer allows, for it is our memory; as nghttp2 does. The fields seen once
-    are bounded by as much.
+    A field enters the table when it is sent for the second time: a value that is new with each response (a length, a
+    request id) then displaces nothing and moves no index. So the index of a field in a table stays the same until the
+    next field is inserted, and it is cached until then; there are never more of them than table entries. A field that
+    is sent for the first time is a literal never indexed, because hpack has no other literal that leaves the table
+    unchanged. ``most``: bytes of the table, whatever the peer allows, because it is our memory; nghttp2 does the same.
+    The fields seen once have the same bound.
     """
 
     def __init__(self, most: int = wire.FIRST_TABLE) -> None:
@@ -60,7 +60,7 @@ class FieldEncoder(Encoder):
 
     def _resize(self, value: int) -> None:
         value = min(value, self._most)
-        # A size set twice would make hpack forget to announce it.
+        # If a size was set twice, hpack would forget to announce it.
         if value != self.header_table_size:
             Encoder.header_table_size.__set__(self, value)  # type: ignore[attr-defined]
             self._known.clear()
@@ -68,9 +68,9 @@ class FieldEncoder(Encoder):
     header_table_size = property(Encoder.header_table_size.fget, _resize)  # type: ignore[attr-defined]
 
     def encode(self, headers: Iterable[Any], huffman: bool = True) -> bytes:
-        """hpack's, but for the empty list that h2 opens a stream with: that gets a byte to be thrown away.
+        """As in hpack, except for the empty list with which h2 opens a stream: that returns a byte, which is dropped.
 
-        hpack would announce a change of the table's size there, and take it for sent.
+        hpack would announce a change of the table's size in this block and consider it sent.
         """
         return super().encode(headers, huffman) if headers else b"\0"
 
@@ -85,9 +85,9 @@ class FieldEncoder(Encoder):
 
     def _make(self, field: Field) -> bytes:
         again = field in self._once
-        # Huffman's code is worth its time where the result is the table's.
+        # Huffman coding is worth its time only if the table keeps the result.
         made = self.encode([field if again else (*field, True)], huffman=again)
-        # A change of the table's size may stand before the field; nothing is known then, nor is this.
+        # A change of the table's size may precede the field; the cache is empty then, and this field is not added.
         if made[0] & _INDEXED:
             self._known[field] = made
         elif again:
@@ -114,10 +114,10 @@ def _size(field: Field) -> int:
 
 
 class BlockDecoder(Decoder):
-    """Keeps what it decoded in ``block``, the pairs only up to the limits; its caller, h2, gets an empty list.
+    """Keeps what it decoded in ``block``, the pairs only up to the limits; the caller h2 gets an empty list.
 
-    A block of nothing but indexed fields neither changes the table nor depends on anything else (RFC 7541 2.3 and
-    6.1). So until a block of another kind comes, the same bytes are the same list, and the same tuples are handed out.
+    A block that contains only indexed fields neither changes the table nor depends on anything else (RFC 7541 2.3 and
+    6.1). So until a block of another kind comes, the same bytes mean the same list, and the same tuples are returned.
     """
 
     def __init__(self, settings: EngineSettings) -> None:

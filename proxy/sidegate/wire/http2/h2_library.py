@@ -1,8 +1,8 @@
-"""What the h2 engine uses of the packages h2 and hpack; the only module that imports them.
+"""What the h2 engine uses of the packages h2 and hpack; only this module imports them.
 
-Where it stands: below the engine's modules. In a worker these import statements get the packages that the supervisor's
-installation lends, under private names, whatever the worker's environment contains (``ipc/borrowed_packages.py``);
-everywhere else they are ordinary. The module must stay uncompiled for that.
+The engine's modules use it. In a worker these import statements get the packages of the supervisor's installation under
+private names, whatever the worker's environment contains (``ipc/borrowed_packages.py``); elsewhere they are ordinary.
+That works only if the module stays uncompiled.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""The sending half of the h2 engine: what is queued for each stream, its turn-taking, HEADERS and DATA frames.
+"""The sending half of the h2 engine: the queue of each stream, the order of the streams, HEADERS and DATA frames.
 
-Where it stands: the base of ``h2.H2Engine``, which adds the receiving half. It owns the output and the books about
-streams; the windows are h2's. Nothing leaves it.
+It is the base of ``h2.H2Engine``, which adds the receiving half. It owns the output and the state of the streams; h2
+owns the windows. It raises nothing.
 
-HEADERS and DATA are written here and not by h2: its state machine and frame objects cost a small response more than
-all the rest of this engine, to check what the books here already hold (one head, then body, then nothing). h2 is told
-what it needs to judge the peer: windows are debited where h2 credits them, and a stream that has ended on both sides
-is taken out of h2's. RST_STREAM, WINDOW_UPDATE and the acknowledgements are h2's own; each is moved into the output
-as soon as h2 made it, so that frames leave in the order of the calls.
+HEADERS and DATA are written here and not by h2: its state machine and frame objects cost more for a small response than
+all the rest of this engine, only to check what this module already ensures (one head, then body, then nothing). h2 gets
+what it needs to check the peer: windows are debited in the objects where h2 credits them, and a stream that has ended
+on both sides is removed from h2's streams. h2 writes RST_STREAM, WINDOW_UPDATE and the acknowledgements itself; each is
+moved into the output as soon as h2 has made it, so that frames are sent in the order of the calls.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _END_STREAM, _END_HEADERS = 0x1, 0x4
 
 
 class Stream:
-    """What this engine knows of an open stream."""
+    """The state of an open stream in this engine."""
 
     __slots__ = (
         "chunks",
@@ -50,14 +50,14 @@ class Stream:
 
     def __init__(self, window: H2Stream) -> None:
         self.window = window  # h2 keeps the stream's windows up to date there
-        self.credit = 0  # bytes consumed that no WINDOW_UPDATE has told the peer of
+        self.credit = 0  # bytes consumed for which no WINDOW_UPDATE was sent yet
         self.remote_ended = False
         self.local_ended = False  # END_STREAM is in the output
         self.head_sent = False
         self.chunks: deque[bytes] = deque()
         self.offset = 0  # bytes of the first chunk already sent
         self.size = 0
-        self.queued = False  # stands in the engine's order
+        self.queued = False  # is in the engine's order
         self.ended = False  # nothing more will be queued
         self.trailers: Headers = []
 
@@ -165,7 +165,7 @@ class SendingHalf:
             self._order.append(stream_id)
 
     def take_output(self) -> bytes:
-        """See ``engine.Engine``. One frame of each stream in turn."""
+        """See ``engine.Engine``. The streams take turns, one frame each."""
         connection = self._connection
         blocked: list[int] = []
         while self._order and not self._dead:
@@ -221,7 +221,7 @@ class SendingHalf:
             self._drop(stream_id)
 
     def _drop(self, stream_id: int) -> None:
-        """Note that this side has reset the stream: frames that the peer sent before it knows are ignored."""
+        """Note that this side has reset the stream: frames that the peer sent before it knew are ignored."""
         del self._streams[stream_id]
         self._connection.sweep()
         self._resets[stream_id] = None

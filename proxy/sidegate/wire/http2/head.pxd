@@ -1,4 +1,4 @@
-"""C types of the judge of header lists."""
+"""C types of the check of a request's header list."""
 
 cimport cython
 

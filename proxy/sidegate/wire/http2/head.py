@@ -1,9 +1,8 @@
-"""Judging a request's header list as RFC 9113 section 8 and the header policy want it.
+"""The check of a request's header list by RFC 9113 section 8 and the header policy.
 
-Where it stands: called by ``server.py`` with what an engine decoded. It owns the rules for pseudo-header fields and a
-small memory of what it judged before: a client sends the same fields with every request of a connection.
-Errors that leave it: ``Malformed`` (RFC 9113 8.1.1: the codec resets the stream) and ``Refused`` (the client gets an
-error page).
+``server.py`` calls it with what an engine decoded. It owns the rules for pseudo-header fields and a small cache of
+lists that passed: a client sends the same fields with every request of a connection. It raises ``Malformed`` (RFC 9113
+8.1.1: the codec resets the stream) and ``Refused`` (the client gets an error page).
 """
 
 from __future__ import annotations
@@ -28,14 +27,14 @@ if TYPE_CHECKING:
     from sidegate.config.schema import Limits
 
 MALFORMED_REASONS = frozenset(("bad_field_name", "bad_field_value", "bad_content_length"))
-"""What the shared policy refuses and RFC 9113 8.1.1 and 8.2.1 call malformed."""
+"""Reasons of the shared policy that RFC 9113 8.1.1 and 8.2.1 call malformed."""
 
 REMEMBERED = 16
 REMEMBERED_SIZE = 2048
-"""Bounds of the memory: at most 16 lists of at most 2 KiB a connection."""
+"""Bounds of the cache: at most 16 lists of at most 2 KiB a connection."""
 
 FIELD_OVERHEAD = 32
-"""What a field counts beyond its name and value (RFC 9113 6.5.2)."""
+"""Bytes that a field counts in addition to its name and value (RFC 9113 6.5.2)."""
 
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
 _SCHEMES = (b"https", b"http")
@@ -52,17 +51,17 @@ class Malformed(Refused):
 
 
 Request = tuple[str, bytes, Headers, int | None, bool]
-"""Method, target, fields (shared with later requests: hand out copies), content-length, waits for a 100.
+"""Method, target, fields (shared with later requests: give copies away), content-length, waits for a 100.
 
 The method is ``CONNECT`` for a WebSocket (RFC 8441) and for nothing else.
 """
 
 CONNECT: Final = "CONNECT"
-"""To be told by identity, because comparing it would cost every request 100 instructions."""
+"""Compared by identity, because a comparison of strings would cost every request 100 instructions."""
 
 
 class HeadValidator:
-    """Judges the header lists of one connection."""
+    """Checks the header lists of one connection."""
 
     __slots__ = (
         "_answer", "_authority", "_fields", "_largest_block", "_longest_line", "_memory", "_of_front", "_policy",
@@ -74,25 +73,25 @@ class HeadValidator:
         self._of_front = policy.keep_own
         self._longest_line = limits.request_line
         self._largest_block = limits.header_block
-        self._memory: dict[Fields, RequestFields] = {}  # judged with the last request's authority
-        # The last request's, found by identity: engines hand out the same tuple for the same list.
+        self._memory: dict[Fields, RequestFields] = {}  # checked with the last request's authority
+        # The last request's, compared by identity: engines return the same tuple for the same list.
         self._authority: bytes | None = None
         self._pseudo = _NONE
         self._fields = _NONE
         self._answer: Request = ("", b"", [], None, False)
 
     def request(self, pseudo: Fields, fields: Fields, size: int) -> Request:
-        """Judge a request.
+        """Check a request.
 
         ``size`` counts 32 bytes for each field (RFC 9113 6.5.2). Raises ``Malformed`` and ``Refused``.
         """
-        if size > self._largest_block:  # first: what is beyond the limit was not kept and not compared
+        if size > self._largest_block:  # first: fields beyond the limit were not kept and not compared
             detail = f"more than {self._largest_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
         return self._request_of_front(pseudo, fields, size) if self._of_front else self._request(pseudo, fields, size)
 
     def _request_of_front(self, pseudo: Fields, fields: Fields, size: int) -> Request:
-        """A front's facts stand behind all fields and differ from request to request: they are not remembered."""
+        """Check a request of a front. Its facts come last and differ with each request, so they are not cached."""
         count = len(fields)
         while count > 0 and fields[count - 1][0].startswith(OWN_PREFIX):
             size -= len(fields[count - 1][0]) + len(fields[count - 1][1]) + FIELD_OVERHEAD
@@ -127,7 +126,7 @@ class HeadValidator:
         return answer
 
     def _moved(self, pseudo: Fields) -> bytes | None:
-        """The target, if nothing but that differs from the last request's pseudo-header fields."""
+        """The target, if only that differs from the last request's pseudo-header fields."""
         known = self._pseudo
         if len(pseudo) != len(known):
             return None
@@ -168,12 +167,12 @@ class HeadValidator:
             if name == b"te" and value.lower() != b"trailers":
                 raise Malformed("connection_field", "te may only say trailers (RFC 9113 8.2.2)")
         hosted = judged.headers and judged.headers[0][0] == b"host" and judged.headers[0][1]
-        if not hosted and not self._policy.keep_own:  # a front's client may speak HTTP/1.0, which needs none
+        if not hosted and not self._policy.keep_own:  # a front's client may use HTTP/1.0, which needs no host
             raise Refused(400, "bad_host", "neither :authority nor host names a host")
         return judged
 
     def trailers(self, pseudo: Fields, fields: Fields, size: int) -> Headers:
-        """Judge request trailers. Raises ``Malformed`` and ``Refused``."""
+        """Check request trailers. Raises ``Malformed`` and ``Refused``."""
         if size > self._largest_block:
             detail = f"more than {self._largest_block} bytes of trailer fields"
             raise Refused(431, "trailers_too_large", detail)
@@ -201,7 +200,7 @@ def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:
 
 
 def _check_target(target: bytes, method: str, longest: int) -> None:
-    """What every request target must be (RFC 9112 3.2)."""
+    """Check the form that every request target must have (RFC 9112 3.2)."""
     if not target.startswith(b"/") and not (target == b"*" and method == "OPTIONS"):
         raise Malformed("bad_target", "no :path, or it does not start with '/'")
     if 0 in target.translate(_OUTSIDE_TO_NUL):
@@ -220,11 +219,11 @@ def _method(method: bytes) -> str:
 
 def _connect(protocol: bytes) -> str:
     if protocol.lower() != b"websocket":
-        raise Refused(501, "unknown_protocol", "the only supported :protocol is websocket")  # as RFC 9220 3 has it
+        raise Refused(501, "unknown_protocol", "the only supported :protocol is websocket")  # as RFC 9220 3 requires
     return CONNECT
 
 
 def said(pseudo: Fields) -> tuple[str, bytes]:
-    """Method and target of a refused request for the record, as far as they can be told."""
+    """Method and target of a refused request for the record, as far as they can be read."""
     named = dict(pseudo)
     return named.get(b":method", b"").decode("latin-1"), named.get(b":path", b"")

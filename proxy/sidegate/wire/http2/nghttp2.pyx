@@ -1,19 +1,20 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, initializedcheck=False
-"""The nghttp2 engine: a binding of the C library to the interface in ``engine.py``.
+"""The nghttp2 engine: it adapts the C library to the interface in ``engine.py``.
 
-Where it stands: below ``server.py``, beside ``h2.py``. It owns one ``nghttp2_session``, the output buffer and what is
-queued for each stream. It never judges HTTP: nghttp2's own messaging rules are off, because the codec's are stricter
-and must be the same for both engines; nghttp2 keeps framing, HPACK, stream states and flow control.
+The codecs use it; ``h2.py`` is the alternative. It owns one ``nghttp2_session``, the output buffer and the queue of
+each stream. It does not check HTTP: nghttp2's own messaging rules are off, because the codec's are stricter and must be
+the same for both engines. nghttp2 does framing, HPACK, stream states and flow control.
 
-How it works. ``receive`` runs nghttp2 over the input; C callbacks append frame events to a list. nghttp2 never runs
-inside itself: callbacks only submit, and only ``receive`` and ``drain`` enter the session. An exception in a callback
-is kept, stops nghttp2 (``NGHTTP2_ERR_CALLBACK_FAILURE``) and is raised where Python called.
+How it works. ``receive`` runs nghttp2 over the input; C callbacks append frame events to a list. nghttp2 is never
+entered recursively: callbacks only submit, and only ``receive`` and ``drain`` run the session. An exception in a
+callback is kept, stops nghttp2 (``NGHTTP2_ERR_CALLBACK_FAILURE``) and is raised again in the Python method that was
+called.
 
-How it stays cheap. A header field that sits in an HPACK table arrives as the same two reference-counted buffers every
-time, so a small cache from buffer addresses to Python tuples (holding a reference, so that no address is used twice)
-makes most fields one list append. Body bytes are copied once, from the application's bytes into the output.
+How it stays cheap. A header field in an HPACK table arrives as the same two reference-counted buffers every time. A
+small cache from buffer addresses to Python tuples makes most fields one list append; it holds a reference, so that no
+address is used twice. Body bytes are copied once, from the application's bytes into the output.
 
-Errors that leave it: ``MemoryError`` alone; everything a peer does is a frame event.
+It raises only ``MemoryError``; every fault of a peer is a frame event.
 """
 
 from collections import deque
@@ -38,13 +39,13 @@ cdef int PROTOCOL_ERROR = _engine.PROTOCOL_ERROR, INTERNAL_ERROR = _engine.INTER
 cdef int FLOW_CONTROL_ERROR = _engine.FLOW_CONTROL_ERROR, STREAM_CLOSED = _engine.STREAM_CLOSED
 cdef int ENHANCE_YOUR_CALM = _engine.ENHANCE_YOUR_CALM
 
-# Frames that are only counted need no tuple of their own.
+# Frames that are only counted share one tuple.
 cdef tuple _window = (_engine.WINDOW,)
 cdef tuple _continuation = (_engine.CONTINUATION,)
 cdef list _control = [(_engine.CONTROL, frame_type) for frame_type in range(256)]
 
 cdef enum:
-    RESPONSE_BLOCK = 1 << 18  # nghttp2 stops at 64 KiB otherwise; a proxy passes on what applications send
+    RESPONSE_BLOCK = 1 << 18  # nghttp2's own limit is 64 KiB; a proxy passes on what applications send
 
 include "nghttp2_fields.pxi"
 include "nghttp2_output.pxi"
@@ -65,8 +66,8 @@ cdef class Nghttp2Engine:
     cdef int blocks
     cdef int32_t highest
     cdef bint receiving
-    cdef bint holding  # draining without DATA
-    cdef bint telling  # of what SETTINGS say
+    cdef bint holding  # drain without DATA
+    cdef bint telling  # report the content of SETTINGS
     cdef bint dead
     cdef int fault
     cdef str fault_detail
@@ -88,7 +89,7 @@ cdef class Nghttp2Engine:
         self.block = HeaderBlock(settings.header_block, settings.header_fields)
         if _open_session(&self.session, <void *>self, settings, client, largest_block) != 0:
             raise MemoryError
-        # The peer reads the codec's announcement instead of nghttp2's (and the preface before it).
+        # The peer gets the codec's announcement instead of nghttp2's (and of the preface before it).
         while nghttp2_session_mem_send(self.session, &dropped) > 0:
             pass
         self.write(settings.announcement(client))
@@ -118,7 +119,7 @@ cdef class Nghttp2Engine:
                 self.fault_detail = nghttp2_strerror(<int>taken).decode()
             self.write(goaway_frame(self.highest, self.fault))
         else:
-            # Whether nghttp2 ended the connection shows only in the GOAWAY that it sends.
+            # Only the GOAWAY that nghttp2 sends shows whether it ended the connection.
             self.holding = True
             self.drain()
             self.holding = False
@@ -203,7 +204,7 @@ cdef class Nghttp2Engine:
         return 0
 
     cdef int frame_invalid(self, const nghttp2_frame *frame, int error) except -999:
-        # The one error after which nghttp2 resets a stream and goes on, now that messaging rules are off.
+        # With messaging rules off, this is the only error after which nghttp2 resets a stream and continues.
         if frame.hd.type == NGHTTP2_WINDOW_UPDATE and frame.hd.stream_id and error == NGHTTP2_ERR_FLOW_CONTROL:
             self.remember_reset(frame.hd.stream_id)
             self.events.append((STREAM_ERROR, frame.hd.stream_id, FLOW_CONTROL_ERROR))
@@ -224,7 +225,7 @@ cdef class Nghttp2Engine:
         return 0
 
     cdef inline Outgoing find(self, int32_t stream_id):
-        """The queue of a stream on which a message of ours has begun."""
+        """The queue of a stream on which this side has begun a message."""
         cdef void *queue = nghttp2_session_get_stream_user_data(self.session, stream_id)
         return None if queue == NULL else <Outgoing>queue
 

@@ -1,6 +1,6 @@
 # The functions that nghttp2 calls. Included by nghttp2.pyx.
 #
-# No exception passes through C: it is kept in the engine, and nghttp2 is told to stop.
+# No exception passes through C: the engine keeps it, and nghttp2 is told to stop.
 
 cdef int _on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *hd, void *user) noexcept:
     return 0
@@ -68,7 +68,7 @@ cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, vo
 
 
 cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
-    # A header block that nghttp2 will not send (larger than RESPONSE_BLOCK): without this the peer would wait.
+    # nghttp2 will not send a header block larger than RESPONSE_BLOCK; without this the peer would wait forever.
     if frame.hd.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_remote_close(session, frame.hd.stream_id) >= 0:
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
     return 0

@@ -1,7 +1,7 @@
 # The client's role. Included by nghttp2.pyx.
 
 cdef enum:
-    REQUEST_BLOCK = 1 << 24  # nghttp2 would send none larger; the server that took the request has its own limits
+    REQUEST_BLOCK = 1 << 24  # nghttp2 would send no larger one; the server that gets the request has its own limits
 
 cdef bytes _request_id = _hop.REQUEST_ID
 
@@ -39,7 +39,7 @@ cdef class Nghttp2Client(Nghttp2Engine):
         self.opened = stream_id
         queue.stream_id = stream_id
         self.outgoing[queue.stream_id] = queue
-        # At once: before its HEADERS are out, nghttp2 knows no stream that could be reset.
+        # Open it at once: before its HEADERS are sent, nghttp2 has no stream that could be reset.
         self.holding = True
         self.drain()
         self.holding = False
@@ -73,7 +73,7 @@ cdef class Nghttp2Client(Nghttp2Engine):
         return 0
 
     cdef int give_up_beyond(self, int32_t last) except -1:
-        """nghttp2 closes these next; what the server sends on them all the same is ignored."""
+        """Report the streams that nghttp2 closes next; what the server still sends on them is ignored."""
         cdef int32_t stream_id = self.opened
         cdef int32_t oldest = max(last, self.opened - 2 * RESETS_REMEMBERED)
         while stream_id > oldest:

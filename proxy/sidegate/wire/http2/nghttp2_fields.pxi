@@ -1,7 +1,7 @@
 # Header fields between C and Python. Included by nghttp2.pyx.
 
 cdef enum:
-    SETS = 32  # of two cached fields each, so that two that meet do not drive each other out; browsers repeat 10 to 20
+    SETS = 32  # of two cached fields each, so that two with one hash do not replace each other; browsers repeat 10-20
     NAMES = 32  # cached names of a connection
     REPEATED = 2048  # larger header lists are not kept for comparison
     SLOT_FIELD = 512  # larger fields are not worth the memory of a cache
@@ -23,7 +23,7 @@ cdef struct Name:
 
 
 cdef bytes _intern(const uint8_t *name, size_t size):
-    """One object for each name: its hash is computed once and comparisons end at the address."""
+    """Return one object for each name: its hash is computed once and comparisons end at the address."""
     cdef bytes made = PyBytes_FromStringAndSize(<const char *>name, size)
     known = _names.get(made)
     if known is not None:
@@ -38,7 +38,7 @@ cdef bytes _digits(int status):
 
 
 cdef void _fill_slot(Slot *slot, nghttp2_rcbuf *name, nghttp2_rcbuf *value, tuple pair, Py_ssize_t size) noexcept:
-    """Into the first of two slots; what was there moves to the second."""
+    """Store a field in the first of two slots; the one that was there moves to the second."""
     _clear_slot(slot + 1)
     slot[1] = slot[0]
     nghttp2_rcbuf_incref(name)
@@ -56,7 +56,7 @@ cdef void _clear_slot(Slot *slot) noexcept:
 
 
 cdef nghttp2_nv *_fields(nghttp2_nv *stack, list headers, bytes status, size_t *count) except NULL:
-    """``headers`` in nghttp2's form, in ``stack`` if it is large enough, else in memory that the caller frees."""
+    """Convert ``headers`` to nghttp2's form, in ``stack`` if large enough, else in memory which the caller frees."""
     cdef nghttp2_nv *fields = stack
     cdef Py_ssize_t needed = len(headers) + 1
     cdef size_t i = 0
@@ -89,7 +89,7 @@ cdef inline void _field(nghttp2_nv *field, bytes name, bytes value) noexcept:
 
 
 cdef class Repeated:
-    """A list of pairs under construction; as long as it repeats the last one, only a position moves."""
+    """A list of pairs under construction; as long as it repeats the last list, only a position moves."""
 
     cdef tuple last
     cdef list items  # None as long as it repeats
@@ -99,7 +99,7 @@ cdef class Repeated:
         self.last = ()
 
     cdef inline bint repeats(self, PyObject *pair) noexcept:
-        """Take ``pair`` if it stood at this place the last time, too."""
+        """Take ``pair`` if the last list has it at the same position."""
         if self.items is None and self.count < PyTuple_GET_SIZE(self.last):
             if PyTuple_GET_ITEM(self.last, self.count) == pair:
                 self.count += 1
@@ -118,7 +118,7 @@ cdef class Repeated:
         return 0
 
     cdef tuple take(self, bint keep):
-        """The list, empty afterwards; the very tuple of the last time if it was the same."""
+        """Return the list and empty this object; returns the last tuple itself if the list was the same."""
         cdef tuple taken = self.last
         if self.items is not None:
             taken = tuple(self.items)
@@ -158,7 +158,7 @@ cdef class HeaderBlock:
                 Py_XDECREF(self.names[i].name)
 
     cdef int begin(self) except -1:
-        """Forget a block that nobody took: its stream was reset."""
+        """Begin a block; forget one that was not taken because its stream was reset."""
         if self.size:
             self.take(0, 0, False)
         return 0
@@ -174,7 +174,7 @@ cdef class HeaderBlock:
         return slot if slot.name == name and slot.value == value else NULL
 
     cdef inline bint repeats(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value) noexcept:
-        """Take a field that came at this place the last time, too: what most fields do."""
+        """Take a field if the last block has it at the same position, as most fields do."""
         cdef Slot *slot = self.find(name, value)
         if slot == NULL or self.size + slot.size > self.max_size:
             return False
@@ -184,7 +184,7 @@ cdef class HeaderBlock:
         return True
 
     cdef int add(self, nghttp2_rcbuf *name, nghttp2_rcbuf *value, uint8_t flags) except -1:
-        """Take one field; 1 if the list is too large to go on."""
+        """Take one field; returns 1 if the list is too large to go on."""
         cdef Slot *slot = self.find(name, value)
         cdef nghttp2_vec buffer = [NULL, 0]
         cdef Py_ssize_t size
@@ -227,7 +227,7 @@ cdef class HeaderBlock:
         return name
 
     cdef tuple take(self, int kind, stream_id, bint end):
-        """The frame event of the whole block; the same tuples for the same lists, which the codec knows by identity."""
+        """The frame event of the whole block; equal lists are the same tuples, which the codec compares by identity."""
         cdef Py_ssize_t size = self.size
         self.size = 0
         return (kind, stream_id, self.pseudo.take(size <= REPEATED), self.fields.take(size <= REPEATED), size, end)

@@ -1,18 +1,18 @@
-# What waits to be sent and what is ready to be. Included by nghttp2.pyx.
+# Queued data and the output that is ready to be sent. Included by nghttp2.pyx.
 
 cdef enum:
     FIRST_OUTPUT = 4096
-    PIECE = 1 << 16  # of output (events.PIECE): larger buffers come from the kernel each time, fault by fault
+    PIECE = 1 << 16  # of output (events.PIECE): the kernel gives larger buffers anew each time, with page faults
     MOST_RESERVED = PIECE + (1 << 14) + 64  # it ends with a whole frame
     COPY_STEP = 2048
 
 
 cdef void _copy(char *target, const char *source, size_t size) noexcept nogil:
-    """``memcpy`` in steps that are too small for glibc to take ``rep movsb``.
+    """``memcpy`` in steps that are too small for glibc to use ``rep movsb``.
 
-    On AMD's Zen 3 and 4 that instruction is 16 times slower where the target's place in its page is 1 to 31 bytes
-    behind the source's (glibc's bug 30994); a frame header in front of a body often makes it so. A ``memcpy`` of
-    bounded size would become the same instruction by the compiler's hand, a ``memmove`` stays a call.
+    On AMD's Zen 3 and 4 that instruction is 16 times slower if the target's offset in its page is 1 to 31 bytes behind
+    the source's (glibc's bug 30994); a frame header before a body often causes that. The compiler would turn a
+    ``memcpy`` of bounded size into the same instruction; a ``memmove`` stays a call.
     """
     cdef size_t step
     while size:
@@ -30,21 +30,21 @@ cdef bytes _bytes(const char *source, size_t size):
 
 
 cdef class Output:
-    """Bytes on their way out, as a bytes object under construction, so that handing them out copies nothing."""
+    """Output as a bytes object under construction, so that taking it copies nothing."""
 
     cdef PyObject *made  # this object is its only owner
     cdef Py_ssize_t size
     cdef Py_ssize_t room
-    cdef Py_ssize_t queued  # body bytes waiting in all streams, to reserve room in one piece
+    cdef Py_ssize_t queued  # body bytes queued in all streams, to reserve room in one step
 
     def __dealloc__(self):
         Py_XDECREF(self.made)
 
     cdef char *reserve(self, size_t size) except NULL:
-        """Where the next ``size`` bytes go; the caller fills them and adds to ``self.size``."""
+        """Where the next ``size`` bytes go; the caller writes them and adds to ``self.size``."""
         cdef Py_ssize_t needed = self.size + size, kept
         if needed > self.room:
-            needed += min(self.queued + self.queued // 1024, <Py_ssize_t>MOST_RESERVED)  # frame headers come on top
+            needed += min(self.queued + self.queued // 1024, <Py_ssize_t>MOST_RESERVED)  # plus the frame headers
             needed = max(needed, self.room * 2, <Py_ssize_t>FIRST_OUTPUT)
             if self.made == NULL:
                 self.made = PyBytes_New(NULL, needed)
@@ -73,10 +73,10 @@ cdef class Output:
         return taken
 
 
-@cython.no_gc  # what it refers to never refers back
+@cython.no_gc  # the objects that it refers to never refer to it
 @cython.freelist(64)
 cdef class Outgoing:
-    """What is queued for one stream."""
+    """The queue of one stream."""
 
     cdef object stream_id
     cdef bytes first

@@ -1,7 +1,7 @@
-# Making engines and their sessions. Included by nghttp2.pyx.
+# Creation of engines and their sessions. Included by nghttp2.pyx.
 
 def create(settings, client=False):
-    """An engine in the server's role or the ``client``'s; ``settings``: an ``EngineSettings``."""
+    """Create an engine in the server's role or the ``client``'s; ``settings``: an ``EngineSettings``."""
     return Nghttp2Client(settings) if client else Nghttp2Engine(settings)
 
 
@@ -11,7 +11,7 @@ def library_version():
 
 
 cdef int _open_session(nghttp2_session **session, void *user, settings, bint client, size_t block) except -999:
-    """A session, and what its peer acknowledges one day; ``block``: the largest header block that it sends."""
+    """Open a session with the settings that its peer will acknowledge; ``block``: the largest header block it sends."""
     cdef nghttp2_session_callbacks *callbacks
     cdef nghttp2_option *option
     cdef nghttp2_settings_entry entries[3]
@@ -33,7 +33,7 @@ cdef int _open_session(nghttp2_session **session, void *user, settings, bint cli
     nghttp2_session_callbacks_set_send_data_callback(callbacks, _on_send_data)
     nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, _on_extension)
     for frame_type in range(NGHTTP2_CONTINUATION + 1, 256):
-        # Frames of unknown types are ignored (RFC 9113 4.1), but counted; nghttp2 would not mention them.
+        # Frames of unknown types are ignored (RFC 9113 4.1), but counted; nghttp2 would not report them.
         nghttp2_option_set_user_recv_extension_type(option, frame_type)
     nghttp2_option_set_no_auto_window_update(option, 1)
     nghttp2_option_set_no_http_messaging(option, 1)
@@ -49,8 +49,8 @@ cdef int _open_session(nghttp2_session **session, void *user, settings, bint cli
     failed = new(session, callbacks, user, option)
     nghttp2_option_del(option)
     nghttp2_session_callbacks_del(callbacks)
-    # Other than the announcement: nghttp2 would answer one stream too many with a connection error, where RFC 9113
-    # 5.1.2 wants the stream refused.
+    # Not as announced: nghttp2 would answer one stream too many with a connection error, where RFC 9113 5.1.2 requires
+    # that the stream is refused.
     entries[0] = [NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, settings.stream_window]
     entries[1] = [NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, _engine.WINDOW_MAX]
     entries[2] = [NGHTTP2_SETTINGS_HEADER_TABLE_SIZE, settings.header_table]
@@ -58,7 +58,7 @@ cdef int _open_session(nghttp2_session **session, void *user, settings, bint cli
 
 
 cdef tuple _settings(const nghttp2_frame *frame):
-    """What a SETTINGS frame says."""
+    """The content of a SETTINGS frame."""
     cdef list pairs = []
     cdef size_t i
     for i in range(frame.settings.niv):

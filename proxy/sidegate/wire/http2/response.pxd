@@ -1,4 +1,4 @@
-"""C types of the judge of responses."""
+"""C types of the check of responses."""
 
 cimport cython
 

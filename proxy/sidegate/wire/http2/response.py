@@ -1,8 +1,8 @@
-"""Judging what a server answers, as RFC 9113 section 8 wants it.
+"""The check of a server's response by RFC 9113 section 8.
 
-Where it stands: called by ``client.py`` with what an engine decoded. It owns the rules for the header lists of
-responses and a memory of one list: a server sends much the same fields with every response.
-Errors that leave it: ``MalformedResponse``, for which the codec resets the stream.
+``client.py`` calls it with what an engine decoded. It owns the rules for the header lists of responses and a cache of
+one list, because a server sends nearly the same fields with every response. It raises ``MalformedResponse``; the codec
+then resets the stream.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a server's e
 
 
 class MalformedResponse(Exception):
-    """The response is none; ``code`` is what its stream is reset with."""
+    """The response is malformed; ``code`` is the code to reset its stream with."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -23,14 +23,14 @@ class MalformedResponse(Exception):
 
 
 class ResponseValidator:
-    """Judges the header lists that come on one connection."""
+    """Checks the header lists of one connection."""
 
     __slots__ = ("_fields", "_largest_block", "_length", "_most_fields")
 
     def __init__(self, settings: EngineSettings) -> None:
         self._largest_block = settings.header_block
         self._most_fields = settings.header_fields
-        # The last list that passed, found by identity: nghttp2's engine hands out the same tuple for the same list.
+        # The last list that passed, compared by identity: nghttp2's engine returns the same tuple for the same list.
         self._fields = _NONE
         self._length: int | None = None
 
@@ -44,11 +44,11 @@ class ResponseValidator:
         raise MalformedResponse(PROTOCOL_ERROR)
 
     def content_length(self, fields: Fields, size: int) -> int | None:
-        """Judge header or trailer fields, and tell their content-length. Raises ``MalformedResponse``.
+        """Check header or trailer fields and return their content-length. Raises ``MalformedResponse``.
 
         ``size`` counts 32 bytes for each field (RFC 9113 6.5.2).
         """
-        # First: what is beyond the limit was not kept.
+        # First: fields beyond the limit were not kept.
         if size > self._largest_block or len(fields) > self._most_fields:
             raise MalformedResponse(ENHANCE_YOUR_CALM)
         if fields is not self._fields:
@@ -62,7 +62,7 @@ def _check(fields: Fields) -> int | None:
         kept, length, _ = response_fields(fields)
     except ValueError:
         raise MalformedResponse(PROTOCOL_ERROR) from None
-    # What an application may write, but no server: upper case and spaces around a value (RFC 9113 8.2.1),
+    # What an application may write but a server may not send: upper case and spaces around a value (RFC 9113 8.2.1),
     # connection-specific fields (8.2.2).
     if kept != list(fields):
         raise MalformedResponse(PROTOCOL_ERROR)

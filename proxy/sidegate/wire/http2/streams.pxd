@@ -1,4 +1,4 @@
-"""C types of the books about streams; ids stay Python's, because they come from there and go back."""
+"""C types of the state of streams; ids stay Python objects, because they come from Python and go back to it."""
 
 cimport cython
 

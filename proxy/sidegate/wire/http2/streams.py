@@ -1,11 +1,12 @@
-"""The streams of one HTTP/2 connection: which are open, which still run an exchange, what of their bodies is unread.
+"""The streams of one HTTP/2 connection: which are open, which have a running exchange, which body bytes are unread.
 
-Where it stands: between ``server.py``, which decides, and an engine, which carries out. Nothing leaves it.
+``server.py`` decides and this module calls the engine accordingly. It raises nothing.
 
-A stream has two halves, kept apart. *Receiving*: a ``RequestStream`` from a head without END_STREAM until the body has
-been received and read. *Sending*: the engine's queue. ``open`` holds streams until both halves have ended on the wire,
-``running`` those whose exchange has not been released. A stream takes one of the places while it is in either, so a
-client that resets streams fast cannot start more applications than one that waits (CVE-2023-44487).
+A stream has two halves, which are tracked separately. *Receiving*: a ``RequestStream`` exists from a head without
+END_STREAM until the body was received and read. *Sending*: the engine has a queue. ``open`` holds streams until both
+halves have ended on the wire, ``running`` those whose exchange was not released. A stream counts against the limit
+while it is in either set, so a client that resets streams fast cannot start more applications than one that waits
+(CVE-2023-44487).
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ class RequestStream:
     __slots__ = ("discard", "ended", "missing", "tunnel", "unread")
 
     def __init__(self, length: int | None, tunnel: bool = False, discard: bool = False) -> None:
-        self.missing = length  # bytes that content-length still promises
-        self.unread = 0  # bytes handed out and not acknowledged
+        self.missing = length  # bytes of content-length that have not arrived
+        self.unread = 0  # bytes reported and not acknowledged
         self.ended = False
-        self.discard = discard  # nobody will read the rest
-        self.tunnel = tunnel  # another protocol's bytes, or to be if it is accepted
+        self.discard = discard  # the rest will not be read
+        self.tunnel = tunnel  # carries another protocol's bytes, or will if it is accepted
 
 
 class Streams:
-    """Books about streams, and the calls to the engine that follow from them."""
+    """State of the streams, and the calls to the engine that follow from it."""
 
     __slots__ = ("_engine", "_limit", "bodiless", "finishing", "open", "running", "uploads")
 
@@ -38,22 +39,22 @@ class Streams:
         self.running: set[int] = set()
         self.uploads: dict[int, RequestStream] = {}
         self.bodiless: set[int] = set()  # HEAD: the response has no body
-        self.finishing: set[int] = set()  # to be reset as soon as the response is out
+        self.finishing: set[int] = set()  # to be reset as soon as the response is sent
 
     def full(self) -> bool:
-        """Whether every place is taken."""
+        """Whether the limit of streams is reached."""
         # The sum is cheap and never too small; the union is exact.
         return len(self.open) + len(self.running) >= self._limit and len(self.open | self.running) >= self._limit
 
     def refuse_rest(self, stream_id: int) -> None:
-        """The request is answered without reading its body: drop what comes, reset the stream after the answer."""
+        """The request is answered without reading its body: drop the rest of it, reset the stream after the answer."""
         self.uploads[stream_id] = RequestStream(None, discard=True)
         self.finishing.add(stream_id)
 
     def release(self, stream_id: int) -> bool:
-        """The exchange has ended. The rest of a request that nobody will read is dropped.
+        """End the exchange: drop the unread rest of its request.
 
-        True if that leaves something to send: credit for what was unread, or a reset to come.
+        Returns true if that leaves something to send: credit for the unread bytes, or a reset that follows.
         """
         self.running.discard(stream_id)
         upload = self.uploads.get(stream_id)
@@ -68,13 +69,13 @@ class Streams:
         return True
 
     def end_upload(self, stream_id: int, upload: RequestStream) -> None:
-        """The request is complete."""
+        """Note that the request is complete."""
         upload.ended = True
         self.finishing.discard(stream_id)
         self._drop_read(stream_id, upload)
 
     def acknowledge(self, stream_id: int, size: int) -> None:
-        """Give credit back for what was read; a stream that expects nothing more needs none for itself."""
+        """Give credit back for bytes that were read; a stream whose request is complete needs no credit for itself."""
         upload = self.uploads.get(stream_id)
         if upload is None:
             return
@@ -87,17 +88,17 @@ class Streams:
         self._drop_read(stream_id, upload)
 
     def _drop_read(self, stream_id: int, upload: RequestStream) -> None:
-        """Of a request that is complete and read nothing is left to know, unless it may still be accepted."""
+        """Forget the state of a request that is complete and read, unless it may still be accepted."""
         if not upload.unread and not upload.tunnel:
             del self.uploads[stream_id]
 
     def reset(self, stream_id: int, code: int) -> None:
-        """Send RST_STREAM; the stream is over."""
+        """Send RST_STREAM and end the stream."""
         self._engine.reset(stream_id, code)
         self.forget(stream_id)
 
     def forget(self, stream_id: int) -> None:
-        """The stream is over on the wire. What was not read will not be: the connection gets its credit back."""
+        """Forget a stream that is closed on the wire. The connection gets credit for the bytes that were not read."""
         self.open.discard(stream_id)
         self.bodiless.discard(stream_id)
         self.finishing.discard(stream_id)
@@ -106,7 +107,7 @@ class Streams:
             self._credit(upload)
 
     def take_output(self) -> bytes:
-        """The engine's output; streams that are answered, but whose request has no end, are reset behind it."""
+        """Take the engine's output; then reset the streams that are answered although their request is incomplete."""
         engine = self._engine
         output = engine.take_output()
         if self.finishing:

@@ -1,7 +1,4 @@
-"""What the frames of a WebSocket tell the exchange.
-
-Where it stands: beside ``frames.py``, which makes these; a file of its own as ``events.py`` is for the codecs.
-"""
+"""The events that ``frames.py`` makes of a WebSocket's frames and reports to the exchange."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ class Message(Values):
 
 
 class Pong(Values):
-    """The peer answered a ping, or sent a pong unasked."""
+    """The peer answered a ping, or sent an unsolicited pong."""
 
     __slots__ = ("payload",)
 
@@ -28,7 +25,7 @@ class Pong(Values):
 
 
 class Closed(Values):
-    """Nothing more comes. ``code`` is the peer's (1005: it gave none), 1006 at an end without a close frame, or ours.
+    """No event follows. ``code`` is the peer's (1005: it gave none), 1006 at an end without a close frame, or ours.
 
     Ours: 1002 protocol error, 1007 not UTF-8, 1008 too many control frames or fragments, 1009 message too big.
     """

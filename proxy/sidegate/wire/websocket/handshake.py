@@ -1,9 +1,9 @@
 """The opening handshake of a WebSocket: what the client's fields mean, and the fields that answer them.
 
-Where it stands: below the exchange, which accepts or refuses; beside the frames, which get the compression agreed on
-here. That the request asks for a WebSocket at all is the codec's finding (``RequestHead.protocol``), and so is
-``sec-websocket-accept``. Sources: RFC 6455 4.2 and 9, RFC 8441 5, RFC 7692 7. Errors that leave it: ``Refused`` (the
-client's handshake) and ``ValueError`` (the application's subprotocol).
+The exchange accepts or refuses with it; the frames get the compression that is negotiated here. The codec finds out
+whether a request asks for a WebSocket at all (``RequestHead.protocol``), and it makes ``sec-websocket-accept``.
+Sources: RFC 6455 4.2 and 9, RFC 8441 5, RFC 7692 7. It raises ``Refused`` (the client's handshake) and ``ValueError``
+(the application's subprotocol).
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ if TYPE_CHECKING:
     from sidegate.config.websocket import Compression
 
 VERSION = b"13"
-"""The only version that ever became a standard (RFC 6455 4.1)."""
+"""The only version that became a standard (RFC 6455 4.1)."""
 
 MAX_OFFERS = 8
-"""Offers of compression that are looked at: each costs microseconds, and a header block has room for a thousand."""
+"""Offers of compression that are read: each costs microseconds, and a header block has room for a thousand."""
 
 Offer = Sequence[ExtensionParameter]
-"""The parameters of one ``permessage-deflate`` that a client would agree to."""
+"""The parameters of one ``permessage-deflate`` that a client offers."""
 
 
 class Handshake(NamedTuple):
-    """A handshake that passed: the subprotocols offered, the client's favourite first, and its offers to compress."""
+    """A handshake that passed: subprotocols offered, the client's preferred one first, and compression offers."""
 
     subprotocols: list[str]
     offers: list[Offer]
 
 
 class Deflate(NamedTuple):
-    """The compression agreed on. ``answer`` is the value of ``sec-websocket-extensions`` that says so."""
+    """The negotiated compression. ``answer`` is the value of ``sec-websocket-extensions`` in the answer."""
 
     answer: bytes
     client_takeover: bool
@@ -57,7 +57,7 @@ class Deflate(NamedTuple):
     memory_level: int
 
     def extension(self) -> PerMessageDeflate:
-        """Compressor and decompressor of one WebSocket."""
+        """Create the compressor and decompressor of one WebSocket."""
         return PerMessageDeflate(
             not self.client_takeover,
             not self.server_takeover,
@@ -68,9 +68,9 @@ class Deflate(NamedTuple):
 
 
 def check_handshake(headers: Headers, http_version: str) -> Handshake:
-    """Judge the ``sec-websocket-*`` fields of a request for a WebSocket; ``http_version`` as in an ASGI scope.
+    """Check the ``sec-websocket-*`` fields of a request for a WebSocket; ``http_version`` as in an ASGI scope.
 
-    The key is HTTP/1.1's alone (RFC 8441 5). Extensions that do not parse are as good as none. Raises ``Refused``.
+    Only HTTP/1.1 has the key (RFC 8441 5). Extensions that do not parse count as none. Raises ``Refused``.
     """
     if _values(headers, b"sec-websocket-version") != [VERSION]:
         raise Refused(426, "websocket_version", "sec-websocket-version has to be 13")
@@ -84,7 +84,7 @@ def check_handshake(headers: Headers, http_version: str) -> Handshake:
 
 
 def refusal_headers(status: int, http_version: str) -> Headers:
-    """What the answer to a refused handshake says beside its status (RFC 6455 4.4, RFC 9110 15.5.22)."""
+    """The header fields of the answer to a refused handshake (RFC 6455 4.4, RFC 9110 15.5.22)."""
     if status != 426:
         return []
     version = (b"sec-websocket-version", VERSION)
@@ -92,7 +92,7 @@ def refusal_headers(status: int, http_version: str) -> Headers:
 
 
 def negotiate(offers: Sequence[Offer], compression: Compression) -> Deflate | None:
-    """The first offer that can be met, narrowed by ``compression``; None: messages go as they are."""
+    """The first offer that can be met, restricted by ``compression``; None if messages are sent uncompressed."""
     if compression.mode == "off":
         return None
     factory = ServerPerMessageDeflateFactory(
@@ -118,9 +118,9 @@ def negotiate(offers: Sequence[Offer], compression: Compression) -> Deflate | No
 
 
 def accept_headers(subprotocol: str | None, deflate: Deflate | None) -> Headers:
-    """The fields that tell the client what was chosen. Raises ``ValueError``: the subprotocol is no token.
+    """The fields that tell the client what was chosen. Raises ``ValueError`` if the subprotocol is no token.
 
-    Whether the client offered it is not judged: clients differ in what they forgive.
+    It does not check whether the client offered it: clients differ in what they tolerate.
     """
     headers: Headers = []
     if subprotocol is not None:
@@ -138,7 +138,7 @@ def _values(headers: Headers, wanted: bytes) -> list[bytes]:
 
 
 def _elements(values: list[bytes]) -> list[bytes]:
-    """The elements of a list field; empty ones do not count (RFC 9110 5.6.1.2)."""
+    """The elements of a list field without the empty ones, which do not count (RFC 9110 5.6.1.2)."""
     elements = [element.strip(b" \t") for value in values for element in value.split(b",")]
     return [element for element in elements if element]
 

@@ -1,8 +1,8 @@
-"""What Sidegate uses of the package websockets; the only module that imports it.
+"""What Sidegate uses of the package websockets; only this module imports it.
 
-Where it stands: below the handshake and the frames. In a worker these import statements get the package that the
-supervisor's installation lends, under a private name, whatever the worker's environment contains
-(``ipc/borrowed_packages.py``); everywhere else they are ordinary. The module must stay uncompiled for that.
+The handshake and the frames use it. In a worker these import statements get the package of the supervisor's
+installation under a private name, whatever the worker's environment contains (``ipc/borrowed_packages.py``); elsewhere
+they are ordinary. That works only if the module stays uncompiled.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from websockets.typing import ExtensionParameter
 
 try:
     from websockets.speedups import apply_mask
-except ImportError:  # another Python than the one it was compiled for
+except ImportError:  # another version of Python than the one it was compiled for
     from websockets.utils import apply_mask
 
 __all__ = [
