@@ -1,5 +1,6 @@
-"""What the operator wrote: models (``schema``), validation and loading, and the generated references.
+"""The operator's configuration: models (``schema``), validation and loading, and the generated references.
 
-Importing ``sidegate.config.schema`` stays cheap, because every front and the supervisor do it and keep it: pydantic
-(``validation``, ``load``), YAML and the references are imported only by those who use them, in processes that end.
+The import of ``sidegate.config.schema`` stays cheap, because every front and the supervisor need it during their whole
+run. pydantic (``validation``, ``load``), YAML and the references are imported only in short-lived processes that use
+them.
 """

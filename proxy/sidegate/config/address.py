@@ -1,4 +1,4 @@
-"""The forms of a listening address, in one parser, so that what was checked is what is bound.
+"""The forms of a listening address, in one parser, so that the address that was checked is the one that is bound.
 
 ===================  ====================================================================
 ``0.0.0.0:8443``     one IPv4 address
@@ -10,7 +10,7 @@
 ``systemd:NAME``     sockets passed by systemd under that FileDescriptorName; ``systemd:`` alone: all of them
 ===================  ====================================================================
 
-Port 0 asks for any free port.
+Port 0 requests any free port.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 UNIX_PATH_BYTES = 107
-"""``sun_path`` holds 108 bytes on Linux, one of them the closing NUL (unix(7))."""
+"""``sun_path`` has 108 bytes on Linux; the terminating NUL takes one of them (unix(7))."""
 
 _HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?")
 _UPSTREAM = re.compile(r"tcp://([^/\s]*):([0-9]{1,5})")
@@ -31,16 +31,16 @@ _FORMS = "such as 127.0.0.1:8080, [::1]:8080, :8080, localhost:8080, unix:/path,
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One parsed address. Fields that do not belong to its ``kind`` hold their defaults."""
+    """One parsed address. Fields that do not belong to its ``kind`` have their defaults."""
 
     kind: Literal["tcp", "unix", "fd", "systemd"]
     host: str = ""
-    """Of ``tcp``: IPv4, IPv6 (no brackets) or a name; empty for every address of the machine."""
+    """For ``tcp``: IPv4, IPv6 (no brackets) or a name; empty for every address of the machine."""
     port: int = 0
     path: str = ""
     fd: int = -1
     name: str = ""
-    """Of ``systemd``: the FileDescriptorName; empty for all sockets."""
+    """For ``systemd``: the FileDescriptorName; empty for all sockets."""
 
     def __str__(self) -> str:
         """The form that ``parse_address`` reads, normalised."""
@@ -54,7 +54,7 @@ class Address:
 
 
 def parse_address(text: str) -> Address:
-    """Read one address. Raises ValueError with a sentence that says what is wrong."""
+    """Parse one address. Raises ValueError with a sentence that describes the mistake."""
     scheme, colon, rest = text.partition(":")
     if scheme == "unix" and colon and not rest.isdecimal():
         return _unix(rest)
@@ -68,7 +68,7 @@ def parse_address(text: str) -> Address:
 
 
 def parse_upstream(text: str) -> Address:
-    """Read where a server is: ``unix:/path`` or ``tcp://host:port``. Raises ValueError with a sentence."""
+    """Parse the address of a server: ``unix:/path`` or ``tcp://host:port``. Raises ValueError with a sentence."""
     if text.startswith("unix:") and not text.startswith("unix://"):
         return _unix(text[5:])
     match = _UPSTREAM.fullmatch(text)
@@ -87,7 +87,7 @@ def upstream_text(address: Address) -> str:
 
 
 def _upstream_hint(text: str) -> str:
-    """What was meant by a path, a URL, or a host and port without a scheme."""
+    """The advice for a path, a URL, or a host and port without a scheme."""
     if text.startswith(("/", "unix:")):
         path = text.removeprefix("unix:").lstrip("/")
         return f"; did you mean 'unix:/{path}'?" if path else ""

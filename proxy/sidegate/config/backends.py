@@ -1,4 +1,4 @@
-"""Backends: what answers a request."""
+"""Backends: the configuration of what answers a request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidegate.config.rules import After
 from sidegate.config.upstream import Addresses, Queue, TcpAddresses, UpstreamTls
 
 THREADS = 4
-"""Of a process that runs a WSGI application, unless ``threads`` says otherwise."""
+"""Default of ``threads`` in a process that runs a WSGI application."""
 
 FilePath = Annotated[str, After(values.file_path)]
 HeaderValue = Annotated[str, After(values.header_value)]
@@ -105,7 +105,7 @@ class BackendConfig(Model):
 
 
 def lacks_lifespan(interface: str, lifespan: str) -> bool:
-    """Whether the lifespan is asked for that WSGI does not have; ``interface``: declared, or found by the import."""
+    """Whether the lifespan is required, which WSGI does not have; ``interface``: declared, or found by the import."""
     return interface == "wsgi" and lifespan == "on"
 
 
@@ -119,11 +119,11 @@ _HOMES = {
     "tls": ("h2",),
     "queue": ("app", "h2c", "h2"),
 }
-"""Which kinds of backend a key belongs to."""
+"""The kinds of backend to which a key belongs."""
 
 
 def _strangers(backend: BackendConfig, kind: str) -> Iterator[str]:
-    """Keys that were set and belong to another kind of backend."""
+    """Report keys that were set and belong to another kind of backend."""
     for field in dataclasses.fields(BackendConfig):
         homes = _HOMES.get(field.name, (kind,))
         if kind not in homes and getattr(backend, field.name) != field.default:
@@ -133,7 +133,7 @@ def _strangers(backend: BackendConfig, kind: str) -> Iterator[str]:
 
 
 def _contradictions(backend: BackendConfig) -> Iterator[str]:
-    """Settings of an application that is called in one way for one that is called in the other."""
+    """Report settings of an ASGI application that were made for a WSGI application, and the reverse."""
     if backend.app is None:
         return
     if backend.threads is not None and backend.pool is not None:

@@ -1,7 +1,7 @@
 """Rules between the parts of a configuration: unique names and addresses, backends that exist.
 
-They take the parts that are valid by themselves, each under its place in the file, so that the loader can report
-them beside the mistakes inside other parts.
+They get the parts that are valid by themselves, each with its path in the file, so that the loader can report their
+problems together with the mistakes inside other parts.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from sidegate.config.listeners import ListenerConfig
 from sidegate.config.routes import Route
 
 Path = tuple[str | int, ...]
-"""Where something stands: keys as written (camelCase) and places in lists, from 0."""
+"""The path of a value: keys as written (camelCase) and indices in lists, from 0."""
 
 Found = Iterator[tuple[Path, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Delays:
-    """The times of a graceful stop, in seconds."""
+    """The times of a drain, in seconds."""
 
     shutdown_delay: float
     websocket_drain: float | None
@@ -30,9 +30,9 @@ class Delays:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What is compared: listeners and routes by their place, names of backends, the admin server's address.
+    """The parts that are compared: listeners and routes by index, names of backends, the admin server's address.
 
-    A part that is not valid by itself is left out.
+    A part that is not valid by itself is missing here.
     """
 
     listeners: Mapping[int, ListenerConfig]
@@ -43,7 +43,7 @@ class Parts:
 
 
 def problems(parts: Parts) -> Found:
-    """Every rule between the parts of a configuration, for files and for Configs that are made in Python."""
+    """Check every rule between the parts of a configuration, for files and for Configs that are made in Python."""
     yield from _listener_problems(parts.listeners, parts.admin)
     yield from _route_problems(parts.routes, parts.backends)
     if parts.delays is not None:
@@ -51,7 +51,7 @@ def problems(parts: Parts) -> Found:
 
 
 def route_name(route: Route, place: int) -> str:
-    """The route's name, or the one that a nameless route at ``place`` gets."""
+    """The route's name, or the one that a route without a name at index ``place`` gets."""
     return route.name or f"route-{place + 1}"
 
 
@@ -89,11 +89,11 @@ def _route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> F
 
 
 def _delay_problems(delays: Delays) -> Found:
-    """The delay and, behind it, the closing of WebSockets are parts of the grace period."""
+    """The delay and the closing of WebSockets, which follows it, are parts of the grace period."""
     drain = delays.websocket_drain
     if delays.shutdown_delay > delays.grace_period:
         yield ("shutdownDelay",), "must not be longer than gracePeriod, of which it is a part"
-    elif drain is not None and round(delays.shutdown_delay + drain, 3) > delays.grace_period:  # milliseconds
+    elif drain is not None and round(delays.shutdown_delay + drain, 3) > delays.grace_period:  # rounded to milliseconds
         yield ("websocketDrain",), "must not be longer than what shutdownDelay leaves of gracePeriod"
 
 
@@ -111,7 +111,7 @@ def _repeated(found: Mapping[Path, str], what: str) -> Found:
 
 
 def path_text(path: Path) -> str:
-    """``routes[0].matches[1].path.value``; a key that is not a plain word stands in brackets and quotes."""
+    """``routes[0].matches[1].path.value``; a key that is not a plain word is in brackets and quotes."""
     plain = (isinstance(part, str) and re.fullmatch(r"[\w-]+", part) for part in path)
     text = "".join(f".{part}" if word else f"[{part!r}]" for part, word in zip(path, plain, strict=True))
     return text.removeprefix(".")

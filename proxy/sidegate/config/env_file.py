@@ -1,13 +1,13 @@
 r"""Files of environment variables, by the rules of systemd's ``EnvironmentFile`` (systemd.exec(5)).
 
-One ``KEY=VALUE`` a line; ``#`` or ``;`` begins a comment, but only at the start of a line. Around a value spaces do
-not count. In ``'…'`` everything stands for itself; in ``"…"`` a backslash takes its meaning from a quote, a dollar
-sign, a backtick and a backslash; both may span lines. Elsewhere a backslash takes the meaning from any character. At
-the end of a line it joins the next one. Nothing is expanded. Unlike systemd, which passes over what it does not
-understand, a mistake is an error here.
+Each line has one ``KEY=VALUE``; ``#`` or ``;`` begins a comment, but only at the start of a line. Spaces around a value
+are removed. In ``'…'`` every character is literal; in ``"…"`` a backslash makes a quote, a dollar sign, a backtick and
+a backslash literal; both may span lines. Elsewhere a backslash makes any character literal. At the end of a line it
+joins the next one. Nothing is expanded. A mistake is an error here; systemd ignores what it cannot parse.
 
-A parser of our own, because the file must mean to a worker what it means to systemd's services: python-dotenv expands
-variables, takes comments from the ends of values and ``export`` from their start, and only warns of mistakes.
+This module has its own parser, because the file must mean to a worker what it means to systemd's services:
+python-dotenv expands variables, removes comments from the ends of values and ``export`` from their start, and only
+warns of mistakes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _CHARACTER = re.compile(r"\\[\s\S]|[^\\]")
 
 
 def read_env_file(path: str) -> dict[str, str]:
-    """The variables in ``path``, of two with one name the last. Raises ValueError with ``path:line: `` before it."""
+    """The variables in ``path``; of two with one name the last. Raises ValueError with ``path:line: `` before it."""
     try:
         content = Path(path).read_bytes()
     except OSError as error:
@@ -35,7 +35,7 @@ def read_env_file(path: str) -> dict[str, str]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         raise ValueError(f"{path}:{line}: is not UTF-8: byte 0x{content[error.start]:02x}") from error
-    return _parse(text.replace("\r\n", "\n") + "\n\n", path)  # two, since the text may end with a backslash
+    return _parse(text.replace("\r\n", "\n") + "\n\n", path)  # two, because the text may end with a backslash
 
 
 def _parse(text: str, path: str) -> dict[str, str]:
@@ -57,7 +57,7 @@ def _parse(text: str, path: str) -> dict[str, str]:
 
 
 def _variable(match: re.Match[str]) -> tuple[str, str]:
-    """Name and value of an assignment. Errors do not show the value: it may be a secret."""
+    """Name and value of an assignment. Errors do not show the value, because it may be a secret."""
     key = match[1].strip()
     if key.startswith("export "):
         raise ValueError("'export' is for shells; leave it out")

@@ -1,7 +1,7 @@
-"""What a worker runs, as a Config of its own: one backend behind one listener, with the limits of a trusted hop.
+"""The Config of a worker: one backend behind one listener, with the limits of a trusted hop.
 
-Where it stands: between the operator's Config and a worker, which therefore is built as a front is. Its values need
-not be such as a file may hold. No error leaves it but those of a backend that has no pool.
+It turns the operator's Config into a worker's, so that a worker is built as a front is. Its values need not be valid in
+a file. It raises ValueError for a backend that has no pool.
 """
 
 from __future__ import annotations
@@ -25,16 +25,15 @@ from sidegate.config.schema import (
 from sidegate.config.websocket import drain_seconds
 
 NAME = "worker"
-"""Of the listener."""
+"""The name of the listener."""
 
 
 def worker_config(config: Config, name: str) -> Config:
-    """What one worker of the backend ``name`` runs. Raises ValueError if that has no pool.
+    """The Config of one worker of the backend ``name``. Raises ValueError if the backend has no pool.
 
-    The listener's address is nothing to bind: the socket is handed to the worker under the listener's name.
-    The first of its routes takes every request; that all the fronts' routes are there, in their order, lets a worker
-    count under their names. ``processes`` is 2 where several of the pool's processes may run at the same time, for
-    ``wsgi.multiprocess``.
+    The listener's address is not bound: the worker gets the socket under the listener's name. The first of its routes
+    takes every request. All the fronts' routes are there in their order, so that a worker can count under their names.
+    ``processes`` is 2 if several of the pool's processes may run at the same time, for ``wsgi.multiprocess``.
     """
     backend = config.backends[name]
     pool = backend.pool
@@ -68,19 +67,19 @@ def _route(name: str, backend: str, longest: float) -> Route:
 
 
 def _overlaps(pool: PoolConfig) -> bool:
-    """Whether two workers run at some time: several are wanted, or one that is replaced waits for its successor."""
+    """Whether two workers may run at once: several are configured, or one that is replaced waits for its successor."""
     return pool.workers.max > 1 or bool(pool.max_requests or pool.max_age or pool.max_memory or pool.reload)
 
 
 def streams_of_front(pool: PoolConfig, processes: int) -> int:
-    """How many requests one of so many fronts may have under way at one worker."""
+    """How many requests each of ``processes`` fronts may have in flight at one worker."""
     return -(-pool.concurrency // processes)
 
 
 def hop_limits(config: Config) -> tuple[Limits, ConnectionTimeouts]:
-    """What counts towards a front, which has already held every client to the limits of ``config``.
+    """The limits of a worker's connection to a front, which has already enforced those of ``config`` for every client.
 
-    Each limit declares its own value. Those stay that bound an application and the memory of one stream.
+    Each limit declares its own value. Limits of an application and of the memory of one stream stay.
     """
     listeners = [limits_of(config, listener) for listener in config.listeners]
     return worker_values(config.limits, listeners), worker_values(config.timeouts, listeners)

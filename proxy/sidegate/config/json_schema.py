@@ -1,4 +1,4 @@
-"""The JSON Schema for editors: what pydantic knows, and the short forms and variables that it does not."""
+"""The JSON Schema for editors: pydantic's schema, with the short forms and variables that pydantic does not know."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _VARIABLE_FORM: Schema = {"type": "string", "pattern": r"\$\{", "description": "
 
 
 def models_schema() -> Schema:
-    """The long forms as pydantic knows them, with defaults as they are written in a file."""
+    """The long forms as pydantic describes them, with defaults as they are written in a file."""
     schema = adapter(Config).json_schema()
     for part in (schema, *schema["$defs"].values()):
         for form in part["properties"].values():
@@ -28,18 +28,18 @@ def models_schema() -> Schema:
 
 
 def is_duration(schema: Schema) -> bool:
-    """Whether ``schema`` is that of a duration."""
+    """Whether ``schema`` describes a duration."""
     return bool(schema.get("examples") == DURATION_SCHEMA["examples"])
 
 
 def is_size(schema: Schema) -> bool:
-    """Whether ``schema`` is that of a size."""
+    """Whether ``schema`` describes a size."""
     return bool(schema.get("examples") == SIZE_SCHEMA["examples"])
 
 
 def _write_as_in_files(form: Schema) -> None:
-    """Put a default into its written form. Those of whole models go: their own fields tell them."""
-    form.pop("title", None)  # the key again, in title case
+    """Put a default into its written form. Defaults of whole models are removed: their own fields have them."""
+    form.pop("title", None)  # it repeats the key, in title case
     default = form.pop("default", None)
     if default is None or "$ref" in form or "$ref" in form.get("items", {}) or default == {}:
         return
@@ -51,7 +51,7 @@ def _write_as_in_files(form: Schema) -> None:
 
 
 def json_schema() -> Schema:
-    """JSON Schema (draft 2020-12) that accepts whatever ``load`` accepts; ``load`` refuses more."""
+    """JSON Schema (draft 2020-12) that accepts everything that ``load`` accepts; ``load`` refuses more."""
     schema = models_schema()
     for model in (ListenerConfig, Route):
         _add_short_forms(schema["$defs"][model.__name__], model)
@@ -80,14 +80,14 @@ def _add_short_forms(schema: Schema, model: type[Model]) -> None:
 
 
 def _also(properties: Schema, key: str, *forms: Schema) -> None:
-    """Let any of ``forms`` stand for ``key`` as well; the description stays outside, where editors look for it."""
+    """Let any of ``forms`` replace ``key`` as well; the description stays outside, where editors look for it."""
     outside = {word: properties[key][word] for word in ("description", "default") if word in properties[key]}
     inside = {word: value for word, value in properties[key].items() if word not in outside}
     properties[key] = {"anyOf": [inside, *forms], **outside}
 
 
 def _with_variables(schema: Schema) -> Schema:
-    """``schema``, with ``${VARIABLE}`` wherever a scalar stands that is not just any text."""
+    """``schema``, with ``${VARIABLE}`` allowed for every scalar that does not accept any text already."""
     for word in ("items", "additionalProperties"):
         if isinstance(schema.get(word), dict):
             return {**schema, word: _with_variables(schema[word])}

@@ -1,4 +1,4 @@
-"""What the declaration of a limit says besides its type: the value for workers, and whether listeners may set it.
+"""What a limit declares besides its type: the value for workers, and whether listeners may set it.
 
 Each field of ``Limits`` and ``ConnectionTimeouts`` has a ``Limit`` among its annotations. ``for_listener`` makes the
 listener's model from it, ``worker_values`` the values of a worker. A field without one is an error at import.
@@ -20,10 +20,10 @@ Hop = Callable[[Any, Sequence[Any]], Any]
 
 @dataclasses.dataclass(frozen=True, slots=True, eq=False)
 class Limit:
-    """``hop``: the value in a worker, whose fronts have already held every client to the limits.
+    """``hop``: the value in a worker, whose fronts have already enforced the limits for every client.
 
-    It is a function of the value at the top level and of the ``ConnectionLimits`` of all listeners.
-    ``top_level_only``: a listener cannot set this limit.
+    It is a function of the value at the top level and of the ``ConnectionLimits`` of all listeners. ``top_level_only``:
+    a listener cannot set this limit.
     """
 
     hop: Hop
@@ -36,7 +36,7 @@ def kept(value: Any, _: Sequence[Any]) -> Any:
 
 
 def always(value: Any) -> Hop:
-    """A worker has this value, whatever the fronts have: the one that switches the limit off."""
+    """A worker has this value, which switches the limit off, whatever the fronts have."""
     return lambda _value, _listeners: value
 
 
@@ -54,7 +54,7 @@ def _limit(name: str, hint: Any) -> Limit:
 
 
 def for_listener(top: type[Model]) -> Callable[[type[T]], type[T]]:
-    """Decorator: make a subclass of ``Model`` the model of what a listener may set of ``top``.
+    """Decorator: make a subclass of ``Model`` the model of the keys of ``top`` that a listener may set.
 
     It has the fields that are not ``top_level_only``, all of them optional.
     """
@@ -73,7 +73,7 @@ def for_listener(top: type[Model]) -> Callable[[type[T]], type[T]]:
 
 
 def worker_values(part: P, listeners: Sequence[Any]) -> P:
-    """``part``, a ``Limits`` or ``ConnectionTimeouts``, as a worker gets it."""
+    """``part``, a ``Limits`` or ``ConnectionTimeouts``, with the values of a worker."""
     values = {name: limit.hop(getattr(part, name), listeners) for name, limit in declared(type(part)).items()}
     made: P = dataclasses.replace(part, **values)  # type: ignore[type-var]  # every model is a dataclass
     return made

@@ -1,7 +1,7 @@
-"""Every limit and timeout with its default, the range it may be set to, and what other servers use.
+"""Every limit and timeout with its default, its allowed range, and the values of other servers.
 
-The range catches a wrong unit (``requestLine: 8`` for 8 KiB) rather than unusual values. Each field declares by its
-``Limit`` what a worker gets, and whether a listener may set it too.
+The range rejects a wrong unit (``requestLine: 8`` for 8 KiB) rather than unusual values. The ``Limit`` of each field
+declares the value in a worker, and whether a listener may set it too.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from sidegate.config.values import header_name
 DAY = 86400.0
 
 FACTS_SIZE = 16 * 1024
-"""Bytes of header that a front adds at most: the client's addresses, its certificate, the number of the request."""
+"""Largest size in bytes of the fields that a front adds: the client's addresses, its certificate, the request id."""
 FACTS_FIELDS = 8
-"""Header fields that a front adds at most."""
+"""Largest number of header fields that a front adds."""
 
 NO_LIMIT = Limit(always(0))
-"""In a worker, for limits of which 0 means no limit."""
+"""The value in a worker for limits of which 0 means no limit."""
 ANY_NUMBER = Limit(always(10**9))
-"""In a worker, for limits of frames."""
+"""The value in a worker for limits of frames."""
 NO_TIMEOUT = Limit(always(1e9))
-"""In a worker: some 30 years."""
+"""The value in a worker for timeouts: some 30 years."""
 
-_FRAME = 16 * 1024  # what one HEADERS or CONTINUATION frame holds (RFC 9113 4.2)
-_WIDEST_ESCAPE = 3  # a byte of a path that was normalised may come as %XX
+_FRAME = 16 * 1024  # the size of one HEADERS or CONTINUATION frame (RFC 9113 4.2)
+_WIDEST_ESCAPE = 3  # a byte of a normalised path may arrive as %XX
 
 
 def _longest_line(_: Any, listeners: Sequence[ConnectionLimits]) -> int:
-    """Any path that a listener accepts, escaped again."""
+    """Long enough for any path that a listener accepts, escaped again."""
     return _WIDEST_ESCAPE * max(limits.request_line for limits in listeners)
 
 
 def _largest_block(value: Any, listeners: Sequence[ConnectionLimits]) -> int:
-    """The fields of any request that a listener accepts, its path as a field, and what a front adds."""
+    """Large enough for the fields of any accepted request, its path as a field, and the fields that a front adds."""
     return max(limits.header_block for limits in listeners) + _longest_line(value, listeners) + FACTS_SIZE
 
 
 def _most_fields(_: Any, listeners: Sequence[ConnectionLimits]) -> int:
-    """The fields of any request that a listener accepts, and those that a front adds."""
+    """Enough for the fields of any request that a listener accepts, and for those that a front adds."""
     return max(limits.header_fields for limits in listeners) + FACTS_FIELDS
 
 
@@ -54,7 +54,7 @@ def _most_continuations(value: int, listeners: Sequence[ConnectionLimits]) -> in
 
 
 def _all_names(_: Any, listeners: Sequence[ConnectionLimits]) -> tuple[str, ...]:
-    """Every field name that a listener passes on."""
+    """Every field name that a listener forwards."""
     return tuple(dict.fromkeys(name for limits in listeners for name in limits.keep_underscores))
 
 
@@ -227,4 +227,4 @@ class ListenerTimeouts(Model):
 
 @model
 class ConnectionLimits(Limits, ConnectionTimeouts):
-    """What counts for the connections of one listener: all limits and timeouts, the listener's own before the rest."""
+    """All limits and timeouts of the connections of one listener; its own keys replace those of the top level."""

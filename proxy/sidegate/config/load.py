@@ -1,9 +1,9 @@
 """YAML to ``Config``, with every mistake at once as ``file:line:column: path: message``.
 
-Where it stands: above the models, below the command line and the supervisor. It owns the order of work (read, put
-variables in, validate, compare the parts, sort what was found) and says where relative file names start: in the folder
-of the config file. It never imports an application, opens a certificate or binds a socket; callers that do so report
-through ``Loaded.problem``. No error leaves it: whatever the file holds, ``load`` returns a ``Loaded``.
+The command line and the supervisor call it. It owns the order of the steps (read, substitute variables, validate,
+compare the parts, sort the problems) and the base of relative file names: the folder of the config file. It never
+imports an application, opens a certificate or binds a socket; callers that do so report through ``Loaded.problem``. It
+raises nothing: whatever the file contains, ``load`` returns a ``Loaded``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from sidegate.config.validation import validate_file
 from sidegate.config.yaml_tree import Document, YamlError, escape, read_document
 
 MAX_BYTES = 4 * 1024 * 1024
-"""A Kubernetes ConfigMap holds 1 MiB at most; four of them leave room for generated files."""
+"""A Kubernetes ConfigMap has at most 1 MiB; four times as much is enough for generated files."""
 
 _START = "start with 'listeners:', 'backends:' and 'routes:' (`sidegate run --print-config` prints an example)"
 
@@ -40,7 +40,7 @@ M = TypeVar("M", bound=Model)
 
 
 def load(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Loaded:
-    """Read the file at ``path``; variables come from ``environ``."""
+    """Read the file at ``path``; ``environ`` has the variables."""
     file = os.fspath(path)
     try:
         with FilePath(path).open("rb") as stream:
@@ -59,7 +59,7 @@ def load(path: str | os.PathLike[str], environ: Mapping[str, str]) -> Loaded:
 
 
 def loads(text: str, filename: str, environ: Mapping[str, str]) -> Loaded:
-    """Read ``text``. ``filename`` names it in messages; its folder is where relative paths start."""
+    """Read ``text``. ``filename`` is its name in messages; relative paths start in its folder."""
     try:
         document = read_document(text, environ)
     except YamlError as error:
@@ -72,7 +72,7 @@ def loads(text: str, filename: str, environ: Mapping[str, str]) -> Loaded:
 
 
 def loads_plain(value: Any, filename: str, environ: Mapping[str, str]) -> Loaded:
-    """``loads`` of plain values: JSON is YAML. A dollar sign in them is a dollar sign."""
+    """As ``loads``, for plain values: JSON is YAML. A dollar sign in them does not begin a variable."""
     return loads(escape(json.dumps(value, ensure_ascii=False)), filename, environ)
 
 
@@ -81,7 +81,7 @@ def _unreadable(file: str, line: int, message: str) -> Loaded:
 
 
 class _Validation:
-    """One document against the models."""
+    """The validation of one document against the models."""
 
     def __init__(self, document: Document, file: str) -> None:
         self._document = document
@@ -115,7 +115,7 @@ class _Validation:
         return validate_file(model, value, self._folder)
 
     def _entries(self, key: str, model: type[M]) -> Iterator[tuple[Any, M]]:
-        """The entries of a list or mapping that are valid by themselves, under their places or names."""
+        """The entries of a list or mapping that are valid by themselves, by index or name."""
         found = self._root.get(key)
         children = enumerate(found) if isinstance(found, list) else found.items() if isinstance(found, dict) else ()
         for place, value in children:
@@ -124,7 +124,7 @@ class _Validation:
                     yield place, self._parse(model, value)
 
     def _parts(self, listeners: dict[int, ListenerConfig], bad: set[str | int]) -> checks.Parts:
-        """The parts that are valid, to be compared; ``bad`` holds the top keys that are not."""
+        """The valid parts, to be compared; ``bad`` has the top-level keys that are not valid."""
         keys = fields(Settings).keys() & self._root.keys() - bad
         settings = self._parse(Settings, {key: self._root[key] for key in keys})
         backends = self._root.get("backends", {})
@@ -141,6 +141,6 @@ class _Validation:
         document = self._document
         path = as_written(path, document.values)
         if path in document.unresolved:
-            return None  # the value is not known, and the reason has been told
+            return None  # the value is unknown, and the reason has been reported
         known = document.keys if at_key and path in document.keys else document.values
         return Problem(self._file, *nearest(path, known), path_text(path), message)

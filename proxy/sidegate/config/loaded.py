@@ -1,7 +1,7 @@
-"""What a file held, with the positions of everything in it.
+"""The content of a configuration file, with the positions of everything in it.
 
-Where it stands: the result of ``load.py``, in a module of its own, because it lives as long as the service and the
-validation's libraries need not. No error leaves it.
+``load.py`` returns it. It is a module of its own because the service keeps the object for its whole run, but not the
+libraries that validate. It raises nothing.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from sidegate.config.schema import Config
 from sidegate.config.structure import short_forms_at
 
 Position = tuple[int, int]
-"""Line and column, both from 1."""
+"""Line and column, both counted from 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake. ``line`` and ``column`` count from 1; line 0 stands for the file as a whole."""
+    """One mistake. ``line`` and ``column`` count from 1; line 0 means the file as a whole."""
 
     file: str
     line: int
@@ -37,9 +37,9 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a file held. ``config`` is None if there is any problem.
+    """The content of a file. ``config`` is None if there is any problem.
 
-    ``listeners`` and ``backends`` are the entries that are valid by themselves, so that a caller can go on to check
+    ``listeners`` and ``backends`` are the entries that are valid by themselves, so that a caller can still check
     certificates and applications and report everything at once. ``positions`` are those of values, by path.
     """
 
@@ -51,7 +51,7 @@ class Loaded:
     backends: dict[str, BackendConfig] = field(default_factory=dict)
 
     def problem(self, path: Path, message: str) -> Problem:
-        """A problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""
+        """Create a problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""
         written = as_written(path, self.positions)
         line, column = nearest(written, self.positions)
         return Problem(self.file, line, column, path_text(written), message)
@@ -62,7 +62,7 @@ def as_written(path: Path, positions: Mapping[Path, Position]) -> Path:
     if path[-2:] == ("path", "value") and path not in positions:
         path = path[:-1]
     if path[-1:] == (0,) and path not in positions and path[:-1] in positions:
-        path = path[:-1]  # one entry, written without the list around it
+        path = path[:-1]  # one entry, written without a list
     for depth in range(len(path)):
         parent, rest = path[:depth], path[depth:]
         for short, long in short_forms_at(parent).items():
@@ -72,7 +72,7 @@ def as_written(path: Path, positions: Mapping[Path, Position]) -> Path:
 
 
 def nearest(path: Path, positions: Mapping[Path, Position]) -> Position:
-    """Where ``path`` stands, or its nearest parent that stands anywhere."""
+    """The position of ``path``, or of its nearest parent that has a position."""
     while path and path not in positions:
         path = path[:-1]
     return positions.get(path, (1, 1))

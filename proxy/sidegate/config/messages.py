@@ -1,6 +1,7 @@
-"""pydantic's errors in plain sentences: what must stand there, and what stands there instead.
+"""pydantic's errors as plain sentences: what is required, and what was written instead.
 
-The sentences finish "``<path>``: …". Nothing of pydantic shows: no class names, no ``Input should be``, no URLs.
+The sentences complete "``<path>``: …". They contain nothing of pydantic: no class names, no ``Input should be``, no
+URLs.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ _BOUNDS = {
 def counts(error: ErrorDetails, root: Any) -> bool:
     """Whether ``error`` is a mistake of its own.
 
-    A list whose entries are all wrong is "too short" for pydantic too. And an error without a place is Config's
-    comparison of its parts, which the loader repeats with places.
+    pydantic also calls a list "too short" if all its entries are wrong. An error without a path comes from Config's
+    comparison of its parts, which the loader repeats with paths.
     """
     if error["type"] == "too_short":
         return bool(value_at(root, error["loc"]) == [])
@@ -77,7 +78,7 @@ def explain(error: ErrorDetails, root: Any) -> Finding:
 
 
 def describe(value: Any, kind: str = "") -> str:
-    """What was written, in words; a value that only lacks quotes gets that advice."""
+    """Describe what was written; a value that only lacks quotes gets that advice."""
     if value is None:
         return "empty"
     if isinstance(value, list):
@@ -91,7 +92,7 @@ def describe(value: Any, kind: str = "") -> str:
 
 
 def value_at(root: Any, path: Path) -> Any:
-    """The value at ``path``, None where there is none."""
+    """The value at ``path``, None if there is none."""
     for part in path:
         if isinstance(root, dict):
             root = root.get(part)
@@ -118,7 +119,7 @@ def _unknown(path: Path, root: Any) -> str:
         return f"renamed to {renamed!r}"
     if key in top_level_keys(path[:-1]):
         return f"is a limit of the whole process: set it in {path[-2]!r} at the top level only"
-    written = value_at(root, path[:-1]) or {}  # nothing stands there where the file has a short form
+    written = value_at(root, path[:-1]) or {}  # there is no value if the file uses a short form
     known = keys_at(path[:-1])
     home = home_of(key, path[:-1])
     if home:

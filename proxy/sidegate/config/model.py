@@ -1,8 +1,8 @@
-"""The base of every model of the configuration, and how one is declared.
+"""The base of every model of the configuration, and the declaration of models.
 
-A model is a frozen dataclass, so a process that is given valid values needs no pydantic (some 14 MiB). What pydantic
-needs to validate a file stands in the declaration all the same: types with ``rules``, bounds and descriptions in the
-fields' metadata under the names of pydantic's ``Field``, comparisons of a model's own fields in ``__post_init__``.
+A model is a frozen dataclass, so a process that gets valid values needs no pydantic (some 14 MiB). The declaration
+still has what pydantic needs to validate a file: types with ``rules``, bounds and descriptions in the fields' metadata
+under the names of pydantic's ``Field``, and comparisons of a model's own fields in ``__post_init__``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def setting(*, description: str, **more: Any) -> Any:
-    """One field of a model. ``more``: ``default`` or ``default_factory``; ``ge``, ``le``, ``min_length``."""
+    """Declare one field. ``more``: ``default`` or ``default_factory``; ``ge``, ``le``, ``min_length``."""
     defaults = {word: more.pop(word) for word in ("default", "default_factory") if word in more}
     return dataclasses.field(**defaults, metadata={"description": description, **more})
 
@@ -32,7 +32,7 @@ def model(cls: type[T]) -> type[T]:
 
 
 def camel(name: str) -> str:
-    """The key in a file of the field ``name``: ``request_line`` is ``requestLine``."""
+    """The key of the field ``name`` in a file: ``request_line`` is ``requestLine``."""
     first, *rest = name.split("_")
     return first + "".join(word.capitalize() for word in rest)
 
@@ -40,7 +40,7 @@ def camel(name: str) -> str:
 class Model:
     """camelCase keys, frozen, unknown keys are errors; scalars are never converted from one type to another.
 
-    Made by its constructor it is taken at its word; ``validation.validate`` checks.
+    The constructor does not check the types and bounds of its values; ``validation.validate`` does.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {
@@ -51,21 +51,21 @@ class Model:
     }
 
     short_forms: ClassVar[dict[str, tuple[str | int, ...]]] = {}
-    """Short key to the place of its value in the long form: ``path`` to ``matches``, 0, ``path``."""
+    """Short key to the position of its value in the long form: ``path`` to ``matches``, 0, ``path``."""
 
     top_level: ClassVar[type[Model] | None] = None
-    """Of a model whose keys a listener may set: the model of the same keys at the top level of the file."""
+    """In a model whose keys a listener may set: the model of the same keys at the top level of the file."""
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """What pydantic makes of the dataclass, behind the short forms."""
+        """The pydantic schema of the dataclass, preceded by the expansion of short forms."""
         from pydantic_core import core_schema  # noqa: PLC0415 - see the top of the file
 
         return core_schema.no_info_before_validator_function(cls._expand_short_forms, handler(source))
 
     @classmethod
     def _expand_short_forms(cls, data: Any) -> Any:
-        """Replace short forms. One that stands beside its long form stays, and is refused as an unknown key."""
+        """Replace short forms. A short form beside its long form stays and is refused as an unknown key."""
         if not cls.short_forms or not isinstance(data, dict):
             return data
         result = dict(data)

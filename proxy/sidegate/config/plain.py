@@ -1,7 +1,8 @@
-"""Models to plain values and back, without validation.
+"""Conversion of models to plain values and back, without validation.
 
-``dump`` gives what an operator could have written; ``pack`` and ``unpack`` carry a Config from the supervisor, which
-has validated it, to its fronts, which need not: both ends are one installation, ``ipc/control.py`` sees to that.
+``dump`` returns what an operator could have written. ``pack`` and ``unpack`` carry a Config from the supervisor, which
+has validated it, to its fronts, which do not validate it again: ``ipc/control.py`` ensures that both ends are one
+installation.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ M = TypeVar("M", bound=Model)
 
 
 def dump(value: Model, *, defaults: bool = True) -> dict[str, Any]:
-    """``value`` in long forms with the keys and scalars of a file; ``defaults=False`` leaves those out."""
+    """``value`` in long forms with the keys and scalars of a file; ``defaults=False`` omits default values."""
     return {
         key: _written(item, field.annotation, defaults)
         for key, field in fields(type(value)).items()
@@ -39,19 +40,19 @@ def _written(value: Any, annotation: Any, defaults: bool) -> Any:
 
 
 def _writer(annotation: Any) -> Any:
-    """How a scalar is written, if not as it is: ``write`` of the rule among its annotations."""
-    parts = [annotation, *get_args(annotation)]  # of `Duration | None`, the rule is inside
+    """The function that writes a scalar in another form than it has: ``write`` of the rule among its annotations."""
+    parts = [annotation, *get_args(annotation)]  # in `Duration | None`, the rule is inside
     rules = [rule for part in parts for rule in getattr(part, "__metadata__", ())]
     return next((rule.write for rule in rules if isinstance(rule, Before)), None)
 
 
 def pack(value: Model) -> dict[str, Any]:
-    """``value`` as plain values under the fields' own names, for JSON."""
+    """``value`` as plain values with the fields' own names, for JSON."""
     return dataclasses.asdict(value)  # type: ignore[call-overload, no-any-return]  # Model itself is no dataclass, every model is
 
 
 def unpack(model: type[M], data: dict[str, Any]) -> M:
-    """What ``pack`` was given."""
+    """The model that was given to ``pack``."""
     return model(
         **{field.name: _unpacked(data[field.name], bare(field.annotation)) for field in fields(model).values()}
     )

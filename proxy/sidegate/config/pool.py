@@ -14,10 +14,10 @@ DAY = 86400.0
 MAX_WORKERS = 1024
 
 MAX_THREADS = 1024
-"""Of one process; beyond it, what is wanted is more processes."""
+"""The maximum for one process; an application that needs more should have more processes."""
 
 USUAL_JITTER = 10
-"""Percent; see ``PoolConfig.recycle_jitter``."""
+"""In percent; see ``PoolConfig.recycle_jitter``."""
 
 Account = Annotated[str, After(values.account)]
 

@@ -1,7 +1,7 @@
 """Durations (Kubernetes Gateway API, GEP-2257) and sizes (Kubernetes quantities in powers of 1024).
 
 A duration is seconds (float) in Python and text such as ``1m30s`` in a file; a size is bytes (int) in Python and
-``16Mi`` in a file. Python code may pass plain numbers. A file may not give a duration as a bare number, since the
+``16Mi`` in a file. Python code may pass plain numbers. A file must not have a duration as a bare number, because a
 reader could not know whether it means seconds or milliseconds.
 """
 
@@ -25,7 +25,7 @@ _BYTES = {"Gi": 1024**3, "Mi": 1024**2, "Ki": 1024}
 
 
 def parse_duration(text: str) -> float:
-    """Seconds of ``30s``, ``1m30s``, ``500ms``. Raises ValueError."""
+    """Parse ``30s``, ``1m30s``, ``500ms`` to seconds. Raises ValueError."""
     if not _DURATION.fullmatch(text):
         raise ValueError(f"must be a duration such as 30s, 1m30s or 500ms, not {text!r}")
     return sum(int(count) * _MILLISECONDS[unit] for count, unit in _DURATION_PART.findall(text)) / 1000
@@ -43,7 +43,7 @@ def format_duration(seconds: float) -> str:
 
 
 def parse_size(text: str) -> int:
-    """Bytes of ``16Mi``, ``8Ki``, ``1024``. Raises ValueError."""
+    """Parse ``16Mi``, ``8Ki``, ``1024`` to bytes. Raises ValueError."""
     match = _SIZE.fullmatch(text)
     if not match:
         raise ValueError(f"must be a size such as 8Ki, 16Mi, 1Gi or a number of bytes, not {text!r}")
@@ -51,7 +51,7 @@ def parse_size(text: str) -> int:
 
 
 def format_size(size: int) -> int | str:
-    """``16Mi`` where a unit divides ``size``, else the plain number of bytes."""
+    """``16Mi`` if a unit divides ``size``, else the plain number of bytes."""
     for unit, length in _BYTES.items():
         if size and size % length == 0:
             return f"{size // length}{unit}"
@@ -65,7 +65,7 @@ def _read_duration(value: object, info: ValidationInfo) -> object:
         raise ValueError("must be a duration such as 30s, 1m30s or 500ms")
     if info.mode == "json":
         raise ValueError(f"must be a duration with a unit, such as {value}s or {value}ms, not the bare number {value}")
-    # Whole milliseconds, because that is what the written form can hold.
+    # Whole milliseconds, because the written form cannot express less.
     return round(value * 1000) / 1000 if math.isfinite(value) else value
 
 

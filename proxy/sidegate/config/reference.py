@@ -53,7 +53,7 @@ def _sections() -> Iterator[str]:
 
 
 def _models(model: type[Model]) -> list[type[Model]]:
-    """``model`` and those below it, each once, depth first."""
+    """``model`` and the models below it, each once, depth first."""
     found = [model]
     for field in fields(model).values():
         child = inner(field.annotation)
@@ -63,7 +63,7 @@ def _models(model: type[Model]) -> list[type[Model]]:
 
 
 def _keys_of(listener: type[Model], top: type[Model]) -> str:
-    """The keys of a listener's model are described where the top level's are."""
+    """Name the keys of a listener's model, which are described in the top level's model."""
     but = " and ".join(f"`{key}`" for key in fields(top) if key not in fields(listener))
     return f"Keys, values and ranges are those of {_link(top.__name__)}{but and f', but for {but}'}."
 
@@ -113,7 +113,7 @@ def _type(schema: Schema) -> str:
 
 def _range(field: Field, schema: Schema) -> str:
     bounds = [field.metadata[word] for word in ("ge", "le") if word in field.metadata]
-    forms = [schema, *schema.get("anyOf", ())]  # of a value that may be left out, the form is inside
+    forms = [schema, *schema.get("anyOf", ())]  # the schema of an optional value is inside `anyOf`
     if any(map(is_duration, forms)):
         return " to ".join(format_duration(bound) for bound in bounds)
     if any(map(is_size, forms)):

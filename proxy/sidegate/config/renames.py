@@ -1,4 +1,4 @@
-"""The keys that were renamed, so that an old file is told the new names instead of "unknown key"."""
+"""The keys that were renamed, so that an old file gets the new names instead of "unknown key"."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RENAMED: dict[Path, str] = {
     ("limits", "writeStall"): "timeouts.write",
     **{("limits", key): f"timeouts.{key}" for key in _MOVED},
 }
-"""Old place to new name; both at the top level or both at a listener."""
+"""Old path to new name; both are at the top level or both in a listener."""
 
 
 def new_name(path: Path) -> str | None:
-    """The new name of the key at ``path``; None if it is no old one."""
+    """The new name of the key at ``path``; None if it was not renamed."""
     return RENAMED.get(path[2:] if path[:1] == ("listeners",) else path)

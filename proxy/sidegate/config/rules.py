@@ -1,7 +1,7 @@
-"""Rules of single values, to stand in ``Annotated``: pydantic carries them out, but declaring them does not import it.
+"""Rules of single values for ``Annotated``: pydantic applies them, but declaring them does not import pydantic.
 
-Each hands itself over when pydantic asks for it (``__get_pydantic_core_schema__``), which happens only where something
-is validated. A rule's function may take pydantic's ``ValidationInfo`` as its second argument.
+Each rule creates its pydantic schema when pydantic asks for it (``__get_pydantic_core_schema__``), which happens only
+during validation. A rule's function may take pydantic's ``ValidationInfo`` as its second argument.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Strict:
-    """The type itself: no number from text, no truth from a number."""
+    """Exactly this type: text is not converted to a number, nor a number to a boolean."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema: Any = handler(source)  # of a scalar; each of those has the key
+        schema: Any = handler(source)  # of a scalar; the schema of each scalar has the key
         return {**schema, "strict": True}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class After:
-    """``check`` gets the value when its type is known, and returns it normalised."""
+    """``check`` gets the value after the check of its type, and returns it normalised."""
 
     check: Callable[..., Any]
 
@@ -38,10 +38,10 @@ class After:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Before:
-    """``read`` turns what was written into the value, before its type is looked at.
+    """``read`` converts what was written to the value, before the check of its type.
 
-    ``json_schema`` is what an editor is to accept instead of that type. ``write`` makes the written form of a value
-    that JSON and YAML would show otherwise.
+    ``json_schema`` is what an editor accepts instead of that type. ``write`` returns the written form of a value that
+    JSON and YAML would show differently.
     """
 
     read: Callable[..., Any]

@@ -1,10 +1,9 @@
-"""What an operator may write, as frozen models; each limit with its default and its reason.
+"""The configuration as frozen models; each limit with its default and its reason.
 
-Where it stands: the bottom of the proxy, read by everything above. It reads no file and opens no socket:
-``load.py`` turns YAML into these models. Keys are camelCase in YAML and snake_case here; routes are named
-after the Kubernetes Gateway API's HTTPRoute rules. Short forms are normalised while validating, so the rest
-of the code sees one shape only. Importing it imports no pydantic: ``validation.py`` does that. Errors that leave it:
-``ValueError`` of a constructor whose values contradict each other.
+All other packages may import it. It reads no file and opens no socket: ``load.py`` turns YAML into these models. Keys
+are camelCase in YAML and snake_case here; the names of routes are those of the Kubernetes Gateway API's HTTPRoute
+rules. Validation normalises short forms, so the rest of the code sees one form only. Its import does not import
+pydantic: ``validation.py`` does that. A constructor raises ``ValueError`` if values contradict each other.
 """
 
 from __future__ import annotations
@@ -139,7 +138,7 @@ class Entries(Model):
 
 @model
 class Settings(Model):
-    """What stands beside listeners, backends and routes; a model of its own, so that it can be valid by itself."""
+    """Everything except listeners, backends and routes; a model of its own, so that it can be valid by itself."""
 
     admin: Annotated[Admin | None, Before(lambda data: None if data is False else data)] = setting(
         default=None, description="The admin server; by default, or with `false`, there is none."
@@ -210,7 +209,7 @@ class Config(Settings, Entries):
 
 
 def limits_of(config: Config, listener: ListenerConfig) -> ConnectionLimits:
-    """What counts for the connections of a listener of ``config``: each key of its own before the top level's."""
+    """The limits and timeouts of a listener of ``config``: its own keys replace those of the top level."""
     values: dict[str, Any] = {}
     for part in (config.limits, config.timeouts, listener.limits, listener.timeouts):
         values |= {name: value for name, value in vars(part).items() if value is not None}

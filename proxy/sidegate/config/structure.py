@@ -1,4 +1,4 @@
-"""How the models hang together: which model stands at a path, and which keys it knows."""
+"""The structure of the models: which model is at a path, and which keys it has."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class Field(NamedTuple):
 
 
 def fields(model: type[Model]) -> dict[str, Field]:
-    """The model's fields under their keys in a file."""
-    return _fields(cast(Any, model))  # mypy takes the __hash__ of instances for the class's own
+    """The model's fields by their keys in a file."""
+    return _fields(cast(Any, model))  # mypy mistakes the __hash__ of instances for the class's own
 
 
 @functools.cache
@@ -62,12 +62,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def is_model(annotation: Any) -> TypeGuard[type[Model]]:
-    """Whether ``annotation`` is one of our models."""
+    """Whether ``annotation`` is a model."""
     return isinstance(annotation, type) and issubclass(annotation, Model)
 
 
 def model_at(path: Path) -> type[Model] | None:
-    """The model whose keys stand at ``path``; None where there is none."""
+    """The model whose keys are at ``path``; None if there is none."""
     here: Any = Config
     for part in path:
         here = bare(here)
@@ -92,7 +92,7 @@ def short_forms_at(path: Path) -> dict[str, tuple[str | int, ...]]:
 def home_of(key: str, path: Path) -> str:
     """Where ``key``, which is unknown at ``path``, is known: one level further in or out, or in a model beside it.
 
-    Empty if at none of these.
+    Empty if it is known at none of these.
     """
     if path and key in keys_at(path[:-1]):
         return f"beside {path[-1]!r}"
@@ -100,7 +100,7 @@ def home_of(key: str, path: Path) -> str:
 
 
 def _model_with(key: str, path: Path) -> str:
-    """The first of the models right below ``path`` that knows ``key``."""
+    """The first of the models directly below ``path`` that has ``key``."""
     here = model_at(path)
     for name, field in fields(here).items() if here else ():
         inside = bare(field.annotation)
@@ -110,7 +110,7 @@ def _model_with(key: str, path: Path) -> str:
 
 
 def top_level_keys(path: Path) -> set[str]:
-    """The keys that are known at the top level of the file, and not in the same model of the listener at ``path``."""
+    """The keys of the top level that the same model of the listener at ``path`` does not have."""
     here = model_at(path)
     return fields(here.top_level).keys() - fields(here).keys() if here and here.top_level else set()
 

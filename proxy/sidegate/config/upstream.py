@@ -1,4 +1,4 @@
-"""Servers that somebody else runs: their TLS, and the queue before whatever takes requests from the fronts."""
+"""Third-party servers: their TLS, and the queue before any target that takes requests from the fronts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""Plain values to models, by pydantic. Imported where something is validated; fronts are given what was.
+"""Validation of plain values by pydantic. Only processes that validate import it; fronts get validated values.
 
-The error that leaves it is pydantic's ``ValidationError``, which has every mistake; ``messages.py`` puts it into
-sentences.
+It raises pydantic's ``ValidationError``, which has every mistake; ``messages.py`` turns it into sentences.
 """
 
 from __future__ import annotations
@@ -18,20 +17,20 @@ M = TypeVar("M", bound=Model)
 
 
 def validate(model: type[M], value: Any) -> M:
-    """From Python: keys in snake_case too, plain numbers for durations and modes."""
+    """Validate values from Python: keys in snake_case too, plain numbers for durations and modes."""
     return adapter(model).validate_python(value)
 
 
 def validate_file(model: type[M], value: Any, folder: str) -> M:
-    """From a file in ``folder``, where its relative paths start."""
-    # JSON mode is the file mode of the models: there, a number without a unit is no duration.
+    """Validate values from a file in ``folder``, where its relative paths start."""
+    # JSON mode means "from a file" in the models: there, a number without a unit is no duration.
     context = {"folder": folder}
     return adapter(model).validate_json(json.dumps(value), by_alias=True, by_name=False, context=context)
 
 
 def adapter(model: type[M]) -> TypeAdapter[M]:
-    """What pydantic knows about ``model``."""
-    return _adapter(cast(Any, model))  # mypy takes the __hash__ of instances for the class's own
+    """The pydantic adapter for ``model``."""
+    return _adapter(cast(Any, model))  # mypy mistakes the __hash__ of instances for the class's own
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """The rules for single values: names, host names, paths, header fields, networks, applications.
 
-Every function takes the text as written and returns it normalised; it raises ValueError with a predicate that
-finishes the sentence "``<path>``: …".
+Every function takes the text as written and returns it normalised; it raises ValueError with a predicate that completes
+the sentence "``<path>``: …".
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 _LABEL = r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _HOSTNAME = re.compile(rf"(?:\*\.)?{_LABEL}(?:\.{_LABEL})*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_FIELD_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 5.5 lets a tab stand inside a value
+_FIELD_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110 5.5 allows a tab inside a value
 
 
 def name(text: str) -> str:
-    """A name of a listener, backend or route: it becomes a metric label and a word of messages."""
+    """A name of a listener, backend or route, which becomes a metric label and part of messages."""
     if not _NAME.fullmatch(text):
         raise ValueError(
             f"must be 1 to 63 letters, digits, '-', '_' or '.', a letter or digit at each end, not {text!r}"
@@ -37,7 +37,7 @@ def name(text: str) -> str:
 
 
 def hostname(text: str) -> str:
-    """A host name as in Gateway API ``Hostname``: exact, or ``*.`` and a suffix; lower-cased."""
+    """A host name as in Gateway API ``Hostname``: exact, or ``*.`` and a suffix; in lower case."""
     host = text.lower()
     if re.fullmatch(r"[0-9.]+|.*\[.*|.*:.*:.*", host):
         raise ValueError(f"must be a host name, not the IP address {text!r}; leave hostnames out to match any host")
@@ -75,14 +75,14 @@ def root_path(text: str) -> str:
 
 
 def header_name(text: str) -> str:
-    """A field name (RFC 9110 5.1), lower-cased as HTTP/2 and ASGI carry it."""
+    """A field name (RFC 9110 5.1), in lower case as in HTTP/2 and ASGI."""
     if not _TOKEN.fullmatch(text):
         raise ValueError(f"must be a header name of letters, digits and '-', not {text!r}")
     return text.lower()
 
 
 def header_value(text: str) -> str:
-    """A field value (RFC 9110 5.5): ASCII, since no charset is agreed for the rest."""
+    """A field value (RFC 9110 5.5): ASCII, because no charset is agreed for other characters."""
     if not text.isascii() or _FIELD_CONTROL.search(text) or text != text.strip(" \t"):
         raise ValueError(f"must be ASCII without control characters or spaces at its ends, not {text!r}")
     return text
@@ -94,7 +94,7 @@ _FRAMING = frozenset(
 
 
 def response_header_name(text: str) -> str:
-    """A header that a fixed answer may carry: framing and hop-by-hop fields are Sidegate's own."""
+    """A header that a fixed answer may have: Sidegate itself sets framing and hop-by-hop fields."""
     lowered = header_name(text)
     if lowered in _FRAMING:
         raise ValueError(f"must not be {lowered!r}: Sidegate frames the response itself")
@@ -153,7 +153,7 @@ def address(text: str, info: ValidationInfo) -> str:
 
 
 def upstream(text: str, info: ValidationInfo) -> str:
-    """Where a server is, normalised: ``unix:/path`` or ``tcp://host:port``."""
+    """The address of a server, normalised: ``unix:/path`` or ``tcp://host:port``."""
     return upstream_text(_upstream(text, info))
 
 
@@ -172,7 +172,7 @@ def _upstream(text: str, info: ValidationInfo) -> Address:
 
 
 def server_name(text: str) -> str:
-    """A name or IP address that a certificate is verified for."""
+    """A name or IP address against which a certificate is verified."""
     try:
         return str(ipaddress.ip_address(text))
     except ValueError:
@@ -184,7 +184,7 @@ def server_name(text: str) -> str:
 
 
 def executable(text: str) -> str:
-    """A Python interpreter that can be started. Symbolic links stay: by them Python finds its virtual environment."""
+    """An executable Python interpreter. Symbolic links are kept: Python finds its virtual environment by them."""
     if Path(text).is_file() and os.access(text, os.X_OK):
         return text
     if Path(text).is_dir():
@@ -201,21 +201,21 @@ def executable(text: str) -> str:
 
 
 def account(text: str) -> str:
-    """A user or group, by name or number; whether there is one shows when workers start."""
+    """A user or group, by name or number; whether it exists is checked when workers start."""
     if not _ACCOUNT.fullmatch(text):
         raise ValueError(f"must be a name such as www-data or a number in quotes, not {text!r}")
     return text
 
 
 def variable_name(text: str) -> str:
-    """The name of an environment variable, as shells and systemd take it."""
+    """The name of an environment variable, as shells and systemd accept it."""
     if not _VARIABLE.fullmatch(text):
         raise ValueError(f"must be the name of a variable: letters, digits and '_', no digit first, not {text!r}")
     return text
 
 
 def variable_value(text: str) -> str:
-    """The value of an environment variable: any text but NUL, which ends it for the kernel."""
+    """The value of an environment variable: any text without NUL, which the kernel uses as its end."""
     if "\0" in text:
         raise ValueError("must not contain a NUL character")
     return text
@@ -227,7 +227,7 @@ def usable_cpus() -> int:
 
 
 def file_path(text: str, info: ValidationInfo) -> str:
-    """A path of this machine, joined to the folder of the config file where the loader names one."""
+    """A path of this machine, joined to the folder of the config file if the loader gives one."""
     if not text or "\0" in text:
         raise ValueError("must be the path of a file or folder")
     folder = (info.context or {}).get("folder")

@@ -1,7 +1,7 @@
-"""WebSockets: what one may hold, how it is kept alive, how it is compressed; by listener and by route.
+"""WebSockets: limits, pings and compression; by listener and by route.
 
-A key of a route counts before the same key of its listener. ``settings_of`` puts both together with the defaults, so
-the rest of the code sees plain values: ``WebSocketSettings``.
+A key of a route replaces the same key of its listener. ``settings_of`` combines both with the defaults, so the rest of
+the code sees plain values: ``WebSocketSettings``.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ MAX_MESSAGE = 1024**2
 PING_INTERVAL = 20.0
 PING_TIMEOUT = 20.0
 MAX_QUEUE = 32
-"""What counts where neither the route nor its listener says anything."""
+"""Defaults, used if neither the route nor its listener sets the key."""
 
 LEAST_MESSAGE, LARGEST_MESSAGE = 64, 1024**3
 LONGEST_PING = 3600.0
 LONGEST_QUEUE = 10_000
 WINDOW_BITS = (9, 15)
 MEMORY_LEVELS = (1, 9)
-"""What may be set. zlib makes no raw deflate with a window of 8 bits."""
+"""Allowed values. zlib has no raw deflate with a window of 8 bits."""
 
 MODES = ("deflate", "off")
 
 MOST = 0.8
-"""Share of the time to stop over which WebSockets are closed, if nobody says so; the last of them need the rest."""
+"""Default fraction of the stop time over which WebSockets are closed; the last of them need the rest."""
 
 
 def _expand_mode(data: object) -> object:
@@ -111,7 +111,7 @@ class WebSocketConfig(Model):
 
 @dataclass(frozen=True, slots=True)
 class WebSocketSettings:
-    """What counts for one WebSocket: bytes, seconds (0.0 for no ping, no limit), messages."""
+    """The effective settings of one WebSocket: bytes, seconds (0.0 for no ping, no limit), messages."""
 
     max_message: int = MAX_MESSAGE
     ping_interval: float = PING_INTERVAL
@@ -121,7 +121,7 @@ class WebSocketSettings:
 
 
 def settings_of(listener: WebSocketConfig, route: WebSocketConfig) -> WebSocketSettings:
-    """What counts for the WebSockets of a route that come by a listener."""
+    """The effective settings for WebSockets of a route on a listener."""
     names = WebSocketSettings.__slots__
     written = ((name, getattr(part, name)) for part in (listener, route) for name in names)
     return WebSocketSettings(**{name: value for name, value in written if value is not None})
@@ -133,5 +133,5 @@ def settings_by_route(listener: WebSocketConfig, routes: Iterable[WebSocketConfi
 
 
 def drain_seconds(wanted: float | None, grace: float) -> float:
-    """Over how many seconds WebSockets are closed where ``grace`` are left to stop. ``wanted``: ``websocketDrain``."""
+    """Seconds over which WebSockets are closed if ``grace`` seconds are left. ``wanted``: ``websocketDrain``."""
     return MOST * grace if wanted is None else min(wanted, grace)

@@ -1,4 +1,4 @@
-"""``Config`` to YAML: what differs from the defaults, in short forms."""
+"""``Config`` to YAML: the values that differ from the defaults, in short forms."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sidegate.config.schema import Config
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what either YAML 1.1 or our reader (YAML 1.2) would not read back as text."""
+    """Quotes text that either YAML 1.1 or our reader (YAML 1.2) would not read back as text."""
 
     def ignore_aliases(self, _data: Any) -> bool:
-        """Write equal values out: anchors would make a reader search."""
+        """Write equal values out, because a reader would have to search for an anchor."""
         return True
 
 
@@ -30,7 +30,7 @@ def _text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _text)
 for _pattern in (yaml_tree.INTEGER, yaml_tree.OCTAL, yaml_tree.HEXADECIMAL, yaml_tree.FLOAT):
-    # A tag that no text has: the emitter then sees that plain style would change the type, and quotes.
+    # No text has this tag: the emitter then sees that plain style would change the type, and quotes the text.
     _whole = re.compile(rf"(?:{_pattern.pattern})\Z")
     _Dumper.add_implicit_resolver("tag:yaml.org,2002:number", _whole, list("-+.0123456789"))
 
@@ -48,7 +48,7 @@ def to_yaml(config: Config) -> str:
 
 
 def _renamed(entry: dict[str, Any], forms: dict[str, tuple[str, Any]]) -> dict[str, Any]:
-    """``entry`` with the keys of ``forms`` replaced, in their old places."""
+    """``entry`` with the keys of ``forms`` replaced, in the same order."""
     return dict(forms.get(key, (key, value)) for key, value in entry.items())
 
 

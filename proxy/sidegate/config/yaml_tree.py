@@ -1,18 +1,18 @@
-"""YAML as plain values, with the position of every key and value, and with ``${VARIABLES}`` put in.
+"""YAML as plain values, with the position of every key and value, and with ``${VARIABLES}`` substituted.
 
-Where it stands: below ``load.py``, above PyYAML's parser. It owns the reading of YAML and knows nothing of the
-configuration's models. It never constructs Python objects from tags and never recurses deeper than ``MAX_DEPTH``.
+``load.py`` calls it, and it calls PyYAML's parser. It owns the reading of YAML and does not depend on the models of the
+configuration. It never constructs Python objects from tags and never recurses deeper than ``MAX_DEPTH``.
 
-Theory of operation. PyYAML gives events (libyaml's where it is built in); from these this module builds its own
-small tree of nodes, since PyYAML's composer recurses without a bound and drops what we need: duplicate keys and
-the styles of scalars. A second pass turns nodes into values: it follows aliases and merge keys, counting every step
+Theory of operation. PyYAML gives events (libyaml's if it is built in); from these this module builds its own small tree
+of nodes, because PyYAML's composer recurses without a bound and drops duplicate keys and the styles of scalars, which
+are needed here. A second pass turns nodes into values: it follows aliases and merge keys, counts every step
 (``MAX_VALUES``) so that an alias bomb ends early, substitutes variables, and notes positions by path.
 
 Plain scalars resolve by the core schema of YAML 1.2 (10.3.2), as in editors, not by PyYAML's 1.1: ``off``, ``no`` and
-``0:30`` are text here, and ``0660`` is a decimal number. A scalar that held a variable resolves after substitution.
+``0:30`` are text here, and ``0660`` is a decimal number. A scalar with a variable resolves after substitution.
 
-Errors that leave it: ``YamlError``, for text that cannot be read as one YAML document. Mistakes after which reading
-can go on are collected in ``Document.mistakes``.
+It raises ``YamlError`` for text that cannot be read as one YAML document. Mistakes after which reading can continue are
+collected in ``Document.mistakes``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from sidegate.config.loaded import Position
 MAX_DEPTH = 64
 MAX_VALUES = 100_000
 
-# YAML 1.2, 5.1: the characters a document may hold. PyYAML's two parsers report others differently.
+# YAML 1.2, 5.1: the characters that a document may contain. PyYAML's two parsers report others differently.
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _VARIABLE = re.compile(r"(?P<escape>\$\$\{)|\$\{(?P<name>[A-Za-z_][A-Za-z0-9_]*)(?::-(?P<default>[^}]*))?\}|\$\{")
@@ -40,7 +40,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(["true", "True", "TRUE"], True),
     **dict.fromkeys(["false", "False", "FALSE"], False),
 }
-# A number too long for any use stays text: converting it takes quadratic time (CVE-2020-10735).
+# A number too long for any use stays text: its conversion takes quadratic time (CVE-2020-10735).
 INTEGER = re.compile(r"[-+]?[0-9]{1,100}")
 OCTAL = re.compile(r"0o[0-7]{1,100}")
 HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]{1,100}")
@@ -50,7 +50,7 @@ _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 class YamlError(Exception):
-    """The text is no YAML document; ``position`` is where that shows."""
+    """The text is no YAML document; ``position`` is where the parser noticed it."""
 
     def __init__(self, position: Position, message: str) -> None:
         super().__init__(message)
@@ -88,9 +88,9 @@ Node = Scalar | Sequence | Table
 
 @dataclass(slots=True)
 class Document:
-    """What was read. ``values`` and ``keys`` give positions by path; ``mistakes`` are (position, path, message).
+    """The result of reading. ``values`` and ``keys`` give positions by path; ``mistakes``: (position, path, message).
 
-    ``unresolved``: scalars whose variables could not be put in, so that nothing can be said about their values.
+    ``unresolved``: scalars whose variables could not be substituted, so that their values cannot be checked.
     """
 
     value: Any = None
@@ -101,7 +101,7 @@ class Document:
 
 
 def read_document(text: str, environ: Mapping[str, str]) -> Document:
-    """Read one YAML document; variables come from ``environ``. Raises YamlError."""
+    """Read one YAML document; ``environ`` has the variables. Raises YamlError."""
     text = text.removeprefix("\ufeff")
     bad = _NOT_PRINTABLE.search(text)
     if bad:
@@ -116,7 +116,7 @@ def read_document(text: str, environ: Mapping[str, str]) -> Document:
 
 
 def resolve(text: str) -> str | int | float | bool | None:
-    """What a plain scalar means in YAML 1.2's core schema, infinities and not-a-number left as text."""
+    """The value of a plain scalar in YAML 1.2's core schema, but infinities and not-a-number stay text."""
     if text in _WORDS:
         return _WORDS[text]
     if INTEGER.fullmatch(text):
@@ -155,7 +155,7 @@ def _position(mark: Any) -> Position:
 
 
 class _Composer:
-    """Events to nodes. Aliases share the node of their anchor."""
+    """Turns events into nodes. Aliases share the node of their anchor."""
 
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
@@ -217,7 +217,7 @@ class _Composer:
 
 
 class _Constructor:
-    """Nodes to values, with positions and mistakes noted in ``document``."""
+    """Turns nodes into values, and notes positions and mistakes in ``document``."""
 
     def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
         self._document = document
@@ -225,7 +225,7 @@ class _Constructor:
         self._steps = 0
 
     def value(self, node: Node, path: Path) -> Any:
-        """The value of ``node``, which stands at ``path``."""
+        """The value of ``node``, whose path is ``path``."""
         self._step(node, len(path))
         self._document.values[path] = node.position
         if isinstance(node, Scalar):

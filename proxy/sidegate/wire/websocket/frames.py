@@ -1,16 +1,15 @@
 """The frames of one accepted WebSocket, in the server's role: bytes <-> whole messages (RFC 6455 5 to 7, RFC 7692).
 
-The exchange calls it, and owns the handshake, the clock and the messages. It is independent of the codecs, because an
+The exchange calls it and owns the handshake, the clock and the messages. It is independent of the codecs, because an
 HTTP/1.1 connection after 101 and an HTTP/2 stream carry the same bytes. It never waits or calls the exchange. It raises
 ``ValueError`` for what the application may not send; a fault of the peer becomes ``Closed``.
 
 Theory of operation. websockets' sans-I/O ``Protocol`` decides about frames, control frames, fragments and the closing
-handshake. This module feeds it one frame at a time and finds the frame's end by the header's length alone. So nothing
-after a violation or a close is parsed, the result does not depend on how reads split the input, and a length that is
-too large fails before its payload comes. One kind of frame is not fed to it: the whole, unfragmented message, which is
-most of a WebSocket's traffic. This module unmasks that one itself and inflates it with websockets' extension, and it
-writes the frames of outgoing messages, because the library takes 6 µs for both and this module 1 µs. A property test
-compares the two.
+handshake. It gets one frame at a time, whose end this module finds by the header's length alone. So nothing after a
+violation or a close is parsed, reads may split the input anywhere, and a length that is too large fails before its
+payload comes. Only whole, unfragmented messages, which are most of a WebSocket's traffic, do not pass the library: this
+module unmasks them, inflates them with websockets' extension, and writes the frames of outgoing messages. The library
+takes 6 µs for both, this module 1 µs. A property test compares the two.
 
 Bounds: a message (``max_message`` bytes after inflation), its fragments, control frames by a token bucket, and the
 messages that one call unpacks: a read of 64 KiB may hold sixty compressed messages of 1 MiB.
@@ -77,8 +76,8 @@ class WebSocketFrames:
     """The frames of one WebSocket. After each call ``take_output`` returns the bytes to send.
 
     ``closing``: our close frame is queued or sent, so nothing else will be sent, and no more messages are reported.
-    ``closed``: ``Closed`` was reported or ``fail`` was called; end our side after the output. ``more``: input is held
-    back; call ``receive(b"", now)`` once the application has read the messages that it got.
+    ``closed``: ``Closed`` was reported (after ``close``: when the peer has answered) or ``fail`` was called; end our
+    side after the output. ``more``: input is held back; call ``receive(b"", now)`` once the application has read.
     """
 
     __slots__ = (
@@ -160,10 +159,7 @@ class WebSocketFrames:
         self._output += self._protocol.data_to_send()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
-        """Queue a close frame; nothing if ``closing``. ``Closed`` is reported when the peer has answered.
-
-        Raises ``ValueError`` for a code that must not be sent, and for a reason of more than 123 bytes.
-        """
+        """Queue a close frame; nothing if ``closing``. Raises ``ValueError``: reserved code, reason above 123 bytes."""
         if not self.closing:
             self._output.append(_close_frame(code, reason))
             self.closing = True
@@ -377,10 +373,7 @@ def _new_protocol(max_message: int) -> Protocol:
 
 
 def _length_fault(first: int, length: int, width: int, max_message: int) -> tuple[int, str] | None:
-    """The code and the reason to close with if a length of more than 7 bits is wrong.
-
-    It is checked before any of the payload comes; the library would wait for the payload.
-    """
+    """Code and reason to close if a length above 7 bits is wrong, before the payload, for which the library waits."""
     if length < 126 or (width == 8 and length < 1 << 16):
         return 1002, "a length is not in its shortest form"  # RFC 6455 5.2
     if first & 0x08:
