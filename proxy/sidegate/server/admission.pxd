@@ -7,7 +7,7 @@ cdef class Admission:
     cdef object _loop
     cdef long _concurrent
     cdef double _patience
-    cdef double _rest
+    cdef double _skip
     cdef double _resume
     cdef bint _in_turn
     cdef double _began

@@ -1,24 +1,25 @@
-"""Whether there is room for one more request: not too many under way, and none that has waited too long.
+"""The decision whether there is room for one more request: not too many in flight, none that has waited too long.
 
-Where it stands: one for each process, asked by every exchange as it is made. It counts nothing itself.
+Each process has one; every exchange calls it when it is created. It counts nothing itself.
 
-Theory of operation. ``limits.concurrentRequests`` bounds the requests that wait within applications. An application
-that computes on the event loop has only one of them in progress; the rest wait unread in their sockets, uncounted.
-There only time tells. All that one turn of the loop reads was there when the turn began, so a request has waited at
-least since the first of its turn began. What arrived while the turn before ran has waited for a part of that one, too,
-and nobody knows for how long; but no turn gets longer than the limit for it, give or take one request. So each turn
-is given half of ``limits.queueDelay``, and the two halves are the whole.
+Theory of operation. ``limits.concurrentRequests`` bounds the requests that wait within applications. If an application
+computes on the event loop, only one request is in progress; the others wait unread in their sockets and are not
+counted. Only time shows them. All requests that one turn of the loop reads were there when the turn began, so a request
+has waited at least since the first request of its turn began. A request that arrived during the turn before has also
+waited for an unknown part of that turn; but no turn gets longer than its limit, except by about one request. So each
+turn gets half of ``limits.queueDelay``, and two turns together are the whole delay.
 
-One slow request is no queue: those that were read with it are not to blame, and the loop is free after them. So the
-longest time from one request of the turn to the next does not count. This also forgives what else held the loop up
-once. Nothing is remembered from turn to turn: whatever happened before, the first of a turn is served, and all that
-half of the delay has room for.
+One slow request is no queue: the requests read with it are not the cause, and the loop is free after them. So the
+longest time from one request of the turn to the next does not count. This also excludes any other single delay of the
+loop. Nothing is remembered between turns: whatever happened before, the first request of a turn is served, and then all
+that fit into half of the delay.
 
-To learn when a turn ends costs a callback, a microsecond. So after a short turn the next are not watched for a
-sixteenth of the limit, by which the beginning of a long one may be missed.
+A callback is needed to notice the end of a turn, and costs a microsecond. So after a short turn the next turns are not
+measured for a sixteenth of the limit; the beginning of a long turn may be missed by that time.
 
-The other ways: controlled delay (CoDel, RFC 8289; for requests: folly's ``Codel``) wants to know when each one came,
-which a socket does not tell; the lag of a periodic timer (Node's under-pressure) is known only when the turn is over.
+Alternatives: controlled delay (CoDel, RFC 8289; for requests: folly's ``Codel``) needs the arrival time of each
+request, which a socket does not report; the lag of a periodic timer (Node's under-pressure) is known only after the
+turn.
 """
 
 from __future__ import annotations
@@ -29,22 +30,23 @@ from sidegate.config.schema import Limits
 
 
 class Admission:
-    """Judges by ``limits.concurrentRequests`` and ``limits.queueDelay``."""
+    """Decides by ``limits.concurrentRequests`` and ``limits.queueDelay``."""
 
-    __slots__ = ("_began", "_concurrent", "_in_turn", "_last", "_longest", "_loop", "_patience", "_rest", "_resume")
+    __slots__ = ("_began", "_concurrent", "_in_turn", "_last", "_longest", "_loop", "_patience", "_resume", "_skip")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._loop = loop
         self._concurrent = limits.concurrent_requests
         self._patience = limits.queue_delay / 2
-        self._rest = self._patience / 8
+        self._skip = self._patience / 8
         self._in_turn = False
         self._began = self._last = self._longest = self._resume = 0.0
 
     def refusal(self, started: float, in_flight: int) -> str:
-        """The reason to refuse a request, or nothing.
+        """The reason to refuse a request, or an empty string.
 
-        ``started``: when it was read, in seconds of one clock for all. ``in_flight``: requests under way with this one.
+        ``started``: when it was read, in seconds of one clock for all. ``in_flight``: requests in flight, with this
+        one.
         """
         if self._patience and self._waited(started) > self._patience:
             return "queue_delay"
@@ -59,7 +61,7 @@ class Admission:
                 self._in_turn = True
                 self._began = self._last = now
                 self._longest = 0.0
-                self._loop.call_soon(self._end_turn)  # which runs before the loop looks at its sockets again
+                self._loop.call_soon(self._end_turn)  # runs before the loop polls its sockets again
             return 0.0
         step = now - self._last
         self._last = now
@@ -68,5 +70,5 @@ class Admission:
 
     def _end_turn(self) -> None:
         self._in_turn = False
-        if self._last - self._began < self._rest:
-            self._resume = self._last + self._rest
+        if self._last - self._began < self._skip:
+            self._resume = self._last + self._skip

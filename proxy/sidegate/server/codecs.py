@@ -1,6 +1,6 @@
-"""The codec for a connection whose protocol is settled.
+"""The codec for a connection whose protocol is known.
 
-Where it stands: called once by each connection; the only place that knows which class speaks which protocol.
+Each connection calls it once; only this module knows which class implements which protocol.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from sidegate.server.service import Service
 from sidegate.wire.events import Codec
 from sidegate.wire.http2.server import Http2Codec
 
-LABELS = {"h2": "2", "http/1.1": "1.1"}  # of the protocols, in metrics
+LABELS = {"h2": "2", "http/1.1": "1.1"}  # the names of the protocols in metrics
 
 HTTP1 = "sidegate.wire.http1.server"
-"""Imported only where a listener speaks HTTP/1.1: a worker does not, and its Python may lack httptools."""
+"""Imported only if a listener speaks HTTP/1.1: a worker does not, and its Python may lack httptools."""
 
 
 def import_codecs(protocols: Iterable[str]) -> None:
-    """Import what these protocols need, before the first connection has to wait for it."""
+    """Import what these protocols need, so that the first connection does not wait for it."""
     if "http/1.1" in protocols:
         importlib.import_module(HTTP1)
 

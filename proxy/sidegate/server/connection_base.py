@@ -1,7 +1,7 @@
-"""What an exchange asks of the connection that carries it.
+"""The interface of a connection that its exchanges use.
 
-Where it stands: between the two, so that neither file imports the other's insides; it only says what there is, and
-``connection.py`` has the rest.
+Connection and exchange both import this module, so that neither imports the other's. It only declares; the
+implementation is in ``connection.py``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sidegate.wire.events import Codec
 
 
 class ConnectionBase:
-    """A connection, seen from one of its exchanges."""
+    """A connection, as its exchanges see it."""
 
     __slots__ = ("admission", "clock", "codec", "observer", "peer", "service")
 
@@ -31,31 +31,31 @@ class ConnectionBase:
     admission: Admission
 
     def schedule_flush(self) -> None:
-        """Write what the codec has at the end of this iteration of the loop."""
+        """Write the codec's output at the end of this iteration of the loop."""
         raise NotImplementedError
 
     def flush(self) -> None:
-        """Write what the codec has now."""
+        """Write the codec's output now."""
         raise NotImplementedError
 
     async def drained(self, stream_id: int) -> None:
-        """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
+        """Wait until the stream's queue is below the low-water mark, or the stream is aborted."""
         raise NotImplementedError
 
     def release_writers(self, stream_id: int) -> None:
-        """Whoever waits for this stream to drain need not any more."""
+        """Wake the coroutines that wait for this stream to drain."""
         raise NotImplementedError
 
     def credit_given(self) -> None:
-        """An application took body: the peer may send more."""
+        """Note that an application took body: the peer may send more."""
         raise NotImplementedError
 
     def upgraded(self) -> None:
-        """The client was told that the connection, if it is HTTP/1.1's, speaks another protocol from now on."""
+        """Note that the client was told that the connection, if it is HTTP/1.1, changes to another protocol."""
         raise NotImplementedError
 
     def exchange_ended(self, stream_id: int) -> None:
-        """The application is done; the record closes when the last byte is out."""
+        """Note that the application has finished; the record closes when the last byte is written."""
         raise NotImplementedError
 
     def send_error(self, record: Record, stream_id: int, status: int, detail: str, accept: bytes) -> None:
@@ -63,5 +63,5 @@ class ConnectionBase:
         raise NotImplementedError
 
     async def sendfile(self, file: OpenFile) -> None:
-        """Write a file's range to the socket by the system call of the same name; the codec has counted it already."""
+        """Write a file's range to the socket with the system call sendfile; the codec has already counted it."""
         raise NotImplementedError

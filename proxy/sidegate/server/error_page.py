@@ -1,8 +1,7 @@
-"""The one place where an error becomes a response.
+"""The only place that turns an error into a response.
 
-Where it stands: beside the exchange, which calls it for its own failures and for requests that a codec
-rejected. It shows the status, its phrase and the request id, so that a user can name the line in the log; it
-never shows a traceback or a detail of the application.
+The exchange calls it for its own failures and for requests that a codec rejected. The page has the status, its phrase
+and the request id, so that a user can name the log entry; it never has a traceback or a detail of the application.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ code{{color:#666}}</style></head>
 """
 
 _RETRY_AFTER = (b"retry-after", b"1")
-"""Seconds (RFC 9110 10.2.3), with every 503: what is too much now, or ends with this process, is served in a moment."""
+"""Seconds (RFC 9110 10.2.3), with every 503: an overload, or the end of this process, lasts only a moment."""
 
 _HINTS = {
     404: "No route matches this address.",
@@ -33,7 +32,7 @@ _HINTS = {
 
 
 def phrase(status: int) -> str:
-    """The reason phrase of RFC 9110 15 for ``status``, or a neutral word for a code it does not list."""
+    """The reason phrase of RFC 9110 15 for ``status``, or a neutral phrase for a code that is not in the list."""
     try:
         return http.HTTPStatus(status).phrase
     except ValueError:
@@ -41,9 +40,9 @@ def phrase(status: int) -> str:
 
 
 def error_page(status: int, request_id: str, detail: str, accept: bytes) -> tuple[Headers, bytes]:
-    """Header fields and body for an error; HTML for clients that ask for it, one line of text for others.
+    """Header fields and body of an error: HTML for clients that accept it, one line of text for others.
 
-    ``detail`` must be safe to show to the client: only refusals of the client's own input carry one.
+    ``detail`` must be safe to show to the client: only refusals of the client's own input have one.
     """
     hint = detail or _HINTS.get(status, "The request could not be answered.")
     if b"text/html" in accept:

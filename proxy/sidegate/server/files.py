@@ -1,7 +1,7 @@
 """Files as response bodies: ``http.response.pathsend`` and ``http.response.zerocopysend``.
 
-Where it stands: beside the exchange. Opening and reading happen on the loop's default executor, because a disk or
-a network file system may block; ``sendfile`` needs no reading at all.
+The exchange calls it. Files are opened and read on the loop's default executor, because a disk or a network file system
+may block; ``sendfile`` needs no reading at all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sidegate.errors import ExchangeError, Fault
 from sidegate.server.messages import bad_message
 
 READ_SIZE = 256 * 1024
-"""Bytes of one read: large enough that the hop to the executor (about 50 µs) does not count."""
+"""Bytes of one read: so many that the switch to the executor (about 50 µs) does not matter."""
 
 
 class OpenFile:
@@ -32,7 +32,7 @@ class OpenFile:
 
     @classmethod
     def of_path(cls, path: Any) -> OpenFile:
-        """The whole of a regular file. Blocks; for the executor."""
+        """Open the whole of a regular file. It blocks; call it in the executor."""
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             facts = os.fstat(descriptor)
@@ -45,7 +45,7 @@ class OpenFile:
 
     @classmethod
     def of_message(cls, message: Message) -> OpenFile:
-        """What ``zerocopysend`` names: an open file with optional ``offset`` and ``count``."""
+        """The range that ``zerocopysend`` names: an open file with optional ``offset`` and ``count``."""
         try:
             descriptor = message["file"] if isinstance(message["file"], int) else message["file"].fileno()
             offset, count = message.get("offset"), message.get("count")
@@ -80,9 +80,9 @@ class OpenFile:
     async def splice_to(self, sock: int, stall: float, lost: asyncio.Future[None]) -> None:
         """Let the kernel copy the range to a non-blocking socket (sendfile(2)).
 
-        ``sock`` must be a descriptor that nobody else closes or watches; the transport it is a duplicate of must have
-        nothing left to write. ``lost`` is done when that transport is gone. Raises OSError as the socket does,
-        TimeoutError (an OSError) if the peer takes nothing for ``stall`` seconds.
+        ``sock`` must be a descriptor that no other code closes or watches; the transport whose descriptor it duplicates
+        must have nothing left to write. ``lost`` is done when that transport is lost. Raises OSError as the socket
+        does, TimeoutError (an OSError) if the peer takes nothing for ``stall`` seconds.
         """
         offset, end = self.offset, self.offset + self.count
         while offset < end:

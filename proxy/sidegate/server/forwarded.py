@@ -1,7 +1,7 @@
-"""Which peers are trusted proxies, and what their forwarding fields say about the real client.
+"""The trusted proxies, and what their forwarding fields say about the real client.
 
-Where it stands: the connection asks once whether its peer is trusted, the scope asks once a request. Fields of
-any other peer never get here: the header policy dropped them.
+A connection checks once whether its peer is trusted, the scope reads the fields of each request. The header policy has
+already dropped the fields of any other peer.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Address = tuple[str, int]
 class TrustedProxies:
     """The CIDR blocks of ``trustedProxies``. Unix-socket peers count as trusted if ``unix`` is listed.
 
-    ``any_peer``: whoever gets a connection is trusted, as with client certificates; the addresses that it names are
-    still judged by the blocks.
+    ``any_peer``: every peer that gets a connection is trusted, as with client certificates; the addresses that it names
+    are still compared with the blocks.
     """
 
     def __init__(self, blocks: Iterable[str], any_peer: bool = False) -> None:
@@ -28,7 +28,7 @@ class TrustedProxies:
         self._networks = [ipaddress.ip_network(block) for block in listed - {"unix"}]
 
     def trusts(self, peer: Address | None) -> bool:
-        """Is the other end of a TCP connection trusted? None: it is gone already."""
+        """Whether the other end of a TCP connection is trusted. ``peer`` is None if it has already disconnected."""
         return peer is not None and (self._any_peer or peer[0] in self)
 
     def __contains__(self, host: str) -> bool:
@@ -45,7 +45,7 @@ class TrustedProxies:
     def client(self, headers: Headers, peer: Address | None) -> Address | None:
         """The nearest address that is no trusted proxy, read from the right of ``x-forwarded-for``.
 
-        Every proxy appends the peer it saw, so only the part that trusted proxies wrote can be believed: from
+        Every proxy appends the address of its peer, so only the part that trusted proxies wrote can be trusted: from
         the right end to the first address that is not one of them. A member that is no address ends the search.
         """
         client = peer
@@ -63,7 +63,7 @@ class TrustedProxies:
 
 
 def forwarded_scheme(headers: Headers, scheme: str) -> str:
-    """``x-forwarded-proto`` of a trusted peer (the last member: the nearest proxy's word), else ``scheme``."""
+    """``x-forwarded-proto`` of a trusted peer (the last member: the nearest proxy's), else ``scheme``."""
     word = _joined(headers, b"x-forwarded-proto").rpartition(",")[2].strip().lower()
     return word if word in ("http", "https") else scheme
 

@@ -1,4 +1,4 @@
-"""C types of taking a front's facts."""
+"""C types of reading a front's facts."""
 
 cimport cython
 
@@ -14,9 +14,9 @@ cdef dict _tls_facts
 cdef dict _websockets
 
 
-@cython.locals(told=bint, name=bytes, value=bytes)
+@cython.locals(found=bint, name=bytes, value=bytes)
 cpdef bint take_facts(list headers, dict scope, Record record) except -1
-cdef _tell_peer(facts, dict scope, Record record)
+cdef _store_peer(facts, dict scope, Record record)
 cdef _read_peer(bytes value)
 cdef dict _read_tls(bytes value)
 cdef _read_websocket(bytes value)

@@ -1,10 +1,10 @@
-"""The facts of the real client, taken from the request fields that a front of ours adds (``wire/hop.py``).
+"""The facts of the real client, taken from the request fields that a front adds (``wire/hop.py``).
 
-Where it stands: beside the scope, which asks for them on connections of trusted peers. Only the header policy of a peer
-that has announced itself as a front lets such fields pass, so whoever finds one here may believe it. A request without
-them (another proxy's, another client's) is served with what the connection itself knows.
+The scope calls it on connections of trusted peers. Only the header policy of a peer that has announced itself as a
+front lets such fields pass, so fields that are found here are genuine. A request without them (from another proxy or
+another client) is served with what the connection itself knows.
 
-Errors that leave it: ``Refused`` for facts that cannot be read, as those of another version of Sidegate may be.
+It raises ``Refused`` for facts that cannot be read, for example those of another version of Sidegate.
 """
 
 from __future__ import annotations
@@ -33,8 +33,11 @@ MAX_TLS = 128
 MAX_TLS_SIZE = 16 * 1024
 MAX_WEBSOCKETS = 1024
 MAX_WEBSOCKET_SIZE = 128
-"""Bounds of what is remembered decoded, in entries and in bytes of each: the requests of one client connection share
-their facts, and reading JSON costs ten times as much as all the rest of a scope."""
+"""Bounds of the caches of decoded facts, in entries and in bytes of each.
+
+The requests of one client connection share their facts, and to read JSON costs ten times as much as the rest of a
+scope.
+"""
 
 _own, _peer, _tls = OWN_PREFIX, PEER, TLS  # names that have a type when they are compiled
 _websocket, _request_id = WEBSOCKET, REQUEST_ID
@@ -45,23 +48,23 @@ _websockets: dict[bytes, WebSocketFacts] = {}
 
 
 def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
-    """Move a front's facts from the end of ``headers`` into scope and record. False if there are none."""
-    told = False
+    """Move a front's facts from the end of ``headers`` into scope and record. Returns false if there are none."""
+    found = False
     while headers and headers[-1][0].startswith(_own):
         name, value = headers.pop()
         if name == _peer:
-            _tell_peer(_read_peer(value), scope, record)
-            told = True
+            _store_peer(_read_peer(value), scope, record)
+            found = True
         elif name == _tls:
             scope["extensions"]["tls"] = _read_tls(value).copy()
         elif name == _websocket:
             scope[WEBSOCKET_KEY] = _read_websocket(value)
         elif name == _request_id:
             record.request_id = value.decode("latin-1")
-    return told
+    return found
 
 
-def _tell_peer(facts: PeerFacts, scope: dict[str, Any], record: Record) -> None:
+def _store_peer(facts: PeerFacts, scope: dict[str, Any], record: Record) -> None:
     client, server, scheme, http_version, root_path = facts
     scope["client"] = client
     scope["server"] = server

@@ -1,10 +1,10 @@
-"""Accepting connections on the sockets of one listener.
+"""Accepts connections on the sockets of one listener.
 
-Where it stands: step 1 of the request line. It accepts, does the TLS handshake, and hands the socket to a
-Connection. It owns the accept loop and the handshakes under way; it never reads a request.
+It is step 1 of the request line: it accepts, does the TLS handshake, and gives the socket to a Connection. It owns the
+accept loop and the handshakes in progress; it never reads a request.
 
-Why not ``loop.create_server``: asyncio keeps the outcome of a failed handshake to itself, and an operator must
-see it counted with its reason. ``connect_accepted_socket`` raises it.
+It does not use ``loop.create_server``, because asyncio does not report the reason of a failed handshake, and an
+operator must see it counted by reason. ``connect_accepted_socket`` raises it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from sidegate.server.tls.read_buffer import cover_used
 logger = logging.getLogger("sidegate.listener")
 
 EXHAUSTED_PAUSE = 1.0
-"""Seconds without accepting after it failed, mostly for want of descriptors or memory; clients wait in the backlog."""
+"""Seconds without accepting after it failed, mostly for lack of descriptors or memory; the backlog keeps clients."""
 
 SHORT_TURN = 0.001
-"""Seconds: in a turn of the loop that lasted n times as long, n connections are accepted instead of one."""
+"""Seconds: after a turn of the loop that lasted n times as long, n connections are accepted instead of one."""
 
-# OpenSSL's words for the failures that operators ask about.
+# OpenSSL's reasons for the failures that operators look for.
 _REASONS = {
     "HTTP_REQUEST": "cleartext",
     "WRONG_VERSION_NUMBER": "cleartext",
@@ -52,7 +52,7 @@ class Listener:
         self._service = service
         self._sockets = list(sockets)
         self._tls: dict[str, Any] = {}
-        # It has the methods of a protocol, but no base class from asyncio: that could not be compiled.
+        # It has the methods of a protocol, but no base class from asyncio, which could not be compiled.
         self._make: Callable[[], Any] = partial(Connection, service)
         if service.tls is not None:
             self._make = self._connection_for_tls
@@ -62,7 +62,7 @@ class Listener:
 
     @property
     def service(self) -> Service:
-        """What the connections of this listener share."""
+        """The state that the connections of this listener share."""
         return self._service
 
     def start(self) -> None:
@@ -73,7 +73,7 @@ class Listener:
             self._service.loop.add_reader(sock.fileno(), self._accept, sock)
 
     def close(self) -> None:
-        """Accept what the kernel already holds, then no more; let go of the sockets. Handshakes under way go on."""
+        """Accept what the kernel already holds, then no more; close the sockets. Handshakes in progress continue."""
         for sock in self._sockets:
             if self._accepting:
                 self._service.loop.remove_reader(sock.fileno())
@@ -84,7 +84,7 @@ class Listener:
         self._sockets.clear()
 
     def abort(self) -> None:
-        """Cut every connection and every handshake now."""
+        """Abort every connection and every handshake now."""
         for task in self._handshakes:
             task.cancel()
         for connection in list(self._service.connections):
@@ -92,28 +92,28 @@ class Listener:
 
     @property
     def busy(self) -> bool:
-        """Is a connection open or a handshake under way?"""
+        """Whether a connection is open or a handshake in progress."""
         return bool(self._service.connections or self._handshakes)
 
     def _accept(self, listening: socket.socket) -> None:
-        """Take one.
+        """Accept one connection.
 
-        No more in one turn of the loop: the other fronts accept from the same socket, and whoever took all that
-        wait would also have to serve them all (as nginx with ``multi_accept off``). But a turn in which applications
-        compute is long, and what waits after it no other front was free to take.
+        It accepts only one in a turn of the loop: the other fronts accept from the same socket, and a front that took
+        all waiting connections would also have to serve them all (as nginx with ``multi_accept off``). But a turn in
+        which applications compute is long, and no other front was free to take the connections that wait after it.
         """
         loop = self._service.loop
         if self._take(listening):
             loop.call_soon(self._catch_up, listening, loop.time())
 
     def _catch_up(self, listening: socket.socket, since: float) -> None:
-        """Take what short turns would have since then (uvloop's time is that of the turn's beginning)."""
+        """Accept as many as short turns would have since then (uvloop's time is that of the turn's beginning)."""
         missed = int((self._service.loop.time() - since) / SHORT_TURN)
         while missed > 0 and self._accepting and self._take(listening):
             missed -= 1
 
     def _take(self, listening: socket.socket) -> bool:
-        """Accept one connection. True if there may be more."""
+        """Accept one connection. Returns true if there may be more."""
         try:
             sock, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -139,7 +139,7 @@ class Listener:
             self._service.loop.add_reader(listening.fileno(), self._accept, listening)
 
     async def _open(self, sock: socket.socket) -> None:
-        """Handshake if there is one to do, then the connection is its own master."""
+        """Do the TLS handshake if there is one; then the connection manages itself."""
         service = self._service
         try:
             if sock.family != socket.AF_UNIX:
@@ -158,13 +158,13 @@ class Listener:
             service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
 
     def _connection_for_tls(self) -> Connection:
-        """Called by the loop just before it makes the TLS transport with its read buffer, in the same step."""
+        """The loop calls this just before it makes the TLS transport with its read buffer, in the same step."""
         cover_used(self._service.loop)
         return Connection(self._service)
 
 
 def handshake_reason(error: BaseException) -> str:
-    """One word for why a handshake failed, of a fixed set (it becomes a metric's label)."""
+    """One word for the reason of a failed handshake, from a fixed set (it becomes a metric's label)."""
     if isinstance(error, TimeoutError | ConnectionAbortedError):
         return "timeout"
     if not isinstance(error, ssl.SSLError):

@@ -1,4 +1,4 @@
-"""C types of judging what an application sends."""
+"""C types of the check of an application's messages."""
 
 from sidegate.wire.fields cimport response_fields
 

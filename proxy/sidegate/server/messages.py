@@ -1,7 +1,7 @@
-"""Judging what an application sends: ASGI messages in, checked values out.
+"""The check of what an application sends: ASGI messages in, checked values out.
 
-Where it stands: called by the exchange for every message. It holds no state; which message may come when is the
-exchange's business. Errors: ``ExchangeError`` with the application's fault, whose detail goes to the log only.
+The exchange calls it for every message. It has no state; the exchange decides which message may come when. It raises
+``ExchangeError`` with the application's fault, whose detail is only logged.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from sidegate.wire.fields import ResponseFields, response_fields
 
 
 def bad_message(detail: str) -> ExchangeError:
-    """The application broke the ASGI specification."""
+    """The error of an application that broke the ASGI specification."""
     return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)
 
 
 def check_start(message: Message) -> tuple[int, Headers, int | None, bool]:
-    """``http.response.start``: the status, then the checked fields (``ResponseFields``)."""
+    """Check ``http.response.start``. Returns the status, then the checked fields (``ResponseFields``)."""
     status = message.get("status")
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
@@ -28,7 +28,7 @@ def check_start(message: Message) -> tuple[int, Headers, int | None, bool]:
 
 
 def check_fields(raw: Any, what: str) -> ResponseFields:
-    """Header fields as an application gives them."""
+    """Check the header fields of an application's message."""
     try:
         return response_fields(raw)
     except (TypeError, ValueError, AttributeError) as error:
@@ -36,7 +36,7 @@ def check_fields(raw: Any, what: str) -> ResponseFields:
 
 
 def check_early_hint(message: Message) -> Headers:
-    """``http.response.early_hint``: the ``link`` fields of a 103 response (RFC 8297)."""
+    """Check ``http.response.early_hint``. Returns the ``link`` fields of a 103 response (RFC 8297)."""
     links = message.get("links", ())
     try:
         raw = [(b"link", link) for link in links]

@@ -1,6 +1,6 @@
-"""What a connection knows of its two ends: addresses, TLS facts, trust.
+"""The two ends of a connection: addresses, TLS facts, trust.
 
-Where it stands: made once when a connection opens, read by the scope of each of its requests.
+It is made once when a connection opens; the scope of each of its requests reads it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ SCOPE_KEYS = (
     "type", "asgi", "http_version", "method", "scheme", "path", "raw_path", "query_string", "root_path", "headers",
     "client", "server", "extensions", RECORD_KEY,
 )  # fmt: skip
-"""In the order of the ASGI specification, ours last."""
+"""In the order of the ASGI specification, our own last."""
 
 
 class Peer:
-    """What a connection knows of its two ends; the same for all its requests.
+    """The two ends of a connection; the same for all its requests.
 
     ``client`` and ``server`` are (host, port); over a unix socket ``client`` is None and ``server`` (path, None).
-    ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a proxy whose forwarding fields count.
-    ``scope`` is what every scope begins with: to copy it costs half of naming all its keys.
+    ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a proxy whose forwarding fields are used.
+    ``scope`` is the beginning of every scope: to copy it costs half as much as to name all its keys.
     """
 
     __slots__ = ("client", "extensions", "scheme", "scope", "server", "tls_version", "trusted")
@@ -43,7 +43,7 @@ class Peer:
         server: tuple[str, int | None] | None,
         trusted: TrustedProxies | None,
     ) -> None:
-        """In cleartext; ``peer_of`` adds what TLS adds."""
+        """Create it for cleartext; ``peer_of`` adds the values of TLS."""
         self.client = client
         self.server = server
         self.trusted = trusted
@@ -64,7 +64,7 @@ def peer_of(transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: Tr
     """The facts of an open transport."""
     client = _address(transport.get_extra_info("peername"))
     server = transport.get_extra_info("sockname")
-    # By the socket's family: a TCP peer that has reset its connection already has no address either.
+    # By the socket's family: a TCP peer that has already reset its connection has no address either.
     is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
     is_trusted = trusted.unix if is_unix else trusted.trusts(client)
     peer = Peer(client, _address(server) or (_path(server), None), trusted if is_trusted else None)

@@ -1,4 +1,4 @@
-"""C types of making a scope."""
+"""C types of the creation of a scope."""
 
 from sidegate.observe.record cimport Record
 from sidegate.server.hop cimport take_facts

@@ -1,7 +1,7 @@
 """The ASGI HTTP connection scope (spec version 2.5) of one request.
 
-Where it stands: called once at the start of an exchange. Errors: ``Refused`` for a request target that no
-application should have to judge (``wire/target.py``), or a front's facts that cannot be read (``hop.py``).
+An exchange calls it once at its start. It raises ``Refused`` for a request target that no application should get
+(``wire/target.py``), and for a front's facts that cannot be read (``hop.py``).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _asgi = ASGI_VERSIONS  # a name that has a type when it is compiled
 
 
 def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
-    """A fresh scope. ``state`` is the backend's to add, and ``root_path`` to change.
+    """Create a scope. The backend adds ``state`` and may change ``root_path``.
 
-    A trusted peer's word on the client counts: a front's own, or else the forwarding fields of any proxy.
+    A trusted peer's information about the client is used: a front's facts, or else the forwarding fields of any proxy.
     """
     path, raw_path, query = split_target(head.target)
     scope = peer.scope.copy()

@@ -1,7 +1,7 @@
-"""What every connection of one listener shares.
+"""The state that all connections of one listener share.
 
-Where it stands: made once per listener by the runtime, read by its connections and exchanges. Immutable but for
-the connections and the draining flag.
+The runtime makes one for each listener; connections and exchanges read it. It is immutable except for the connections
+and the draining flag.
 """
 
 from __future__ import annotations
@@ -30,28 +30,31 @@ HIGH_WATER = 64 * 1024
 """Response bytes that an exchange may have queued before ``send`` waits (asyncio's own default for sockets)."""
 
 LOW_WATER = 16 * 1024
-"""``send`` goes on when no more than this is queued."""
+"""``send`` continues when no more than this is queued."""
 
 GOAWAY_PAUSE = 0.5
-"""Seconds from announcing the end to taking no more requests: more than a round trip, so that what is on its way is
-answered. HTTP/2: the two phases of GOAWAY (RFC 9113 6.8); HTTP/1.1: ``connection: close`` in a response."""
+"""Seconds between the announcement of the end and the refusal of more requests.
+
+It is more than a round trip, so that requests on their way are answered. HTTP/2: the two phases of GOAWAY (RFC 9113
+6.8); HTTP/1.1: ``connection: close`` in a response.
+"""
 
 
 class ServedConnection(Protocol):
-    """A connection, seen from the listener and the runtime."""
+    """A connection, as the listener and the runtime see it."""
 
     exchanges: dict[int, Any]
 
     def wind_down(self) -> None:
-        """Announce the end, finish what is under way, then close."""
+        """Drain: announce the end, finish the requests in flight, then close."""
 
     def abort(self) -> None:
-        """Cut it now."""
+        """Abort the connection now."""
 
 
 @dataclass(eq=False, slots=True)
 class Service:
-    """One listener's share: the root App, the limits and what counts and keeps time."""
+    """The shared state of one listener: the root App, the limits, the meters and the clock."""
 
     app: App
     limits: ConnectionLimits
@@ -69,24 +72,26 @@ class Service:
     trusted_policy: FieldPolicy
     """The policy for peers in ``trusted``: their forwarding fields are kept."""
     request_timeouts: tuple[float, ...] = ()
-    """Seconds from a request's head to the end of its response, by route index, 0 for no limit. Empty where no route
-    has one, and in a worker: the front judges."""
+    """Seconds from a request's head to the end of its response, by route index, 0 for no limit.
+
+    Empty if no route has a limit, and in a worker, because the front enforces it.
+    """
     hop_policy: FieldPolicy | None = None
-    """In a worker, the policy for those of ``trusted`` that turn out to be fronts of ours; it keeps their facts."""
+    """In a worker, the policy for those of ``trusted`` that announced themselves as fronts; it keeps their facts."""
     websockets: tuple[WebSocketSettings, ...] = (WebSocketSettings(),)
     """By route index; the last entry is the one for no route, so that Python's index -1 finds it."""
     connections: set[ServedConnection] = field(default_factory=set)
-    """Open ones, and closed ones whose applications are still running."""
+    """Open connections, and closed ones whose applications are still running."""
     draining: bool = False
 
     def websocket_settings(self, record: Record, scope: Scope) -> WebSocketSettings:
-        """What counts for a WebSocket once its route is known: in a worker, what its front says."""
-        told: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
-        return self.websockets[record.route] if told is None else told.settings
+        """The settings of a WebSocket once its route is known; in a worker, the front sends them."""
+        facts: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
+        return self.websockets[record.route] if facts is None else facts.settings
 
     def websocket_meter(self, record: Record, scope: Scope) -> WebSocketMeter:
-        """Where a WebSocket is counted once its route is known: in a worker, under the front's route."""
-        told: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
-        # Another service's front may name a route that this worker does not know.
-        known = told is not None and told.route < len(self.websockets) - 1
-        return self.observer.websocket(told.route if told is not None and known else record.route)
+        """The meter of a WebSocket once its route is known; in a worker, the one of the front's route."""
+        facts: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
+        # A front of another service may name a route that this worker does not know.
+        known = facts is not None and facts.route < len(self.websockets) - 1
+        return self.observer.websocket(facts.route if facts is not None and known else record.route)

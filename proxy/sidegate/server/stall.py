@@ -1,13 +1,13 @@
 """Whether a peer takes what is queued for it.
 
-Where it stands: one for the connection and one for each stream that waits; the timeout policy asks at every tick.
+The connection and each stream that waits have one; the timeout policy calls it at every tick.
 """
 
 from __future__ import annotations
 
 
 class StallDetector:
-    """Remembers how much was taken, and since when it has been no more."""
+    """Remembers how much was taken, and since when that has not grown."""
 
     __slots__ = ("_since", "_taken")
 
@@ -16,9 +16,9 @@ class StallDetector:
         self._since = 0.0
 
     def silence(self, queued: int, left: int, now: float) -> float:
-        """Seconds in which nothing was taken of ``queued`` bytes (in all), ``left`` of which wait; 0 if none waits.
+        """Seconds in which nothing was taken of ``queued`` bytes (in total), ``left`` of which wait; 0 if none waits.
 
-        ``left`` may be more than ``queued``: what waits beneath TLS is counted encrypted, with its records' overhead.
+        ``left`` may be more than ``queued``: bytes below TLS are counted encrypted, with the overhead of TLS records.
         """
         taken = queued - left
         if not left or self._taken is None or taken > self._taken:

@@ -1,7 +1,7 @@
 """The timeout policy of a connection: what to do about peers that are silent or slow, and slow applications.
 
-Where it stands: called for every connection at every tick of the clock; the times are the ``limits`` of the
-configuration and the ``timeouts`` of its routes. It decides only; the connection and its exchanges act.
+It is called for every connection at every tick of the clock; the times are the ``limits`` of the configuration and the
+``timeouts`` of its routes. It only decides; the connection and its exchanges act.
 """
 
 from __future__ import annotations
@@ -48,22 +48,22 @@ def check(connection: Connection, now: float) -> None:
 
 def _check_lingering(connection: Connection, unsent: int, now: float) -> None:
     if unsent:
-        connection.lingering_since = now  # it begins when the response is out
+        connection.lingering_since = now  # it begins when the response is sent
     elif now - (connection.lingering_since or now) > LINGER:
         connection.transport.abort()
 
 
 def _check_streams(connection: Connection, now: float) -> None:
-    """A stream whose window stays closed holds memory here: after ``timeouts.write`` seconds it is given up."""
+    """Abort a stream whose window stays closed for ``timeouts.write`` seconds, because it holds memory here."""
     before, connection.stalled = connection.stalled, {}
     if connection.write_paused:
-        return  # the connection itself is what is slow
+        return  # the connection itself is slow
     for stream_id, exchange in list(connection.exchanges.items()):
         pending = connection.codec.pending(stream_id)
         if pending:
-            progress = before.get(stream_id) or StallDetector()
-            connection.stalled[stream_id] = progress
-            if progress.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write:
+            detector = before.get(stream_id) or StallDetector()
+            connection.stalled[stream_id] = detector
+            if detector.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write:
                 exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_timeout"))
 
 
@@ -74,7 +74,7 @@ def _check_web_sockets(connection: Connection, now: float) -> None:
 
 
 def _check_bodies(connection: Connection, now: float) -> None:
-    """An application that waits for a body whose client has fallen silent gets the disconnect it would get."""
+    """Disconnect an application that waits for a body if its client has sent nothing for too long."""
     idle = connection.service.limits.body_idle
     for exchange in list(connection.exchanges.values()):
         if exchange.waits_for_body and now - exchange.waiting_since > idle:
@@ -82,14 +82,14 @@ def _check_bodies(connection: Connection, now: float) -> None:
 
 
 def _check_requests(connection: Connection, now: float) -> None:
-    """A request that has had all the time of its route is over (Gateway API, HTTPRouteTimeouts.request).
+    """End a request that has used up its route's timeout (Gateway API, HTTPRouteTimeouts.request).
 
-    The rest of a response that is complete is not judged here: it is the client's to take, within ``timeouts.write``.
+    A response that is complete is not checked here: the client must take the rest of it within ``timeouts.write``.
     """
     timeouts = connection.service.request_timeouts
     if not timeouts:
         return
-    clock = perf_counter()  # by which ``Record.started`` was read
+    clock = perf_counter()  # the clock of ``Record.started``
     for exchange in list(connection.exchanges.values()):
         record = exchange.record
         if exchange.sending is COMPLETE or exchange.receiving is GONE or record.route < 0:
@@ -98,13 +98,13 @@ def _check_requests(connection: Connection, now: float) -> None:
             continue  # the handshake was in time
         if 0 < timeouts[record.route] < clock - record.started:
             exchange.give_up(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
-            exchange.disconnect()  # which cancels what only relays
-            connection.observer.count(record)  # now, because the application may go on for ever
+            exchange.disconnect()  # this cancels a request that is only relayed
+            connection.observer.count(record)  # now, because the application may continue forever
 
 
 def _slow_side(connection: Connection, exchange: Exchange, now: float) -> Fault:
-    """Whom everybody was waiting for when the time was over."""
-    reading = exchange.waits_for_body or now - exchange.waiting_since < TICK  # just now it may have got a piece
+    """The side that the exchange waited for when the timeout expired."""
+    reading = exchange.waits_for_body or now - exchange.waiting_since < TICK  # it may just have got a piece
     if (reading and exchange.receiving is OPEN) or connection.codec.pending(exchange.stream_id) > LOW_WATER:
         return Fault.CLIENT
     return Fault.UPSTREAM if exchange.record.runner == PROCESS else Fault.APPLICATION
@@ -117,7 +117,8 @@ def _check_age(connection: Connection, now: float) -> None:
     if connection.exchanges:
         return
     silence = now - connection.last_active
-    # HTTP/2 may still hold an error page whose window is closed. No exchange waits for it, so it keeps nothing open.
+    # HTTP/2 may still hold an error page whose window is closed. No exchange waits for it, so it does not keep the
+    # connection open.
     if silence > limits.keep_alive and (connection.codec.idle or connection.protocol == "h2"):
         connection.wind_down()
     if connection.winding_down and silence > limits.keep_alive + limits.write:

@@ -1,11 +1,11 @@
-"""A request that asks for a WebSocket: what it is before its frames are of interest to anybody.
+"""A request that asks for a WebSocket, until frames are parsed.
 
-Where it stands: step 4 of the request line, between ``exchange.py``, whose life it leads until it is accepted, and
-``websocket.py``, which knows frames. It owns the handshake, the scope, and the bytes themselves: a backend that only
-relays takes them as they are (``open_tunnel``), so that frames pass through unparsed.
+It is step 4 of the request line. It is an exchange (``exchange.py``) until it is accepted; ``websocket.py`` adds the
+frames. It owns the handshake, the scope, and the raw bytes: a backend that only relays takes them unchanged
+(``open_tunnel``), so that frames pass through unparsed.
 
-Errors: ``ClientDisconnected`` from ``open_tunnel``, ``receive_bytes`` and ``send_bytes``; ``Refused`` (400, 426) within
-``run``, which lets nothing out.
+It raises ``ClientDisconnected`` in ``open_tunnel``, ``receive_bytes`` and ``send_bytes``. ``run`` handles ``Refused``
+(400, 426) and raises nothing.
 """
 
 from __future__ import annotations
@@ -30,22 +30,22 @@ from sidegate.wire.events import RequestHead
 from sidegate.wire.websocket.handshake import check_handshake, refusal_headers
 
 DENIAL = "websocket.http.response."
-"""What the types of messages begin with that answer by an ordinary response (ASGI, WebSocket Denial Response)."""
+"""Prefix of the types of messages that answer with an ordinary response (ASGI, WebSocket Denial Response)."""
 
 
 class Upgrade(Exchange):
-    """Made by a connection for one such request; ``run`` is its life."""
+    """The exchange of one such request. The connection creates it and calls ``run``."""
 
     __slots__ = ("_handshake", "_leaving", "_meter", "_raw", "_scope")
 
     def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         super().__init__(connection, head, record)
         self._leaving = False
-        self._meter: WebSocketMeter | None = None  # once accepted
-        self._raw = False  # once a relay has accepted
+        self._meter: WebSocketMeter | None = None  # set when it is accepted
+        self._raw = False  # true when a relay has accepted
 
     async def run(self, app: App) -> None:
-        """Live: handshake, application, end. Every way out passes here, and nothing is raised."""
+        """Run handshake, application and end. Every way out ends here, and nothing is raised."""
         try:
             if self._refusal:
                 raise ExchangeError(Fault.PROXY, 503, self._refusal)
@@ -64,7 +64,7 @@ class Upgrade(Exchange):
             await app(self._open_scope(), self.receive, self.send)
         except BaseException as error:
             if not (self._is_closed() and stems_from_disconnect(error)):
-                raise  # else it only learned by its own `send` what `receive` would have told it
+                raise  # else the application only learned from `send` what `receive` would have told it
         self._finish()
 
     def _open_scope(self) -> Scope:
@@ -84,16 +84,16 @@ class Upgrade(Exchange):
         return scope
 
     def settings(self) -> WebSocketSettings:
-        """What counts for it, once its route is known."""
+        """The settings of this WebSocket, once its route is known."""
         return self._connection.service.websocket_settings(self.record, self._scope)
 
     @property
     def accepted(self) -> bool:
-        """Whether the handshake was answered with yes."""
+        """Whether the handshake was accepted."""
         return self._meter is not None
 
     def _deny(self, kind: str, message: Message) -> Awaitable[None]:
-        """An ordinary response instead; never one that HTTP/2 would take for a yes (RFC 8441 5)."""
+        """Send an ordinary response instead; never a status with which HTTP/2 accepts (RFC 8441 5)."""
         status = message.get("status")
         if kind == f"{DENIAL}start" and isinstance(status, int) and status < 300:
             raise bad_message("a WebSocket is denied with a status from 300 to 599")
@@ -106,23 +106,23 @@ class Upgrade(Exchange):
         self.record.status = 101 if self._head.http_version == "1.1" else 200
         self._meter = self._connection.service.websocket_meter(self.record, self._scope)
         self._meter.opened()
-        self._connection.observer.in_flight -= 1  # it may be open for days: not for `concurrentRequests`
+        self._connection.observer.in_flight -= 1  # it may be open for days: it does not count for `concurrentRequests`
         self._codec.accept(self.stream_id, [*headers, self._connection.clock.date_field])
         self._connection.upgraded()
         self._connection.schedule_flush()
         if self._connection.service.draining:
             self._connection.service.loop.call_soon(self.go_away)
 
-    # For a backend that only relays.
+    # Methods for a backend that only relays.
 
     def open_tunnel(self, headers: Headers) -> None:
-        """Accept with what another server answered; from here on bytes pass as they are."""
+        """Accept with the answer of another server; from here on bytes pass unchanged."""
         self.check_present()
         self._raw = True
         self._answer(headers)
 
     async def receive_bytes(self) -> bytes:
-        """What the client has sent; nothing once its side has ended, or the front goes away.
+        """The bytes that the client has sent; empty once its side has ended, or the front drains.
 
         Raises ``ClientDisconnected``.
         """
@@ -135,7 +135,7 @@ class Upgrade(Exchange):
         return data
 
     def send_bytes(self, data: bytes, last: bool) -> Awaitable[None]:
-        """Pass on what the server sent; ``last``: and nothing more. Done like ``send``."""
+        """Forward what the server sent; ``last``: nothing follows. The awaitable is done as that of ``send``."""
         try:
             self.check_present()
             self._codec.send_data(self.stream_id, data, last)
@@ -150,26 +150,26 @@ class Upgrade(Exchange):
         return self._drain() if self._codec.pending(self.stream_id) > HIGH_WATER else DONE
 
     def go_away(self) -> None:
-        """The process stops: whoever passes bytes on is told by their end."""
+        """The process stops: the backend that relays gets the end of the client's bytes."""
         self._leaving = True
         self._wake()
 
-    # The end.
+    # The end of the exchange.
 
     def _is_closed(self) -> bool:
         """Whether one side has closed the WebSocket."""
         return False
 
     def _finish(self) -> None:
-        """The application has returned without accepting."""
+        """Handle an application that has returned without accepting."""
         if not self._raw and self.sending is not COMPLETE and self.receiving is not GONE:
             self._complete_or_fail()
 
     async def _until_closed(self) -> None:
-        """Wait for what is left to do when the application has returned."""
+        """Wait for what remains to be done when the application has returned."""
 
     def _send_error_page(self, failure: ExchangeError) -> None:
-        """As for any request; a handshake of another version is told the right one (RFC 6455 4.4)."""
+        """Answer as any request; a handshake of another version gets the supported one (RFC 6455 4.4)."""
         if isinstance(failure, Refused):
             more = refusal_headers(failure.status, self._head.http_version)
             self._answer_with_page(failure.status, failure.detail, more)
@@ -187,7 +187,7 @@ class Upgrade(Exchange):
 
 
 def close_gradually(service: Service, seconds: float) -> None:
-    """Let the WebSockets of a listener go, evenly spread over ``seconds``, so that not all clients return at once."""
+    """Close the WebSockets of a listener evenly spread over ``seconds``, so that not all clients reconnect at once."""
     open_now = [
         exchange
         for connection in service.connections

@@ -1,13 +1,13 @@
-"""Whether the peer of a WebSocket is still there: when to ask, and when not to wait any longer.
+"""The pings of a WebSocket: when to send one, and when the answer is late.
 
-Where it stands: beside ``websocket.py``, which sends the pings. Times are arguments. No error leaves it.
+``websocket.py`` sends the pings and passes the times as arguments. It raises nothing.
 """
 
 from __future__ import annotations
 
 
 class WebSocketPing:
-    """Of one WebSocket. ``interval``: seconds between pings, ``timeout``: for the answer to one; 0: none."""
+    """The pings of one WebSocket. ``interval``: seconds between pings, ``timeout``: for an answer; 0: none."""
 
     __slots__ = ("_asked", "_heard", "_interval", "_number", "_patient_since", "_timeout")
 
@@ -15,11 +15,11 @@ class WebSocketPing:
         self._interval = interval
         self._timeout = timeout
         self._number = 0
-        self._asked: float | None = None  # when, while there is no answer
+        self._asked: float | None = None  # the time of the unanswered ping
         self._heard = self._patient_since = now
 
     def due(self, now: float) -> bytes | None:
-        """The payload of the ping that it is time for; it counts as sent."""
+        """The payload of the ping that is due, or None; it counts as sent."""
         if self._asked is not None or not 0 < self._interval <= now - self._heard:
             return None
         self._asked = self._patient_since = now
@@ -27,7 +27,7 @@ class WebSocketPing:
         return b"%d" % self._number
 
     def answered(self, payload: bytes, now: float) -> float | None:
-        """A pong came: seconds since its ping, None if it answers none that is asked."""
+        """Handle a pong. Returns the seconds since its ping, None if it answers no unanswered ping."""
         if self._asked is None or payload != b"%d" % self._number:
             return None
         took = now - self._asked
@@ -36,7 +36,7 @@ class WebSocketPing:
         return took
 
     def excuse(self, now: float) -> None:
-        """Until now the peer could not be heard, or it was busy with something else than the answer."""
+        """Restart the timeout: until now the peer could not be read, or it was busy with other data than the answer."""
         self._patient_since = now
 
     def is_late(self, now: float) -> bool:

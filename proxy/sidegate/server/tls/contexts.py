@@ -1,7 +1,7 @@
 """TLS contexts of a listener: certificates by SNI, client certificates, ALPN, and the ASGI ``tls`` extension.
 
-Where it stands: built once by the runtime; the listener hands ``context`` to the event loop. Errors: ``TlsError``
-for files that cannot be used, with words for the operator.
+The runtime builds it once; the listener passes ``context`` to the event loop. It raises ``TlsError`` for files that
+cannot be used, with a message for the operator.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from sidegate.config.schema import Certificate, Tls
 from sidegate.errors import SidegateError, StartError
 
-# TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 4.2); TLS 1.3 suites are all fine.
+# TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 4.2); all TLS 1.3 suites are allowed.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 _VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -26,7 +26,7 @@ _VERSION_CODES = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
 
 def self_signed_path() -> Path:
-    """Where the development certificate is kept: below ``$XDG_CACHE_HOME``, by default ``~/.cache``.
+    """The path of the development certificate: below ``$XDG_CACHE_HOME``, by default ``~/.cache``.
 
     Raises ``StartError`` for a user without a home folder, as in some containers.
     """
@@ -41,7 +41,7 @@ def self_signed_path() -> Path:
 
 
 class TlsError(SidegateError):
-    """A certificate, key or CA file cannot be used. ``field`` is the key of the configuration it is about."""
+    """A certificate, key or CA file cannot be used. ``field`` is the configuration key that names the file."""
 
     def __init__(self, field: tuple[str | int, ...], message: str) -> None:
         super().__init__(message)
@@ -140,17 +140,17 @@ def _first_pem(path: str) -> str:
 
 
 def _client_chain(ssl_object: ssl.SSLObject) -> list[bytes]:
-    """The peer's certificates in DER, leaf first; empty if it sent none. A resumed session knows the leaf only."""
+    """The peer's certificates in DER, leaf first; empty if it sent none. A resumed session has only the leaf."""
     leaf = ssl_object.getpeercert(binary_form=True)
     if leaf is None:
         return []
     if hasattr(ssl_object, "get_unverified_chain"):  # Python 3.13
         return list(ssl_object.get_unverified_chain()) or [leaf]
-    # Before, the same list is there but has no public name.
+    # Older versions have the same list, but no public name for it.
     chain = ssl_object._sslobj.get_unverified_chain() or ()  # type: ignore[attr-defined]
     return [ssl.PEM_cert_to_DER_cert(certificate.public_bytes()) for certificate in chain] or [leaf]
 
 
 def _x509() -> ModuleType:
-    """Imported on first use, see there."""
+    """Import the module on first use; it says why."""
     return importlib.import_module("sidegate.server.tls.x509")

@@ -1,13 +1,13 @@
 """Keeps the read buffers of idle TLS connections off memory that was used before.
 
-uvloop gives every TLS connection a read buffer of 256 KiB, of which an idle one has touched a page or two; the rest
-would cost nothing, were it fresh. But malloc takes it from the end of the heap, and there lies what the handshake
-before has used and given back, so each idle connection would hold some 22 KiB for no purpose. A block of the same
-size, taken just before and given back just after, covers that memory meanwhile; the next handshake uses it again.
+uvloop gives every TLS connection a read buffer of 256 KiB, of which an idle one has touched a page or two. The rest
+would cost nothing if it were fresh. But malloc takes it from the end of the heap, where the memory is that the
+handshake before has used and freed, so each idle connection would hold some 22 KiB without need. A block of the same
+size, allocated just before and freed just after, covers that memory meanwhile; the next handshake uses it again.
 
-Tried and dropped: a mapping for each buffer (mallopt's M_MMAP_THRESHOLD) does the same, but maps the bytes of large
-uploads as well, at twice their CPU time; malloc_trim takes milliseconds where an application has left a fragmented
-heap. No error leaves this module.
+Tried and dropped: a mapping for each buffer (mallopt's M_MMAP_THRESHOLD) has the same effect, but also maps the bytes
+of large uploads, at twice their CPU time; malloc_trim takes milliseconds if an application has left a fragmented heap.
+This module raises nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The development certificate of ``selfSigned: true``: made once, kept in the user's cache folder.
+"""The development certificate of ``selfSigned: true``: made once, stored in the user's cache folder.
 
-Where it stands: called before processes start, so that they find the files. Imported only where it is needed, for
-``cryptography`` takes about 10 MiB. Errors: ``StartError`` if the folder cannot be written.
+It is called before processes start, so that they find the file. It is imported only when needed, because
+``cryptography`` takes about 10 MiB. It raises ``StartError`` if the folder cannot be written.
 """
 
 from __future__ import annotations
@@ -22,16 +22,17 @@ from sidegate.errors import StartError
 from sidegate.server.tls.contexts import self_signed_path
 
 LIFETIME = datetime.timedelta(days=397)
-"""Browsers accept no longer one."""
+"""Browsers accept no longer lifetime."""
 
 RENEWAL = datetime.timedelta(days=30)
-"""A certificate that ends sooner is made anew."""
+"""A certificate that expires sooner is made anew."""
 
 
 def ensure_self_signed() -> None:
     """Make the file of ``tls.self_signed_path`` if it is missing or about to expire.
 
-    Key and certificate are one PEM file: two processes that make them at once never leave a pair that does not match.
+    Key and certificate are in one PEM file: two processes that make them at once never leave a pair that does not
+    match.
     """
     path = self_signed_path()
     try:
@@ -83,13 +84,13 @@ def _make() -> bytes:
 
 
 def _host_names() -> list[str]:
-    """``localhost`` and this host's own name, where that is one that a certificate can hold (ASCII)."""
+    """``localhost`` and this host's own name, if a certificate can contain it (ASCII)."""
     own = socket.gethostname()
     return list(dict.fromkeys(["localhost", "*.localhost", *([own] if own.isascii() and own else [])]))
 
 
 def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, readable by the owner only."""
+    """Write the file whole or not at all, readable by the owner only."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

@@ -1,7 +1,7 @@
-"""What the ssl module does not tell of certificates: their names.
+"""The names in certificates, which the ssl module does not report.
 
-Where it stands: below ``contexts.py``, imported only where certificates are chosen by name or clients send theirs:
-``cryptography`` takes about 10 MiB in every process that imports it.
+``contexts.py`` imports it only if certificates are chosen by name or clients send theirs: ``cryptography`` takes about
+10 MiB in every process that imports it.
 """
 
 from __future__ import annotations
