@@ -1,26 +1,26 @@
 """The HTTP/1.1 codec, server role: one connection's bytes to events, one response after the other to bytes.
 
-Where it stands: one of the codecs behind ``events.Codec``. Below it are three parts that know nothing of each other:
-``head.py`` (reads a head), ``chunked.py`` (reads a chunked body), ``response.py`` (frames a response).
-What it owns is what lies between them: where a message ends, which half is how far, and whether the connection goes on.
-It never waits, looks at a clock or calls upward. No exception leaves it; refusals are events.
+It implements ``events.Codec`` with three independent parts: ``head.py`` reads a head, ``chunked.py`` reads a chunked
+body, ``response.py`` frames a response. It owns what connects them: where a message ends, the state of each half, and
+whether the connection continues. It never waits, reads a clock or calls the connection. It raises nothing; refusals are
+events.
 
-Two halves, two states:
+The two halves have two states:
 
-* reading: ``HEAD`` → (``LENGTH`` | ``CHUNKED`` | ``ASKED``) → ``HELD`` → ``HEAD`` …, or ``DEAF`` for good;
+* reading: ``HEAD`` → (``LENGTH`` | ``CHUNKED`` | ``ASKED``) → ``HELD`` → ``HEAD`` …, finally ``DEAF``;
 * writing (``Stage``): IDLE → AWAITED → BODY → DONE → IDLE …
 
-Streams come one at a time. ``HELD`` is where a pipelined request waits: the request is complete, its response is not,
-and what the client sends meanwhile is held, unparsed, in ``_buffer``. ``_turn`` alone starts the next stream: when the
+Streams come one at a time. In ``HELD`` a pipelined request waits: the current request is complete, its response is not,
+and what the client sends meanwhile is held unparsed in ``_buffer``. Only ``_turn`` starts the next stream: when the
 request is read, the response complete *and its bytes taken*, so a client that does not read cannot make us answer.
 
-``ASKED`` is where a WebSocket's handshake waits, its client's bytes held like a pipelined request's, which they are if
-the answer is no. ``accept`` is the yes: from then on (``TUNNEL``) the bytes of both sides pass as they are, the peer's
-end of input is its ``End``, and the end of our side that of the connection. Every other ``Upgrade`` is ignored.
+In ``ASKED`` a WebSocket's handshake waits for its answer. The client's bytes are held as those of a pipelined request,
+and they are one if the answer is a denial. After ``accept`` (``TUNNEL``) the bytes of both sides pass unchanged; the
+peer's end of input is its ``End``, and the end of our side ends the connection. Any other ``Upgrade`` is ignored.
 
-The connection ends (``closed``) after a response that announced it, when told by ``goaway``, at the peer's end of
-input, or at once when framing is lost: a message whose end is in doubt is never followed by another one. Every way
-of ending goes through ``_shut``; output queued before is kept, but nothing completes a response that was not complete.
+The connection ends (``closed``) after a response that announced it, after ``goaway``, at the peer's end of input, or at
+once if framing is lost: no message may follow one whose end is in doubt. Every end goes through ``_shut``. Output
+queued before is kept, but an incomplete response stays incomplete.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ HELD_INPUT = 64 * 1024
 """Bytes of pipelined requests held before reading pauses. Few clients pipeline; none needs more."""
 
 DRAIN = 64 * 1024
-"""Bytes of an unread body skipped after the response to keep the connection; a new one is cheaper than more of it."""
+"""Bytes of an unread body skipped after the response to keep the connection; to skip more costs more than a new one."""
 
 PROTOCOL_ERROR = 0x1
 CANCEL = 0x8
-"""Reset codes, for want of HTTP/1.1's own, are HTTP/2's (RFC 9113 7)."""
+"""Reset codes: HTTP/1.1 has none of its own, so they are HTTP/2's (RFC 9113 7)."""
 
 _HEAD, _LENGTH, _CHUNKED, _HELD, _ASKED, _TUNNEL, _DEAF = range(7)
 
@@ -64,13 +64,13 @@ class Http1Codec(Codec):
         self._writer = ResponseWriter()
         self._reading = _HEAD
         self._buffer = b""
-        self._left = 0  # body bytes still to come under content-length
+        self._left = 0  # body bytes of content-length that have not arrived
         self._deadline: float | None = now + limits.request_head
         self._stream = 0
         self._headers: Headers = []  # of the current request
         self._expecting = False  # the client waits for 100 (Continue), or for a final status
         self._unacknowledged = 0
-        self._drain: int | None = None  # while the rest of an unread body is skipped: bytes of it to put up with
+        self._drain: int | None = None  # bytes that may still be skipped of an unread body; None if none is skipped
         self._last = False  # this response announced, or will announce, that the connection ends with it
         self._winding_down = False
         self._final = False
@@ -93,13 +93,13 @@ class Http1Codec(Codec):
         return bool(self._buffer) or self._drain is not None
 
     def read_paused(self) -> bool:
-        """More than ``HELD_INPUT`` of what may be read later, or more than ``limits.stream_window`` of unread body."""
+        """More than ``HELD_INPUT`` of later input, or more than ``limits.stream_window`` of unread body, is held."""
         if len(self._buffer) > HELD_INPUT and self._reading in (_HELD, _ASKED):
             return True
         return self._unacknowledged > self._limits.stream_window
 
     def receive(self, data: bytes, now: float) -> list[Event]:
-        """See ``events.Codec``. Deadlines are set here, because only here the time is known."""
+        """See ``events.Codec``. It sets the deadlines, because only here the time is known."""
         if data and self._reading != _DEAF:
             self._buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
@@ -116,7 +116,7 @@ class Http1Codec(Codec):
         return events
 
     def receive_eof(self) -> list[Event]:
-        """See ``events.Codec``. Whole requests held back are still answered (``printf … | nc`` half-closes)."""
+        """See ``events.Codec``. Complete requests that are held are still answered (``printf … | nc`` half-closes)."""
         self._eof = True
         events: list[Event] = []
         if self._reading == _TUNNEL:
@@ -148,7 +148,7 @@ class Http1Codec(Codec):
                 return
 
     def _read_head(self, events: list[Event]) -> None:
-        """Read a head, if it is complete, and what has come of its body."""
+        """Read a head, if it is complete, and the part of its body that has arrived."""
         try:
             head, self._buffer = self._reader.read(self._buffer, self._stream + 1)
         except Refused as refused:
@@ -209,7 +209,7 @@ class Http1Codec(Codec):
             self._take_end(self._chunks.trailers, events)
 
     def _take_body(self, data: bytes, size: int, events: list[Event]) -> None:
-        """Hand ``data`` up, or skip it; ``size``: how many bytes it was on the wire."""
+        """Report ``data``, or skip it; ``size``: its bytes on the wire."""
         self._expecting = False
         if self._drain is not None:
             self._drain -= size
@@ -228,7 +228,7 @@ class Http1Codec(Codec):
             self._turn()
 
     def _reject(self, refused: Refused) -> Rejected:
-        """A request without a known end: answered, then nothing more is read."""
+        """Refuse a request whose end is unknown: it is answered, then nothing more is read."""
         method, target, version = self._reader.request_line()
         self._stream += 1
         self._last = True
@@ -239,7 +239,7 @@ class Http1Codec(Codec):
         return Rejected(self._stream, method, target, version, refused.status, refused.reason, refused.detail)
 
     def _lose_framing(self, refused: Refused, events: list[Event]) -> None:
-        """The body broke off inside: the application is told by a reset, the client by a bare error if it still can."""
+        """Handle a framing error in a body: reset the stream; send the client an empty error if no head was sent."""
         if self._drain is None:
             events.append(Reset(self._stream, PROTOCOL_ERROR))
         events.append(Violation(refused.reason, refused.detail))
@@ -248,7 +248,7 @@ class Http1Codec(Codec):
         self._shut()
 
     def _turn(self) -> None:
-        """Start reading the next request if nothing of this one is left to do."""
+        """Start reading the next request if this one is completely handled."""
         if self._reading == _HELD and self._writer.stage is DONE and not self._writer.output:
             self._reading = _HEAD
             self._writer.stage = IDLE
@@ -262,7 +262,7 @@ class Http1Codec(Codec):
         self._unacknowledged = 0
 
     def send_informational(self, stream_id: int, status: int, headers: Headers) -> None:
-        """See ``events.Codec``. 100 goes out once, to a client that waits for it and has sent no body yet."""
+        """See ``events.Codec``. 100 is sent once, to a client that waits for it and has sent no body yet."""
         if stream_id != self._stream or self._writer.stage is not AWAITED:
             return
         if status == 100:
@@ -276,9 +276,9 @@ class Http1Codec(Codec):
         if stream_id != self._stream or self._writer.stage is not AWAITED:
             return
         if self._reading == _ASKED:
-            self._reading = _HELD  # denied: what it has sent is the next request
-        # A client still waiting for 100 may send its body or not (RFC 9110 10.1.1): where the next request begins
-        # is not known, so there is none.
+            self._reading = _HELD  # denied: what the client has sent is the next request
+        # A client that waits for 100 may or may not send its body (RFC 9110 10.1.1): it is unknown where the next
+        # request begins, so none is read.
         close = self._last or self._winding_down or self._expecting or (self._eof and not self._buffer)
         self._last = self._writer.head(status, headers, end_stream, close)
         if end_stream:
@@ -301,14 +301,14 @@ class Http1Codec(Codec):
             self._end([])
 
     def sendfile(self, stream_id: int, size: int) -> bool:
-        """See ``events.Codec``. Possible where the length of the whole body was announced."""
+        """See ``events.Codec``. Possible if the length of the whole body was announced."""
         return stream_id == self._stream and self._writer.stage is BODY and self._writer.sendfile(size)
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
-        """See ``events.Codec``. Sent if the body is chunked and the client said ``te: trailers``.
+        """See ``events.Codec``. Sent if the body is chunked and the client sent ``te: trailers``.
 
-        RFC 9110 6.5.1 lets a server send them unasked, to be discarded by whoever does not expect them; old clients
-        and proxies take them for a broken body instead, and a client that wants them says so.
+        RFC 9110 6.5.1 lets a server send trailers that were not requested, which recipients may discard. But old
+        clients and proxies mistake them for a broken body, and a client that wants them requests them.
         """
         if stream_id == self._stream and self._writer.stage is BODY:
             self._end(trailers if (b"te", b"trailers") in self._headers else [])
@@ -326,12 +326,12 @@ class Http1Codec(Codec):
             self._turn()
 
     def reset(self, stream_id: int, code: int) -> None:
-        """See ``events.Codec``. What is queued is kept; the missing end tells the client, the close tells the rest."""
+        """See ``events.Codec``. Queued output is kept; the missing end of the message and the close show the abort."""
         if stream_id == self._stream and self._writer.stage in (AWAITED, BODY):
             self._shut()
 
     def release(self, stream_id: int) -> bool:
-        """See ``events.Codec``. Nothing is given up here; there may be input to go on with, or to skip in time."""
+        """See ``events.Codec``. It drops nothing; there may be held input to parse, or a body to skip."""
         return self.held
 
     def acknowledge(self, stream_id: int, size: int) -> None:
@@ -344,7 +344,7 @@ class Http1Codec(Codec):
         return self._writer.pending if stream_id == self._stream else 0
 
     def take_output(self) -> bytes:
-        """See ``events.Codec``. If requests are held back, ``receive(b"", now)`` goes on with them afterwards."""
+        """See ``events.Codec``. If requests are held, call ``receive(b"", now)`` afterwards."""
         writer = self._writer
         if not writer.output:
             return b""
@@ -361,7 +361,7 @@ class Http1Codec(Codec):
             self._shut()
 
     def next_deadline(self) -> float | None:
-        """End of the time for a head (the first: from the connection's start), or for the rest of a skipped body."""
+        """The deadline for a head (the first: from the connection's start), or for the rest of a skipped body."""
         return self._deadline
 
     def on_deadline(self, now: float) -> list[Event]:

@@ -1,25 +1,26 @@
 """HTTP/2 in the client's role: requests out, responses in.
 
-Where it stands: between a backend's link and an ``engine.Engine``, as ``server.py`` stands between a connection and
-one. It owns what an engine's frames mean to a client: which streams are open, what of their bodies is unread, which
-answer a response may be. It never does framing, HPACK or flow-control arithmetic (the engine), never looks at a clock
-(liveness is the link's: it asks by ``ping``), and never calls upward.
+An upstream connection calls it, and it calls an ``engine.Engine``. It owns the meaning of an engine's frames for a
+client: which streams are open, which body bytes are unread, which answers are valid responses. The engine does framing,
+HPACK and flow-control arithmetic. It never reads a clock (the upstream connection checks liveness with ``ping``) and
+never calls the upstream connection.
 
-A server is trusted with its answers' meaning, not with our memory: header lists are held to the settings' limits,
-bodies to the windows, what has to be answered (PING, SETTINGS) to ``MOST_CONTROLS`` for each output taken. So a link
-must not take output while its peer does not read.
+The content of a server's responses is trusted, but their size is bounded: header lists by the limits of the settings,
+bodies by the windows, frames that need an answer (PING, SETTINGS) by ``MOST_CONTROLS`` for each output taken. So an
+upstream connection must not take output while its peer does not read.
 
-What ends a stream is a ``Reset``, by the peer's code or ours; three kinds say more:
+A ``Reset`` ends a stream, with the peer's code or ours; three kinds have a special meaning:
 
-* ``REFUSED_STREAM``: the server has not processed the request (its RST_STREAM, or GOAWAY beyond the last stream:
-  RFC 9113 8.7). It may be sent elsewhere, whatever it is.
-* ``CONNECTION_LOST``, no code of the wire: the connection has ended, and nobody knows how far the request came.
+* ``REFUSED_STREAM``: the server has not processed the request (its RST_STREAM, or GOAWAY with a lower last stream: RFC
+  9113 8.7). Any such request may be sent elsewhere.
+* ``CONNECTION_LOST``, no code of the protocol: the connection has ended, and it is unknown how far the request was
+  processed.
 * after ``End``: the response is complete, the server does not want the rest of the request (RFC 9113 8.1).
 
-A request with ``:protocol`` (RFC 8441) opens a tunnel if the answer is 2xx: what follows is another protocol's bytes,
-both ways, whatever fields say of a length. Any other answer is an ordinary response.
+A request with ``:protocol`` (RFC 8441) opens a tunnel if the answer is 2xx: another protocol's bytes follow, both ways,
+whatever the fields say about a length. Any other answer is an ordinary response.
 
-Errors that leave it: none; what a server does wrong is an event.
+It raises nothing; every fault of a server is an event.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from sidegate.wire.http2.response import MalformedResponse, ResponseValidator
 CONNECTION_LOST: Final = -1
 
 MOST_CONTROLS: Final = 1000
-"""SETTINGS and PING frames between two calls of ``take_output``; each leaves an answer in the output."""
+"""SETTINGS and PING frames between two calls of ``take_output``; each adds an answer to the output."""
 
 MOST_INFORMATIONAL: Final = 32
 """1xx responses to one request; Go's client takes 5."""
@@ -45,7 +46,7 @@ MOST_INFORMATIONAL: Final = 32
 _MAX_CONCURRENT_STREAMS = 0x3
 _ANSWERED = (wire.SETTINGS_FRAME, wire.PING_FRAME)
 
-# The kinds of frames that requests and responses are made of; C integers when compiled.
+# The most frequent kinds of frames; C integers when compiled.
 _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
 
 
@@ -55,17 +56,17 @@ class ResponseStream:
     __slots__ = ("begun", "bodiless", "ended", "informational", "missing", "tunnel", "unread")
 
     def __init__(self, bodiless: bool, tunnel: bool) -> None:
-        self.bodiless = bodiless  # the answer to HEAD
-        self.tunnel = tunnel  # the answer to CONNECT, unless it is no
+        self.bodiless = bodiless  # the response to HEAD
+        self.tunnel = tunnel  # the response to CONNECT, if it is 2xx
         self.informational = 0
         self.begun = False  # the final head has come
         self.ended = False
-        self.missing: int | None = None  # bytes that content-length still promises
-        self.unread = 0  # bytes handed out and not acknowledged
+        self.missing: int | None = None  # bytes of content-length that have not arrived
+        self.unread = 0  # bytes reported and not acknowledged
 
 
 class Http2ClientCodec:
-    """One connection to a server. Calls for streams that are gone do nothing."""
+    """One connection to a server. Calls for streams that have ended do nothing."""
 
     __slots__ = (
         "_continuations", "_controls", "_dead", "_draining", "_engine", "_judge", "_most_continuations", "_open",
@@ -76,28 +77,28 @@ class Http2ClientCodec:
         self._engine = engine(settings, client=True)
         self._judge = ResponseValidator(settings)
         self._most_continuations = settings.continuation_frames
-        self._streams: dict[int, ResponseStream] = {}  # open, or closed and not read to the end
+        self._streams: dict[int, ResponseStream] = {}  # open, or closed and not read completely
         self._open: set[int] = set()  # on the wire
         self._controls = 0
         self._continuations = 0
         self._draining = False  # no more streams can be opened
         self._parted = False  # our GOAWAY has been written
         self._dead = False
-        self.ready = False  # the server's SETTINGS have come
-        self.hop = False  # it is a worker that takes our facts
-        self.connect_protocol = False  # it takes CONNECT with `:protocol` (RFC 8441)
-        self.max_streams = wire.WINDOW_MAX  # that it takes at a time
+        self.ready = False  # the server's SETTINGS have arrived
+        self.hop = False  # the server is a worker that accepts our facts
+        self.connect_protocol = False  # the server accepts CONNECT with `:protocol` (RFC 8441)
+        self.max_streams = wire.WINDOW_MAX  # number of concurrent streams that the server accepts
 
     # State
 
     @property
     def closed(self) -> bool:
-        """Nothing more can be sent or will come; close the connection once the output is flushed."""
+        """Nothing more can be sent or will arrive; close the connection once the output is flushed."""
         return self._dead or (self._draining and not self._open)
 
     @property
     def room(self) -> int:
-        """How many streams can be opened now; never more than none once either side has said GOAWAY."""
+        """How many streams can be opened now; always 0 after a GOAWAY of either side."""
         return 0 if self._dead or self._draining else max(self.max_streams - len(self._open), 0)
 
     # Receiving
@@ -190,14 +191,14 @@ class Http2ClientCodec:
         found.append(End(stream_id, trailers))
 
     def _on_closed(self, stream_id: int) -> None:
-        """Both sides have ended; what is unread still counts against the connection's window."""
+        """Both sides have ended; unread bytes still count against the connection's window."""
         self._open.discard(stream_id)
         stream = self._streams.get(stream_id)
         if stream is not None and not stream.unread:
             del self._streams[stream_id]
 
     def _break(self, stream_id: int, code: int, found: list[e.Event]) -> None:
-        """The server's answer is none."""
+        """Reset a stream whose response is malformed."""
         self._engine.reset(stream_id, code)
         self._forget(stream_id)
         found.append(e.Reset(stream_id, code))
@@ -210,13 +211,13 @@ class Http2ClientCodec:
 
     def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self.ready = True
-        for identifier, value in dict(frame[1]).items():  # of a setting given twice nghttp2 tells the last value
+        for identifier, value in dict(frame[1]).items():  # nghttp2 reports the last value of a repeated setting
             if identifier == _MAX_CONCURRENT_STREAMS:
                 self.max_streams = min(value, wire.WINDOW_MAX)
             elif identifier == HOP_SETTING:
                 self.hop = value == 1
             elif identifier == wire.CONNECT_SETTING:
-                if value < self.connect_protocol:  # RFC 8441 3; h2 does not mind
+                if value < self.connect_protocol:  # RFC 8441 3; h2 does not check it
                     detail = "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back"
                     self._violate("protocol_error", detail, wire.PROTOCOL_ERROR, found)
                     return
@@ -254,7 +255,7 @@ class Http2ClientCodec:
         found.append(e.Violation(reason, detail))
 
     def receive_eof(self) -> list[e.Event]:
-        """The connection has ended, by whomever: after a ``Violation`` too, so that nobody waits for it."""
+        """Note that the connection has ended, on either side; also after a ``Violation``, so that no request waits."""
         found: list[e.Event] = [e.Reset(stream_id, CONNECTION_LOST) for stream_id in sorted(self._open)]
         self._open.clear()
         self._streams.clear()
@@ -264,10 +265,10 @@ class Http2ClientCodec:
     # Sending
 
     def request(self, headers: Headers, end_stream: bool) -> int:
-        """Open a stream. ``headers`` are sent as they are: ``:method``, the other pseudo-header fields, the rest.
+        """Open a stream. ``headers`` are sent unchanged: ``:method``, the other pseudo-header fields, the rest.
 
-        The stream's number; 0 if there is no ``room``: then nothing was sent. ``:protocol`` only if the server is known
-        to take it (``connect_protocol``).
+        Returns the stream's number; 0 if there is no ``room``: then nothing was sent. Use ``:protocol`` only if the
+        server accepts it (``connect_protocol``).
         """
         if self._dead or self._draining or len(self._open) >= self.max_streams:
             return 0
@@ -277,11 +278,11 @@ class Http2ClientCodec:
             method = headers[0][1]
             self._streams[stream_id] = ResponseStream(method == b"HEAD", method == b"CONNECT")
         else:
-            self._draining = True  # the numbers of streams are used up
+            self._draining = True  # all numbers of streams are used
         return stream_id
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
-        """Queue body behind a request's head; what the windows hold back is ``pending``."""
+        """Queue body after a request's head; ``pending`` counts what the windows hold back."""
         if stream_id in self._open:
             self._engine.send_data(stream_id, data, end_stream)
 
@@ -291,13 +292,13 @@ class Http2ClientCodec:
             self._engine.send_trailers(stream_id, trailers)
 
     def reset(self, stream_id: int, code: int) -> None:
-        """Give a stream up by RST_STREAM; no event follows. Credit for what was unread goes back."""
+        """Abort a stream with RST_STREAM; no event follows. Credit for unread bytes goes back."""
         if stream_id in self._open:
             self._engine.reset(stream_id, code)
             self._forget(stream_id)
 
     def acknowledge(self, stream_id: int, size: int) -> None:
-        """Give credit back for ``size`` bytes of body that found their reader."""
+        """Give credit back for ``size`` bytes of body that were read."""
         stream = self._streams.get(stream_id)
         if stream is None:
             return
@@ -311,14 +312,14 @@ class Http2ClientCodec:
             del self._streams[stream_id]
 
     def _forget(self, stream_id: int) -> None:
-        """The stream is over on the wire, and nobody reads the rest: the connection gets its credit back."""
+        """Forget a stream that is closed on the wire and not read any more: the connection gets its credit back."""
         self._open.discard(stream_id)
         stream = self._streams.pop(stream_id)
         if stream.unread:
             self._engine.consume_connection(stream.unread)
 
     def pending(self, stream_id: int) -> int:
-        """Request body bytes queued that ``take_output`` has not handed out yet."""
+        """Bytes of request body that are queued and not yet taken."""
         return self._engine.pending(stream_id)
 
     def take_output(self) -> bytes:
@@ -330,12 +331,12 @@ class Http2ClientCodec:
         return output
 
     def ping(self, data: bytes) -> None:
-        """Ask for a ``Pong`` with the same 8 bytes."""
+        """Send a PING; its ``PingAck`` has the same 8 bytes."""
         if not self._dead:
             self._engine.write(ping_frame(data))
 
     def goaway(self) -> None:
-        """Say that no more requests will come (GOAWAY, NO_ERROR). ``closed`` when the last stream has ended."""
+        """Announce that no more requests follow (GOAWAY, NO_ERROR). ``closed`` once the last stream has ended."""
         if not self._dead and not self._parted:
             self._parted = self._draining = True
             self._engine.write(goaway_frame(0, wire.NO_ERROR))

@@ -1,4 +1,4 @@
-"""C types of the codec. Its engine is either one and so stays a Python object."""
+"""C types of the server's codec. Its engine may be either one, so it stays a Python object."""
 
 cimport cython
 

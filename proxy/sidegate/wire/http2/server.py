@@ -1,22 +1,22 @@
 """The HTTP/2 codec: requests and responses on top of an engine's frames.
 
-Where it stands: between the connection and an ``engine.Engine``. It owns what an engine's frames mean: requests,
-refusals, limits and the farewell. It never does framing, HPACK or flow-control arithmetic (the engine), keeps no books
-about bodies (``streams.py``), never judges a field (``head.py``), and never calls upward.
+The connection calls it, and it calls an ``engine.Engine``. It owns the meaning of an engine's frames: requests,
+refusals, limits and GOAWAY. The engine does framing, HPACK and flow-control arithmetic, ``streams.py`` has the state of
+bodies, ``head.py`` checks fields. It never calls the connection.
 
-Three ways to say no:
+Three kinds of refusal:
 
-* malformed (RFC 9113 8.1.1): RST_STREAM(PROTOCOL_ERROR) at once and a ``Rejected`` to be counted; whatever is
-  answered to it goes nowhere;
-* refused by policy or limit: a ``Rejected`` to be answered with an error page, then RST_STREAM(NO_ERROR) if the
-  client has not finished (RFC 9113 8.1);
-* a broken or abusive connection: GOAWAY, one ``Violation``, and nothing is read or sent any more.
+* malformed (RFC 9113 8.1.1): RST_STREAM(PROTOCOL_ERROR) at once and a ``Rejected`` to be counted; an answer to it is
+  dropped;
+* refused by policy or limit: a ``Rejected`` to be answered with an error page, then RST_STREAM(NO_ERROR) if the client
+  has not finished (RFC 9113 8.1);
+* a broken or abusive connection: GOAWAY, one ``Violation``, and nothing more is read or sent.
 
-A stream too many is none of these: RST_STREAM(REFUSED_STREAM) and no event, for the client may try again (RFC 9113
-8.7). A request that turns out malformed after its head (content-length, trailers) is reset, and its exchange told by
-a ``Reset``.
+A stream above the limit is none of these: RST_STREAM(REFUSED_STREAM) and no event, because the client may try again
+(RFC 9113 8.7). A request that proves malformed after its head (content-length, trailers) is reset, and its exchange
+gets a ``Reset``.
 
-Errors that leave it: none; what a peer does wrong is an event.
+It raises nothing; every fault of a peer is an event.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from sidegate.wire.http2.streams import RequestStream, Streams
 if TYPE_CHECKING:
     from sidegate.config.schema import ConnectionLimits
 
-# The kinds of frames that requests and responses are made of; C integers when compiled.
+# The most frequent kinds of frames; C integers when compiled.
 _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
 
 
@@ -58,7 +58,7 @@ class Http2Codec(Codec):
         now: float,
         hop_policy: FieldPolicy | None = None,
     ) -> None:
-        """``hop_policy``: this is a worker; a client that says in its SETTINGS that it is a front is judged by that."""
+        """``hop_policy``: this is a worker; it applies to a client whose SETTINGS announce a front."""
         self._engine = engine(
             EngineSettings(
                 concurrent_streams=limits.concurrent_streams,
@@ -70,8 +70,8 @@ class Http2Codec(Codec):
                 hop=hop_policy is not None,
             )
         )
-        # A front counts a request until its response has ended, a worker until its application has: what still closes
-        # must not refuse the next one, whose body may be gone when it could be sent elsewhere.
+        # A front counts a request until its response has ended, a worker until its application has ended. A request
+        # that is only ending must not refuse the next one, whose body may be gone when it could be sent elsewhere.
         most = limits.concurrent_streams if hop_policy is None else 2 * limits.concurrent_streams
         self._streams = Streams(self._engine, most)
         self._judge = HeadValidator(policy, limits)
@@ -101,7 +101,7 @@ class Http2Codec(Codec):
 
     @property
     def held(self) -> bool:
-        """Never: an engine takes all it gets."""
+        """Always false: an engine takes all its input."""
         return False
 
     def read_paused(self) -> bool:
@@ -147,7 +147,7 @@ class Http2Codec(Codec):
         floods, streams = self._floods, self._streams
         floods.continuations = 0
         if self._final is not None:
-            # Opened before the client saw our GOAWAY: it knows that it may send the request elsewhere.
+            # Opened before the client saw our GOAWAY: the code tells it that it may send the request elsewhere.
             self._engine.reset(stream_id, wire.REFUSED_STREAM)
             self._count_reset(found)
             return
@@ -238,7 +238,7 @@ class Http2Codec(Codec):
         self._streams.end_upload(stream_id, upload)
 
     def _break(self, stream_id: int, found: list[e.Event]) -> None:
-        """A request turned out malformed after its head: the exchange, if any, learns it by a Reset."""
+        """Reset a request that proves malformed after its head; its exchange, if any, gets a ``Reset``."""
         if stream_id in self._streams.running:
             found.append(e.Reset(stream_id, wire.PROTOCOL_ERROR))
         self._streams.reset(stream_id, wire.PROTOCOL_ERROR)
@@ -262,7 +262,7 @@ class Http2Codec(Codec):
             self._violate("control_flood", "too many control frames", wire.ENHANCE_YOUR_CALM, found)
 
     def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
-        """Told on a hop alone. What a proxy of somebody else passes on from its clients are never SETTINGS."""
+        """Handle SETTINGS, reported only on a hop. A third-party proxy does not forward its clients' SETTINGS."""
         if self._hop_policy is not None and (HOP_SETTING, 1) in frame[1]:
             self._judge = HeadValidator(self._hop_policy, self._limits)
 
@@ -283,7 +283,7 @@ class Http2Codec(Codec):
         self._violate(wire.WORDS.get(code, "protocol_error"), detail, code, found)
 
     def receive_eof(self) -> list[e.Event]:
-        """See ``events.Codec``. After a ``Violation`` too, so that no exchange waits for a dead connection."""
+        """See ``events.Codec``. Also after a ``Violation``, so that no exchange waits for a dead connection."""
         streams = self._streams
         found: list[e.Event] = [e.Reset(stream_id, wire.CANCEL) for stream_id in sorted(streams.open & streams.running)]
         streams.open.clear()
@@ -323,7 +323,7 @@ class Http2Codec(Codec):
     # Sending
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:
-        """See ``events.Codec``. What has no body by RFC 9110 6.4.1 ends here, whatever follows."""
+        """See ``events.Codec``. A response without a body by RFC 9110 6.4.1 ends here, whatever follows."""
         streams = self._streams
         if stream_id in streams.open:
             end_stream = end_stream or status in (204, 304) or stream_id in streams.bodiless
@@ -346,7 +346,7 @@ class Http2Codec(Codec):
             self._engine.send_data(stream_id, data, end_stream)
 
     def sendfile(self, stream_id: int, size: int) -> bool:
-        """See ``events.Codec``. Never: DATA frames are made here."""
+        """See ``events.Codec``. Always false: DATA frames are made here."""
         return False
 
     def send_trailers(self, stream_id: int, trailers: Headers) -> None:
@@ -376,7 +376,7 @@ class Http2Codec(Codec):
         return self._streams.take_output()
 
     def goaway(self, final: bool) -> None:
-        """See ``events.Codec``. RFC 9113 6.8: streams that cross the first notice are still served."""
+        """See ``events.Codec``. RFC 9113 6.8: streams that cross the first GOAWAY are still served."""
         if self._dead or self._final is not None:
             return
         if final:
