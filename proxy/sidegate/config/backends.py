@@ -96,7 +96,7 @@ class BackendConfig(Model):
         (kind,) = kinds
         addresses = self.h2c + self.h2
         found = [
-            *_strangers(self, kind),
+            *_foreign_keys(self, kind),
             *_contradictions(self),
             *(f"{kind!r} names {one!r} twice" for one in sorted(set(addresses)) if addresses.count(one) > 1),
         ]
@@ -122,7 +122,7 @@ _HOMES = {
 """The kinds of backend to which a key belongs."""
 
 
-def _strangers(backend: BackendConfig, kind: str) -> Iterator[str]:
+def _foreign_keys(backend: BackendConfig, kind: str) -> Iterator[str]:
     """Report keys that were set and belong to another kind of backend."""
     for field in dataclasses.fields(BackendConfig):
         homes = _HOMES.get(field.name, (kind,))

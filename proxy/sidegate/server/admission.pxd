@@ -6,7 +6,7 @@ cimport cython
 cdef class Admission:
     cdef object _loop
     cdef long _concurrent
-    cdef double _patience
+    cdef double _longest_wait
     cdef double _skip
     cdef double _resume
     cdef bint _in_turn

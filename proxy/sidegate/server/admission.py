@@ -32,13 +32,13 @@ from sidegate.config.schema import Limits
 class Admission:
     """Decides by ``limits.concurrentRequests`` and ``limits.queueDelay``."""
 
-    __slots__ = ("_began", "_concurrent", "_in_turn", "_last", "_longest", "_loop", "_patience", "_resume", "_skip")
+    __slots__ = ("_began", "_concurrent", "_in_turn", "_last", "_longest", "_longest_wait", "_loop", "_resume", "_skip")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limits: Limits) -> None:
         self._loop = loop
         self._concurrent = limits.concurrent_requests
-        self._patience = limits.queue_delay / 2
-        self._skip = self._patience / 8
+        self._longest_wait = limits.queue_delay / 2
+        self._skip = self._longest_wait / 8
         self._in_turn = False
         self._began = self._last = self._longest = self._resume = 0.0
 
@@ -48,7 +48,7 @@ class Admission:
         ``started``: when it was read, in seconds of one clock for all. ``in_flight``: requests in flight, with this
         one.
         """
-        if self._patience and self._waited(started) > self._patience:
+        if self._longest_wait and self._waited(started) > self._longest_wait:
             return "queue_delay"
         if 0 < self._concurrent < in_flight:
             return "overload"

@@ -158,7 +158,7 @@ cdef extern from "nghttp2/nghttp2.h":
 cdef extern from *:
     """
     #include <nghttp2/nghttp2.h>
-    /* Distributions carry these two back into older releases, so the version number does not tell: ask the linker. */
+    /* Distributions backport these two to older releases, so not the version number but the linker decides. */
     #if defined(__GNUC__) && !defined(__APPLE__)
     extern void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t, uint64_t)
         __attribute__((weak));
