@@ -1,7 +1,9 @@
 # PYTHON: the interpreter to use (default: the first of python3, python3.13, … that is 3.11 or newer).
 # VENV: where the virtual environment goes. ARGS: more arguments, for example make bench ARGS="--seconds 2".
 VENV ?= .venv
+# TEST: what make check runs.
 ARGS ?=
+TEST ?= tests/unit
 BIN := $(VENV)/bin
 export VENV
 ifdef PYTHON
@@ -29,7 +31,7 @@ space := $() $()
 WHOLLY_COVERED := $(subst $(space),$(comma),$(patsubst %,proxy/sidegate/%,wire/* config/* routing/* supervisor/plan.py supervisor/pool_plan.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench bench-micro soak autobahn test-all clean
+.PHONY: help run compile check test lint format bench bench-micro soak autobahn test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,7 +40,17 @@ run: ## serve config/demo.yaml on https://localhost:8443 and http://localhost:80
 	@.ci/setup run
 	@exec $(BIN)/sidegate serve config/demo.yaml $(ARGS)
 
+compile: ## compile the request path again, if a source of it changed
+	@.ci/setup run
+
+check: ## the tests in TEST from the sources, compiling nothing, as make check TEST=tests/unit/test_routing.py
+	@.ci/setup lint
+	SIDEGATE_NO_EXTENSIONS=1 $(BIN)/python -m pytest $(TEST) $(ARGS)
+
+# Set, but empty: what says nothing else runs on the compiled modules.
+test: export SIDEGATE_NO_EXTENSIONS :=
 test: lint ## lint, then every test, then the coverage gates
+	@.ci/setup test
 	@rm -f .coverage .coverage.*
 	SIDEGATE_NO_EXTENSIONS=1 $(BIN)/coverage run -m pytest $(PARALLEL) -m 'not pooled' $(OWN_TESTS) $(ARGS)
 	@$(BIN)/coverage combine -q
@@ -51,13 +63,13 @@ test: lint ## lint, then every test, then the coverage gates
 	$(BIN)/coverage report --omit='$(WHOLLY_COVERED)' --fail-under=95
 
 lint: ## ruff and mypy
-	@.ci/setup test
+	@.ci/setup lint
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
 format: ## let ruff order imports and lay out code
-	@.ci/setup test
+	@.ci/setup lint
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
@@ -93,4 +105,5 @@ test-all: ## make test on every Python of $(VERSIONS) that this machine has
 clean: ## remove everything that make made
 	rm -rf .venv .venv-* build *.egg-info .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 	find proxy -name '*.so' -delete
+	rm -f proxy/sidegate/compiled.*.txt
 	find proxy tests config -name __pycache__ -type d -exec rm -rf {} +

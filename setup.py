@@ -3,58 +3,83 @@
 Some plain Python modules on the request path are also compiled by Cython: the same source, typed by the ``.pxd`` file
 beside it. Every one of them still runs uncompiled, and does where there is no compiler or where
 ``SIDEGATE_NO_EXTENSIONS`` is set; ``optional`` lets an installation without compiler or libnghttp2-dev go on.
+``SIDEGATE_COMPILE=0`` compiles nothing. ``proxy/sidegate/compiled.py`` says which modules these are.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
-import shutil
-import sysconfig
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
-# The source root: package-dir of pyproject.toml.
-ROOT = Path("proxy")
+PACKAGE = Path("proxy/sidegate")
 
-NGHTTP2 = "proxy/sidegate/wire/http2/nghttp2"
+# The package itself cannot be imported: its dependencies are not installed where it is built.
+_spec = importlib.util.spec_from_file_location("compiled", PACKAGE / "compiled.py")
+compiled = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(compiled)
 
-# Every module that has a .pxd file beside its .py file is compiled.
-COMPILED = sorted(path.with_suffix(".py") for path in ROOT.rglob("*.pxd") if path.with_suffix(".py").exists())
+MODULES = compiled.sources(PACKAGE)
+
+# Taken now: a source that is edited while the compiler runs counts as changed afterwards.
+DIGESTS = {path: compiled.digest(PACKAGE / path) for paths in MODULES.values() for path in paths}
 
 # Debug information would be five sixths of the files.
 FLAGS = ["-g0", "-O2"]
 
-extensions = [
-    Extension(
-        "sidegate.wire.http2.nghttp2",
-        [f"{NGHTTP2}.pyx"],
-        depends=[f"{NGHTTP2}.pxd", *sorted(map(str, Path("proxy/sidegate/wire/http2").glob("*.pxi")))],
-        libraries=["nghttp2"],
-        extra_compile_args=FLAGS,
-        optional=True,
-    ),
-    Extension("sidegate.aio.step", ["proxy/sidegate/aio/step.pyx"], extra_compile_args=FLAGS, optional=True),
-    *(
+
+class BuildExtensions(build_ext):
+    """A build in place replaces all compiled modules of this Python, and records what they were compiled from."""
+
+    def copy_extensions_to_source(self) -> None:
+        """Called by a build in place only, after it has compiled."""
+        # A module that did not compile this time, or is none any more, must not stay behind in its old form.
+        for old in PACKAGE.rglob(f"*{EXTENSION_SUFFIXES[0]}"):
+            old.unlink()
+        super().copy_extensions_to_source()
+        built = [module for module in MODULES if (PACKAGE / f"{module}{EXTENSION_SUFFIXES[0]}").exists()]
+        compiled.write_record(PACKAGE, DIGESTS, [path for module in built for path in MODULES[module]])
+
+
+def dotted(module: str) -> str:
+    """``wire/fields`` -> ``sidegate.wire.fields``."""
+    return f"{PACKAGE.name}.{module.replace('/', '.')}"
+
+
+def touch_changed() -> None:
+    """Cython compares the times of files: give a source of other content than last time a new time."""
+    for path in compiled.changed(PACKAGE, compiled.read_record(PACKAGE)):
+        if (PACKAGE / path).exists():
+            os.utime(PACKAGE / path)
+
+
+def extensions() -> list[Extension]:
+    """All modules as Cython and the C compiler get them."""
+    return [
         Extension(
-            ".".join(source.with_suffix("").relative_to(ROOT).parts),
-            [str(source)],
-            depends=[str(source.with_suffix(".pxd"))],
+            dotted(module),
+            [str(PACKAGE / paths[0])],
+            depends=[str(PACKAGE / path) for path in paths[1:]],
+            libraries=["nghttp2"] if module == compiled.BINDING else [],
             extra_compile_args=FLAGS,
             optional=True,
         )
-        for source in COMPILED
-    ),
-]
+        for module, paths in MODULES.items()
+    ]
 
-compiler = (os.environ.get("CC") or sysconfig.get_config_var("CC") or "cc").split()[0]
 
+touch_changed()
 setup(
+    cmdclass={"build_ext": BuildExtensions},
     ext_modules=cythonize(
-        extensions if shutil.which(compiler) else [],
+        extensions() if compiled.compiler() else [],
         build_dir="build/cython",
-        include_path=[str(ROOT)],
+        include_path=[str(PACKAGE.parent)],
         nthreads=os.cpu_count() or 1,
         # Annotations stay mypy's business: as C types they would refuse subclasses and None where Python does not.
         compiler_directives={"language_level": 3, "annotation_typing": False, "binding": False},

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.support import processes
+from tests.support import forms, processes
 from tests.support.certificates import Authority
 from tests.support.server import Sidegate
+
+forms.choose()
 
 Serve = Callable[..., Sidegate]
 

@@ -8,19 +8,33 @@ __version__ = "0.1.0"
 
 _ROOT = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported for this line alone
 _NGHTTP2 = os.path.join(_ROOT, "wire", "http2")  # noqa: PTH118
+_RECORD = f"{_ROOT}/compiled{EXTENSION_SUFFIXES[0].rpartition('.')[0]}.txt"  # as in compiled.py
 
 
 def _prefer_source(path: str) -> FileFinder:
-    """A path hook that finds ``.py`` files where compiled modules stand beside them. The nghttp2 binding has none."""
+    """A path hook that finds ``.py`` files where compiled modules stand beside them. The nghttp2 binding has none.
+
+    So the binding itself is found, unless it has to stay out too (``SIDEGATE_NO_EXTENSIONS=all``).
+    """
     if path != _ROOT and not path.startswith(_ROOT + os.sep):
         raise ImportError
     loaders: list[tuple[type, list[str]]] = [(SourceFileLoader, SOURCE_SUFFIXES)]
-    if path == _NGHTTP2:
+    if path == _NGHTTP2 and _no_extensions != "all":
         loaders.append((ExtensionFileLoader, EXTENSION_SUFFIXES))
     return FileFinder(path, *loaders)
 
 
 # The compiled modules and their sources behave alike. Who debugs, profiles or measures coverage wants the sources.
-if os.environ.get("SIDEGATE_NO_EXTENSIONS"):
+_no_extensions = os.environ.get("SIDEGATE_NO_EXTENSIONS", "")
+
+# Only a checkout has the record. If a source changed since it was compiled, the whole package runs from the sources.
+if _no_extensions != "all" and os.path.exists(_RECORD):  # noqa: PTH110
+    from pathlib import Path
+
+    from sidegate import compiled
+
+    _no_extensions = compiled.check(Path(_ROOT), _no_extensions)
+
+if _no_extensions:
     sys.path_hooks.insert(0, _prefer_source)
     sys.path_importer_cache.pop(_ROOT, None)

@@ -16,5 +16,5 @@ cdef class ResponseValidator:
     cpdef object content_length(self, tuple fields, Py_ssize_t size)
 
 
-@cython.locals(kept=list, value=bytes)
+@cython.locals(kept=list)
 cdef object _check(tuple fields)
