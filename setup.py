@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
@@ -36,14 +37,36 @@ FLAGS = ["-g0", "-O2"]
 class BuildExtensions(build_ext):
     """A build in place replaces all compiled modules of this Python, and records what they were compiled from."""
 
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        self.parallel = os.cpu_count()  # as an option of setup() it does not reach an editable build
+
+    def build_extension(self, ext: Extension) -> None:
+        """Keep what stands in place and is newer than its C file, which Cython writes anew only after a change."""
+        in_place = PACKAGE.parent / f"{ext.name.replace('.', '/')}{EXTENSION_SUFFIXES[0]}"
+        made_from = [Path(ext.sources[0]), Path(__file__)]
+        if self.editable_mode and in_place.exists() and modified(in_place) > max(map(modified, made_from)):
+            target = Path(self.get_ext_fullpath(ext.name))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(in_place, target)
+        else:
+            super().build_extension(ext)
+
     def copy_extensions_to_source(self) -> None:
         """Called by a build in place only, after it has compiled."""
+        if not self.extensions:
+            return  # nothing was to be compiled: what was compiled before stays, with its record
         # A module that did not compile this time, or is none any more, must not stay behind in its old form.
         for old in PACKAGE.rglob(f"*{EXTENSION_SUFFIXES[0]}"):
             old.unlink()
         super().copy_extensions_to_source()
         built = [module for module in MODULES if (PACKAGE / f"{module}{EXTENSION_SUFFIXES[0]}").exists()]
         compiled.write_record(PACKAGE, DIGESTS, [path for module in built for path in MODULES[module]])
+
+
+def modified(path: Path) -> float:
+    """When the file was written."""
+    return path.stat().st_mtime
 
 
 def dotted(module: str) -> str:
@@ -84,5 +107,4 @@ setup(
         # Annotations stay mypy's business: as C types they would refuse subclasses and None where Python does not.
         compiler_directives={"language_level": 3, "annotation_typing": False, "binding": False},
     ),
-    options={"build_ext": {"parallel": os.cpu_count() or 1}},
 )
