@@ -10,7 +10,7 @@ ifdef PYTHON
 export PYTHON
 endif
 
-VERSIONS := 3.11 3.12 3.13
+VERSIONS := 3.11 3.12 3.13 3.14
 
 # Coverage is measured on the sources, and behaviour on the compiled modules as well, where there is a compiler. To save
 # time, the contracts' tests that are marked "pooled" run on the compiled modules only: front and worker are compiled

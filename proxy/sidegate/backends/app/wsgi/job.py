@@ -21,7 +21,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import cast
 
 from sidegate.aio.wakeup import Wakeup
 from sidegate.asgi import Message, Scope
