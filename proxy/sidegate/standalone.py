@@ -21,7 +21,7 @@ from sidegate.config.hop import hop_limits
 from sidegate.config.schema import Config, ListenerConfig
 from sidegate.observe import process_log
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process import child
 from sidegate.process.runtime import Runtime
@@ -116,7 +116,7 @@ async def _serve(config: Config, sockets: ServiceSockets) -> None:
 
 
 def _build(config: Config, sockets: ServiceSockets) -> Runtime:
-    observer = Observer(config, Area.create(Layout(config).size).cells)
+    observer = Observer(config, Area.create(CellLayout(config).size).cells)
     tls = config.listeners[0].tls
     certified = tls is not None and tls.client_certificates is not None  # then every peer has shown a certificate
     fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)

@@ -21,7 +21,7 @@ from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.errors import Fault, Problems, StartError
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process.runtime import BuildError, Runtime, check
 from sidegate.server.tls.self_signed import ensure_self_signed
@@ -58,7 +58,7 @@ def config(**top_level: Any) -> Config:
 @contextlib.contextmanager
 def built(settings: Config) -> Iterator[Callable[[], Runtime]]:
     """Builds within a running loop; closes what it took."""
-    area = Area.create(Layout(settings).size)
+    area = Area.create(CellLayout(settings).size)
     sockets = {listener.name: [socket.socket()] for listener in settings.listeners}
     try:
         yield lambda: Runtime.build(settings, sockets, Observer(settings, area.cells))

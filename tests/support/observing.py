@@ -14,9 +14,9 @@ from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.errors import Fault
 from sidegate.observe.cells import Area
-from sidegate.observe.collector import CellCollector, Facts, make_registry
+from sidegate.observe.collector import CellCollector, ServiceFacts, make_registry
 from sidegate.observe.meter import ListenerMeter
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
 from sidegate.wire.events import RequestHead
@@ -72,13 +72,13 @@ class Service:
     """One collector, and an observer for each front that is started; ``facts`` are the supervisor's."""
 
     def __init__(self) -> None:
-        self.facts = Facts("h2", 1.0)
+        self.facts = ServiceFacts("h2", 1.0)
         self.collector = CellCollector(lambda: self.facts)
         self.registry = make_registry(self.collector)
         self.now = 0.0
 
     def start(self, config: Config) -> tuple[Area, Observer]:
-        layout = Layout(config)
+        layout = CellLayout(config)
         area = Area.create(layout.size)
         self.collector.attach(area, layout)
         return area, Observer(config, area.cells, clock=lambda: self.now)

@@ -25,7 +25,7 @@ from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout, Metric
+from sidegate.observe.metrics import CellLayout, Metric
 from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
 from sidegate.process.runtime import Runtime
@@ -69,7 +69,7 @@ class RunningServer(Protocol):
         """Where clients connect."""
 
     @property
-    def layout(self) -> Layout:
+    def layout(self) -> CellLayout:
         """The metrics."""
 
     @property
@@ -133,7 +133,7 @@ class Running:
         gc.freeze()  # what is there by now is not walked at the end: in a long run that took most of a test's time
         self.config = config
         self.reports: list[dict[str, Any]] = []
-        self.layout = Layout(config)
+        self.layout = CellLayout(config)
         self._area = Area.create(self.layout.size)
         self.observer = Keeping(config, self._area)
         self._sockets = {listener.name: [_listen(listener.addresses[0])] for listener in config.listeners}
@@ -203,7 +203,7 @@ class Running:
         return [cast(Connection, connection) for connections in found for connection in connections]
 
     def count(self, metric: Metric, *labels: str) -> float:
-        """The value of one sample; the labels are the metric's, without those that ``Layout.cell`` does not take."""
+        """The value of one sample; the labels are the metric's, but not those that ``CellLayout.cell`` leaves out."""
         return self._area.cells[self.layout.cell(metric, *labels)]
 
     def violations(self, reason: str) -> float:

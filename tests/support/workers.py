@@ -22,7 +22,7 @@ from sidegate.ipc import borrowed_packages
 from sidegate.ipc.control import Decoder, Message, encode
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.resident import resident_bytes
 from sidegate.wire import events as e
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
@@ -219,7 +219,7 @@ class Place:
         self.listening = socket.socket(socket.AF_UNIX)
         self.listening.bind(str(path))
         self.listening.listen()
-        self._layout = Layout(worker_config(config, "app"))
+        self._layout = CellLayout(worker_config(config, "app"))
         self._route = config.routes[0].name
         self.area = Area.create(self._layout.size)
         self._clients: list[FrontClient] = []

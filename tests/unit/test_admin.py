@@ -13,7 +13,7 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from sidegate.admin.app import make_app
-from sidegate.observe.collector import CellCollector, Facts, make_registry
+from sidegate.observe.collector import CellCollector, ServiceFacts, make_registry
 from tests.support.observing import openmetrics_families, promtool
 
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
@@ -28,7 +28,7 @@ class View:
     """A supervisor with nothing behind it; ``is_ready`` and ``is_alive`` can be changed."""
 
     def __init__(self) -> None:
-        self.registry = make_registry(CellCollector(lambda: Facts("h2", 1.0)))
+        self.registry = make_registry(CellCollector(lambda: ServiceFacts("h2", 1.0)))
         self.is_ready = (True, "")
         self.is_alive = (True, "")
 

@@ -19,13 +19,13 @@ from sidegate.observe import access_log as module
 from sidegate.observe.access_log import AccessLog, open_access_log
 from sidegate.observe.cells import Area
 from sidegate.observe.log_lines import MAX_ID, MAX_LINE, REMEMBERED, Memory, make_format
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
 from tests.support.observing import client_left, make_config, make_record
 
 CONFIG = make_config()
-METER = Observer(CONFIG, Area.create(Layout(CONFIG).size).cells).listener("http")
+METER = Observer(CONFIG, Area.create(CellLayout(CONFIG).size).cells).listener("http")
 HEADERS = [
     (b"host", b"shop.example"),
     (b"user-agent", b"curl/8"),
@@ -379,7 +379,7 @@ def test_the_config_opens_the_log(tmp_path: Path, loop: Loop) -> None:
     config = make_config(logging={"accessLog": "combined", "accessLogFile": str(path), "skipPaths": ["/livez"]})
     log = open_access_log(config, loop.call_later)
     assert log is not None
-    observer = Observer(config, Area.create(Layout(config).size).cells, log)
+    observer = Observer(config, Area.create(CellLayout(config).size).cells, log)
     for target in (b"/livez", b"/r1"):
         record = make_record(observer.listener("http"), target, route=1, backend="b1", status=200)
         observer.started(record)

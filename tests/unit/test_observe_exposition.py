@@ -11,8 +11,8 @@ from prometheus_client import CollectorRegistry, generate_latest, openmetrics
 from sidegate import __version__
 from sidegate.errors import Fault
 from sidegate.observe.cells import Area
-from sidegate.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
-from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
+from sidegate.observe.collector import CellCollector, PoolFact, ProcessFact, ServiceFacts, make_registry
+from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.observe.resident import resident_bytes
 from tests.support.observing import (
@@ -24,7 +24,7 @@ from tests.support.observing import (
     promtool,
 )
 
-FACTS = Facts(
+FACTS = ServiceFacts(
     http2_engine="nghttp2",
     start_time=1_700_000_000.5,
     last_reload_successful=False,
@@ -56,7 +56,7 @@ FACTS = Facts(
 def registry() -> CollectorRegistry:
     collector = CellCollector(lambda: FACTS)
     config = make_config()
-    layout = Layout(config)
+    layout = CellLayout(config)
     area = Area.create(layout.size)
     collector.attach(area, layout)
     observer = Observer(config, area.cells)
@@ -135,7 +135,7 @@ def test_resident_memory_of_a_process_that_is_gone_is_zero() -> None:
 
 def test_series_of_routes_without_traffic_are_not_made() -> None:
     collector = CellCollector(lambda: FACTS)
-    layout = Layout(make_config(routes=50))
+    layout = CellLayout(make_config(routes=50))
     area = Area.create(layout.size)
     collector.attach(area, layout)
     lines = generate_latest(make_registry(collector)).decode().splitlines()

@@ -14,7 +14,7 @@ from sidegate.config.plain import dump, pack, unpack
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.observe import metrics, reasons
-from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, Layout
+from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, CellLayout
 from sidegate.observe.reference import reference
 from tests.support.observing import make_config
 
@@ -35,7 +35,7 @@ def words(pattern: re.Pattern[str], *folders: str) -> set[str]:
 
 
 def test_every_cell_belongs_to_one_sample() -> None:
-    layout = Layout(make_config(routes=3))
+    layout = CellLayout(make_config(routes=3))
     cells = [block.start + index for block in layout.blocks for index in range(len(block.run))]
     assert cells == list(range(layout.size))
 
@@ -43,11 +43,11 @@ def test_every_cell_belongs_to_one_sample() -> None:
 def test_front_and_supervisor_agree_on_the_layout() -> None:
     config = make_config(routes=3)
     copy = unpack(Config, json.loads(json.dumps(pack(config))))
-    assert Layout(copy).blocks == Layout(config).blocks
+    assert CellLayout(copy).blocks == CellLayout(config).blocks
 
 
 def test_a_sample_is_found_by_its_labels() -> None:
-    layout = Layout(make_config())
+    layout = CellLayout(make_config())
     start = layout.start(metrics.REQUESTS, "r1", "b1", "2")
     assert layout.offsets(metrics.REQUESTS, "r1", "b1", "2")["200"] == start + 101
     assert layout.cell(metrics.REQUESTS, "r1", "b1", "2", "200") == start + 101
@@ -57,7 +57,7 @@ def test_a_sample_is_found_by_its_labels() -> None:
 
 def test_a_route_with_a_backend_named_twice_has_it_once() -> None:
     route = {"name": "split", "backendRefs": [{"name": "b0", "weight": 9}, {"name": "b0"}, {"name": "b1"}]}
-    layout = Layout(_with_routes([route]))
+    layout = CellLayout(_with_routes([route]))
     backends = [block.labels[1] for block in layout.blocks if block.metric is metrics.REQUESTS]
     assert backends == [name for name in ("b0", "b1", "", "") for _ in metrics.PROTOCOLS]
 

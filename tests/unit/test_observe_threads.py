@@ -12,7 +12,7 @@ from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.observe.cells import Area
 from sidegate.observe.collector import PoolFact
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from tests.support.observing import Service, make_config
 
@@ -127,7 +127,7 @@ def test_a_worker_counts_the_threads_of_its_own_application(
 ) -> None:
     backends = {"b0": {"app": "shop:app", "interface": interface, "pool": {}}}
     config = worker_config(make_config(routes=1, backends=backends), "b0")
-    layout = Layout(config)
+    layout = CellLayout(config)
     area = Area.create(layout.size)
     observer = Observer(config, area.cells)
     assert layout.threads(area, "b0") == at_first

@@ -9,7 +9,7 @@ import pytest
 from sidegate.config.hop import worker_config
 from sidegate.observe.cells import Area
 from sidegate.observe.collector import PoolFact
-from sidegate.observe.metrics import FRONT_METRICS, Layout
+from sidegate.observe.metrics import FRONT_METRICS, CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.observe.worker_counts import Counts, add_counts, worker_counts
 from tests.support.observing import Service, make_config
@@ -111,7 +111,7 @@ def in_a_worker(route: int, code: int) -> Counts:
     """What one worker counts of one WebSocket."""
     backends = {"b0": {"app": "shop:app", "pool": {}}, "b1": {"respond": {}}}
     config = worker_config(make_config(backends=backends), "b0")
-    layout = Layout(config)
+    layout = CellLayout(config)
     area = Area.create(layout.size)
     meter = Observer(config, area.cells).websocket(route)
     meter.opened()

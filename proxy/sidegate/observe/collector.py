@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from sidegate import __version__
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import BUCKETS, FRONT_METRICS, SUM, Layout, Metric
+from sidegate.observe.metrics import BUCKETS, FRONT_METRICS, SUM, CellLayout, Metric
 from sidegate.observe.resident import resident_bytes
 from sidegate.observe.worker_counts import Counts
 
@@ -64,7 +64,7 @@ class PoolFact:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class ServiceFacts:
     """Facts that only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause."""
 
     http2_engine: str
@@ -78,12 +78,12 @@ class Facts:
 class CellCollector(Collector):
     """Every metric of the service. ``facts`` is called at each scrape."""
 
-    def __init__(self, facts: Callable[[], Facts]) -> None:
+    def __init__(self, facts: Callable[[], ServiceFacts]) -> None:
         self._facts = facts
-        self._areas: dict[Area, Layout] = {}
+        self._areas: dict[Area, CellLayout] = {}
         self._retired = _new_totals()
 
-    def attach(self, area: Area, layout: Layout) -> None:
+    def attach(self, area: Area, layout: CellLayout) -> None:
         """A child that counts into ``area`` is about to start."""
         self._areas[area] = layout
 
@@ -124,7 +124,7 @@ def _new_totals() -> Totals:
     return defaultdict(lambda: defaultdict(float))
 
 
-def _add_area(totals: Totals, area: Area, layout: Layout, *, gauges: bool) -> None:
+def _add_area(totals: Totals, area: Area, layout: CellLayout, *, gauges: bool) -> None:
     """Add every sample of one area, except those about threads and queues of applications not known to be WSGI."""
     threadless = layout.without_threads(area)
     for block in layout.blocks:
@@ -169,7 +169,7 @@ def _histogram(metric: Metric, values: Mapping[Labels, float]) -> Family:
     return family
 
 
-def _supervisor_values(facts: Facts) -> Iterator[tuple[Metric, Mapping[Labels, float]]]:
+def _supervisor_values(facts: ServiceFacts) -> Iterator[tuple[Metric, Mapping[Labels, float]]]:
     processes: defaultdict[Labels, float] = defaultdict(float)
     memory: defaultdict[Labels, float] = defaultdict(float)
     for process in facts.processes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sidegate.observe import metrics, reasons
 from sidegate.observe.cells import Cells
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 
 
 class ListenerMeter:
@@ -18,7 +18,7 @@ class ListenerMeter:
         "_cells", "_failed", "_handshakes", "_open", "_opened", "_refused", "_violated", "in_flight", "name",
     )  # fmt: skip
 
-    def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
+    def __init__(self, name: str, layout: CellLayout, cells: Cells) -> None:
         self.name = name
         self.in_flight = layout.cell(metrics.IN_FLIGHT, name)
         self._cells = cells

@@ -1,8 +1,8 @@
 """Every metric of Sidegate in one table, and the layout: which cell holds which sample of a front.
 
-The observer (which writes cells), the collector (which reads them) and the reference page use it. ``Layout`` is a pure
-function of the Config: front and supervisor compute it separately and get the same result, so they need not exchange
-names.
+The observer (which writes cells), the collector (which reads them) and the reference page use it. ``CellLayout`` is a
+pure function of the Config: front and supervisor compute it separately and get the same result, so they need not
+exchange names.
 
 Label values come from the config or from small fixed sets, never from a client: a client must not be able to
 create time series. Names, units and types follow https://prometheus.io/docs/practices/naming/.
@@ -322,7 +322,7 @@ class Block:
     run: tuple[str, ...]
 
 
-class Layout:
+class CellLayout:
     """Which cell holds which sample of a front that runs ``config``.
 
     ``size`` is the number of cells; ``worker_blocks`` are those of ``WORKER_METRICS``.

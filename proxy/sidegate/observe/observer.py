@@ -1,7 +1,7 @@
 """Takes every record of one front and turns it into counts and an access-log line.
 
 Exchanges call it at the start and the end of each request. It decides what a record means (which status a request
-without a response counts as, when the measured time ends). ``Layout`` decides which cell holds a count, and
+without a response counts as, when the measured time ends). ``CellLayout`` decides which cell holds a count, and
 ``AccessLog`` formats log lines later.
 
 ``started`` and ``finished`` run for every request: ``__init__`` computes all offsets, so a request costs only a few
@@ -21,7 +21,7 @@ from sidegate.observe import metrics, reasons
 from sidegate.observe.access_log import AccessLog
 from sidegate.observe.cells import Cells
 from sidegate.observe.meter import ListenerMeter
-from sidegate.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, Layout
+from sidegate.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, CellLayout
 from sidegate.observe.queue_meter import QueueMeter
 from sidegate.observe.record import Record, final_status
 from sidegate.observe.thread_meter import ThreadMeter
@@ -38,7 +38,7 @@ class RouteCells:
 
     __slots__ = ("bytes_in", "bytes_out", "duration", "errors", "requests", "unreached")
 
-    def __init__(self, layout: Layout, name: str, backends: Iterable[str]) -> None:
+    def __init__(self, layout: CellLayout, name: str, backends: Iterable[str]) -> None:
         self.requests = {
             backend: layout.start(metrics.REQUESTS, name, backend, PROTOCOLS[0]) - NO_RESPONSE for backend in backends
         }
@@ -59,7 +59,7 @@ class Observer:
         access_log: AccessLog | None = None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        layout = Layout(config)
+        layout = CellLayout(config)
         if len(cells) < layout.size:
             raise ValueError(f"the area has {len(cells)} cells, and this config needs {layout.size}")
         self._cells = cells
@@ -143,7 +143,7 @@ class Observer:
             self._access_log.append(record, duration)
 
 
-def _route_cells(config: Config, layout: Layout) -> list[RouteCells]:
+def _route_cells(config: Config, layout: CellLayout) -> list[RouteCells]:
     """Cells by route index. The last entry is for requests without a route, so that index -1 selects it."""
     named = [RouteCells(layout, route.name, [*(ref.name for ref in route.backend_refs), ""]) for route in config.routes]
     return [*named, RouteCells(layout, "", [""])]

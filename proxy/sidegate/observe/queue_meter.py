@@ -10,7 +10,7 @@ from bisect import bisect_left
 
 from sidegate.observe import metrics
 from sidegate.observe.cells import Cells
-from sidegate.observe.metrics import BUCKETS, SUM, Layout
+from sidegate.observe.metrics import BUCKETS, SUM, CellLayout
 
 
 class QueueMeter:
@@ -18,7 +18,7 @@ class QueueMeter:
 
     __slots__ = ("_cells", "_in_flight", "_queued", "_retries", "_wait", "_wait_sum", "name")
 
-    def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
+    def __init__(self, name: str, layout: CellLayout, cells: Cells) -> None:
         self.name = name
         self._cells = cells
         self._in_flight = layout.cell(metrics.BACKEND_IN_FLIGHT, name)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sidegate.observe import metrics
 from sidegate.observe.cells import Cells
-from sidegate.observe.metrics import BUSY, STUCK, Layout
+from sidegate.observe.metrics import BUSY, STUCK, CellLayout
 
 
 class ThreadMeter:
@@ -16,7 +16,7 @@ class ThreadMeter:
 
     __slots__ = ("_busy", "_cells", "_stuck", "name")
 
-    def __init__(self, name: str, layout: Layout, cells: Cells) -> None:
+    def __init__(self, name: str, layout: CellLayout, cells: Cells) -> None:
         self.name = name
         self._cells = cells
         self._busy = layout.cell(metrics.WSGI_THREADS, name, BUSY)

@@ -11,7 +11,7 @@ from bisect import bisect_left
 
 from sidegate.observe import metrics
 from sidegate.observe.cells import Cells
-from sidegate.observe.metrics import BUCKETS, CLIENT, CLOSE_CODES, FIRST_CLOSE, RECEIVED, SENT, SERVER, SUM, Layout
+from sidegate.observe.metrics import BUCKETS, CLIENT, CLOSE_CODES, FIRST_CLOSE, RECEIVED, SENT, SERVER, SUM, CellLayout
 
 _OTHER = len(CLOSE_CODES) - 1
 
@@ -24,7 +24,7 @@ class WebSocketMeter:
         "_ping", "_ping_sum",
     )  # fmt: skip
 
-    def __init__(self, route: str, layout: Layout, cells: Cells) -> None:
+    def __init__(self, route: str, layout: CellLayout, cells: Cells) -> None:
         self._cells = cells
         self._open = layout.cell(metrics.WEBSOCKETS_OPEN, route)
         self._messages_in = layout.cell(metrics.WEBSOCKET_MESSAGES, route, RECEIVED)

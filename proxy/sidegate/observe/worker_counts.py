@@ -9,13 +9,13 @@ from itertools import compress
 from typing import TypeAlias
 
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 
 Counts: TypeAlias = dict[tuple[str, ...], float]
 """Values by a tuple: the metric's name, then the values of its labels."""
 
 
-def worker_counts(area: Area, layout: Layout) -> Counts:
+def worker_counts(area: Area, layout: CellLayout) -> Counts:
     """The counts of ``WORKER_METRICS`` in one worker's cells that are not zero."""
     counts: Counts = {}
     for block in layout.worker_blocks:

@@ -33,7 +33,7 @@ from sidegate.server.admission import Admission
 from sidegate.server.codecs import import_codecs
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.listener import Listener
-from sidegate.server.service import Service
+from sidegate.server.service import ListenerService
 from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
 from sidegate.server.upgrade import close_gradually
 from sidegate.wire.fields import FieldPolicy
@@ -111,7 +111,7 @@ class Runtime:
             limits = limits_of(config, listener)
             if threads is not None:
                 limits = replace(limits, concurrent_streams=threads)
-            service = Service(
+            service = ListenerService(
                 app=router,
                 limits=limits,
                 observer=observer,

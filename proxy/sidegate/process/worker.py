@@ -20,7 +20,7 @@ from sidegate.errors import StartError
 from sidegate.ipc.control import Message, send_last
 from sidegate.observe import process_log
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process import child
 from sidegate.process.child import ChildMain, Failure
@@ -82,7 +82,7 @@ class Worker(ChildMain):
         super().__init__(config, control)
         self._listening = listening
         self._area = area
-        self._layout = Layout(config)
+        self._layout = CellLayout(config)
         self._most_requests = pool.max_requests - math.floor(pool.max_requests * _random_part(pool.recycle_jitter))
 
     async def run(self) -> Failure | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterable
 
-from sidegate.server.service import Service
+from sidegate.server.service import ListenerService
 from sidegate.wire.events import Codec
 from sidegate.wire.http2.server import Http2Codec
 
@@ -24,7 +24,7 @@ def import_codecs(protocols: Iterable[str]) -> None:
         importlib.import_module(HTTP1)
 
 
-def make_codec(service: Service, protocol: str, trusted: bool, opened: float) -> Codec:
+def make_codec(service: ListenerService, protocol: str, trusted: bool, opened: float) -> Codec:
     """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
     policy = service.trusted_policy if trusted else service.policy
     if protocol == "h2":

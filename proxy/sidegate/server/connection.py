@@ -25,7 +25,7 @@ from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import peer_of
-from sidegate.server.service import GOAWAY_PAUSE, Service
+from sidegate.server.service import GOAWAY_PAUSE, ListenerService
 from sidegate.server.websocket import WebSocket
 from sidegate.server.writing_half import WritingHalf
 from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
@@ -35,7 +35,7 @@ from sidegate.wire.sniff import sniff
 class Connection(WritingHalf):
     """An ``asyncio.Protocol``, made by the listener for an accepted socket whose TLS handshake, if any, is done."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ListenerService) -> None:
         super().__init__(service)
         self._eager_starter = service.eager_starter
         self.protocol: str | None = None

@@ -14,7 +14,7 @@ from sidegate.observe.record import Record
 from sidegate.server.admission import Admission
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import Peer
-from sidegate.server.service import Service
+from sidegate.server.service import ListenerService
 from sidegate.wire.events import Codec
 
 
@@ -23,7 +23,7 @@ class ConnectionBase:
 
     __slots__ = ("admission", "clock", "codec", "observer", "peer", "service")
 
-    service: Service
+    service: ListenerService
     clock: Clock[Any]
     peer: Peer
     codec: Codec

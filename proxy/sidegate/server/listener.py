@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from sidegate.server.connection import Connection
-from sidegate.server.service import Service
+from sidegate.server.service import ListenerService
 from sidegate.server.tls.read_buffer import cover_used
 
 logger = logging.getLogger("sidegate.listener")
@@ -48,7 +48,7 @@ _REASONS = {
 class Listener:
     """The sockets of one listener in one process; they are inherited and stay open for other processes."""
 
-    def __init__(self, service: Service, sockets: Sequence[socket.socket]) -> None:
+    def __init__(self, service: ListenerService, sockets: Sequence[socket.socket]) -> None:
         self._service = service
         self._sockets = list(sockets)
         self._tls: dict[str, Any] = {}
@@ -61,7 +61,7 @@ class Listener:
         self._accepting = False
 
     @property
-    def service(self) -> Service:
+    def service(self) -> ListenerService:
         """The state that the connections of this listener share."""
         return self._service
 

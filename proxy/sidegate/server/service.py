@@ -53,7 +53,7 @@ class ServedConnection(Protocol):
 
 
 @dataclass(eq=False, slots=True)
-class Service:
+class ListenerService:
     """The shared state of one listener: the root App, the limits, the meters and the clock."""
 
     app: App

@@ -24,7 +24,7 @@ from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
 from sidegate.server.messages import bad_message
 from sidegate.server.scope import request_scope
-from sidegate.server.service import HIGH_WATER, Service
+from sidegate.server.service import HIGH_WATER, ListenerService
 from sidegate.server.states import COMPLETE, GONE, OPEN, STREAMING
 from sidegate.wire.events import RequestHead
 from sidegate.wire.websocket.handshake import check_handshake, refusal_headers
@@ -186,7 +186,7 @@ class Upgrade(Exchange):
         self._connection.schedule_flush()
 
 
-def close_gradually(service: Service, seconds: float) -> None:
+def close_gradually(service: ListenerService, seconds: float) -> None:
     """Close the WebSockets of a listener evenly spread over ``seconds``, so that not all clients reconnect at once."""
     open_now = [
         exchange

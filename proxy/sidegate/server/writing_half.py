@@ -19,7 +19,7 @@ from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
 from sidegate.server.sendfile import SendfileWriter
-from sidegate.server.service import LOW_WATER, Service
+from sidegate.server.service import LOW_WATER, ListenerService
 from sidegate.server.stall import StallDetector
 from sidegate.server.states import GONE
 from sidegate.wire.events import PIECE
@@ -30,7 +30,7 @@ class WritingHalf(ConnectionBase):
 
     transport: asyncio.Transport
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: ListenerService) -> None:
         self.service, self.clock, self._loop = service, service.clock, service.loop
         self.observer, self.admission = service.observer, service.admission
         self.exchanges: dict[int, Exchange] = {}

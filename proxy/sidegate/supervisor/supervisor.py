@@ -24,7 +24,7 @@ from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.supervisor import plan
 from sidegate.supervisor.child_process import cause_of_death, reap
 from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
@@ -46,7 +46,7 @@ DRAINED = "drained"
 class Counts(Protocol):
     """Where the fronts' counters go (``CellCollector``)."""
 
-    def attach(self, area: Area, layout: Layout) -> None:
+    def attach(self, area: Area, layout: CellLayout) -> None:
         """A front that counts into ``area`` is about to start."""
 
     def retire(self, area: Area) -> None:
@@ -56,7 +56,7 @@ class Counts(Protocol):
 class NoCounts:
     """Counts of a service without an admin server: nothing reads them."""
 
-    def attach(self, area: Area, layout: Layout) -> None:
+    def attach(self, area: Area, layout: CellLayout) -> None:
         """Does nothing: only the front uses the area."""
 
     def retire(self, area: Area) -> None:
@@ -92,7 +92,7 @@ class Supervisor:
         self.restarts: Counter[str] = Counter()
         self._sockets = sockets
         self._operator = operator
-        self._layout = Layout(config)
+        self._layout = CellLayout(config)
         self._spawned = 0
         self._news: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()

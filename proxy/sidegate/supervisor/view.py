@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from sidegate import __version__
 from sidegate.config.plain import dump
-from sidegate.observe.collector import CellCollector, Facts, PoolFact, ProcessFact, make_registry
+from sidegate.observe.collector import CellCollector, PoolFact, ProcessFact, ServiceFacts, make_registry
 from sidegate.supervisor.child_process import ChildProcess
 from sidegate.supervisor.child_state import State
 from sidegate.supervisor.front_process import FrontProcess
@@ -88,10 +88,10 @@ class SupervisorView:
             "statistics": front.statistics,
         }
 
-    def _facts(self) -> Facts:
+    def _facts(self) -> ServiceFacts:
         supervisor = self._supervisor
         pools = supervisor.pools.pools
-        return Facts(
+        return ServiceFacts(
             http2_engine=supervisor.engines.get("http2", "").partition(" ")[0],
             start_time=self._started,
             processes=[

@@ -24,7 +24,7 @@ from sidegate.ipc import borrowed_packages
 from sidegate.ipc.control import Message
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.worker_counts import Counts, worker_counts
 from sidegate.supervisor.child_process import ChildProcess, spawn
 from sidegate.supervisor.child_state import ChildStatus
@@ -40,7 +40,7 @@ class Launch:
         self.name = name
         self.folder = folder
         own = hop.worker_config(config, name)
-        self.layout = Layout(own)
+        self.layout = CellLayout(own)
         self.route = own.routes[0].name  # the only route: every request matches it
         self._pool = pool
         self._message = {"version": __version__, "config": pack(own), "pool": pack(pool), "backend": name}

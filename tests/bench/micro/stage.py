@@ -16,11 +16,11 @@ import yaml
 
 from sidegate.config.load import load
 from sidegate.observe.cells import Area
-from sidegate.observe.metrics import Layout
+from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process.runtime import Runtime
 from sidegate.server.connection import Connection
-from sidegate.server.service import Service
+from sidegate.server.service import ListenerService
 from tests.bench.applications import plain
 from tests.bench.http2_frames import get, preface
 from tests.bench.servers.kind import HOST
@@ -68,7 +68,7 @@ class Stage:
     """
 
     protocol: str
-    service: Service
+    service: ListenerService
     opening: bytes
     batches: Sequence[bytes]
     in_batch: int
@@ -90,7 +90,7 @@ class Stage:
 async def make_stage(protocol: str, engine: str, requests: int) -> Stage:
     """As a front makes it, on the running loop; ``requests`` are those of one connection."""
     config = await asyncio.to_thread(_config, protocol, engine)
-    runtime = Runtime.build(config, {"only": []}, Observer(config, Area.create(Layout(config).size).cells))
+    runtime = Runtime.build(config, {"only": []}, Observer(config, Area.create(CellLayout(config).size).cells))
     await runtime.start()
     service = runtime._listeners[0].service  # nobody but a benchmark looks inside
     if protocol != "h2":
