@@ -83,9 +83,9 @@ class Reconnector:
             if self.failures == 0:
                 logger.warning("%s: %s", connection.name, problem)
             self.failures += 1
-            await self._back_off(loop.time())
+            await self._wait_to_retry(loop.time())
 
-    async def _back_off(self, began: float) -> None:
+    async def _wait_to_retry(self, began: float) -> None:
         """Wait before the next attempt. The wait becomes shorter when no other endpoint can be used."""
         loop = asyncio.get_running_loop()
         while (remaining := began + self._backoff.after(self.failures, self._alone()) - loop.time()) > 0:
