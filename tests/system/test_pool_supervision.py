@@ -209,7 +209,7 @@ def workers_of(server: Sidegate) -> list[psutil.Process]:
     found = []
     for child in processes.tree(server.pid)[1:]:
         with contextlib.suppress(psutil.NoSuchProcess):
-            if any(word.endswith("worker_boot.py") for word in child.cmdline()):
+            if any(word.endswith("process/boot.py") for word in child.cmdline()):
                 found.append(child)
     return found
 
