@@ -114,7 +114,7 @@ def test_the_binding_is_sans_io() -> None:
 
 def test_lent_packages_are_imported_where_a_worker_can_translate_their_names() -> None:
     """In a compiled module an import statement would find the application's module (``ipc/borrowed_packages.py``)."""
-    lent = set(borrowed_packages.LENT)
+    lent = set(borrowed_packages.BORROWED)
     importing = {name for name, module in modules().items() if {used.split(".")[0] for used in module.imports} & lent}
     assert importing == set(borrowed_packages.BORROWERS)
     assert not [name for name in importing if modules()[name].path.with_suffix(".pxd").exists()]

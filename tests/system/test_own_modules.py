@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidegate.ipc.borrowed_packages import LENT
+from sidegate.ipc.borrowed_packages import BORROWED
 from tests.conftest import Serve
 from tests.support.lifecycle import status
 from tests.support.pools import wait_workers
@@ -70,7 +70,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stocked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A virtual environment that has packages of the lent names, in versions that Sidegate could not work with."""
     place = bare_environment(tmp_path_factory.mktemp("stocked") / "environment")
-    for name in LENT:
+    for name in BORROWED:
         package = Path(sysconfig.get_path("purelib", vars={"base": str(place)})) / name
         package.mkdir()
         (package / "__init__.py").write_text(f"OWNER = 'the environment, {name}'\n__version__ = '0.1'\n")
@@ -92,8 +92,8 @@ def server(
     """One application of each kind: in the front, and in pools of this Python and of others."""
     folder = tmp_path_factory.mktemp("applications")
     ours, other = application(folder / "ours", OURS, OURS), str(bare / "bin" / "python")
-    whole = application(folder / "whole", (*OURS, *LENT), (*OURS, *LENT))
-    installed = application(folder / "installed", OURS, (*OURS, *LENT))
+    whole = application(folder / "whole", (*OURS, *BORROWED), (*OURS, *BORROWED))
+    installed = application(folder / "installed", OURS, (*OURS, *BORROWED))
     backends = {
         "inside": ours,
         "same": {**whole, "pool": {}},
@@ -128,7 +128,7 @@ def test_a_module_with_the_name_of_one_of_ours(server: Sidegate, backend: str, n
     assert (told["owner"], told["is_the_only_one"]) == (f"the application, {name}", True)
 
 
-@pytest.mark.parametrize("name", LENT)
+@pytest.mark.parametrize("name", BORROWED)
 @pytest.mark.parametrize("backend", BORROWING)
 def test_a_module_with_the_name_of_a_lent_package(server: Sidegate, backend: str, name: str) -> None:
     told = ask(server, backend, name)
@@ -144,7 +144,7 @@ def test_sidegate_works_with_what_it_is_lent(server: Sidegate, backend: str, bar
     (engine,) = {name.rpartition(".")[2] for name in told["loaded"] if re.search(r"\.wire\.http2\.(nghttp2|h2)$", name)}
     assert status(server)["engines"]["http2"].startswith(f"{engine} ")
     private = {name.split(".")[1] for name in told["loaded"] if name.startswith("_sidegate_borrowed.")}
-    assert private == ({"websockets"} if engine == "nghttp2" else set(LENT))
+    assert private == ({"websockets"} if engine == "nghttp2" else set(BORROWED))
     if backend != "same":
         assert told["prefix"] == str(stocked if backend == "installed" else bare)
 

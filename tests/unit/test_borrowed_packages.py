@@ -18,7 +18,7 @@ import pytest
 
 import sidegate
 from sidegate.ipc import borrowed_packages
-from sidegate.ipc.borrowed_packages import LENT, PRIVATE
+from sidegate.ipc.borrowed_packages import BORROWED, PRIVATE
 
 ROOT = Path(sidegate.__file__).parents[1]
 
@@ -35,10 +35,10 @@ def write(folder: Path, files: Mapping[str, str]) -> str:
 def forget(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What a test borrows is gone after it, and the module cache is empty of lent packages before it."""
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    ours = [name for name in sys.modules if name.partition(".")[0] in LENT]
+    ours = [name for name in sys.modules if name.partition(".")[0] in BORROWED]
     kept = {name: sys.modules.pop(name) for name in ours}
     yield
-    for name in [name for name in sys.modules if name.partition(".")[0] in (*LENT, PRIVATE)]:
+    for name in [name for name in sys.modules if name.partition(".")[0] in (*BORROWED, PRIVATE)]:
         del sys.modules[name]
     sys.modules.update(kept)
 
@@ -71,7 +71,7 @@ def borrowed(name: str) -> ModuleType:
 
 
 def lent_names() -> set[str]:
-    return {name for name in sys.modules if name.partition(".")[0] in LENT}
+    return {name for name in sys.modules if name.partition(".")[0] in BORROWED}
 
 
 # ---- import statements of a lent package ------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_what_was_compiled_is_loaded_as_it_is(lent: str) -> None:
 @pytest.mark.parametrize("name", borrowed_packages.BORROWERS)
 def test_our_modules_get_what_is_lent(forget: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """And they work with it: everything that they take is there, from the private packages."""
-    folder = write(tmp_path, {f"{lent}.py": "raise SystemExit\n" for lent in LENT})
+    folder = write(tmp_path, {f"{lent}.py": "raise SystemExit\n" for lent in BORROWED})
     borrowed_packages.borrow(borrowed_packages.packages())
     monkeypatch.syspath_prepend(folder)
     path = importlib.import_module(name.rpartition(".")[0]).__path__
@@ -165,7 +165,7 @@ def test_our_modules_get_what_is_lent(forget: None, tmp_path: Path, monkeypatch:
     spec.loader.exec_module(module)
     owners = {getattr(getattr(module, taken), "__module__", "") for taken in module.__all__}
     assert [owner for owner in owners if owner.startswith(f"{PRIVATE}.")]
-    assert not [owner for owner in owners if owner.partition(".")[0] in LENT]
+    assert not [owner for owner in owners if owner.partition(".")[0] in BORROWED]
     assert not lent_names()
 
 
@@ -209,8 +209,8 @@ def test_every_module_of_the_real_packages_stays_private() -> None:
     modules, failed = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     private = {name.partition(".")[2] for name in modules if name.startswith(f"{PRIVATE}.")}
     assert {"h2.connection", "hpack.struct", "hyperframe.frame", "websockets.sync.client"} <= private
-    assert not [name for name in modules if name.partition(".")[0] in LENT]
-    assert not [module for module in failed.values() if module.partition(".")[0] in (*LENT, PRIVATE)], failed
+    assert not [name for name in modules if name.partition(".")[0] in BORROWED]
+    assert not [module for module in failed.values() if module.partition(".")[0] in (*BORROWED, PRIVATE)], failed
 
 
 # ---- the supervisor's side --------------------------------------------------------------------------------
@@ -218,7 +218,7 @@ def test_every_module_of_the_real_packages_stays_private() -> None:
 
 def test_the_folders_are_those_of_this_installation() -> None:
     folders = borrowed_packages.packages()
-    assert set(folders) == set(LENT)
+    assert set(folders) == set(BORROWED)
     assert all(Path(folder, name, "__init__.py").exists() for name, folder in folders.items())
 
 

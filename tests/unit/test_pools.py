@@ -126,7 +126,7 @@ def test_a_signal_waits_for_the_pid() -> None:
 
     async def end() -> None:
         process.listen(lambda message: None, lambda: None)
-        process.take_last_words()
+        process.read_remaining_messages()
 
     asyncio.run(end())
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-LENT = ("h2", "hpack", "hyperframe", "websockets")
+BORROWED = ("h2", "hpack", "hyperframe", "websockets")
 """The HTTP/2 engine that needs no compiler, with the packages that it imports, and the WebSocket library. They are pure
 Python, or their compiled parts are optional, so any version of Python can import them."""
 
@@ -47,7 +47,7 @@ def packages() -> dict[str, str]:
     # The first folder is the script's or, with ``python -m``, the working directory: the application may be in it.
     path = sys.path if sys.flags.safe_path else [*sys.path[1:], sys.path[0]]
     found = {}
-    for name in LENT:
+    for name in BORROWED:
         spec = PathFinder.find_spec(name, path)
         if spec is not None and spec.origin is not None:
             found[name] = str(Path(spec.origin).parent.parent)
@@ -102,7 +102,7 @@ def _import(
 ) -> Any:
     """``builtins.__import__``, with borrowed packages by their private names. Relative imports are already private."""
     top = name.partition(".")[0]
-    if level or top not in LENT:
+    if level or top not in BORROWED:
         return builtins.__import__(name, globals, locals, fromlist, level)
     module = builtins.__import__(f"{PRIVATE}.{name}", globals, locals, fromlist)
     # ``import h2.events`` binds the name h2, so without ``fromlist`` the result is the top-level package.

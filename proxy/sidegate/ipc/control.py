@@ -70,7 +70,7 @@ ABORT_TIME = 2.0
 """Seconds that a child has, after its own deadline, to abort the remaining requests and to stop its applications."""
 
 
-def share_of_front(seconds: float) -> float:
+def front_drain_time(seconds: float) -> float:
     """The part of a stop time that a child may use to drain.
 
     In the rest it aborts requests itself (with GOAWAY, log lines and lifespan shutdown) before the parent kills it.

@@ -25,7 +25,7 @@ from typing import Any
 from sidegate import __version__
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
-from sidegate.ipc.control import Channel, Message, receive_first, send_last, share_of_front
+from sidegate.ipc.control import Channel, Message, front_drain_time, receive_first, send_last
 from sidegate.process.runtime import BuildError, Runtime
 
 new_event_loop: Callable[[], asyncio.AbstractEventLoop]
@@ -54,10 +54,10 @@ def first_message(control: socket.socket) -> Message | None:
     # Applications start other programs; none of them may inherit our end and keep it open.
     control.set_inheritable(False)
     leave_signals_to_the_supervisor()
-    die_with_parent()
+    exit_with_parent()
     first = receive_first(control)
     if first is None or first["supervisor"] != os.getppid():
-        return None  # the supervisor exited before ``die_with_parent`` was called
+        return None  # the supervisor exited before ``exit_with_parent`` was called
     if first["version"] != __version__:
         reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it was running; restart it"
         send_last(control, "failed", message=reason)
@@ -73,7 +73,7 @@ def leave_signals_to_the_supervisor() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def die_with_parent() -> None:
+def exit_with_parent() -> None:
     """Let the kernel kill this process when its parent exits.
 
     Call it again after the process has changed its user: that change clears the setting.
@@ -186,7 +186,7 @@ class ChildMain:
         """Drain, because this child itself got SIGTERM. The supervisor starts another child in its slot."""
         if not self._drain_asked.is_set():
             self._tell("draining")
-            self._grace = share_of_front(self._config.grace_period)
+            self._grace = front_drain_time(self._config.grace_period)
             self._drain_asked.set()
 
 

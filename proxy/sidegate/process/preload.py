@@ -77,7 +77,7 @@ def _run_worker(config: Config, pool: PoolConfig, forked: ForkedWorker) -> int:
 def _exit_with_supervisor(control: int) -> None:
     """Start a thread that exits the process when the supervisor has exited.
 
-    The kernel's signal (``die_with_parent``) would follow the preloader's exit, because that is the parent; and a
+    The kernel's signal (``exit_with_parent``) would follow the preloader's exit, because that is the parent; and a
     blocked event loop does not notice the end of the control socket.
     """
     poll = select.poll()

@@ -61,7 +61,7 @@ def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig
     except StartError as error:
         send_last(control, "failed", message=str(error))
         return config, None
-    child.die_with_parent()  # again: the change of the user cleared the setting
+    child.exit_with_parent()  # again: the change of the user cleared the setting
     return config, pool
 
 

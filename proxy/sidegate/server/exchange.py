@@ -276,9 +276,9 @@ class Exchange(ResponseHalf):
                 return self._take()
             if self._continue and self.receiving is OPEN:
                 self._send_continue()
-            await self._news()
+            await self._wait_for_input()
 
-    async def _news(self) -> None:
+    async def _wait_for_input(self) -> None:
         """Wait until the connection brings something."""
         loop = self._connection.service.loop
         reader = loop.create_future()

@@ -31,7 +31,7 @@ def check(connection: Connection, now: float) -> None:
             connection.transport.abort()
         return
     unsent = connection.transport.get_write_buffer_size()
-    if connection.progress.silence(connection.written, unsent, now) > limits.write:
+    if connection.stall.silence(connection.written, unsent, now) > limits.write:
         connection.cut_stalled()
     elif connection.lingering_since is not None:
         _check_lingering(connection, unsent, now)

@@ -127,7 +127,7 @@ class Upgrade(Exchange):
         Raises ``ClientDisconnected``.
         """
         while not self._chunks and self.receiving is OPEN and self.sending is not COMPLETE and not self._leaving:
-            await self._news()
+            await self._wait_for_input()
         self.check_present()
         data = b"".join(self._chunks)
         self._chunks.clear()

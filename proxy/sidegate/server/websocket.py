@@ -79,7 +79,7 @@ class WebSocket(Upgrade):
             if self._is_over():
                 end = self._end or Closed(NO_CLOSE_FRAME, "")
                 return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
-            await self._news()
+            await self._wait_for_input()
         message = self._messages.popleft()
         data = message.data
         self._waiting -= message.size
@@ -293,7 +293,7 @@ class WebSocket(Upgrade):
             self._waiting = 0
             self._unpack()
             if not self._is_over():
-                await self._news()
+                await self._wait_for_input()
 
     def on_tick(self, now: float) -> None:
         """Ask the peer whether it is there; end what it does not close. From the clock, twice a second."""

@@ -17,7 +17,7 @@ cdef class WritingHalf(ConnectionBase):
     cdef public double last_active
     cdef public long long written
     cdef public bint write_paused
-    cdef public object progress
+    cdef public object stall
     cdef public dict stalled
     cdef bint _flush_scheduled
     cdef bint _handling

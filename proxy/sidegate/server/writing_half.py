@@ -39,7 +39,7 @@ class WritingHalf(ConnectionBase):
         self.last_active = self._loop.time()
         self.written = 0  # bytes, to the transport
         self.write_paused = False
-        self.progress = StallDetector()
+        self.stall = StallDetector()
         self.stalled: dict[int, StallDetector] = {}  # by stream: its peer has to open a window
         self._flush_scheduled = self._lost = False
         self._handling = False  # events are being handled; a flush follows

@@ -82,7 +82,7 @@ class ChildProcess:
         if self._pending_signal is not None:
             self.signal(self._pending_signal)
 
-    def take_last_words(self) -> None:
+    def read_remaining_messages(self) -> None:
         """The process was reaped: handle its remaining messages, then close the channel and its socket."""
         self._channel.read_available()
         self._channel.close()
@@ -118,7 +118,7 @@ def reap() -> list[tuple[int, int]]:
         ended.append((pid, os.waitstatus_to_exitcode(status)))
 
 
-def cause_of_death(status: int) -> str:
+def exit_cause(status: int) -> str:
     """The cause of an exit as one word for logs and the metric's label, such as ``SIGKILL`` or ``exit_1``."""
     if status >= 0:
         return f"exit_{status}"

@@ -24,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from sidegate.ipc.control import share_of_front
+from sidegate.ipc.control import front_drain_time
 from sidegate.supervisor.child_state import ChildStatus, State
 
 END_TIME = 2.0
@@ -238,7 +238,7 @@ def _failed_start(wanted: Wanted, children: Iterable[ChildStatus]) -> ChildStatu
 def _end_of_fronts(wanted: Wanted, stop: Stop) -> float:
     """When the fronts abort: at ``kill_at``, or earlier if workers have to stop after them."""
     whole = stop.kill_at - stop.drain_at
-    return stop.kill_at if wanted.workers is PoolsState.NONE else stop.drain_at + share_of_front(max(0.0, whole))
+    return stop.kill_at if wanted.workers is PoolsState.NONE else stop.drain_at + front_drain_time(max(0.0, whole))
 
 
 def _drain_fronts(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[ChildStatus], stop: Stop) -> None:
@@ -246,7 +246,7 @@ def _drain_fronts(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[Ch
     if wanted.sockets is not Sockets.CLOSED:
         schedule.due(Close())
     end = _end_of_fronts(wanted, stop)
-    seconds = share_of_front(max(0.0, end - schedule.now))
+    seconds = front_drain_time(max(0.0, end - schedule.now))
     for child in alive:
         if child.left is None:
             schedule.due(Drain(child.serial, seconds))

@@ -19,7 +19,7 @@ from sidegate.config.backends import THREADS
 from sidegate.config.schema import PoolConfig
 from sidegate.ipc.control import Message
 from sidegate.supervisor import plan
-from sidegate.supervisor.child_process import cause_of_death
+from sidegate.supervisor.child_process import exit_cause
 from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.pool_plan import (
     PRELOADER,
@@ -256,15 +256,15 @@ class Pool:
         """A process was reaped. Returns whether it was one of this pool."""
         for process in self.processes.all():
             if process.pid == pid:
-                process.take_last_words()
-                self._context.note(partial(self._end, process, cause_of_death(status)))
+                process.read_remaining_messages()
+                self._context.note(partial(self._end, process, exit_cause(status)))
                 return True
         return False
 
     def _gone(self, worker: WorkerProcess) -> None:
         """The worker's control socket was closed. If its pid is known, its exit is reported; else it was not forked."""
         if worker.pid is None and worker.serial in self.processes.workers:
-            worker.take_last_words()
+            worker.read_remaining_messages()
             self._end(worker, "not_forked")
 
     def _happened(self, serial: int, event: Event) -> None:

@@ -26,7 +26,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from sidegate.ipc.control import share_of_front
+from sidegate.ipc.control import front_drain_time
 from sidegate.supervisor import plan
 from sidegate.supervisor.child_state import ChildStatus, Event, State
 from sidegate.supervisor.plan import RestartBackoff, Schedule, TimeLimits
@@ -133,7 +133,7 @@ def plan_pool(wanted: WantedPool, members: Sequence[Member], now: float) -> list
         _resize(steps, wanted, alive)
         _keep_slots(steps, wanted, members)
     else:
-        seconds = share_of_front(max(0.0, wanted.kill_at - now))
+        seconds = front_drain_time(max(0.0, wanted.kill_at - now))
         for member in alive:
             if member.child.left is None:
                 steps.due(plan.Drain(member.child.serial, seconds))

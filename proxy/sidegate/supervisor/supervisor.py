@@ -26,7 +26,7 @@ from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
 from sidegate.supervisor import plan
-from sidegate.supervisor.child_process import cause_of_death, reap
+from sidegate.supervisor.child_process import exit_cause, reap
 from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.interfaces import Interfaces
@@ -306,12 +306,12 @@ class Supervisor:
             self.pools.ended(pid, status)
             for front in self.fronts.values():
                 if front.pid == pid:
-                    front.take_last_words()
+                    front.read_remaining_messages()
                     self._note(partial(self._ended, front, status))
 
     def _ended(self, front: FrontProcess, status: int) -> None:
         child = self.children[front.serial]
-        cause = front.cause or cause_of_death(status)
+        cause = front.cause or exit_cause(status)
         self._happened(front.serial, Event.EXITED)
         del self.fronts[front.serial]
         self.pools.front_ended(front)

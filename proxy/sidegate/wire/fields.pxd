@@ -2,7 +2,7 @@
 
 cimport cython
 
-cdef dict _judged_pairs
+cdef dict _checked_pairs
 
 
 @cython.locals(kept=list, checked=tuple, field_=tuple, name=object, value=object)

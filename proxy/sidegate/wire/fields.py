@@ -255,7 +255,7 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
         name, value = pair
         checked = None
         if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may not be hashable
-            checked = _judged_pairs.get(pair)
+            checked = _checked_pairs.get(pair)
         kind, field_ = _check_pair(name, value) if checked is None else checked
         if kind is _KEPT:
             kept.append(field_)
@@ -290,7 +290,7 @@ _RESPONSE_KINDS = {
 MAX_PAIR = 256
 """Largest response field, in bytes, that is cached; the cache holds at most ``MAX_KINDS`` fields."""
 
-_judged_pairs: dict[Pair, tuple[int, Pair]] = {}
+_checked_pairs: dict[Pair, tuple[int, Pair]] = {}
 """Response fields that passed before, by what the application sent: most fields repeat in every response."""
 
 
@@ -310,7 +310,7 @@ def _check_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
         raise ValueError(f"content-length must be one decimal number, not {value!r}")
     checked = (kind, (lowered, bare))
     if len(name) + len(value) <= MAX_PAIR:
-        if len(_judged_pairs) >= MAX_KINDS:
-            _judged_pairs.clear()
-        _judged_pairs[name, value] = checked
+        if len(_checked_pairs) >= MAX_KINDS:
+            _checked_pairs.clear()
+        _checked_pairs[name, value] = checked
     return checked

@@ -169,7 +169,7 @@ class Balancer(ConnectionOwner):
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """See ``ConnectionOwner``."""
-        self._owners[connection].look()
+        self._owners[connection].recheck()
         self._load_balancer.add(connection)
         self.wait_queue.assign()
 
@@ -180,11 +180,11 @@ class Balancer(ConnectionOwner):
     def connection_unavailable(self, connection: UpstreamConnection) -> None:
         """See ``ConnectionOwner``."""
         self._load_balancer.remove(connection)
-        self._owners[connection].look()
+        self._owners[connection].recheck()
         if self._load_balancer.empty:
             for reconnector in self._reconnectors.values():
-                reconnector.look()  # an ejected endpoint is better than none
-        if self.on_failure is not None and not connection.said_goaway:
+                reconnector.recheck()  # an ejected endpoint is better than none
+        if self.on_failure is not None and not connection.goaway_exchanged:
             self.on_failure()
         if connection.transport is None:
             self.connection_closed(connection)  # it was never connected, so the event loop will not report its end
@@ -203,7 +203,7 @@ class Balancer(ConnectionOwner):
         self._silence_timer = self.loop.call_later(period, self._check_silence)
         for connection in list(self._connections):
             if late:
-                connection.forgive()
+                connection.restart_silence_check()
             elif connection.silent_for(now) >= self._liveness:
                 self._on_silent(connection)
             elif connection.ready and not connection.leaving:

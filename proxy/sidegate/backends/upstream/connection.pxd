@@ -17,7 +17,7 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef public dict streams
     cdef public bint ready
     cdef public bint leaving
-    cdef public bint said_goaway
+    cdef public bint goaway_exchanged
     cdef public bint hop
     cdef ConnectionOwner _owner
     cdef long _fronts

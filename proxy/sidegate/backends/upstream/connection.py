@@ -70,11 +70,11 @@ class UpstreamConnection(UpstreamConnectionBase):
         "_received",
         "_write_paused",
         "codec",
+        "goaway_exchanged",
         "hop",
         "leaving",
         "name",
         "ready",
-        "said_goaway",
         "streams",
         "transport",
     )  # fmt: skip
@@ -93,7 +93,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.blocked = []
         self.batch = 0
         self.ready = self.leaving = self.hop = False
-        self.said_goaway = False  # GOAWAY without an error was sent or received: the end is no failure
+        self.goaway_exchanged = False  # GOAWAY without an error was sent or received: the end is no failure
         self._owner = owner
         self._flush_scheduled = self._write_paused = self._lost = False
         self._received = False  # anything since the last check
@@ -137,7 +137,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         for event in events:
             kind = type(event)
             if kind is GoAway:
-                self.said_goaway = self.said_goaway or event.code == NO_ERROR
+                self.goaway_exchanged = self.goaway_exchanged or event.code == NO_ERROR
                 self._become_unavailable()
             elif kind is Violation:
                 logger.warning("%s: HTTP/2 protocol violation: %s", self.name, event.detail)
@@ -226,7 +226,7 @@ class UpstreamConnection(UpstreamConnectionBase):
             self.schedule_flush()
         return now - self._pinged
 
-    def forgive(self) -> None:
+    def restart_silence_check(self) -> None:
         """Restart the check for silence: this process was blocked and may not have read the peer's answer."""
         self._received = True
 
@@ -234,7 +234,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         """Send GOAWAY and no further request; close when the streams in flight have ended."""
         if not self.leaving:
             self.codec.goaway()
-            self.said_goaway = True
+            self.goaway_exchanged = True
             self._become_unavailable()
         self.schedule_flush()
 

@@ -49,7 +49,7 @@ class Reconnector:
         """Start the task that connects, and connects again."""
         self._task = asyncio.get_running_loop().create_task(self._run(), name=f"link to {self.endpoint}")
 
-    def look(self) -> None:
+    def recheck(self) -> None:
         """Check again: the state of the connection has changed, or whether other endpoints can be used."""
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
@@ -75,7 +75,7 @@ class Reconnector:
             if not problem:
                 while not connection.leaving:
                     await self._change()
-                problem = "" if connection.said_goaway else "connection lost"
+                problem = "" if connection.goaway_exchanged else "connection lost"
             if not problem or loop.time() - began > STABLE_AFTER:
                 self.failures = 0
                 continue

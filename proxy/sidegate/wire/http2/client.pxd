@@ -24,7 +24,7 @@ cdef class ResponseStream:
 
 cdef class Http2ClientCodec:
     cdef object _engine
-    cdef ResponseValidator _judge
+    cdef ResponseValidator _validator
     cdef Py_ssize_t _most_continuations
     cdef dict _streams
     cdef set _open

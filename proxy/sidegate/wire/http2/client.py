@@ -69,13 +69,25 @@ class Http2ClientCodec:
     """One connection to a server. Calls for streams that have ended do nothing."""
 
     __slots__ = (
-        "_continuations", "_controls", "_dead", "_draining", "_engine", "_judge", "_most_continuations", "_open",
-        "_parted", "_streams", "connect_protocol", "hop", "max_streams", "ready",
+        "_continuations",
+        "_controls",
+        "_dead",
+        "_draining",
+        "_engine",
+        "_most_continuations",
+        "_open",
+        "_parted",
+        "_streams",
+        "_validator",
+        "connect_protocol",
+        "hop",
+        "max_streams",
+        "ready",
     )  # fmt: skip
 
     def __init__(self, engine: EngineFactory, settings: EngineSettings) -> None:
         self._engine = engine(settings, client=True)
-        self._judge = ResponseValidator(settings)
+        self._validator = ResponseValidator(settings)
         self._most_continuations = settings.continuation_frames
         self._streams: dict[int, ResponseStream] = {}  # open, or closed and not read completely
         self._open: set[int] = set()  # on the wire
@@ -134,13 +146,13 @@ class Http2ClientCodec:
         if stream is None:
             return
         try:
-            length = self._judge.content_length(fields, size)
+            length = self._validator.content_length(fields, size)
             if stream.begun:
                 if pseudo or not end or stream.tunnel:  # RFC 9113 8.5: nothing but DATA
                     raise MalformedResponse(wire.PROTOCOL_ERROR)
                 self._on_end(stream_id, list(fields), found)
                 return
-            status = self._judge.status(pseudo)
+            status = self._validator.status(pseudo)
             if status < 200:
                 self._on_informational(stream, status, end)
                 found.append(e.Informational(stream_id, status, list(fields)))

@@ -17,7 +17,7 @@ cdef int _WINDOW
 cdef class Http2Codec(Codec):
     cdef object _engine
     cdef Streams _streams
-    cdef HeadValidator _judge
+    cdef HeadValidator _validator
     cdef FloodCounters _floods
     cdef object _hop_policy
     cdef object _limits

@@ -46,8 +46,20 @@ class Http2Codec(Codec):
     """``events.Codec`` for HTTP/2, in the server's role."""
 
     __slots__ = (
-        "_block", "_block_deadline", "_dead", "_draining", "_engine", "_final", "_floods", "_hop_policy",
-        "_judge", "_last", "_limits", "_now", "_preface_deadline", "_streams",
+        "_block",
+        "_block_deadline",
+        "_dead",
+        "_draining",
+        "_engine",
+        "_final",
+        "_floods",
+        "_hop_policy",
+        "_last",
+        "_limits",
+        "_now",
+        "_preface_deadline",
+        "_streams",
+        "_validator",
     )  # fmt: skip
 
     def __init__(
@@ -74,7 +86,7 @@ class Http2Codec(Codec):
         # that is only ending must not refuse the next one, whose body may be gone when it could be sent elsewhere.
         most = limits.concurrent_streams if hop_policy is None else 2 * limits.concurrent_streams
         self._streams = Streams(self._engine, most)
-        self._judge = HeadValidator(policy, limits)
+        self._validator = HeadValidator(policy, limits)
         self._hop_policy = hop_policy
         self._floods = FloodCounters(limits, now)
         self._limits = limits
@@ -159,7 +171,7 @@ class Http2Codec(Codec):
             return
         streams.open.add(stream_id)
         try:
-            method, target, headers, length, expects = self._judge.request(pseudo, fields, size)
+            method, target, headers, length, expects = self._validator.request(pseudo, fields, size)
             if end and length:
                 raise Malformed("content_length_mismatch", "content-length without a body")
             if method is CONNECT and (end or length):
@@ -219,7 +231,7 @@ class Http2Codec(Codec):
             self._break(stream_id, found)
             return
         try:
-            trailers = self._judge.trailers(pseudo, fields, size)
+            trailers = self._validator.trailers(pseudo, fields, size)
         except Refused:
             if upload is not None:
                 self._break(stream_id, found)
@@ -264,7 +276,7 @@ class Http2Codec(Codec):
     def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
         """Handle SETTINGS, reported only on a hop. A third-party proxy does not forward its clients' SETTINGS."""
         if self._hop_policy is not None and (HOP_SETTING, 1) in frame[1]:
-            self._judge = HeadValidator(self._hop_policy, self._limits)
+            self._validator = HeadValidator(self._hop_policy, self._limits)
 
     def _on_empty(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if not self._floods.empty_data(self._now):

@@ -108,10 +108,10 @@ class WsgiBackend:
         """The request was cancelled. The thread becomes stuck if it does not end the request in time."""
         job.abandon()
         timer = None
-        patience = self._stuck.patience
-        if patience and not job.ended:
+        stuck_after = self._stuck.stuck_after
+        if stuck_after and not job.ended:
             earliest = job.loop.time() + NOTICE
-            timer = job.loop.call_at(max(job.began + patience, earliest), self._check_stuck, job)
+            timer = job.loop.call_at(max(job.began + stuck_after, earliest), self._check_stuck, job)
         job.abandonment = Abandonment(timer)
 
     def _check_stuck(self, job: Job) -> None:

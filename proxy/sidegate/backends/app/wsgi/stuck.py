@@ -20,15 +20,15 @@ logger = logging.getLogger("sidegate.wsgi")
 class StuckThreads:
     """One for each backend.
 
-    ``patience``: seconds that a request may run; after them the thread of a cancelled request is stuck. 0: never.
+    ``stuck_after``: seconds that a request may run; after them the thread of a cancelled request is stuck. 0: never.
     ``on_exhausted`` is called when all ``capacity`` threads are stuck.
     """
 
     def __init__(
-        self, name: str, capacity: int, meter: ThreadMeter, patience: float, on_exhausted: Callable[[], None]
+        self, name: str, capacity: int, meter: ThreadMeter, stuck_after: float, on_exhausted: Callable[[], None]
     ) -> None:
         self.meter = meter
-        self.patience = patience
+        self.stuck_after = stuck_after
         self.count = 0
         self._name = name
         self._capacity = capacity
