@@ -325,7 +325,7 @@ def test_there_the_pure_engine_is_ours(worker: Start, bare: str) -> None:
 
 
 def test_without_it_there_is_no_engine(worker: Start, bare: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(borrowed_packages, "LENT", ("websockets",))
+    monkeypatch.setattr(borrowed_packages, "BORROWED", ("websockets",))
     process = worker(python=bare, introduce=False)
     config = {**pack(process.config), "http2_engine": "h2"}
     assert "HTTP/2 engine h2 cannot be used" in failure(process, config=config)

@@ -186,7 +186,7 @@ from sidegate.ipc import borrowed_packages
 borrowed_packages.borrow(json.loads(sys.argv[2]))
 warnings.simplefilter("ignore")
 failed = {}
-for name in borrowed_packages.LENT:
+for name in borrowed_packages.BORROWED:
     package = __import__(f"{borrowed_packages.PRIVATE}.{name}", fromlist=["*"])
     for info in pkgutil.walk_packages(package.__path__, package.__name__ + ".", onerror=lambda name: None):
         if not info.name.endswith("__main__"):

@@ -1,14 +1,14 @@
-"""One peer socket and its codec: bytes to events to exchanges, and output back.
+"""One peer socket and its codec: the bytes that arrive become events for the exchanges.
 
-Where it stands: steps 2 and 3 of the request line, between the event loop's transport and the exchanges. One
-class serves HTTP/1.1 and HTTP/2: all that differs is behind the codec. It owns the codec and the exchanges that are
-under way. It never waits for an application: body bytes go into the exchange's buffer, and reading stops only when
-the codec says that the peer has sent as much as may be held.
+Steps 2 and 3 of the request line, between the event loop's transport and the exchanges. One class serves HTTP/1.1 and
+HTTP/2, because the codec hides the difference. The connection owns the codec and the exchanges in flight. It never
+waits for an application: body bytes go into the exchange's buffer, and reading pauses only when the codec reports that
+the peer has sent as much as may be buffered. It raises no error: a broken connection is closed, and its exchanges are
+disconnected.
 
-Theory of operation. The first step of an application runs while its request is handled (``aio/eager.py``). When all
-requests of one read are handled, one ``flush`` follows, so the responses of many streams leave in one write; whatever
-changes the codec later schedules a flush at the end of the loop's iteration (``writing_half.py``). No error leaves it:
-a broken connection is closed, its exchanges told.
+Theory of operation. The first step of an application runs while its request is handled (``aio/eager.py``). One
+``flush`` follows when all requests of one read are handled, so the responses of many streams leave in one write. Every
+later change of the codec schedules a flush at the end of the loop's iteration (``writing_half.py``).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Connection(WritingHalf):
         super().__init__(service)
         self._eager_starter = service.eager_starter
         self.protocol: str | None = None
-        """``h2`` or ``http/1.1``; None until the first bytes tell."""
+        """``h2`` or ``http/1.1``; None until the first bytes have shown it."""
         self.opened = self.last_active
         self.requests = 0
         self.winding_down = False
@@ -50,7 +50,7 @@ class Connection(WritingHalf):
     # From the event loop.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The socket is ours."""
+        """Called when the socket is connected and its TLS handshake, if any, is done."""
         self.transport = cast(asyncio.Transport, transport)
         self.peer = peer_of(transport, self.service.tls, self.service.trusted)
         client = self.peer.client[0] if self.peer.client is not None else "unix"
@@ -67,7 +67,7 @@ class Connection(WritingHalf):
             self.wind_down()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes from the peer."""
+        """Handle bytes from the peer."""
         if self.protocol is None:
             data = self._sniff(data)
         elif self.lingering_since is not None:
@@ -82,14 +82,14 @@ class Connection(WritingHalf):
     def eof_received(self) -> bool:
         """The peer closed its sending side: it is gone (see ARCHITECTURE.md, decisions)."""
         if self.protocol is not None and self.lingering_since is None:
-            self.flush()  # what has been answered goes out: the transport writes what it has before it closes
+            self.flush()  # the transport writes the responses so far before it closes
             self._handle(self.codec.receive_eof())
             for exchange in list(self.exchanges.values()):
                 exchange.disconnect()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        """The socket is gone."""
+        """Called when the socket is closed: disconnect every exchange."""
         self._lost = True
         self.clock.discard(self)
         if self.protocol is None:
@@ -104,7 +104,7 @@ class Connection(WritingHalf):
     # The codec.
 
     def _sniff(self, data: bytes) -> bytes:
-        """Tell the protocol by the first bytes; what was read so far once it is known, else nothing."""
+        """Detect the protocol from the first bytes. Return all bytes so far once it is known, else b""."""
         self._first_bytes += data
         version = sniff(self._first_bytes)
         if version is None:
@@ -123,7 +123,7 @@ class Connection(WritingHalf):
         self.schedule_flush()
 
     def _handle(self, events: list[Any], at_once: bool = False) -> None:
-        # at_once: this is not called from within a task, so applications may begin here and now.
+        # at_once: the caller is not a task, so applications may run their first step now.
         for event in events:
             kind = type(event)
             if kind is RequestHead:
@@ -179,7 +179,7 @@ class Connection(WritingHalf):
         record = self._open_record(event)
         record.fault, record.reason = Fault.CLIENT, event.reason
         self.service.meter.refused(event.reason)
-        self._body_open = True  # whatever follows on HTTP/1.1 is not going to be read
+        self._body_open = True  # on HTTP/1.1 nothing that follows is read
         self.send_error(record, event.stream_id, event.status, event.detail, b"")
         self.observer.finished(record)
         self.codec.release(event.stream_id)
@@ -193,24 +193,27 @@ class Connection(WritingHalf):
     # For the exchanges.
 
     def credit_given(self) -> None:
-        """An application took body: the peer may send more."""
+        """Called when an application took part of a body: the peer may send more."""
         self._watch_reading()
         self.schedule_flush()
 
     def upgraded(self) -> None:
-        """No length tells a WebSocket's client the end: it waits for ours. TLS, without a half-close, closes whole."""
+        """Called when a WebSocket is accepted: its client waits for the server to close (RFC 6455 7.1.1).
+
+        TLS has no half-close, so over TLS the connection does not linger.
+        """
         self._body_open = self.transport.can_write_eof()
 
     async def sendfile(self, file: OpenFile) -> None:
-        """Let the kernel write a file's range to the socket, behind the transport's back.
+        """Let the kernel write a file's range to the socket; the transport is empty meanwhile.
 
-        So the transport must have nothing left to write. Raises ``ClientDisconnected``.
+        :raises ClientDisconnected: the socket failed, or the client took no byte for ``timeouts.write``.
         """
         self.transport.set_write_buffer_limits(high=0)
         self.flush()
         try:
             await self._sendfile.write(self.transport, file, self.service.limits.write)
-        except BaseException as error:  # also cancelled, or the file shrank: part of what was promised is missing
+        except BaseException as error:  # also a cancellation or a file that shrank: the response is incomplete
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
             self.cut()
@@ -227,17 +230,19 @@ class Connection(WritingHalf):
     # The end.
 
     def _close(self) -> None:
-        """Close once all is written; in two steps if the peer may still be sending (ARCHITECTURE.md, decisions)."""
+        """Close after all output is written; linger if the peer may still be sending (ARCHITECTURE.md, decisions)."""
         if self._body_open and self.protocol != "h2":
             if self.lingering_since is None:
                 self.lingering_since = self._loop.time()
-                if self.transport.can_write_eof():  # not with TLS: there the response's own length must do
+                if (
+                    self.transport.can_write_eof()
+                ):  # TLS has no half-close: the client finds the end by the response's length
                     self.transport.write_eof()
         elif not self.transport.is_closing():  # a second close breaks asyncio's TLS transport of Python 3.11.2
             self.transport.close()
 
     def wind_down(self) -> None:
-        """Announce the end, finish what is under way and what comes within ``GOAWAY_PAUSE``, then close."""
+        """Drain: announce the end, finish the requests in flight and those of the next ``GOAWAY_PAUSE``, then close."""
         if self._lost or self.winding_down:
             return
         self.winding_down = True
@@ -256,25 +261,25 @@ class Connection(WritingHalf):
             self.schedule_flush()
 
     def cut_stalled(self) -> None:
-        """The peer takes nothing of what is written: let it go."""
+        """Abort because the peer took no byte for ``timeouts.write``."""
         self.service.meter.violation("write_timeout")
         for exchange in list(self.exchanges.values()):
             exchange.disconnect("write_timeout")
         self.cut()
 
     def abort(self) -> None:
-        """Cut the connection; applications are cancelled."""
-        # Not at once: a task that is cancelled before its first step never closes its record.
+        """Abort the connection and cancel its applications."""
+        # In the next iteration: a task that is cancelled before its first step never closes its record.
         self._loop.call_soon(_cancel_all, self)
 
     def on_deadline(self, now: float) -> None:
-        """The codec's own deadline is due."""
+        """Called at the codec's own deadline."""
         self._handle(self.codec.on_deadline(now))
         self.schedule_flush()
 
 
 def _known_protocol(protocols: Sequence[str], ssl_object: ssl.SSLObject | None) -> str | None:
-    """The protocol that TLS or the configuration has settled; None if the first bytes tell."""
+    """Return the protocol that TLS or the configuration determines; None if the first bytes must show it."""
     if ssl_object is not None:
         # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
         return ssl_object.selected_alpn_protocol() or "http/1.1"

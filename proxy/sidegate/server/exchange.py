@@ -1,15 +1,14 @@
-"""One request with its response: the spine of the request line.
+"""One request with its response; step 4 of the request line.
 
-Where it stands: step 4. The connection makes an exchange from a request head and feeds it; the exchange makes
-the ASGI scope, offers ``receive`` and ``send``, runs the root App and opens and closes the record. Nothing else
-starts, ends or logs an exchange.
+The connection makes an exchange from a request head and feeds it. The exchange makes the ASGI scope, offers ``receive``
+and ``send``, and runs the root App. No other code starts, ends or logs an exchange.
 
-It owns two halves with a state each: receiving (the request body) and sending (the response). It never touches
-the socket, and it never holds the connection up: body bytes wait here, and their flow-control credit goes back
-only when the application takes them.
+It has two halves with a state each: receiving (the request body) and sending (the response). It never touches the
+socket and never blocks the connection: it buffers body bytes, and their flow-control credit goes back only when the
+application takes them.
 
-Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the client is gone and
-``ExchangeError`` for messages that the ASGI specification forbids. ``run`` lets nothing out.
+Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the client has disconnected, and
+``ExchangeError`` for messages that the ASGI specification forbids. ``run`` raises none.
 """
 
 from __future__ import annotations
@@ -49,7 +48,7 @@ from sidegate.wire.http2.engine import INTERNAL_ERROR, REFUSED_STREAM
 logger = logging.getLogger("sidegate.exchange")
 
 MANY_PIECES = 1024
-"""Pieces of body kept apart: flow control counts bytes, but each piece costs an object beside them."""
+"""Number of body pieces that are kept as separate objects; more are joined, because each object costs memory."""
 
 
 class ResponseHalf:
@@ -131,7 +130,7 @@ class ResponseHalf:
             headers.append(self._connection.clock.date_field)
         self._headers = headers
         self._trailers = [] if message.get("trailers", False) else None
-        # RFC 9110 8.6: here the length is that of a response that is not sent.
+        # RFC 9110 8.6: here content-length describes a body that is not sent.
         self._remaining = None if self._is_bodiless() else length
         self.sending = STARTED
 
@@ -155,7 +154,7 @@ class ResponseHalf:
         self._advance(end, more)
 
     async def _send_file(self, file: OpenFile, more: bool) -> None:
-        """Send a file's bytes as body: by the kernel where the connection can, else read by read."""
+        """Send a file's bytes as body, by sendfile(2) where the connection allows it."""
         if self._is_bodiless():
             self._body(b"", more)
             return
@@ -172,7 +171,7 @@ class ResponseHalf:
         self._advance(end, more)
 
     async def _write_file(self, file: OpenFile) -> None:
-        """By sendfile(2) on cleartext HTTP/1.1 of known length, else by reading."""
+        """Write the file by sendfile(2) on cleartext HTTP/1.1 of known length, else read it piece by piece."""
         connection = self._connection
         if not connection.peer.tls_version and self._codec.sendfile(self.stream_id, file.count):
             await connection.sendfile(file)
@@ -193,7 +192,7 @@ class ResponseHalf:
         self._remaining = remaining
 
     def _send_head(self, whole: int | None, end_stream: bool = False) -> None:
-        """``whole``: the length of the body if all of it is known; a length is better than chunked framing."""
+        """Send the head. ``whole``: the body's length if it is known, which avoids chunked framing."""
         headers = self._headers
         if whole is not None and self._remaining is None and not self._is_bodiless():
             headers.append((b"content-length", b"%d" % whole))
@@ -233,8 +232,8 @@ class Exchange(ResponseHalf):
 
     def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         self._connection, self._head, self.record = connection, head, record
-        self._codec = self._connection.codec  # by the attribute: compiled, it has a type
-        # Judged now: by the time a task runs, a whole burst may have been counted, and none of it would be served.
+        self._codec = self._connection.codec  # read from the attribute, which has a C type when compiled
+        # Decided now: when a task runs, a whole burst may have been counted, and all of it would be refused.
         self._refusal = self._connection.admission.refusal(self.record.started, self._connection.observer.in_flight)
         self.stream_id = self._head.stream_id
         self.task: asyncio.Task[None] | EagerCoroutine | None = None
@@ -251,7 +250,7 @@ class Exchange(ResponseHalf):
         self._trailers: Headers | None = None
 
     async def run(self, app: App) -> None:
-        """Live: scope, application, end. Every way out passes here, and nothing is raised."""
+        """Make the scope, run the application, end the exchange. Every way out passes here, and nothing is raised."""
         try:
             if self._refusal:
                 raise ExchangeError(Fault.PROXY, 503, self._refusal)
@@ -279,7 +278,7 @@ class Exchange(ResponseHalf):
             await self._wait_for_input()
 
     async def _wait_for_input(self) -> None:
-        """Wait until the connection brings something."""
+        """Wait until body bytes, the end of the body or a disconnect arrive."""
         loop = self._connection.service.loop
         reader = loop.create_future()
         self._readers.append(reader)
@@ -287,12 +286,12 @@ class Exchange(ResponseHalf):
         try:
             await reader
         except asyncio.CancelledError:
-            if reader in self._readers:  # whoever polls with a timeout leaves nothing behind
+            if reader in self._readers:  # a `receive` that was cancelled by a timeout leaves nothing behind
                 self._readers.remove(reader)
             raise
 
     def feed(self, data: bytes) -> None:
-        """The connection brings a piece of body."""
+        """Take a piece of body from the connection."""
         if self.receiving is not OPEN or self.sending is COMPLETE:
             self._codec.acknowledge(self.stream_id, len(data))
             return
@@ -310,13 +309,17 @@ class Exchange(ResponseHalf):
         self._wake()
 
     def end(self) -> None:
-        """The connection says that the request is complete."""
+        """Called when the request is complete."""
         if self.receiving is OPEN:
             self.receiving = ENDED
             self._wake()
 
     def disconnect(self, reason: str = "client_disconnected") -> None:
-        """The client went away: an application is told, never cancelled; what only relays is cancelled."""
+        """Called when the client has disconnected.
+
+        An application in this process gets ``http.disconnect`` and is not cancelled. A task that only waits for a
+        thread or another process is cancelled.
+        """
         delivered = self.sending is COMPLETE and not self._codec.pending(self.stream_id)
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
@@ -326,7 +329,7 @@ class Exchange(ResponseHalf):
 
     @property
     def waits_for_body(self) -> bool:
-        """Is the application waiting for bytes that the client has not sent?"""
+        """Whether the application waits for body bytes that the client has not sent."""
         return bool(self._readers) and self.receiving is OPEN
 
     def _take(self) -> Message:
@@ -358,7 +361,7 @@ class Exchange(ResponseHalf):
         self._readers.clear()
 
     def _leave(self) -> None:
-        """Nothing the application does from here on reaches the client."""
+        """Stop: from now on nothing that the application sends reaches the client."""
         self.receiving = GONE
         self._chunks.clear()
         self._acknowledge_held()
@@ -407,7 +410,7 @@ class Exchange(ResponseHalf):
             self.give_up(failure)
 
     def give_up(self, failure: ExchangeError) -> None:
-        """End it by a failure: an error page if the head is not out, else a reset; the application is told."""
+        """End the exchange with a failure: an error page if no head was sent, else a reset."""
         record = self.record
         if record.fault is None:
             record.fault, record.reason = failure.fault, failure.reason
@@ -417,7 +420,7 @@ class Exchange(ResponseHalf):
             elif self.sending < STREAMING:
                 self._send_error_page(failure)
             elif self.sending is not COMPLETE or self._codec.pending(self.stream_id):
-                self._connection.flush()  # what was sent before the failure goes before the reset
+                self._connection.flush()  # the output before the failure precedes the reset
                 self._codec.reset(self.stream_id, INTERNAL_ERROR)
         self.sending = COMPLETE
         self._leave()

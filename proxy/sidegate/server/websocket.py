@@ -1,15 +1,15 @@
-"""One WebSocket, from its handshake to its end: an exchange whose body is messages both ways.
+"""One WebSocket, from its handshake to its end: an exchange whose body is messages in both directions.
 
-Where it stands: step 4 of the request line, in the place of ``exchange.py``, for requests that ask for a WebSocket. The
-codec carries its bytes, whichever version of HTTP that is; ``wire/websocket/frames.py`` knows frames. It owns what lies
-between them and the application: who closes, what waits to be read, whether the peer is still there. Before it is
-accepted it is answered like any other request, with an error page or the application's own response.
+Step 4 of the request line for requests that ask for a WebSocket. The codec carries the bytes, in either version of
+HTTP, and ``wire/websocket/frames.py`` parses and writes the frames. This module connects them with the application: the
+closing handshake, the messages that wait to be received, the pings. Before a WebSocket is accepted, its request is
+answered as any other, with an error page or the application's own response.
 
-Backpressure: messages that the application does not take are bounded in number (``maxQueue``), and while there are any
-the stream's credit does not go back. ``send`` waits while the client takes nothing.
+Backpressure: the number of messages that wait for the application is bounded (``maxQueue``), and while any wait, the
+stream's flow-control credit does not go back. ``send`` waits while the client takes no bytes.
 
 Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the WebSocket is closed and
-``ExchangeError`` for messages that the ASGI specification forbids. ``run`` lets nothing out.
+``ExchangeError`` for messages that the ASGI specification forbids. ``run`` raises none.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ CLOSE_TIMEOUT = 10.0
 
 CONTROL_FRAMES = 100
 CONTROL_RATE = 10.0
-"""Pings and pongs that a peer may send at once, and then each second: each is answered or looked at."""
+"""Number of pings and pongs that a peer may send at once, and afterwards in each second."""
 
 NORMAL = 1000
 GOING_AWAY = 1001
 NO_CLOSE_FRAME = 1006
 INTERNAL_ERROR = 1011
 VIOLATIONS = (1002, 1007, 1008, 1009)
-"""Close codes (RFC 6455 7.4.1); ``VIOLATIONS``: those that the frames give by themselves."""
+"""Close codes (RFC 6455 7.4.1). ``VIOLATIONS``: codes that ``WebSocketFrames`` closes with."""
 
 
 class WebSocket(Upgrade):
@@ -88,7 +88,7 @@ class WebSocket(Upgrade):
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
 
     def feed(self, data: bytes) -> None:
-        """The connection brings bytes."""
+        """Take bytes from the connection."""
         self._received += len(data)
         self.record.bytes_in = self._received
         if self._meter is not None:
@@ -104,7 +104,7 @@ class WebSocket(Upgrade):
             self._wake()
 
     def end(self) -> None:
-        """The client's side has ended."""
+        """Called when the client has ended its side of the stream."""
         if self.receiving is OPEN:
             self.receiving = ENDED
             self._end_input()
@@ -112,25 +112,25 @@ class WebSocket(Upgrade):
 
     def _end_input(self) -> None:
         if self._frames is not None and WEBSOCKET_KEY in self._scope:
-            self._lose(GOING_AWAY, "")  # a front passes on the loss of a client by a reset: it is the one who leaves
+            self._lose(GOING_AWAY, "")  # a front reports a lost client by a reset, so here the front itself is stopping
         elif self._frames is not None:
             self._handle(self._frames.receive_eof())
 
     def disconnect(self, reason: str = "client_disconnected") -> None:
-        """The connection is lost, or the stream was reset."""
+        """Called when the connection is lost or the stream was reset."""
         told = self._frames is not None or (self.sending is COMPLETE and not self._codec.pending(self.stream_id))
         if (not told or reason == "write_timeout") and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         if self._frames is not None and self._end is None:
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)
-        if self._frames is None or self.sending is not COMPLETE:  # else what is queued still goes out
+        if self._frames is None or self.sending is not COMPLETE:  # otherwise the queued output is still sent
             self._leave()
         if self.record.runner == PROCESS and self.task is not None:
             self.task.cancel()
 
     @property
     def waits_for_body(self) -> bool:
-        """Never: nobody knows when the next message should come. Pings ask whether the peer is there."""
+        """False: a WebSocket has no time limit between messages. Pings find out whether the peer is alive."""
         return False
 
     def _is_closed(self) -> bool:
@@ -141,7 +141,7 @@ class WebSocket(Upgrade):
         return self._end is not None or self.receiving is GONE or self.sending is COMPLETE
 
     def _unpack(self) -> None:
-        """Make messages of the bytes that have come, at least one; give credit for them if all were taken."""
+        """Parse messages, at least one, from the bytes so far; give credit back if all of them were taken."""
         frames: Any = self._frames
         now = self._connection.service.loop.time()
         while (self._chunks or frames.more) and not (self._messages and frames.more):
@@ -171,7 +171,7 @@ class WebSocket(Upgrade):
         self._write(0)
 
     def _on_end(self, closed: Closed, ours: int) -> None:
-        """``ours``: the code of the close frame, if it was this side that closed first. Only the first end counts."""
+        """Count the end, once. ``ours``: the code of our close frame if this side closed first."""
         if self._end is not None:
             return
         self._end = closed
@@ -217,7 +217,7 @@ class WebSocket(Upgrade):
         self._keep_alive = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
         self._frames = WebSocketFrames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
         self._answer(headers)
-        self._unpack()  # what came too early
+        self._unpack()  # bytes that arrived before the handshake was accepted
         if self.receiving is ENDED:
             self._end_input()
 
@@ -263,7 +263,7 @@ class WebSocket(Upgrade):
         self._write(0)
 
     def _write(self, messages: int) -> None:
-        """Hand what the frames have written to the codec; after the last of them our side ends."""
+        """Pass the written frames to the codec, and end our side after the close frame."""
         frames: Any = self._frames
         output = frames.take_output()
         if not output and not frames.closed:
@@ -280,14 +280,14 @@ class WebSocket(Upgrade):
     # The end.
 
     def _finish(self) -> None:
-        """The application has returned: close what it left open."""
+        """Called when the application has returned: close a WebSocket that is still open."""
         if self._frames is None:
             super()._finish()
         elif not self._is_closed():
             self._begin_close(NORMAL, "")
 
     async def _until_closed(self) -> None:
-        """Wait for the peer's close frame; ``on_tick`` ends that in time. Nobody reads messages any more."""
+        """Wait for the peer's close frame; ``on_tick`` enforces ``CLOSE_TIMEOUT``. Further messages are dropped."""
         while self._frames is not None and not self._is_over():
             self._messages.clear()
             self._waiting = 0
@@ -296,12 +296,12 @@ class WebSocket(Upgrade):
                 await self._wait_for_input()
 
     def on_tick(self, now: float) -> None:
-        """Ask the peer whether it is there; end what it does not close. From the clock, twice a second."""
+        """Send a ping when one is due, and enforce ping and close timeouts. The clock calls it twice a second."""
         frames = self._frames
         if frames is None or self._is_over():
             return
         if self._messages or self._codec.pending(self.stream_id):
-            self._keep_alive.excuse(now)  # the pong, or the ping, may wait behind them
+            self._keep_alive.excuse(now)  # the ping or the pong may be queued behind them
         if self._closing_since is not None:
             if now - self._closing_since > CLOSE_TIMEOUT:
                 self._lose(NORMAL, "")
@@ -312,17 +312,17 @@ class WebSocket(Upgrade):
             self._write(0)
 
     def go_away(self) -> None:
-        """The process stops: close with 1001, behind the application's messages so far."""
+        """Called when the process stops: close with 1001, after the messages that the application has sent."""
         super().go_away()
         if self._frames is not None and not self._is_closed():
             self._begin_close(GOING_AWAY, "")
 
     def give_up(self, failure: ExchangeError) -> None:
-        """End it by a failure: before it was accepted by an error page, then by a close frame."""
+        """End with a failure: an error page before the WebSocket was accepted, a close frame afterwards."""
         if self._frames is None:
             Upgrade.give_up(self, failure)  # in a compiled method `super()` finds no class
             return
-        if failure.reason == "write_timeout":  # a close frame would not reach it either
+        if failure.reason == "write_timeout":  # the client would not take a close frame either
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code or INTERNAL_ERROR)
             Upgrade.give_up(self, failure)
             return

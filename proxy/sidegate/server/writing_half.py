@@ -1,12 +1,11 @@
-"""The writing half of a connection: the codec's output to the transport, and what ends with its last byte.
+"""The writing half of a connection: it passes the codec's output to the transport and finishes exchanges.
 
-Where it stands: the base of ``connection.py``, which reads and tells the codec's events to the exchanges. It owns the
-order of writing, the senders that wait for room, and the exchanges that have ended and whose output is not out yet.
+The base class of ``Connection``, which does the reading. It owns the order of writing, the senders that wait for room,
+and the exchanges that have ended but whose output is not written yet.
 
-Theory of operation. A flush takes the codec's output, wakes the senders whose queue has drained, and settles the
-exchanges that have ended: an exchange counts as finished when its last byte has left the codec, not when its
-application returned. While the transport's buffer is full the codec keeps its output, which is what makes ``send``
-wait.
+Theory of operation. A flush takes the codec's output, wakes the senders whose queue has drained, and closes the records
+of exchanges that have ended. An exchange is finished when its last byte has left the codec, not when its application
+returned. While the transport's buffer is full, the codec keeps its output, so ``send`` waits.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from sidegate.wire.events import PIECE
 
 
 class WritingHalf(ConnectionBase):
-    """See ``Connection``, which says when the socket is open and lost."""
+    """Output of one connection. ``Connection`` sets ``transport`` and ``_lost``."""
 
     transport: asyncio.Transport
 
@@ -47,23 +46,23 @@ class WritingHalf(ConnectionBase):
         self._sendfile = SendfileWriter()
 
     def pause_writing(self) -> None:
-        """The transport's buffer is full: keep the output in the codec."""
+        """Called when the transport's buffer is full: keep the output in the codec."""
         self.write_paused = True
 
     def resume_writing(self) -> None:
-        """There is room again."""
+        """Called when the transport's buffer has room again."""
         self.write_paused = False
         self._sendfile.tell(lost=False)
         self.flush()
 
     def schedule_flush(self) -> None:
-        """Write what the codec has at the end of this iteration of the loop."""
+        """Write the codec's output at the end of this iteration of the loop."""
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what the codec has; wake and settle what that frees."""
+        """Write the codec's output, wake senders that may go on, and finish exchanges that have ended."""
         self._flush_scheduled = False
         if self.write_paused or self._lost:
             return
@@ -72,20 +71,22 @@ class WritingHalf(ConnectionBase):
             self._wrote = True
             self.transport.write(output)
             if self.write_paused:
-                return  # what waits for these bytes goes on when there is room again
+                return  # resume_writing continues
             if len(output) < PIECE:
                 break
         if self.blocked:
             self.blocked.wake(self._is_drained)
         if self._handling:
-            return  # an application sent much in its first step; the rest follows when all events are handled
+            return  # an application sent much in its first step; data_received flushes when all events are handled
         if self._wrote:
             self._wrote = False
             if self.codec.held:
-                self._go_on()  # a request held back may begin, even if the application before it has more to do
+                self._go_on()  # a pipelined request may begin, even if the application before it is not done
         if self.ended:
             self._finish_exchanges()
-        if self.codec.closed and not self._flush_scheduled:  # what settling queued goes out first
+        if (
+            self.codec.closed and not self._flush_scheduled
+        ):  # finishing exchanges may have queued output, which is written first
             self._close()
 
     async def drained(self, stream_id: int) -> None:
@@ -98,11 +99,11 @@ class WritingHalf(ConnectionBase):
         return self.codec.pending(stream_id) <= LOW_WATER
 
     def release_writers(self, stream_id: int) -> None:
-        """Whoever waits for this stream to drain need not any more."""
+        """Wake the senders that wait for this stream: it is given up."""
         self.blocked.release(stream_id)
 
     def exchange_ended(self, stream_id: int) -> None:
-        """The application is done; the record closes when the last byte is out."""
+        """Called when the application is done; the record closes when the last byte is written."""
         self.ended.append(self.exchanges[stream_id])
         if self._lost:
             self._finish_exchanges()
