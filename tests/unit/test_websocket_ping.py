@@ -49,7 +49,7 @@ def test_an_excuse_begins_the_wait_anew() -> None:
     alive = WebSocketPing(20.0, 10.0, now=0.0)
     asked = alive.due(20.0)
     assert asked is not None
-    alive.excuse(40.0)
+    alive.restart_timeout(40.0)
     assert not alive.is_late(50.0)
     assert alive.is_late(50.1)
     assert alive.answered(asked, 50.1) == 30.1  # which is how long it really took
@@ -57,7 +57,7 @@ def test_an_excuse_begins_the_wait_anew() -> None:
 
 def test_an_excuse_before_the_question_is_none() -> None:
     alive = WebSocketPing(20.0, 10.0, now=0.0)
-    alive.excuse(5.0)
+    alive.restart_timeout(5.0)
     assert alive.due(20.0) is not None
     assert alive.is_late(30.1)
 

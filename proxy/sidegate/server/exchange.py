@@ -92,7 +92,7 @@ class ResponseHalf:
                 self._start(message)  # nothing is queued yet
             else:
                 return self._send_extension(kind, message)
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             return failed(error)
         return DONE
 

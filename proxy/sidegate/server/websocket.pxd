@@ -6,10 +6,10 @@ from sidegate.server.upgrade cimport Upgrade
 cdef class WebSocket(Upgrade):
     cdef object _closing_since
     cdef int _code
-    cdef bint _connect_told
+    cdef bint _connect_delivered
     cdef object _end
     cdef object _frames
-    cdef object _keep_alive
+    cdef object _ping
     cdef object _messages
     cdef object _settings
     cdef long long _waiting

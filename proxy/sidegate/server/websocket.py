@@ -54,13 +54,20 @@ class WebSocket(Upgrade):
     """Made by a connection for one request that asks for a WebSocket; ``run`` is its life."""
 
     __slots__ = (
-        "_closing_since", "_code", "_connect_told", "_end", "_frames", "_keep_alive", "_messages", "_settings",
+        "_closing_since",
+        "_code",
+        "_connect_delivered",
+        "_end",
+        "_frames",
+        "_messages",
+        "_ping",
+        "_settings",
         "_waiting",
     )  # fmt: skip
 
     def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         super().__init__(connection, head, record)
-        self._connect_told = False
+        self._connect_delivered = False
         self._frames: WebSocketFrames | None = None  # once an application has accepted
         self._messages: deque[Received] = deque()
         self._waiting = 0  # bytes of messages that the application has not taken
@@ -72,8 +79,8 @@ class WebSocket(Upgrade):
 
     async def receive(self) -> Message:
         """ASGI ``receive``: ``websocket.connect``, then each message, then ``websocket.disconnect``."""
-        if not self._connect_told:
-            self._connect_told = True
+        if not self._connect_delivered:
+            self._connect_delivered = True
             return {"type": "websocket.connect"}
         while not self._messages:
             if self._is_over():
@@ -161,7 +168,7 @@ class WebSocket(Upgrade):
                 self._messages.append(event)
                 self._waiting += event.size
             elif kind is Pong:
-                took = self._keep_alive.answered(event.payload, self._connection.service.loop.time())
+                took = self._ping.answered(event.payload, self._connection.service.loop.time())
                 if took is not None and self._meter is not None:
                     self._meter.ponged(took)
             else:
@@ -196,7 +203,7 @@ class WebSocket(Upgrade):
                 raise bad_message(f"{kind!r} is not a message of a WebSocket")
             if self._codec.pending(self.stream_id) > HIGH_WATER:
                 return self._drain()
-        except Exception as error:  # noqa: BLE001 - it belongs to whoever awaits
+        except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             return failed(error)
         return DONE
 
@@ -214,7 +221,7 @@ class WebSocket(Upgrade):
         except ValueError as error:
             raise bad_message(f"websocket.accept: {error}") from error
         now = self._connection.service.loop.time()
-        self._keep_alive = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
+        self._ping = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
         self._frames = WebSocketFrames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
         self._answer(headers)
         self._unpack()  # bytes that arrived before the handshake was accepted
@@ -301,13 +308,13 @@ class WebSocket(Upgrade):
         if frames is None or self._is_over():
             return
         if self._messages or self._codec.pending(self.stream_id):
-            self._keep_alive.excuse(now)  # the ping or the pong may be queued behind them
+            self._ping.restart_timeout(now)  # the ping or the pong may be queued behind them
         if self._closing_since is not None:
             if now - self._closing_since > CLOSE_TIMEOUT:
                 self._lose(NORMAL, "")
-        elif self._keep_alive.is_late(now):
+        elif self._ping.is_late(now):
             self._lose(INTERNAL_ERROR, "ping timeout")
-        elif (ping := self._keep_alive.due(now)) is not None:
+        elif (ping := self._ping.due(now)) is not None:
             frames.ping(ping)
             self._write(0)
 

@@ -35,7 +35,7 @@ class WebSocketPing:
         self._heard = now
         return took
 
-    def excuse(self, now: float) -> None:
+    def restart_timeout(self, now: float) -> None:
         """Restart the timeout: until now the peer could not be read, or it was busy with other data than the answer."""
         self._waiting_since = now
 
