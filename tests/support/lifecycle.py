@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 
 from tests.support.server import Sidegate, http_get
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 T = TypeVar("T")
 

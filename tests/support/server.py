@@ -21,8 +21,8 @@ from tests.support import processes
 from tests.support.ports import reserve_port
 
 APPS = Path(__file__).parent.parent / "system" / "apps"
-READY_PATIENCE = 30.0
-STOP_PATIENCE = 30.0
+READY_PATIENCE = 90.0
+STOP_PATIENCE = 60.0
 
 
 def listener(**fields: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.support.chromium import Chromium
 from tests.support.programs import program
 
 SCRIPT = Path(__file__).with_name("websocket_client.js")
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 Data = str | dict[str, list[int]]
 """A text, or bytes under the key ``bytes``, as JSON has no bytes."""

@@ -30,7 +30,7 @@ from sidegate.wire.http2 import EngineSettings, load_engine
 from sidegate.wire.http2.client import Http2ClientCodec
 from tests.support.clients import Fields, Response
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 FRONT = {HOP_SETTING: 1}
 """What a front announces in its SETTINGS."""
 

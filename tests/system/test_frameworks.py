@@ -17,7 +17,7 @@ from tests.support.clients import Http2Client, request
 from tests.support.server import Sidegate, app_config
 
 LARGE = 50 * 1024 * 1024
-PATIENCE = 10.0
+PATIENCE = 30.0
 
 
 @pytest.fixture(

@@ -22,7 +22,7 @@ from tests.support.server import Sidegate, http_get
 from tests.support.websocket_clients import unverified
 
 APP = "websocket_plain:app"
-PATIENCE = 30.0
+PATIENCE = 60.0
 GOING_AWAY, LOST = 1001, 1006
 
 

@@ -20,7 +20,7 @@ from tests.support.ports import reserve_port
 from tests.support.server import run_cli
 from tests.support.workers import FrontClient
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 
 APP = """
 import asyncio
