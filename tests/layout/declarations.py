@@ -1,7 +1,7 @@
 """What a ``.pxd`` file declares, and where that differs from the ``.py`` file beside it.
 
-Cython itself tells some of the differences, but only in a compilation; others it takes for what they say (an attribute
-that no ``__slots__`` has) or leaves for the run (a default that only one side has).
+Cython reports some of the differences, but only when it compiles. It accepts others (an attribute that no
+``__slots__`` has), or they show only at run time (a default that only one side has).
 """
 
 from __future__ import annotations
@@ -88,14 +88,18 @@ def function_differences(prefix: str, scope: Scope, body: list[ast.stmt]) -> Ite
 
 
 def attributes_of(node: ast.ClassDef) -> set[str]:
-    """The names in ``__slots__``; of a class without them, what its methods assign to ``self``."""
+    """The names in ``__slots__``; of a class without them, what it annotates or its methods assign to ``self``."""
     for statement in node.body:
         if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None:
             target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
             if ast.unparse(target) == "__slots__":
                 return set(ast.literal_eval(statement.value))
     assigned = (child for child in ast.walk(node) if isinstance(child, ast.Attribute))
-    return {child.attr for child in assigned if isinstance(child.ctx, ast.Store) and ast.unparse(child.value) == "self"}
+    stored = {
+        child.attr for child in assigned if isinstance(child.ctx, ast.Store) and ast.unparse(child.value) == "self"
+    }
+    annotated = [one for one in node.body if isinstance(one, ast.AnnAssign) and one.value is None]
+    return stored | {ast.unparse(one.target) for one in annotated}
 
 
 def parameters_of(node: ast.FunctionDef) -> list[str]:
