@@ -73,13 +73,16 @@ format: ## let ruff order imports and lay out code
 	$(BIN)/ruff check --select I --fix
 	$(BIN)/ruff format
 
-bench: ## CPU per request beside eight peers (three quarters of an hour; ARGS=--quick: 5 minutes; ARGS=--help: the options)
+# ARGS="--against REV" installs another revision beside $(VENV) and takes turns with it. Peers are then measured only if
+# --servers names them, and never installed.
+bench: ## CPU per request beside eight peers (45 minutes; ARGS=--quick: 5) or a revision (ARGS="--against REV"; ARGS=--help)
 	@.ci/setup test
-	@.ci/peers
+	@$(if $(findstring --against,$(ARGS)),,.ci/peers)
 	$(BIN)/python -m tests.bench.compare $(ARGS)
 
-bench-micro: ## where the time of one request goes, layer by layer, without sockets
-	@.ci/setup test
+# Two revisions are compared by the results that each of them writes: ARGS="--json FILE", then ARGS="--compare FILE".
+bench-micro: ## CPU time and instructions of one request, layer by layer, without sockets (3 minutes; ARGS=--help: comparisons)
+	@.ci/setup micro
 	$(BIN)/python -m tests.bench.micro $(ARGS)
 
 soak: ## pools under load for minutes: workers killed, recycled and restarted, 1 GiB bodies (5 minutes; ARGS=--help)

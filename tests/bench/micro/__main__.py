@@ -1,36 +1,47 @@
 """``make bench-micro``: where the time of one small request goes, layer by layer, without sockets and TLS.
 
 It drives the real codec, exchange, router and record with the bytes that h2load sends, over HTTP/1.1 and over HTTP/2
-with each engine, and prints microseconds of CPU for a request: the least of some rounds, because whatever disturbs a
-round makes it longer. It judges nothing and fails nothing; read proportions, and compare runs on one machine.
+with each engine. It prints microseconds of CPU for a request: the least of some rounds, because whatever disturbs a
+round makes it longer. Beside them it prints instructions, counted by valgrind's callgrind: those repeat within a
+fraction of a percent on a machine, whatever else it does. It judges nothing and fails nothing; read proportions, and
+compare runs on one machine. Each layer is called from Python here, which costs instructions that the whole does not
+have, so the rest may be less than nothing.
+
+To compare two revisions, write the result of one with ``--json FILE`` and run the other with ``--compare FILE``.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
-import gc
-import math
 import sys
-from collections.abc import Callable
-
-import uvloop
+from collections.abc import Sequence
+from pathlib import Path
 
 from tests.bench.facts import modules
-from tests.bench.micro.layers import Times, split, timings, whole
-from tests.bench.micro.stage import make_stage
+from tests.bench.installation import this_commit
+from tests.bench.micro.instructions import NotCounted, counted
+from tests.bench.micro.measuring import SETUPS, Effort, least
+from tests.bench.micro.results import Result, Results, comparison, read, table, write
 from tests.bench.servers.sidegate import nghttp2_built
 
 TIMINGS = 8  # of every function in a round
-SETUPS = {
-    "h1": ("http/1.1", "auto", "HTTP/1.1"),
-    "h2-nghttp2": ("h2", "nghttp2", "HTTP/2, engine nghttp2"),
-    "h2-h2": ("h2", "h2", "HTTP/2, engine h2"),
-}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="make bench-micro", description=__doc__)
+    options = parse()
+    results = measured(options) if options.read is None else read(options.read)
+    print("\n".join(f"{name}: {fact}" for name, fact in results.facts.items()), end="\n\n")
+    print(table(results))
+    if options.json:
+        write(results, options.json)
+    if options.compare:
+        print(f"\n{comparison(read(options.compare), results)}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="make bench-micro", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
         "--setups", nargs="+", choices=SETUPS, default=list(SETUPS), metavar="SETUP", help=", ".join(SETUPS)
     )
@@ -38,45 +49,40 @@ def main() -> None:
     parser.add_argument(
         "--requests", type=int, default=1024, help="of each of 16 connections in a round (default 1024)"
     )
-    options = parser.parse_args()
-    print(f"Python {sys.version.split()[0]}, request path: {modules()}\n")
-    results = {}
-    for name in options.setups:
-        protocol, engine, title = SETUPS[name]
-        if engine == "nghttp2" and not nghttp2_built():
-            print(f"{title}: nghttp2 binding not built")
-            continue
-        results[title] = least(uvloop.new_event_loop, protocol, engine, options)
-    print(table(results))
+    parser.add_argument("--no-instructions", action="store_true", help="measure the time only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the result")
+    parser.add_argument("--compare", type=Path, metavar="FILE", help="print the ratio to a result written before")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="show a result written before; measure nothing")
+    return parser.parse_args()
 
 
-def least(
-    loop_factory: Callable[[], asyncio.AbstractEventLoop], protocol: str, engine: str, options: argparse.Namespace
-) -> Times:
-    """Seconds for a request by layer, made of the least time of each function."""
-    with asyncio.Runner(loop_factory=loop_factory) as runner:
-        stage = runner.run(make_stage(protocol, engine, options.requests))
-        gc.collect()
-        gc.freeze()  # as a front does when it starts to serve
-        slices: list[Times] = []
-        total = math.inf
-        for _ in range(options.rounds):
-            total = min(total, *runner.run(whole(stage)))
-            slices += [runner.run(timings(stage)) for _ in range(TIMINGS)]
-    return split({name: min(times[name] for times in slices) for name in slices[0]}, total)
+def measured(options: argparse.Namespace) -> Results:
+    names = [name for name in options.setups if SETUPS[name].engine != "nghttp2" or nghttp2_built()]
+    facts = {"commit": this_commit(), "Python": sys.version.split()[0], "request path": modules()}
+    missing = [SETUPS[name].title for name in options.setups if name not in names]
+    if missing:
+        facts["not built"] = ", ".join(missing)
+    effort = Effort(options.requests, options.rounds, TIMINGS)
+    setups = {name: Result(SETUPS[name].title, least(SETUPS[name], effort)) for name in names}
+    if options.no_instructions:
+        note(list(setups.values()), "not counted")
+    else:
+        count(setups)
+    return Results(facts, setups)
 
 
-def table(results: dict[str, Times]) -> str:
-    """Layers by setup, in microseconds, aligned."""
-    if not results:
-        return ""
-    names = list(next(iter(results.values())))
-    width = max(len(name) for name in names)
-    lines = ["  ".join([f"{'µs CPU/request':<{width}}", *results])]
-    for name in names:
-        cells = [f"{times[name] * 1e6:>{len(title)}.2f}" for title, times in results.items()]
-        lines.append("  ".join([f"{name:<{width}}", *cells]))
-    return "\n".join(lines)
+def count(setups: dict[str, Result]) -> None:
+    """Fill in the instructions, or why there are none."""
+    try:
+        for name, instructions in counted(list(setups)).items():
+            setups[name].instructions = instructions
+    except NotCounted as error:
+        note(list(setups.values()), str(error))
+
+
+def note(results: Sequence[Result], words: str) -> None:
+    for result in results:
+        result.note = words
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""The time of each layer of one request, by calling the layer's own functions on the input that it gets.
+"""The cost of each layer of one request, by calling the layer's own functions on the input that it gets.
 
-Nothing is patched, wrapped or traced, so it works on compiled modules, too. The exchange's own time is that of ``run``
-less that of the layers below it. What the whole takes beyond all layers is the connection's dispatch of events, the
-loop, and that in a whole request no layer finds the processor's caches as full of itself as it does alone.
+The stage's clocks say what a cost is: seconds of CPU, or instructions. Nothing is patched, wrapped or traced, so it
+works on compiled modules, too. The exchange's own time is that of ``run`` less that of the layers below it. What the
+whole takes beyond all layers is the connection's dispatch of events, the loop, and that in a whole request no layer
+finds the processor's caches as full of itself as it does alone.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from tests.bench.servers.kind import HOST
 
 # More than an exchange takes from its start to its response, each an iteration of the loop.
 ITERATIONS = 3
+# Calls of one function that are measured together: what happens once in a while then hardly counts.
+LEAST_CALLS = 256
 REST = "connection, loop (the rest)"
 
 T = TypeVar("T")
@@ -33,7 +36,7 @@ Times = dict[str, float]
 
 
 async def whole(stage: Stage) -> list[float]:
-    """Seconds of CPU for a request from ``data_received`` to the transport's ``write``.
+    """The cost of a request from ``data_received`` to the transport's ``write``.
 
     In slices of as many requests as a layer is timed with, because the least of many short times is less than that of
     a few long ones, and layers and whole have to be comparable.
@@ -42,16 +45,16 @@ async def whole(stage: Stage) -> list[float]:
     await _turn(ITERATIONS)
     slices = []
     for batches in _sliced(stage):
-        begun = time.process_time()
+        begun = stage.clocks.cpu()
         for batch in batches:
             await _as_callback(partial(_read, connections, batch))
             await _turn(ITERATIONS)
-        slices.append((time.process_time() - begun) / (len(batches) * CONNECTIONS * stage.in_batch))
+        slices.append((stage.clocks.cpu() - begun) / (len(batches) * CONNECTIONS * stage.in_batch))
     return slices
 
 
 async def timings(stage: Stage) -> Times:
-    """Seconds of CPU for a request in each function that ``split`` makes layers of."""
+    """The cost of a request in each function that ``split`` makes layers of."""
     heads = _heads(stage)
     received, sent, taken = _wire(stage)
     ran, flushed = _exchanges(stage)
@@ -134,23 +137,23 @@ def _driven(
     answer: Callable[[T], None],
     take: Callable[[T], None],
 ) -> Sequence[float]:
-    """Seconds for a request in ``codec.receive``, ``answer`` and ``take``, each the least of the slices."""
+    """The cost of a request in ``codec.receive``, ``answer`` and ``take``, each the least of the slices."""
     slices = []
     for batches in _sliced(stage):
         times = [0.0, 0.0, 0.0]
         for batch in batches:
-            begun = time.perf_counter()
+            begun = stage.clocks.wall()
             events = codec.receive(batch, stage.service.loop.time())
-            received = time.perf_counter()
+            received = stage.clocks.wall()
             heads = [event for event in events if isinstance(event, RequestHead)]
             if len(heads) != stage.in_batch:
                 raise RuntimeError(f"of {stage.in_batch} requests the codec took {len(heads)}: this measures nothing")
             requests = prepare(heads)
-            ready = time.perf_counter()
+            ready = stage.clocks.wall()
             answer(requests)
-            answered = time.perf_counter()
+            answered = stage.clocks.wall()
             take(requests)
-            taken = time.perf_counter()
+            taken = stage.clocks.wall()
             times = [times[0] + received - begun, times[1] + answered - ready, times[2] + taken - answered]
         slices.append([spent / (len(batches) * stage.in_batch) for spent in times])
     return [min(spent) for spent in zip(*slices, strict=True)]
@@ -163,12 +166,12 @@ def _sliced(stage: Stage) -> list[Sequence[bytes]]:
 
 
 def _heads(stage: Stage) -> list[RequestHead]:
-    """As many heads as there are requests: one, as the codec makes it, again and again."""
+    """As many heads as there are requests, or more: one, as the codec makes it, again and again."""
     now = stage.service.loop.time()
     codec = make_codec(stage.service, stage.protocol, False, now)
     codec.receive(stage.opening, now)
     head = next(event for event in codec.receive(stage.batches[0], now) if isinstance(event, RequestHead))
-    return [head] * stage.requests
+    return [head] * max(stage.requests, LEAST_CALLS)
 
 
 def _opened(stage: Stage, head: RequestHead) -> Record:
@@ -179,45 +182,45 @@ def _opened(stage: Stage, head: RequestHead) -> Record:
 
 def _records(stage: Stage, heads: list[RequestHead]) -> tuple[float, float]:
     """Opened; closed."""
-    begun = time.perf_counter()
+    begun = stage.clocks.wall()
     records = [_opened(stage, head) for head in heads]
-    opened = time.perf_counter() - begun
+    opened = stage.clocks.wall() - begun
     for record in records:
         record.status, record.route, record.backend = 200, 0, "app"
-    begun = time.perf_counter()
+    begun = stage.clocks.wall()
     for record in records:
         stage.service.observer.finished(record)
-    return opened / len(heads), (time.perf_counter() - begun) / len(heads)
+    return opened / len(heads), (stage.clocks.wall() - begun) / len(heads)
 
 
 def _scopes(stage: Stage, heads: list[RequestHead]) -> float:
     peer = stage.connection().peer
     record = _opened(stage, heads[0])
-    begun = time.process_time()
+    begun = stage.clocks.cpu()
     for head in heads:
         request_scope(peer, head, record)
-    return (time.process_time() - begun) / len(heads)
+    return (stage.clocks.cpu() - begun) / len(heads)
 
 
 async def _finished(stage: Stage, heads: list[RequestHead], app: Callable[..., Awaitable[None]]) -> float:
     """An App called and run to its end, which it reaches without waiting."""
     peer, record = stage.connection().peer, _opened(stage, heads[0])
     scopes = [request_scope(peer, head, record) for head in heads]
-    begun = time.process_time()
+    begun = stage.clocks.cpu()
     for scope in scopes:
         await app(scope, _receive, _send)
-    return (time.process_time() - begun) / len(heads)
+    return (stage.clocks.cpu() - begun) / len(heads)
 
 
 async def _tasks(stage: Stage) -> float:
     """What starts an exchange's coroutine in a context and a task of its own."""
     batch = stage.in_batch * CONNECTIONS
-    rounds = max(1, stage.requests // batch)
+    rounds = max(1, max(stage.requests, LEAST_CALLS) // batch)
     eager_starter = stage.service.eager_starter
-    begun = time.process_time()
+    begun = stage.clocks.cpu()
     for _ in range(rounds):
         await _as_callback(lambda: [eager_starter.start(_nothing(), at_once=True) for _ in range(batch)])
-    return (time.process_time() - begun) / (rounds * batch)
+    return (stage.clocks.cpu() - begun) / (rounds * batch)
 
 
 def _read(connections: Sequence[Connection], batch: bytes) -> None:
