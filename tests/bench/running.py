@@ -150,7 +150,7 @@ class Starter:
                             stdin=subprocess.DEVNULL,
                             stdout=output,
                             stderr=output,
-                            cwd=ROOT,
+                            cwd=folder,  # no tree of sources: nobody imports what is not installed
                         )
                     )
             except BaseException:

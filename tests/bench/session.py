@@ -11,6 +11,7 @@ from pathlib import Path
 from tests.bench import usage
 from tests.bench.case import Case, Load, Sample
 from tests.bench.h2load import H2load, NoAnswer, Run
+from tests.bench.installation import Installation
 from tests.bench.report import Report
 from tests.bench.running import Cores, Failed, Server, Starter
 from tests.bench.servers.kind import Kind
@@ -51,7 +52,10 @@ class Spent:
 
 @dataclass
 class Session:
-    """``kinds`` are the servers that were asked for; the report has a row for each in every case."""
+    """``kinds`` are the servers that were asked for; the report has a row for each in every case.
+
+    ``against``: the other revision, for experiments that start servers of Sidegate beside ``kinds``.
+    """
 
     kinds: Sequence[Kind]
     settings: Settings
@@ -59,6 +63,7 @@ class Session:
     starter: Starter
     h2load: H2load
     report: Report
+    against: Installation | None = None
     _fleet: dict[tuple[str, str, bool], Server] = field(default_factory=dict)
 
     def able(self, case: Case) -> list[Kind]:
@@ -109,7 +114,7 @@ class Session:
     def turns(self, case: Case, takers: Mapping[str, Callable[[], Sample]], rounds: int | None = None) -> None:
         """A sample of each row, row by row, round by round: a slow minute of the machine hits all of them.
 
-        A row that fails says so; the second time it takes no further turns.
+        A row that fails says so; the second time it takes no further turns. Each sample names its round.
         """
         left, failures = dict(takers), dict.fromkeys(takers, 0)
         rounds = self.settings.rounds if rounds is None else rounds
@@ -117,7 +122,7 @@ class Session:
             print(f"    round {number + 1} of {rounds}", flush=True)
             for title, take in list(left.items()):
                 try:
-                    self.report.add(case, title, take())
+                    self.report.add(case, title, {**take(), "round": number})
                 except (Failed, NoAnswer) as error:
                     self.report.row(case, title, str(error))
                     failures[title] += 1

@@ -9,7 +9,7 @@ from functools import partial
 from tests.bench.case import Case, Sample
 from tests.bench.h2load import NoAnswer
 from tests.bench.running import Server
-from tests.bench.servers.sidegate import Sidegate, best_engine, kind
+from tests.bench.servers.sidegate import Sidegate, best_engine, kind, with_revision
 from tests.bench.session import Session
 
 REFERENCE = "granian"  # half of what it does at most is everybody's rate in the latency cases
@@ -70,8 +70,9 @@ def overload(case: Case, session: Session) -> None:
     """Four times what each server can do: what share is answered, how late, and what becomes of the rest."""
     kinds = session.able(case)
     if any(chosen.ours for chosen in kinds):
-        session.report.row(case, PROMISING.title)
-        kinds.append(PROMISING)
+        for promising in with_revision([PROMISING], session.against):
+            session.report.row(case, promising.title)
+            kinds.append(promising)
     servers = session.fleet(case, kinds)
     takers = {}
     for title, server in servers.items():

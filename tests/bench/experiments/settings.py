@@ -9,7 +9,7 @@ from functools import partial
 
 from tests.bench.case import Case, Sample
 from tests.bench.running import Failed, Server
-from tests.bench.servers.sidegate import Sidegate, best_engine, kind
+from tests.bench.servers.sidegate import Sidegate, best_engine, kind, with_revision
 from tests.bench.session import Session
 
 
@@ -46,8 +46,9 @@ def _compare(case: Case, session: Session, variants: Mapping[str, Sidegate], cor
     session.stop_fleet()
     with contextlib.ExitStack() as stack:
         takers = {}
-        for title, variant in variants.items():
-            chosen = kind("sidegate", title, variant)
+        ours = [kind("sidegate", title, variant) for title, variant in variants.items()]
+        for chosen in with_revision(ours, session.against):
+            title = chosen.title
             session.report.row(case, title)
             try:
                 server = stack.enter_context(session.starter.one(chosen, case.app, tls=case.load.tls, cores=cores))

@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tests.bench.case import Interface
 from tests.bench.programs import Peers
 from tests.support.certificates import Pair
+
+if TYPE_CHECKING:
+    from tests.bench.installation import Installation
 
 APPLICATIONS = Path(__file__).parents[1] / "applications"
 HOST = "127.0.0.1"
@@ -60,6 +64,9 @@ class Kind:
 
     websocket: Sequence[Kind] = ()
     """What takes its place where the application has WebSockets; it does itself if there is none."""
+
+    at: Callable[[Installation], Kind] | None = None
+    """The same server of another installation; only Sidegate's own have it."""
 
     def with_interface(self, interface: Interface) -> Sequence[Kind]:
         """What is measured for it in cases of ``interface``."""

@@ -1,14 +1,17 @@
-"""How Sidegate is started: from this tree, with its routing, record, metrics and limits on, as they always are."""
+"""How Sidegate is started: with its routing, record, metrics and limits on, as they always are.
+
+From this tree or from the revision of ``--against``, and by the ``sidegate`` command of its environment.
+"""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
 
+from tests.bench.installation import THIS_TREE, Installation
 from tests.bench.programs import Peers
 from tests.bench.servers.kind import APPLICATIONS, BACKLOG, HOST, KEEP_ALIVE_SECONDS, THREADS, Command, Kind, Site
 from tests.support.ports import reserve_port
@@ -19,7 +22,7 @@ class Sidegate:
     """A configuration. ``access_log`` is the format of a log file, or off. ``pool``: the application in a worker.
 
     ``concurrency``: what that worker may have under way. ``threads``: as many run a WSGI application; 0: an ASGI one.
-    ``limits`` are set beside those that a load generator needs.
+    ``limits`` are limits and timeouts, set beside those that a load generator needs.
     """
 
     engine: str
@@ -29,13 +32,17 @@ class Sidegate:
     concurrency: int = 2048
     threads: int = 0
     limits: Mapping[str, str] = field(default_factory=dict)
+    installation: Installation = THIS_TREE
 
     def launch(self, site: Site) -> Sequence[Command]:
         path = site.folder / "sidegate.yaml"
         path.write_text(yaml.safe_dump(self._config(site)))
-        return [Command([sys.executable, "-m", "sidegate", "serve", str(path), "--http2-engine", self.engine])]
+        command = str(self.installation.command)
+        return [Command([command, "serve", str(path), "--http2-engine", self.engine])]
 
     def absent(self, _peers: Peers) -> str | None:
+        if self.installation is not THIS_TREE:
+            return None  # if its engine is missing, its own command says so
         return None if self.engine != "nghttp2" or nghttp2_built() else "nghttp2 binding not built"
 
     def _config(self, site: Site) -> dict[str, Any]:
@@ -52,6 +59,8 @@ class Sidegate:
         log = {"accessLog": self.access_log}
         if self.access_log != "off":
             log["accessLogFile"] = str(site.folder / "access.log")
+        # A load generator keeps its connections for the whole run; a GOAWAY in the middle would count as a failure.
+        bounds = {"connectionRequests": 1_000_000_000, "keepAlive": f"{KEEP_ALIVE_SECONDS}s", **self.limits}
         return {
             "processes": self.processes,
             "listeners": [listener],
@@ -59,9 +68,7 @@ class Sidegate:
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
             "admin": {"address": f"{HOST}:{reserve_port()}"},
             "logging": log,
-            # A load generator keeps its connections for the whole run; a GOAWAY in the middle would count as a failure.
-            "limits": {"connectionRequests": 1_000_000_000, **self.limits},
-            "timeouts": {"keepAlive": f"{KEEP_ALIVE_SECONDS}s"},
+            **self.installation.bounds(bounds),
         }
 
 
@@ -87,7 +94,26 @@ def kind(name: str, title: str, settings: Sidegate) -> Kind:
 
 
 def _kind(name: str, title: str, settings: Sidegate) -> Kind:
-    return Kind(name, title, h2=True, launch=settings.launch, absent=settings.absent, ours=True)
+    installation = settings.installation
+    return Kind(
+        f"{name}{installation.suffix}",
+        f"{title}{installation.suffix}",
+        h2=True,
+        launch=settings.launch,
+        absent=settings.absent,
+        ours=installation is THIS_TREE,
+        at=lambda other: kind(name, title, replace(settings, installation=other)),
+    )
+
+
+def with_revision(kinds: Iterable[Kind], against: Installation | None) -> list[Kind]:
+    """The servers, each of Sidegate's own followed by the same of the revision of ``--against``, if there is one."""
+    both = []
+    for known in kinds:
+        both.append(known)
+        if against is not None and known.at is not None:
+            both.append(known.at(against))
+    return both
 
 
 KINDS = (
