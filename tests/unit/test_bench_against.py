@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.bench import compare, installation
+from tests.bench import installation
 from tests.bench.case import CPU, RATE, Case, Comparison, Load, Sample
 from tests.bench.cases import CASES
 from tests.bench.compare import SELECTIONS, parse, selected
