@@ -129,7 +129,7 @@ def test_what_clients_send_cannot_grow_a_process(monkeypatch: pytest.MonkeyPatch
 
 def test_response_fields_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     remembered: dict[tuple[bytes, bytes], object] = {}
-    monkeypatch.setattr(fields, "_judged_pairs", remembered)
+    monkeypatch.setattr(fields, "_checked_pairs", remembered)
     monkeypatch.setattr(fields, "MAX_KINDS", 3)
     for number in range(3):
         assert response_fields([(b"X", b"%d" % number)] * 2) == ([(b"x", b"%d" % number)] * 2, None, False)
