@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,8 @@ def by_websockets(talk: Conversation, headers: dict[str, str] | None = None) -> 
     protocols = [Subprotocol(name) for name in talk.protocols]
     received: list[Data] = []
     try:
-        with connect(talk.url, subprotocols=protocols, ssl=context, additional_headers=headers, proxy=None) as socket:
+        opening = partial(connect, ssl=context, additional_headers=headers, proxy=None, open_timeout=PATIENCE)
+        with opening(talk.url, subprotocols=protocols) as socket:
             extensions = ", ".join(extension.name for extension in socket.protocol.extensions)
             for message in talk.messages:
                 socket.send(message if isinstance(message, str) else bytes(message["bytes"]))

@@ -6,9 +6,11 @@ import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -57,6 +59,11 @@ def wait_answer(server: Sidegate, path: str = "/pid") -> str:
     return found
 
 
+def accepts(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
 # ---- sidegate worker --------------------------------------------------------------------------------------
 
 
@@ -95,8 +102,13 @@ def test_a_shared_socket_is_taken_over_under_load(serve: Serve, spawn: Spawn, tm
 
 
 def test_workers_on_tcp_and_one_of_them_dies(serve: Serve, spawn: Spawn) -> None:
-    addresses = [f"tcp://127.0.0.1:{reserve_port()}" for _ in range(2)]
+    ports = [reserve_port() for _ in range(2)]
+    addresses = [f"tcp://127.0.0.1:{port}" for port in ports]
     processes = [spawn(*worker_command(address)) for address in addresses]
+    for (
+        port
+    ) in ports:  # an address that refuses connections for seconds would be ejected for longer than the test waits
+        wait_until(partial(accepts, port), f"a worker listens on port {port}")
     server = serve(remote_config(addresses))
     seen: set[str] = set()
 
