@@ -89,7 +89,7 @@ def test_the_counter_leaves_out_what_it_takes_to_read_it(tmp_path: Path, monkeyp
 def test_without_valgrind_the_reason_has_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _name: None)
     with pytest.raises(NotCounted, match="valgrind"):
-        counted(["h1"])
+        counted("h1")
 
 
 def test_what_valgrind_says_last_is_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +98,10 @@ def test_what_valgrind_says_last_is_the_reason(tmp_path: Path, monkeypatch: pyte
     broken.chmod(0o755)
     monkeypatch.setattr("shutil.which", lambda _name: str(broken))
     with pytest.raises(NotCounted, match="valgrind failed: unrecognised instruction"):
-        counted(["h1"])
+        counted("h1")
+    broken.write_text("#!/bin/sh\nkill -TERM $$\n")
+    with pytest.raises(NotCounted, match="valgrind failed: status -15"):
+        counted("h1")
 
 
 def test_the_program_measures_writes_and_compares(

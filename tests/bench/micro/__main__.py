@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from tests.bench.facts import modules
@@ -64,25 +63,20 @@ def measured(options: argparse.Namespace) -> Results:
         facts["not built"] = ", ".join(missing)
     effort = Effort(options.requests, options.rounds, TIMINGS)
     setups = {name: Result(SETUPS[name].title, least(SETUPS[name], effort)) for name in names}
-    if options.no_instructions:
-        note(list(setups.values()), "not counted")
-    else:
-        count(setups)
+    for name, result in setups.items():
+        if options.no_instructions:
+            result.note = "not counted"
+        else:
+            count(name, result)
     return Results(facts, setups)
 
 
-def count(setups: dict[str, Result]) -> None:
+def count(name: str, result: Result) -> None:
     """Fill in the instructions, or why there are none."""
     try:
-        for name, instructions in counted(list(setups)).items():
-            setups[name].instructions = instructions
+        result.instructions = counted(name)
     except NotCounted as error:
-        note(list(setups.values()), str(error))
-
-
-def note(results: Sequence[Result], words: str) -> None:
-    for result in results:
-        result.note = words
+        result.note = str(error)
 
 
 if __name__ == "__main__":
