@@ -213,22 +213,22 @@ def test_connections_do_not_wait_for_as_many_long_turns() -> None:
     """One is accepted in each turn of the loop, and what a long turn kept waiting with it."""
     accepted: list[int] = []
 
-    async def block(scope: Scope, receive: Receive, send: Send) -> None:
+    with running(blocking) as server:
+        listener = server.runtime._listeners[0]
+        loop = listener.service.loop
+
+        def turn() -> None:
+            # The loop calls it itself when a connection waits, but in what order with other callbacks is the kernel's.
+            listener._accept(listener._sockets[0])
+            time.sleep(0.05)
+            loop.call_soon(look)
+
         def look() -> None:
-            listener = server.runtime._listeners[0]
             accepted.append(len(listener._handshakes) + len(listener.service.connections))
 
-        loop = asyncio.get_running_loop()
-        loop.call_soon(lambda: loop.call_soon(look))
-        await blocking(scope, receive, send)
-
-    with running(block) as server:
-        client = server.client("http1")
-        assert request(client, "GET", "/0").status == 200
         with held_up(server):
             others = [server.connect() for _ in range(20)]
-            stream = client.begin("GET", "/50", [], end=True)
-        assert client.finish(stream).status == 200
-        wait_for(lambda: len(accepted) == 2)
-        assert accepted[1] >= 1 + len(others)  # one may be in both
-        wait_for(lambda: len(server.connections) == 1 + len(others))
+            loop.call_soon_threadsafe(turn)
+        wait_for(lambda: bool(accepted))
+        assert accepted[0] >= len(others)  # one may be in both
+        wait_for(lambda: len(server.connections) == len(others))
