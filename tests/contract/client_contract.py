@@ -6,8 +6,8 @@ made with these limits.
 
 from __future__ import annotations
 
+from sidegate.wire.client_codec import CONNECTION_LOST
 from sidegate.wire.events import Body, End, GoAway, Informational, PingAck, RequestHead, Reset, ResponseHead
-from sidegate.wire.http2.client import CONNECTION_LOST
 from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, NO_ERROR, REFUSED_STREAM, WINDOW_MAX
 from tests.support import http2 as c
 from tests.support.http2_client import MakePair
@@ -32,7 +32,7 @@ def check_a_simple_get(make: MakePair) -> None:
             End(stream, []),
         ]
         pair.client.acknowledge(stream, 5)
-        assert pair.client.room == pair.client.max_streams
+        assert pair.client.capacity == pair.client.max_streams
     assert not pair.client.closed
 
 
@@ -45,7 +45,7 @@ def check_responses_without_a_body(make: MakePair) -> None:
         pair.server.send_head(stream, status, headers, True)
         pair.server.release(stream)
         assert pair.heard() == [ResponseHead(stream, status, headers, True)]
-    assert pair.client.room == pair.client.max_streams
+    assert pair.client.capacity == pair.client.max_streams
 
 
 def check_informational_responses_come_first(make: MakePair) -> None:
@@ -138,7 +138,7 @@ def check_a_stream_given_up_gives_its_credit_back(make: MakePair) -> None:
         assert pair.heard() == []
         assert pair.asked() == [Reset(stream, CANCEL)]
         pair.server.release(stream)
-        assert pair.client.room == pair.client.max_streams
+        assert pair.client.capacity == pair.client.max_streams
 
 
 def check_a_reset_by_the_server(make: MakePair) -> None:
@@ -159,14 +159,14 @@ def check_a_response_may_come_before_the_end_of_the_request(make: MakePair) -> N
     pair.server.send_head(stream, 413, [], True)
     pair.server.release(stream)
     assert pair.heard() == [ResponseHead(stream, 413, [], True), Reset(stream, NO_ERROR)]
-    assert pair.client.room == pair.client.max_streams
+    assert pair.client.capacity == pair.client.max_streams
 
 
 def check_the_server_says_how_many_streams_it_takes(make: MakePair) -> None:
     pair = make(concurrent_streams=2)
-    assert (pair.client.max_streams, pair.client.room) == (2, 2)
+    assert (pair.client.max_streams, pair.client.capacity) == (2, 2)
     first, second = pair.open(), pair.open()
-    assert pair.client.room == 0
+    assert pair.client.capacity == 0
     assert pair.client.request(list(c.GET), True) == 0
     pair.client.reset(first, CANCEL)
     third = pair.client.request(list(c.GET), True)
@@ -181,7 +181,7 @@ def check_winding_down_loses_nothing(make: MakePair) -> None:
     pair.server.goaway(False)
     crossing = pair.client.request(list(c.GET), True)
     assert pair.heard() == [GoAway(NO_ERROR, WINDOW_MAX)]
-    assert pair.client.room == pair.client.request(list(c.GET), True) == 0
+    assert pair.client.capacity == pair.client.request(list(c.GET), True) == 0
     pair.server.goaway(True)
     assert pair.heard() == [GoAway(NO_ERROR, crossing)]
     for stream in (crossing, first):
@@ -211,7 +211,7 @@ def check_a_farewell_of_the_client(make: MakePair) -> None:
     pair.client.goaway()
     pair.client.goaway()
     assert pair.asked() == [GoAway(NO_ERROR, 0)]
-    assert pair.client.room == 0
+    assert pair.client.capacity == 0
     assert not pair.client.closed
     pair.server.send_head(stream, 200, [], True)
     pair.server.release(stream)
@@ -246,7 +246,7 @@ def check_a_websocket(make: MakePair) -> None:
     pair.server.release(stream)
     assert pair.heard() == [Body(stream, b"bye"), End(stream, [])]
     pair.client.acknowledge(stream, 7)
-    assert pair.client.room == pair.client.max_streams
+    assert pair.client.capacity == pair.client.max_streams
 
 
 def check_a_websocket_that_the_server_ends_first(make: MakePair) -> None:
@@ -276,7 +276,7 @@ def check_a_websocket_denied(make: MakePair) -> None:
         Reset(stream, NO_ERROR),
     ]
     pair.client.acknowledge(stream, 2)
-    assert pair.client.room == pair.client.max_streams
+    assert pair.client.capacity == pair.client.max_streams
 
 
 def check_websockets_wait_for_their_readers(make: MakePair) -> None:

@@ -94,7 +94,7 @@ def play(engine: c.EngineName, frames: list[bytes], reading: bool) -> tuple[list
             if reading and isinstance(event, e.Body):
                 made.acknowledge(event.stream_id, len(event.data))
         output += made.take_output()
-        told.append((made.ready, made.hop, made.connect_protocol, made.room, made.max_streams, made.closed))
+        told.append((made.ready, made.hop, made.connect_protocol, made.capacity, made.max_streams, made.closed))
     told += made.receive_eof()
     return told, c.listen(output.removeprefix(c.PREFACE))
 

@@ -52,7 +52,7 @@ def test_what_a_client_says_first(engine: c.EngineName) -> None:
     first = c.listen(output.removeprefix(c.PREFACE)).frames[0]
     assert first.settings == {1: HEADER_TABLE, 2: 0, 4: 65_535, 6: 4_096, 0xF0E5: 1}
     assert not made.ready
-    assert made.room == made.max_streams == 2**31 - 1
+    assert made.capacity == made.max_streams == 2**31 - 1
 
 
 def test_what_the_servers_settings_say(engine: c.EngineName) -> None:
@@ -60,11 +60,11 @@ def test_what_the_servers_settings_say(engine: c.EngineName) -> None:
     assert made.receive(c.settings((3, 2**32 - 1), (0xF0E5, 1), (0xF0E6, 1))) == []
     assert (made.ready, made.hop, made.max_streams) == (True, True, 2**31 - 1)
     made.receive(c.settings((0xF0E5, 2), (3, 1)))
-    assert (made.hop, made.max_streams, made.room) == (False, 1, 1)
+    assert (made.hop, made.max_streams, made.capacity) == (False, 1, 1)
     made.request(list(c.GET), True)
     made.request(list(c.GET), True)
     made.receive(c.settings((3, 0)))
-    assert made.room == 0
+    assert made.capacity == 0
     assert list(written(made).streams) == [1]
 
 

@@ -180,7 +180,7 @@ def test_any_yes_opens_it_whatever_it_says_of_a_length(engine: c.EngineName, sta
     assert made.receive(c.data(1, b"bye", end=True)) == [Body(1, b"bye"), End(1, [])]
     assert c.listen(made.take_output()).streams[1].ended
     made.acknowledge(1, 8)
-    assert made.room == made.max_streams
+    assert made.capacity == made.max_streams
 
 
 def test_a_yes_that_is_its_end(engine: c.EngineName) -> None:

@@ -7,7 +7,7 @@ import pytest
 from sidegate.backends.upstream.backoff import EJECTED_AFTER, LONGEST, LONGEST_EJECTION, EndpointBackoff
 from sidegate.backends.upstream.retry import reason_to_retry
 from sidegate.errors import ExchangeError, Fault
-from sidegate.wire.http2.client import CONNECTION_LOST
+from sidegate.wire.client_codec import CONNECTION_LOST
 from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 
 

@@ -15,7 +15,7 @@ the peer reset it in any other way                     never sent again: it was 
 from __future__ import annotations
 
 from sidegate.errors import ExchangeError, Fault
-from sidegate.wire.http2.client import CONNECTION_LOST
+from sidegate.wire.client_codec import CONNECTION_LOST
 from sidegate.wire.http2.engine import REFUSED_STREAM
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from sidegate.wire.client_codec cimport ClientCodec
 from sidegate.wire.events cimport Body, End, ResponseHead
 from sidegate.wire.http2.response cimport ResponseValidator
 
@@ -22,7 +23,7 @@ cdef class ResponseStream:
     cdef Py_ssize_t unread
 
 
-cdef class Http2ClientCodec:
+cdef class Http2ClientCodec(ClientCodec):
     cdef object _engine
     cdef ResponseValidator _validator
     cdef Py_ssize_t _most_continuations
@@ -33,10 +34,6 @@ cdef class Http2ClientCodec:
     cdef bint _draining
     cdef bint _parted
     cdef bint _dead
-    cdef readonly bint ready
-    cdef readonly bint hop
-    cdef readonly bint connect_protocol
-    cdef readonly long long max_streams
 
     @cython.locals(found=list, frame=tuple)
     cpdef list receive(self, bytes data)
@@ -62,8 +59,9 @@ cdef class Http2ClientCodec:
     cpdef acknowledge(self, stream_id, Py_ssize_t size)
     @cython.locals(stream=ResponseStream)
     cdef _forget(self, stream_id)
+    cpdef bint read_paused(self)
     cpdef Py_ssize_t pending(self, int stream_id)
     @cython.locals(output=bytes)
     cpdef bytes take_output(self)
-    cpdef ping(self, bytes data)
+    cpdef bint ping(self, bytes data)
     cpdef goaway(self)

@@ -9,17 +9,6 @@ The content of a server's responses is trusted, but their size is bounded: heade
 bodies by the windows, frames that need an answer (PING, SETTINGS) by ``MOST_CONTROLS`` for each output taken. So an
 upstream connection must not take output while its peer does not read.
 
-A ``Reset`` ends a stream, with the peer's code or ours; three kinds have a special meaning:
-
-* ``REFUSED_STREAM``: the server has not processed the request (its RST_STREAM, or GOAWAY with a lower last stream: RFC
-  9113 8.7). Any such request may be sent elsewhere.
-* ``CONNECTION_LOST``, no code of the protocol: the connection has ended, and it is unknown how far the request was
-  processed.
-* after ``End``: the response is complete, the server does not want the rest of the request (RFC 9113 8.1).
-
-A request with ``:protocol`` (RFC 8441) opens a tunnel if the answer is 2xx: another protocol's bytes follow, both ways,
-whatever the fields say about a length. Any other answer is an ordinary response.
-
 It raises nothing; every fault of a server is an event.
 """
 
@@ -29,13 +18,12 @@ from typing import Final
 
 from sidegate.asgi import Headers
 from sidegate.wire import events as e
+from sidegate.wire.client_codec import CONNECTION_LOST, ClientCodec
 from sidegate.wire.events import Body, End, ResponseHead
 from sidegate.wire.hop import HOP_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame, ping_frame
 from sidegate.wire.http2.response import MalformedResponse, ResponseValidator
-
-CONNECTION_LOST: Final = -1
 
 MOST_CONTROLS: Final = 1000
 """SETTINGS and PING frames between two calls of ``take_output``; each adds an answer to the output."""
@@ -65,7 +53,7 @@ class ResponseStream:
         self.unread = 0  # bytes reported and not acknowledged
 
 
-class Http2ClientCodec:
+class Http2ClientCodec(ClientCodec):
     """One connection to a server. Calls for streams that have ended do nothing."""
 
     __slots__ = (
@@ -79,10 +67,6 @@ class Http2ClientCodec:
         "_parted",
         "_streams",
         "_validator",
-        "connect_protocol",
-        "hop",
-        "max_streams",
-        "ready",
     )  # fmt: skip
 
     def __init__(self, engine: EngineFactory, settings: EngineSettings) -> None:
@@ -109,8 +93,8 @@ class Http2ClientCodec:
         return self._dead or (self._draining and not self._open)
 
     @property
-    def room(self) -> int:
-        """How many streams can be opened now; always 0 after a GOAWAY of either side."""
+    def capacity(self) -> int:
+        """See ``ClientCodec``; 0 after a GOAWAY of either side."""
         return 0 if self._dead or self._draining else max(self.max_streams - len(self._open), 0)
 
     # Receiving
@@ -279,7 +263,7 @@ class Http2ClientCodec:
     def request(self, headers: Headers, end_stream: bool) -> int:
         """Open a stream. ``headers`` are sent unchanged: ``:method``, the other pseudo-header fields, the rest.
 
-        Returns the stream's number; 0 if there is no ``room``: then nothing was sent. Use ``:protocol`` only if the
+        Returns the stream's number; 0 if there is no ``capacity``: then nothing was sent. Use ``:protocol`` only if the
         server accepts it (``connect_protocol``).
         """
         if self._dead or self._draining or len(self._open) >= self.max_streams:
@@ -330,6 +314,10 @@ class Http2ClientCodec:
         if stream.unread:
             self._engine.consume_connection(stream.unread)
 
+    def read_paused(self) -> bool:
+        """False: the windows bound what is unread."""
+        return False
+
     def pending(self, stream_id: int) -> int:
         """Bytes of request body that are queued and not yet taken."""
         return self._engine.pending(stream_id)
@@ -342,10 +330,11 @@ class Http2ClientCodec:
             self._on_closed(stream_id)
         return output
 
-    def ping(self, data: bytes) -> None:
+    def ping(self, data: bytes) -> bool:
         """Send a PING; its ``PingAck`` has the same 8 bytes."""
         if not self._dead:
             self._engine.write(ping_frame(data))
+        return True
 
     def goaway(self) -> None:
         """Announce that no more requests follow (GOAWAY, NO_ERROR). ``closed`` once the last stream has ended."""
