@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 
 from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
-from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Respond, Route
+from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Respond, RouteConfig
 from sidegate.config.validation import validate
 from sidegate.errors import ExchangeError
 from sidegate.routing.router import Router, WeightedChoice
@@ -41,7 +41,7 @@ def router_for(*routes: dict[str, Any]) -> Router:
         {
             "listeners": [ListenerConfig(name="a", addresses=("127.0.0.1:0",))],
             "backends": {route["name"]: BackendConfig(respond=Respond()) for route in routes},
-            "routes": [validate(Route, route) for route in described],
+            "routes": [validate(RouteConfig, route) for route in described],
         },
     )
     return Router(config.routes, {name: Named(name) for name in config.backends})
@@ -156,7 +156,7 @@ def test_repeated_header_fields_are_compared_joined() -> None:
 
 def test_the_record_learns_route_and_backend() -> None:
     backend = Named("shop")
-    routes = [validate(Route, {"name": "r", "path": "/", "backend": "shop"})]
+    routes = [validate(RouteConfig, {"name": "r", "path": "/", "backend": "shop"})]
     scope = scope_for("/x")
     asyncio.run(_call(Router(routes, {"shop": backend}), scope))
     assert backend.calls == 1
@@ -184,6 +184,6 @@ def test_weights_share_requests_in_proportion() -> None:
 
 
 def test_a_weight_of_zero_gets_nothing() -> None:
-    routes = [validate(Route, {"name": "r", "path": "/", "backendRefs": [{"name": "a", "weight": 0}, {"name": "b"}]})]
+    routes = [validate(RouteConfig, {"name": "r", "path": "/", "backendRefs": [{"name": "a", "weight": 0}, {"name": "b"}]})]
     router = Router(routes, {"a": Named("a"), "b": Named("b")})
     assert {answered_by(router, scope_for("/")) for _ in range(50)} == {"b"}

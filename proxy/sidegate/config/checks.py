@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from sidegate.config.listeners import ListenerConfig
-from sidegate.config.routes import Route
+from sidegate.config.routes import RouteConfig
 
 Path = tuple[str | int, ...]
 """The path of a value: keys as written (camelCase) and indices in lists, from 0."""
@@ -36,7 +36,7 @@ class Parts:
     """
 
     listeners: Mapping[int, ListenerConfig]
-    routes: Mapping[int, Route]
+    routes: Mapping[int, RouteConfig]
     backends: Collection[str]
     admin: str | None
     delays: Delays | None
@@ -50,7 +50,7 @@ def problems(parts: Parts) -> Found:
         yield from _delay_problems(parts.delays)
 
 
-def route_name(route: Route, place: int) -> str:
+def route_name(route: RouteConfig, place: int) -> str:
     """The route's name, or the one that a route without a name at index ``place`` gets."""
     return route.name or f"route-{place + 1}"
 
@@ -77,7 +77,7 @@ def _listener_problems(listeners: Mapping[int, ListenerConfig], admin: str | Non
     yield from _repeated(addresses, "address")
 
 
-def _route_problems(routes: Mapping[int, Route], backends: Collection[str]) -> Found:
+def _route_problems(routes: Mapping[int, RouteConfig], backends: Collection[str]) -> Found:
     """Names used twice, and references to names that are not in ``backends``."""
     names: dict[Path, str] = {("routes", place, "name"): route_name(item, place) for place, item in routes.items()}
     yield from _repeated(names, "name")

@@ -18,7 +18,7 @@ from sidegate.config.schema import (
     Logging,
     PoolConfig,
     Queue,
-    Route,
+    RouteConfig,
     Timeouts,
     limits_of,
 )
@@ -62,8 +62,8 @@ def longest_request(config: Config, name: str) -> float:
     return max((route.timeouts.request for route in routes), default=0.0)
 
 
-def _route(name: str, backend: str, longest: float) -> Route:
-    return Route(name=name, backend_refs=(BackendRef(name=backend),), timeouts=Timeouts(request=longest))
+def _route(name: str, backend: str, longest: float) -> RouteConfig:
+    return RouteConfig(name=name, backend_refs=(BackendRef(name=backend),), timeouts=Timeouts(request=longest))
 
 
 def _overlaps(pool: PoolConfig) -> bool:

@@ -8,7 +8,7 @@ from sidegate.config.listeners import ListenerConfig
 from sidegate.config.model import Model
 from sidegate.config.pool import MAX_WORKERS
 from sidegate.config.quantities import DURATION_SCHEMA, SIZE_SCHEMA, format_duration, format_size
-from sidegate.config.routes import Route
+from sidegate.config.routes import RouteConfig
 from sidegate.config.schema import Config
 from sidegate.config.validation import adapter
 
@@ -53,7 +53,7 @@ def _write_as_in_files(form: Schema) -> None:
 def json_schema() -> Schema:
     """JSON Schema (draft 2020-12) that accepts everything that ``load`` accepts; ``load`` refuses more."""
     schema = models_schema()
-    for model in (ListenerConfig, Route):
+    for model in (ListenerConfig, RouteConfig):
         _add_short_forms(schema["$defs"][model.__name__], model)
     _also(schema["$defs"]["Match"]["properties"], "path", {"type": "string"})
     for key in ("h2c", "h2"):

@@ -25,7 +25,7 @@ from sidegate.config.listeners import ListenerConfig
 from sidegate.config.loaded import Loaded, Problem, as_written, nearest
 from sidegate.config.messages import Finding, counts, explain
 from sidegate.config.model import Model, camel
-from sidegate.config.routes import Route
+from sidegate.config.routes import RouteConfig
 from sidegate.config.schema import Config, Settings
 from sidegate.config.structure import fields
 from sidegate.config.validation import validate_file
@@ -131,7 +131,7 @@ class _Validation:
         delays = checks.Delays(settings.shutdown_delay, settings.websocket_drain, settings.grace_period)
         return checks.Parts(
             listeners=listeners,
-            routes=dict(self._entries("routes", Route)) if isinstance(backends, dict) else {},
+            routes=dict(self._entries("routes", RouteConfig)) if isinstance(backends, dict) else {},
             backends=backends,
             admin=settings.admin.address if settings.admin else None,
             delays=None if bad & {camel(field.name) for field in dataclasses.fields(delays)} else delays,

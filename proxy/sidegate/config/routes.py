@@ -101,7 +101,7 @@ class Timeouts(Model):
 
 
 @model
-class Route(Model):
+class RouteConfig(Model):
     """Gateway API HTTPRouteRule, with the host names of its HTTPRoute."""
 
     short_forms: ClassVar = {"path": ("matches", 0, "path"), "backend": ("backendRefs", 0, "name")}

@@ -18,7 +18,7 @@ from sidegate.config.listeners import Certificate, ClientCertificates, ListenerC
 from sidegate.config.model import Boolean, Model, model, setting
 from sidegate.config.pool import PoolConfig, Reload, WorkerCount, WorkerLimits
 from sidegate.config.quantities import Duration
-from sidegate.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, Route, Timeouts
+from sidegate.config.routes import BackendRef, HeaderMatch, Match, PathMatch, QueryMatch, RouteConfig, Timeouts
 from sidegate.config.rules import After, Before
 from sidegate.config.upstream import Queue, UpstreamTls
 from sidegate.config.websocket import Compression, WebSocketConfig
@@ -47,7 +47,7 @@ __all__ = [
     "Queue",
     "Reload",
     "Respond",
-    "Route",
+    "RouteConfig",
     "Settings",
     "Timeouts",
     "Tls",
@@ -113,7 +113,7 @@ Processes = Annotated[
 ]
 
 
-def _named(routes: tuple[Route, ...]) -> tuple[Route, ...]:
+def _named(routes: tuple[RouteConfig, ...]) -> tuple[RouteConfig, ...]:
     return tuple(
         route if route.name else dataclasses.replace(route, name=checks.route_name(route, place))
         for place, route in enumerate(routes)
@@ -128,7 +128,7 @@ class Entries(Model):
     backends: dict[Annotated[str, After(values.name)], BackendConfig] = setting(
         default_factory=dict, description="What responds to requests, by name."
     )
-    routes: Annotated[tuple[Route, ...], After(_named)] = setting(
+    routes: Annotated[tuple[RouteConfig, ...], After(_named)] = setting(
         min_length=1,
         description="Which backend handles a request. The most specific route wins, as in the Gateway API: exact "
         "host, then wildcard, Exact path, longest PathPrefix, method, number of headers, number of query parameters, "

@@ -22,7 +22,7 @@ from typing import Protocol
 from urllib.parse import parse_qsl
 
 from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
-from sidegate.config.schema import Match, Route
+from sidegate.config.schema import Match, RouteConfig
 from sidegate.errors import ExchangeError, Fault
 from sidegate.observe.record import Record
 
@@ -116,7 +116,7 @@ class Rule:
 class Router:
     """The root App: finds the rule, stores route and backend in the record, and calls the backend."""
 
-    def __init__(self, routes: Sequence[Route], backends: Mapping[str, Backend]) -> None:
+    def __init__(self, routes: Sequence[RouteConfig], backends: Mapping[str, Backend]) -> None:
         rules = sorted(_compile(routes, backends), key=Rule.precedence)
         names = {rule.hostname for rule in rules}
         self._by_host = {name: _table(rules, name) for name in names if name and not name.startswith("*")}
@@ -156,7 +156,7 @@ class Router:
         return self._without_host
 
 
-def _compile(routes: Sequence[Route], backends: Mapping[str, Backend]) -> list[Rule]:
+def _compile(routes: Sequence[RouteConfig], backends: Mapping[str, Backend]) -> list[Rule]:
     rules = []
     for index, route in enumerate(routes):
         refs = [ref for ref in route.backend_refs if ref.weight > 0]

@@ -13,7 +13,7 @@ from typing import TextIO
 
 from sidegate import __version__
 from sidegate.config.backends import THREADS
-from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Match, Route
+from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Match, RouteConfig
 from sidegate.supervisor.sockets import ServiceSockets
 
 BOLD, DIM, PLAIN = "\x1b[1m", "\x1b[2m", "\x1b[0m"
@@ -66,7 +66,7 @@ def route_lines(config: Config) -> Iterator[str]:
         yield f"{name:{widths[0]}}  {conditions:{widths[1]}}  -> {answers}"
 
 
-def _conditions(route: Route) -> str:
+def _conditions(route: RouteConfig) -> str:
     hosts = ",".join(route.hostnames)
     return " | ".join(_condition(hosts, match) for match in route.matches)
 
@@ -81,7 +81,7 @@ def _condition(hosts: str, match: Match) -> str:
     return " ".join(parts)
 
 
-def _answers(route: Route, backends: Mapping[str, BackendConfig]) -> str:
+def _answers(route: RouteConfig, backends: Mapping[str, BackendConfig]) -> str:
     total = sum(ref.weight for ref in route.backend_refs)
     described = []
     for ref in route.backend_refs:
