@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from sidegate.errors import Fault
+from sidegate.route import NO_ROUTE
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
 from tests.support.running import Run, fetch, only_record, wait_for
@@ -590,7 +591,7 @@ def test_no_route_is_a_404(codec: str, running: Run) -> None:
     with running(raises, codec, routes=routes) as server:
         assert fetch(server, codec, "GET", "/").status == 404
         record = only_record(server)
-        assert (record.reason, record.route, record.backend) == ("no_route", -1, "")
+        assert (record.reason, record.route, record.backend) == ("no_route", NO_ROUTE, "")
 
 
 # Other applications.

@@ -306,8 +306,8 @@ def test_a_worker_does_not_judge_again(tmp_path: Path) -> None:
     """Its config has the time, for its threads; what a front waits for, it waits for, too."""
     with pooled(hello, tmp_path, **ROUTES) as (front, worker):
         assert get(front.client("http1"), "/patient").status == 200
-        assert front.runtime._listeners[0].service.request_timeouts == (0.0, 0.2)
-        assert worker.runtime._listeners[0].service.request_timeouts == ()
+        assert front.runtime._listeners[0].service.enforces_request_timeouts
+        assert not worker.runtime._listeners[0].service.enforces_request_timeouts
 
 
 def test_the_time_in_the_queue_counts(codec: str) -> None:

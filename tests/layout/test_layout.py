@@ -29,7 +29,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("filters",),
     ("routing", "backends"),
     ("observe",),
-    ("wire",),
+    ("wire", "route"),
     ("config", "ipc", "aio"),
     ("asgi", "errors"),
     ("",),  # sidegate/__init__.py: the version

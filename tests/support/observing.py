@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics import exposition, parser
 
 from sidegate.asgi import Headers
-from sidegate.config.schema import Config
+from sidegate.config.schema import BackendRef, Config, RouteConfig
 from sidegate.config.validation import validate
 from sidegate.errors import Fault
 from sidegate.observe.cells import Area
@@ -19,6 +19,7 @@ from sidegate.observe.meter import ListenerMeter
 from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
+from sidegate.route import NO_ROUTE, Route
 from sidegate.wire.events import RequestHead
 from tests.support.programs import program
 
@@ -42,15 +43,23 @@ def make_record(
     target: bytes = b"/r0/x?q=1",
     headers: Headers | None = None,
     http_version: str = "1.1",
+    route: int = -1,
     **fields: Any,
 ) -> Record:
-    """A record of a GET from 192.0.2.1, with ``fields`` set on it."""
+    """A record of a GET from 192.0.2.1 to the route with the index ``route``, with ``fields`` set on it."""
     head = RequestHead(1, "GET", target, headers or [], http_version)
     record = Record(listener, "192.0.2.1", head, time.perf_counter())
     record.headers = head.headers
+    record.route = route_at(route)
     for name, value in fields.items():
         setattr(record, name, value)
     return record
+
+
+def route_at(index: int) -> Route:
+    """A route with this index, named as in ``make_config``; ``NO_ROUTE`` for -1."""
+    config = RouteConfig(name=f"r{index}", backend_refs=(BackendRef(name=f"b{index}"),))
+    return NO_ROUTE if index < 0 else Route(index, config, NO_ROUTE.app)
 
 
 def client_left(listener: ListenerMeter, **fields: Any) -> Record:

@@ -16,9 +16,9 @@ from sidegate.config.websocket import (
     WINDOW_BITS,
     WebSocketSettings,
     drain_seconds,
-    settings_by_route,
     settings_of,
 )
+from sidegate.route import NO_ROUTE
 
 
 def a_config(listener: Any, *routes: Any, **more: Any) -> Config:
@@ -44,10 +44,11 @@ def test_a_key_of_the_route_counts_before_that_of_the_listener() -> None:
     listener = {"maxMessage": "2Mi", "pingInterval": "5s", "compression": {"windowBits": 15, "memoryLevel": 8}}
     routes = [{}, {"maxMessage": "64Ki", "pingTimeout": "0s", "maxQueue": 1, "compression": {"contextTakeover": False}}]
     config = a_config(listener, *routes)
-    found = settings_by_route(config.listeners[0].websocket, [route.websocket for route in config.routes])
+    found = [settings_of(config.listeners[0].websocket, route.websocket) for route in config.routes]
     of_listener = WebSocketSettings(2 * 1024**2, 5.0, 20.0, 32, Compression(window_bits=15, memory_level=8))
-    assert found[0] == found[-1] == of_listener
-    assert found[1:-1] == (WebSocketSettings(65536, 5.0, 0.0, 1, Compression(context_takeover=False)),)
+    of_route = WebSocketSettings(65536, 5.0, 0.0, 1, Compression(context_takeover=False))
+    assert found == [of_listener, of_route]
+    assert settings_of(config.listeners[0].websocket, NO_ROUTE.websocket) == of_listener
 
 
 @pytest.mark.parametrize("mode", MODES)

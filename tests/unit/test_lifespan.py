@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
-from sidegate.asgi import App, Message
+from sidegate.asgi import RECORD_KEY, App, Message
 from sidegate.backends.app import lifespan
 from sidegate.backends.app.asgi import AsgiBackend
 from sidegate.backends.app.lifespan import Lifespan
@@ -93,6 +94,8 @@ def test_each_request_gets_the_state_and_the_root_path() -> None:
         else:
             await send(scope)
 
+    record = SimpleNamespace(backend="")
+
     async def live() -> list[Message]:
         backend = AsgiBackend("shop", LoadedApp(app, "asgi", "ASGI 3 application"), "/shop", "on")
         await backend.start()
@@ -102,13 +105,15 @@ def test_each_request_gets_the_state_and_the_root_path() -> None:
             sent.append(message)
 
         for _ in range(2):
-            await backend({"type": "http"}, None, send)  # type: ignore[arg-type]  # nothing is received
+            await backend({"type": "http", RECORD_KEY: record}, None, send)  # type: ignore[arg-type]  # nothing is received
             sent[-1]["state"]["mine"] = 1
         await backend.stop()
         return sent
 
     first, second = asyncio.run(live())
-    assert first == second == {"type": "http", "root_path": "/shop", "state": {"pool": "shared", "mine": 1}}
+    state = {"pool": "shared", "mine": 1}
+    assert first == second == {"type": "http", RECORD_KEY: record, "root_path": "/shop", "state": state}
+    assert record.backend == "shop"
     assert first["state"] is not second["state"]
 
 

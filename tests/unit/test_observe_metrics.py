@@ -93,7 +93,7 @@ def test_every_violation_of_the_wire_is_in_the_table() -> None:
 
 
 def test_every_error_of_an_exchange_is_in_the_table() -> None:
-    found = words(REFUSALS, "server", "backends") | words(REFUSALS, "routing")
+    found = words(REFUSALS, "server", "backends") | words(REFUSALS, "route.py")
     assert {"no_route", "no_response", "body_too_large"} <= found, "the pattern misses some"
     assert found - reasons.EXCHANGE_ERRORS.keys() - reasons.REFUSALS.keys() == set()
 

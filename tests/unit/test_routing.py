@@ -8,11 +8,14 @@ from typing import Any, NoReturn
 
 import pytest
 
-from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
-from sidegate.config.schema import BackendConfig, Config, ListenerConfig, Respond, RouteConfig
+from sidegate.asgi import RECORD_KEY, App, Receive, Scope, Send
+from sidegate.backends.weighted import WeightedChoice, by_weight
+from sidegate.config.schema import BackendConfig, BackendRef, Config, ListenerConfig, Respond, RouteConfig
 from sidegate.config.validation import validate
 from sidegate.errors import ExchangeError
-from sidegate.routing.router import Router, WeightedChoice
+from sidegate.route import NO_ROUTE, Route
+from sidegate.routing.index import RouteIndex
+from sidegate.routing.router import Router
 
 
 class Named:
@@ -29,22 +32,25 @@ class Named:
 class Facts:
     """What a router writes into a record."""
 
-    route = -1
-    backend = ""
+    route = NO_ROUTE
 
 
-def router_for(*routes: dict[str, Any]) -> Router:
-    """A router whose backends are named after the routes; checked by the schema like a file's."""
+def compiled(*routes: dict[str, Any]) -> list[Route]:
+    """Routes, checked by the schema like a file's, whose Apps are named after their backends: by default themselves."""
     described = [{"backend": route["name"], **route} for route in routes]
     config = validate(
         Config,
         {
             "listeners": [ListenerConfig(name="a", addresses=("127.0.0.1:0",))],
-            "backends": {route["name"]: BackendConfig(respond=Respond()) for route in routes},
+            "backends": {name: BackendConfig(respond=Respond()) for name in {route["backend"] for route in described}},
             "routes": [validate(RouteConfig, route) for route in described],
         },
     )
-    return Router(config.routes, {name: Named(name) for name in config.backends})
+    return [Route(index, route, Named(route.backend_refs[0].name)) for index, route in enumerate(config.routes)]
+
+
+def index_of(*routes: dict[str, Any]) -> RouteIndex:
+    return RouteIndex(compiled(*routes))
 
 
 def scope_for(path: str, host: str = "", method: str = "GET", query: bytes = b"", **headers: str) -> dict[str, Any]:
@@ -54,12 +60,11 @@ def scope_for(path: str, host: str = "", method: str = "GET", query: bytes = b""
     return {"path": path, "method": method, "headers": fields, "query_string": query, RECORD_KEY: Facts()}
 
 
-def answered_by(router: Router, scope: dict[str, Any]) -> str | None:
-    rule = router.match(scope)
-    return rule.choice.pick().name if rule else None
+def answered_by(index: RouteIndex, scope: dict[str, Any]) -> str | None:
+    return index.find(scope).name or None
 
 
-PATHS = router_for(
+PATHS = index_of(
     {"name": "root", "path": "/"},
     {"name": "shop", "path": "/shop"},
     {"name": "shop-cart", "path": "/shop/cart/"},
@@ -86,7 +91,7 @@ def test_paths_match_by_element_and_the_most_specific_wins(path: str, expected: 
     assert answered_by(PATHS, scope_for(path)) == expected
 
 
-HOSTS = router_for(
+HOSTS = index_of(
     {"name": "any", "path": "/any"},
     {"name": "wild", "hostnames": ["*.example.com"], "path": "/"},
     {"name": "deeper", "hostnames": ["*.eu.example.com"], "path": "/"},
@@ -116,7 +121,7 @@ def test_hostnames_count_before_paths(host: str, path: str, expected: str | None
     assert answered_by(HOSTS, scope_for(path, host, x_before="1")) == expected
 
 
-CONDITIONS = router_for(
+CONDITIONS = index_of(
     {"name": "plain", "path": "/"},
     {"name": "post", "matches": [{"path": "/", "method": "POST"}]},
     {"name": "header", "matches": [{"path": "/", "headers": [{"name": "X-Team", "value": "a, b"}]}]},
@@ -154,36 +159,43 @@ def test_repeated_header_fields_are_compared_joined() -> None:
     assert answered_by(CONDITIONS, scope) == "header"
 
 
-def test_the_record_learns_route_and_backend() -> None:
-    backend = Named("shop")
-    routes = [validate(RouteConfig, {"name": "r", "path": "/", "backend": "shop"})]
+def test_the_record_learns_the_route_and_its_app_is_called() -> None:
+    routes = compiled({"name": "x", "path": "/x"}, {"name": "all", "path": "/"})
     scope = scope_for("/x")
-    asyncio.run(_call(Router(routes, {"shop": backend}), scope))
-    assert backend.calls == 1
-    assert (scope[RECORD_KEY].route, scope[RECORD_KEY].backend) == (0, "shop")
+    asyncio.run(_call(Router(routes), scope))
+    assert [app.calls for route in routes if isinstance(app := route.app, Named)] == [1, 0]
+    assert scope[RECORD_KEY].route is routes[0]
 
 
-async def _call(router: Router, scope: dict[str, Any]) -> None:
+async def _call(router: App, scope: dict[str, Any]) -> None:
     async def unused(*_: object) -> NoReturn:
-        raise AssertionError("the router neither receives nor sends")
+        raise AssertionError("a router neither receives nor sends")
 
     await router(scope, unused, unused)
 
 
 def test_no_route_is_a_404() -> None:
+    scope = scope_for("/", "example.com")
     with pytest.raises(ExchangeError) as caught:
-        asyncio.run(_call(HOSTS, scope_for("/", "example.com")))
+        asyncio.run(_call(Router(compiled({"name": "x", "path": "/x"})), scope))
     assert (caught.value.status, caught.value.reason) == (404, "no_route")
+    assert (scope[RECORD_KEY].route.index, scope[RECORD_KEY].route.name) == (-1, "")
 
 
 def test_weights_share_requests_in_proportion() -> None:
-    choice = WeightedChoice([Named("old"), Named("new")], [3, 1])
-    counts = Counter(choice.pick().name for _ in range(4000))
-    assert set(counts) == {"old", "new"}
-    assert 2700 < counts["old"] < 3300  # 3000 ± 11 standard deviations
+    old, new = Named("old"), Named("new")
+    choice = WeightedChoice([old, new], [3, 1])
+    counts = Counter(choice.pick() for _ in range(4000))
+    assert set(counts) == {old, new}
+    assert 2700 < counts[old] < 3300  # 3000 ± 11 standard deviations
+    asyncio.run(_call(choice, scope_for("/")))
+    assert old.calls + new.calls == 1
 
 
 def test_a_weight_of_zero_gets_nothing() -> None:
-    routes = [validate(RouteConfig, {"name": "r", "path": "/", "backendRefs": [{"name": "a", "weight": 0}, {"name": "b"}]})]
-    router = Router(routes, {"a": Named("a"), "b": Named("b")})
-    assert {answered_by(router, scope_for("/")) for _ in range(50)} == {"b"}
+    a, b, c = (Named(name) for name in "abc")
+    refs = [BackendRef(name="a", weight=0), BackendRef(name="b"), BackendRef(name="c")]
+    choice = by_weight(refs, {"a": a, "b": b, "c": c})
+    assert isinstance(choice, WeightedChoice)
+    assert {choice.pick() for _ in range(100)} == {b, c}
+    assert by_weight(refs[:2], {"a": a, "b": b}) is b

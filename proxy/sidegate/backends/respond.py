@@ -5,7 +5,7 @@ Step 7 of the request line. It reads no request body.
 
 from __future__ import annotations
 
-from sidegate.asgi import Headers, Receive, Scope, Send, send_response
+from sidegate.asgi import RECORD_KEY, Headers, Receive, Scope, Send, send_response
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.config.schema import Respond
 
@@ -24,6 +24,7 @@ class RespondBackend:
         self._body = respond.body.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[RECORD_KEY].backend = self.name
         refuse_websocket(scope)
         await send_response(send, self._status, self._headers, self._body)
 

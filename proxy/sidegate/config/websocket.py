@@ -6,7 +6,6 @@ the code sees plain values: ``WebSocketSettings``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -125,11 +124,6 @@ def settings_of(listener: WebSocketConfig, route: WebSocketConfig) -> WebSocketS
     names = WebSocketSettings.__slots__
     written = ((name, getattr(part, name)) for part in (listener, route) for name in names)
     return WebSocketSettings(**{name: value for name, value in written if value is not None})
-
-
-def settings_by_route(listener: WebSocketConfig, routes: Iterable[WebSocketConfig]) -> tuple[WebSocketSettings, ...]:
-    """``settings_of`` by route index; the last entry is the one for no route, so that Python's index -1 finds it."""
-    return tuple(settings_of(listener, route) for route in (*routes, WebSocketConfig()))
 
 
 def drain_seconds(wanted: float | None, grace: float) -> float:

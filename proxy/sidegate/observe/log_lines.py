@@ -141,7 +141,7 @@ class CombinedLines(LineFormat):
 class JsonLines(LineFormat):
     """One JSON object; members without a value are left out. It does not use json.dumps, which takes far longer.
 
-    ``routes``: the routes' names, by the index in ``Record.route``.
+    ``routes``: the routes' names, by the index of ``Record.route``.
     """
 
     __slots__ = ("_agents", "_backends", "_clients", "_hosts", "_methods", "_referers", "_routes", "_targets", "_tls")
@@ -171,7 +171,7 @@ class JsonLines(LineFormat):
             f',"requestId":{_quote(record.request_id[:MAX_ID])}'
             f"{self._clients.text(record.client, room)}{self._methods.text(record.method, room)}"
             f"{self._hosts.text(host, room)}{self._targets.text(record.target, room)}"
-            f',"protocol":"{record.http_version}","status":{status}{self._routes[record.route]}'
+            f',"protocol":"{record.http_version}","status":{status}{self._routes[record.route.index]}'
             f"{self._backends.text(record.backend, room)}"
             f',"durationMs":{microseconds // 1000}.{microseconds % 1000:03d}'
             f',"bytesIn":{record.bytes_in},"bytesOut":{record.bytes_out}'

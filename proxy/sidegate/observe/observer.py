@@ -101,8 +101,11 @@ class Observer:
         return self._threads[name]
 
     def websocket(self, route: int) -> WebSocketMeter:
-        """The meter of one route's WebSockets, by the route's index; -1: no route matched."""
-        return self._websockets[route]
+        """The meter of one route's WebSockets, by the route's index.
+
+        An index of no route of the config gets the meter for no route: -1, or one that a front of another service sent.
+        """
+        return self._websockets[route if route < len(self._websockets) else -1]
 
     def started(self, record: Record) -> None:
         """A request's head is known."""
@@ -124,7 +127,7 @@ class Observer:
         record.counted = True
         cells = self._cells
         duration = self._clock() - record.started
-        route = self._routes[record.route]
+        route = self._routes[record.route.index]
         status = record.status
         if not 100 <= status <= 599:
             status = final_status(record) or NO_RESPONSE

@@ -3,6 +3,7 @@
 cimport cython
 
 from sidegate.observe.meter cimport ListenerMeter
+from sidegate.route cimport Route
 
 
 cdef class Origin:
@@ -19,7 +20,7 @@ cdef class Record:
     cdef public str http_version
     cdef public str scheme
     cdef public double started
-    cdef public int route
+    cdef public Route route
     cdef public str backend
     cdef public int status
     cdef public long long bytes_in

@@ -13,6 +13,7 @@ import os
 from sidegate.asgi import Headers
 from sidegate.errors import Fault
 from sidegate.observe.meter import ListenerMeter
+from sidegate.route import NO_ROUTE, Route
 from sidegate.wire.events import Rejected, RequestHead
 
 TASK, THREAD, PROCESS = range(3)
@@ -41,9 +42,10 @@ class Record:
     """One request and its response.
 
     ``client``, ``scheme``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
-    ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: index into ``config.routes``, -1 if none
-    matched. ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the
-    head announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the
+    ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: the router sets it; ``NO_ROUTE`` if none
+    matched. ``backend``: the name of the backend that took the request, which sets it; empty if another App answered.
+    ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the head
+    announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the
     observer has counted and logged it. ``fault`` and ``reason``: who caused the error that ended the exchange, and the
     reason for metrics.
     """
@@ -63,7 +65,7 @@ class Record:
         self.has_body = isinstance(head, RequestHead) and not head.end_stream
         self.scheme = "http"
         self.started = started
-        self.route = -1
+        self.route: Route = NO_ROUTE
         self.backend = ""
         self.status = 0
         self.bytes_in = 0

@@ -23,10 +23,12 @@ from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.build import AnyBackend, build_backends, check_applications
 from sidegate.backends.upstream.pool import PoolBackend, Report
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
+from sidegate.backends.weighted import by_weight
 from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
-from sidegate.config.websocket import drain_seconds, settings_by_route
+from sidegate.config.websocket import drain_seconds
 from sidegate.errors import Problems, SidegateError
 from sidegate.observe.observer import Observer
+from sidegate.route import Route
 from sidegate.routing.router import Router
 from sidegate.server import timeouts
 from sidegate.server.admission import Admission
@@ -102,7 +104,7 @@ class Runtime:
         clock = Clock(loop, timeouts.check)
         starter = eager_starter(loop)
         admission = Admission(loop, config.limits)
-        router = Router(config.routes, backends)
+        router = Router(_routes(config, backends))
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
         listeners = []
@@ -126,9 +128,9 @@ class Runtime:
                 tls=contexts.get(index),
                 trusted=trusted,
                 trusted_policy=_policy(limits, keep_forwarding=True),
-                request_timeouts=tuple(route.timeouts.request for route in config.routes) if fronts is None else (),
+                enforces_request_timeouts=fronts is None and any(route.timeouts.request for route in config.routes),
                 hop_policy=None if fronts is None else _policy(limits, keep_forwarding=True, keep_own=True),
-                websockets=settings_by_route(listener.websocket, (route.websocket for route in config.routes)),
+                websocket=listener.websocket,
             )
             listeners.append(Listener(service, sockets[listener.name]))
         return cls(listeners, backends, clock, starter, config.websocket_drain)
@@ -256,6 +258,11 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
         return tls.certificates
     path = str(self_signed_path())  # the supervisor has made it
     return (Certificate(cert=path, key=path),)
+
+
+def _routes(config: Config, backends: Mapping[str, AnyBackend]) -> list[Route]:
+    """The routes in the order of the file, each with the App that answers its requests."""
+    return [Route(index, route, by_weight(route.backend_refs, backends)) for index, route in enumerate(config.routes)]
 
 
 def _put_behind_front(backends: Mapping[str, AnyBackend]) -> int | None:

@@ -14,7 +14,7 @@ from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter
 from sidegate.asgi import WEBSOCKET_KEY, App, Scope
 from sidegate.config.schema import ConnectionLimits
-from sidegate.config.websocket import WebSocketSettings
+from sidegate.config.websocket import WebSocketConfig, WebSocketSettings, settings_of
 from sidegate.observe.meter import ListenerMeter
 from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
@@ -71,15 +71,12 @@ class ListenerService:
     trusted: TrustedProxies
     trusted_policy: FieldPolicy
     """The policy for peers in ``trusted``: their forwarding fields are kept."""
-    request_timeouts: tuple[float, ...] = ()
-    """Seconds from a request's head to the end of its response, by route index, 0 for no limit.
-
-    Empty if no route has a limit, and in a worker, because the front enforces it.
-    """
+    websocket: WebSocketConfig
+    """The listener's settings; those of a route replace them."""
+    enforces_request_timeouts: bool = False
+    """Whether the routes' ``timeouts.request`` are enforced here. A front does it for its workers."""
     hop_policy: FieldPolicy | None = None
     """In a worker, the policy for those of ``trusted`` that announced themselves as fronts; it keeps their facts."""
-    websockets: tuple[WebSocketSettings, ...] = (WebSocketSettings(),)
-    """By route index; the last entry is the one for no route, so that Python's index -1 finds it."""
     connections: set[ServedConnection] = field(default_factory=set)
     """Open connections, and closed ones whose applications are still running."""
     draining: bool = False
@@ -87,11 +84,9 @@ class ListenerService:
     def websocket_settings(self, record: Record, scope: Scope) -> WebSocketSettings:
         """The settings of a WebSocket once its route is known; in a worker, the front sends them."""
         facts: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
-        return self.websockets[record.route] if facts is None else facts.settings
+        return settings_of(self.websocket, record.route.websocket) if facts is None else facts.settings
 
     def websocket_meter(self, record: Record, scope: Scope) -> WebSocketMeter:
         """The meter of a WebSocket once its route is known; in a worker, the one of the front's route."""
         facts: WebSocketFacts | None = scope.get(WEBSOCKET_KEY)
-        # A front of another service may name a route that this worker does not know.
-        known = facts is not None and facts.route < len(self.websockets) - 1
-        return self.observer.websocket(facts.route if facts is not None and known else record.route)
+        return self.observer.websocket(record.route.index if facts is None else facts.route)

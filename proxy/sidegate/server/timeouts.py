@@ -86,17 +86,16 @@ def _check_requests(connection: Connection, now: float) -> None:
 
     A response that is complete is not checked here: the client must take the rest of it within ``timeouts.write``.
     """
-    timeouts = connection.service.request_timeouts
-    if not timeouts:
+    if not connection.service.enforces_request_timeouts:
         return
     clock = perf_counter()  # the clock of ``Record.started``
     for exchange in list(connection.exchanges.values()):
         record = exchange.record
-        if exchange.sending is COMPLETE or exchange.receiving is GONE or record.route < 0:
+        if exchange.sending is COMPLETE or exchange.receiving is GONE:
             continue
         if isinstance(exchange, WebSocket) and exchange.accepted:
             continue  # the handshake was in time
-        if 0 < timeouts[record.route] < clock - record.started:
+        if 0 < record.route.timeouts.request < clock - record.started:
             exchange.give_up(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
             exchange.disconnect()  # this cancels a request that is only relayed
             connection.observer.count(record)  # now, because the application may continue forever

@@ -15,7 +15,9 @@ from functools import partial
 from typing import Any, TypeVar
 
 from sidegate.asgi import Message
+from sidegate.config.schema import BackendRef, RouteConfig
 from sidegate.observe.record import Record
+from sidegate.route import Route
 from sidegate.server.codecs import make_codec
 from sidegate.server.connection import Connection
 from sidegate.server.exchange import Exchange
@@ -185,8 +187,9 @@ def _records(stage: Stage, heads: list[RequestHead]) -> tuple[float, float]:
     begun = stage.clocks.wall()
     records = [_opened(stage, head) for head in heads]
     opened = stage.clocks.wall() - begun
+    route = Route(0, RouteConfig(name="all", backend_refs=(BackendRef(name="app"),)), plain.app)
     for record in records:
-        record.status, record.route, record.backend = 200, 0, "app"
+        record.status, record.route, record.backend = 200, route, "app"
     begun = stage.clocks.wall()
     for record in records:
         stage.service.observer.finished(record)

@@ -1,5 +1,9 @@
 """C types of the in-process backend."""
 
+cimport cython
+
+from sidegate.observe.record cimport Record
+
 
 cdef class AsgiBackend:
     cdef public str name
@@ -7,3 +11,6 @@ cdef class AsgiBackend:
     cdef object _app
     cdef str _root_path
     cdef object _lifespan
+
+    @cython.locals(record=Record)
+    cdef _take(self, scope)

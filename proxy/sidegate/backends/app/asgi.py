@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Literal
 
-from sidegate.asgi import App, Receive, Scope, Send
+from sidegate.asgi import RECORD_KEY, App, Receive, Scope, Send
 from sidegate.backends.app.lifespan import Lifespan
 from sidegate.backends.app.loading import LoadedApp
+from sidegate.observe.record import Record
 
 
 class AsgiBackend:
@@ -25,10 +26,15 @@ class AsgiBackend:
         self._lifespan = Lifespan(name, loaded.app, lifespan)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        self._take(scope)
         if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
             scope["root_path"] = self._root_path
         scope["state"] = self._lifespan.state.copy()
         return self._app(scope, receive, send)
+
+    def _take(self, scope: Scope) -> None:
+        record: Record = scope[RECORD_KEY]
+        record.backend = self.name
 
     async def start(self) -> None:
         """Run the lifespan startup.

@@ -61,7 +61,7 @@ class HopFields:
         head += fields
         head.append(self._peer(scope))
         if websocket:
-            head.append((hop.WEBSOCKET, hop.encode_websocket(record.route, scope[TUNNEL_KEY].settings())))
+            head.append((hop.WEBSOCKET, hop.encode_websocket(record.route.index, scope[TUNNEL_KEY].settings())))
         tls = scope["extensions"].get("tls")
         if tls is not None:
             head.append(self._tls_facts(tls))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable
 from typing import Any
 
-from sidegate.asgi import Receive, Scope, Send
+from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.relay import Relay
 from sidegate.backends.upstream.request_fields import HopFields
@@ -24,6 +24,7 @@ class UpstreamBackend:
         self._fields = HopFields(root_path)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[RECORD_KEY].backend = self.name
         kind = Relay if scope["type"] == "http" else Tunnel
         return kind(self._balancer, self._fields, scope, receive, send).run()
 

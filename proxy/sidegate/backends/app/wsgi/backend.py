@@ -68,6 +68,7 @@ class WsgiBackend:
         self._stuck = stuck
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        scope[RECORD_KEY].backend = self.name
         refuse_websocket(scope)
         if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
             scope["root_path"] = self._root_path

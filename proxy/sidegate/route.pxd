@@ -1,0 +1,11 @@
+"""C types of a route."""
+
+
+cdef class Route:
+    cdef readonly Py_ssize_t index
+    cdef readonly str name
+    cdef readonly tuple hostnames
+    cdef readonly tuple matches
+    cdef readonly object timeouts
+    cdef readonly object websocket
+    cdef readonly object app
