@@ -94,7 +94,10 @@ class _Validation:
         config, findings = self._parsed()
         listeners = dict(self._entries("listeners", ListenerConfig))
         backends = dict(self._entries("backends", BackendConfig))
-        parts = self._parts(listeners, {finding.path[0] for finding in findings if finding.path})
+        # Of a valid configuration the routes, of which there may be thousands, are not validated again one by one.
+        valid = config.routes if config is not None and not self._mistaken else None
+        routes = dict(self._entries("routes", RouteConfig) if valid is None else enumerate(valid))
+        parts = self._parts(listeners, routes, {finding.path[0] for finding in findings if finding.path})
         findings += [Finding(path, message) for path, message in checks.problems(parts)]
         problems = {self._problem(*finding) for finding in findings} - {None}
         for (line, column), path, message in self._document.mistakes:
@@ -123,7 +126,9 @@ class _Validation:
                 with contextlib.suppress(ValidationError):
                     yield place, self._parse(model, value)
 
-    def _parts(self, listeners: dict[int, ListenerConfig], bad: set[str | int]) -> checks.Parts:
+    def _parts(
+        self, listeners: dict[int, ListenerConfig], routes: dict[int, RouteConfig], bad: set[str | int]
+    ) -> checks.Parts:
         """The valid parts, to be compared; ``bad`` has the top-level keys that are not valid."""
         keys = fields(Settings).keys() & self._root.keys() - bad
         settings = self._parse(Settings, {key: self._root[key] for key in keys})
@@ -131,7 +136,7 @@ class _Validation:
         delays = checks.Delays(settings.shutdown_delay, settings.websocket_drain, settings.grace_period)
         return checks.Parts(
             listeners=listeners,
-            routes=dict(self._entries("routes", RouteConfig)) if isinstance(backends, dict) else {},
+            routes=routes if isinstance(backends, dict) else {},
             backends=backends,
             admin=settings.admin.address if settings.admin else None,
             delays=None if bad & {camel(field.name) for field in dataclasses.fields(delays)} else delays,

@@ -61,12 +61,15 @@ class Model:
         """The pydantic schema of the dataclass, preceded by the expansion of short forms."""
         from pydantic_core import core_schema  # noqa: PLC0415 - see the top of the file
 
-        return core_schema.no_info_before_validator_function(cls._expand_short_forms, handler(source))
+        schema = handler(source)
+        if not cls.short_forms:
+            return schema
+        return core_schema.no_info_before_validator_function(cls._expand_short_forms, schema)
 
     @classmethod
     def _expand_short_forms(cls, data: Any) -> Any:
         """Replace short forms. A short form beside its long form stays and is refused as an unknown key."""
-        if not cls.short_forms or not isinstance(data, dict):
+        if not isinstance(data, dict):
             return data
         result = dict(data)
         for short, (key, *rest) in cls.short_forms.items():

@@ -28,7 +28,7 @@ from sidegate.config.checks import Path
 from sidegate.config.loaded import Position
 
 MAX_DEPTH = 64
-MAX_VALUES = 100_000
+MAX_VALUES = 500_000  # 10 000 routes have 100 000
 
 # YAML 1.2, 5.1: the characters that a document may contain. PyYAML's two parsers report others differently.
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -40,6 +40,7 @@ _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(["true", "True", "TRUE"], True),
     **dict.fromkeys(["false", "False", "FALSE"], False),
 }
+_FIRST_OF_NUMBERS = frozenset("0123456789+-.")
 # A number too long for any use stays text: its conversion takes quadratic time (CVE-2020-10735).
 INTEGER = re.compile(r"[-+]?[0-9]{1,100}")
 OCTAL = re.compile(r"0o[0-7]{1,100}")
@@ -119,6 +120,8 @@ def resolve(text: str) -> str | int | float | bool | None:
     """The value of a plain scalar in YAML 1.2's core schema, but infinities and not-a-number stay text."""
     if text in _WORDS:
         return _WORDS[text]
+    if text[0] not in _FIRST_OF_NUMBERS:
+        return text
     if INTEGER.fullmatch(text):
         return int(text)
     if OCTAL.fullmatch(text) or HEXADECIMAL.fullmatch(text):
@@ -273,8 +276,10 @@ class _Constructor:
                 self._mistake(source.position, path, "'<<' merges mappings only, such as *alias or [*one, *two]")
 
     def _scalar(self, node: Scalar, path: Path) -> Any:
-        text = _VARIABLE.sub(lambda match: self._variable(match, node, path), node.text)
-        if _SURROGATE.search(text):
+        text = node.text
+        if "$" in text:
+            text = _VARIABLE.sub(lambda match: self._variable(match, node, path), text)
+        if not text.isascii() and _SURROGATE.search(text):
             self._document.unresolved.add(path)
             self._mistake(node.position, path, "must be valid Unicode after its variables were replaced")
             return None

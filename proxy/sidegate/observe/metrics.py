@@ -10,10 +10,12 @@ create time series. Names, units and types follow https://prometheus.io/docs/pra
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, product
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from sidegate.config.schema import BackendConfig, Config
 from sidegate.errors import Fault
@@ -312,6 +314,10 @@ SUPERVISOR_METRICS = (
 """Metrics that the supervisor provides without cells."""
 
 
+Places: TypeAlias = dict[tuple[str, ...], int]
+"""The values of an axis and their places."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Adjacent cells of one metric: all labels but the last are fixed; there is one cell for each value in ``run``."""
@@ -322,26 +328,72 @@ class Block:
     run: tuple[str, ...]
 
 
-class CellLayout:
-    """Which cell holds which sample of a front that runs ``config``.
+class MetricCells:
+    """Where the cells of one metric are: the product of its axes, of which the last varies fastest.
 
-    ``size`` is the number of cells; ``worker_blocks`` are those of ``WORKER_METRICS``.
+    Positions are computed, because a table of them would be large: there are thousands of routes.
     """
 
+    def __init__(self, metric: Metric, start: int, places: Sequence[Places]) -> None:
+        """``places``: of each axis."""
+        self.metric = metric
+        self.start = start
+        self.leading = places[:-1]
+        self.run = tuple(value for (value,) in places[-1])
+        self.end = start + math.prod(map(len, places))
+
+    def block(self, labels: tuple[str, ...]) -> int:
+        """The first cell of the block with these leading labels. KeyError if there is no such block."""
+        position = first = 0
+        for axis, places in zip(self.metric.axes, self.leading, strict=False):
+            end = first + len(axis.labels)
+            position = position * len(places) + places[labels[first:end]]
+            first = end
+        if first != len(labels):
+            raise KeyError(labels)
+        return self.start + position * len(self.run)
+
+    def blocks(self) -> Iterator[Block]:
+        """All of them, in order."""
+        start = self.start
+        for combination in product(*self.leading):
+            yield Block(self.metric, tuple(chain.from_iterable(combination)), start, self.run)
+            start += len(self.run)
+
+
+class CellLayout:
+    """Which cell holds which sample of a front that runs ``config``. ``size`` is the number of cells."""
+
     def __init__(self, config: Config) -> None:
-        self.blocks = tuple(_blocks(config))
-        self.size = self.blocks[-1].start + len(self.blocks[-1].run)
-        self._blocks = {(block.metric.name, block.labels): block for block in self.blocks}
-        self.worker_blocks = tuple(block for block in self.blocks if any(block.metric is one for one in WORKER_METRICS))
+        self._cells: dict[str, MetricCells] = {}
+        known: dict[Axis, Places] = {}
+        end = 0
+        for metric in FRONT_METRICS:
+            for axis in metric.axes:
+                if axis not in known:
+                    known[axis] = {values: place for place, values in enumerate(axis.values(config))}
+            self._cells[metric.name] = cells = MetricCells(metric, end, [known[axis] for axis in metric.axes])
+            end = cells.end
+        self.size = end
         self._threaded = [name for (name,) in _threaded(config)]
         self._undeclared = [name for name in self._threaded if config.backends[name].interface == "auto"]
+
+    @cached_property
+    def blocks(self) -> tuple[Block, ...]:
+        """All blocks in order; only the collector of the supervisor needs them."""
+        return tuple(block for cells in self._cells.values() for block in cells.blocks())
+
+    @cached_property
+    def worker_blocks(self) -> tuple[Block, ...]:
+        """The blocks of ``WORKER_METRICS``."""
+        return tuple(block for metric in WORKER_METRICS for block in self._cells[metric.name].blocks())
 
     def start(self, metric: Metric, *labels: str) -> int:
         """The first cell of the block with these leading labels.
 
         :raises KeyError: there is no such block.
         """
-        return self._blocks[metric.name, labels].start
+        return self._cells[metric.name].block(labels)
 
     def cell(self, metric: Metric, *labels: str) -> int:
         """The cell of one sample.
@@ -349,8 +401,8 @@ class CellLayout:
         :raises KeyError: there is no block with the leading labels.
         :raises ValueError: the last label does not have this value.
         """
-        block = self._blocks[metric.name, labels[:-1]]
-        return block.start + block.run.index(labels[-1])
+        cells = self._cells[metric.name]
+        return cells.block(labels[:-1]) + cells.run.index(labels[-1])
 
     def ended(self, cells: Cells, route: str) -> int:
         """The number of exchanges of a route that have ended: each is in one bucket of the histogram."""
@@ -377,15 +429,6 @@ class CellLayout:
 
         :raises KeyError: there is no such block.
         """
-        block = self._blocks[metric.name, labels]
-        return {value: block.start + index for index, value in enumerate(block.run)}
-
-
-def _blocks(config: Config) -> Iterator[Block]:
-    start = 0
-    for metric in FRONT_METRICS:
-        *leading, last = (axis.values(config) for axis in metric.axes)
-        run = tuple(value for (value,) in last)
-        for combination in product(*leading):
-            yield Block(metric, tuple(chain.from_iterable(combination)), start, run)
-            start += len(run)
+        cells = self._cells[metric.name]
+        start = cells.block(labels)
+        return {value: start + index for index, value in enumerate(cells.run)}

@@ -25,6 +25,9 @@ cdef class Observer:
     cdef dict _listeners
     cdef dict _pools
     cdef dict _threads
+    cdef object _layout
+    cdef list _backends
+    cdef list _names
     cdef list _routes
     cdef list _websockets
     cdef dict _protocols
@@ -33,8 +36,11 @@ cdef class Observer:
     cdef Py_ssize_t _sum
 
     cpdef ListenerMeter listener(self, str name)
+    @cython.locals(meter=WebSocketMeter)
     cpdef WebSocketMeter websocket(self, Py_ssize_t route)
     cpdef started(self, Record record)
     cpdef finished(self, Record record)
     @cython.locals(cells=double[::1], duration=double, route=RouteCells, status=int, bucket=Py_ssize_t, requests=Py_ssize_t)
     cpdef count(self, Record record)
+    @cython.locals(cells=RouteCells)
+    cdef RouteCells _route_cells(self, Py_ssize_t index)

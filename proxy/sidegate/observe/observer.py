@@ -70,8 +70,13 @@ class Observer:
         self._listeners = {listener.name: ListenerMeter(listener.name, layout, cells) for listener in config.listeners}
         self._pools = {name: QueueMeter(name, layout, cells) for (name,) in metrics.QUEUED.values(config)}
         self._threads = {name: ThreadMeter(name, layout, cells) for (name,) in metrics.THREADED.values(config)}
-        self._routes = _route_cells(config, layout)
-        self._websockets = [WebSocketMeter(name, layout, cells) for (name,) in metrics.ROUTE.values(config)]
+        # By the route's index, the last for no route, so that the index -1 selects it. Each is made when it is needed:
+        # a process that has thousands of routes starts faster.
+        self._layout = layout
+        self._backends = [*([ref.name for ref in route.backend_refs] for route in config.routes), []]
+        self._names = [*(route.name for route in config.routes), ""]
+        self._routes: list[RouteCells | None] = [None] * len(self._names)
+        self._websockets: list[WebSocketMeter | None] = [None] * len(self._names)
         self._protocols = {version: index * len(metrics.CODES) for index, version in enumerate(PROTOCOLS)}
         self._reasons = {values[0]: index for index, values in enumerate(metrics.EXCHANGE_ERROR.values(config))}
         self._other = self._reasons[reasons.OTHER]
@@ -105,7 +110,12 @@ class Observer:
 
         An index of no route of the config gets the meter for no route: -1, or one that a front of another service sent.
         """
-        return self._websockets[route if route < len(self._websockets) else -1]
+        if route >= len(self._websockets):
+            route = -1
+        meter = self._websockets[route]
+        if meter is None:
+            meter = self._websockets[route] = WebSocketMeter(self._names[route], self._layout, self._cells)
+        return meter
 
     def started(self, record: Record) -> None:
         """A request's head is known."""
@@ -128,6 +138,8 @@ class Observer:
         cells = self._cells
         duration = self._clock() - record.started
         route = self._routes[record.route.index]
+        if route is None:
+            route = self._route_cells(record.route.index)
         status = record.status
         if not 100 <= status <= 599:
             status = final_status(record) or NO_RESPONSE
@@ -145,8 +157,7 @@ class Observer:
         if self._access_log is not None:
             self._access_log.append(record, duration)
 
-
-def _route_cells(config: Config, layout: CellLayout) -> list[RouteCells]:
-    """Cells by route index. The last entry is for requests without a route, so that index -1 selects it."""
-    named = [RouteCells(layout, route.name, [*(ref.name for ref in route.backend_refs), ""]) for route in config.routes]
-    return [*named, RouteCells(layout, "", [""])]
+    def _route_cells(self, index: int) -> RouteCells:
+        cells = RouteCells(self._layout, self._names[index], [*self._backends[index], ""])
+        self._routes[index] = cells
+        return cells

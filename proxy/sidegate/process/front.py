@@ -7,6 +7,7 @@ adds what only a front has: the service's listening sockets, the access log and 
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import socket
 import sys
@@ -31,10 +32,12 @@ STATISTICS_PERIOD = 5.0
 def main(argv: list[str]) -> int:
     """Run one front until it ends and return its exit code."""
     control = socket.socket(fileno=int(argv[1]))
+    gc.disable()  # nothing of a configuration is garbage; with thousands of routes, to look for some takes long
     first = child.first_message(control)
     if first is None:
         return child.FAILED_START
     config = unpack(Config, first["config"])
+    gc.enable()
     process_log.set_up(config.logging)
     return child.run(Front(config, first, control).run(), control)
 
