@@ -62,9 +62,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from sidegate.supervisor.subprocess_call import call_in_subprocess
+    from sidegate.supervisor.subprocess_call import begin_in_subprocess
 
-    loaded: Loaded = call_in_subprocess("sidegate.config.load:load", arguments.config, dict(os.environ))
+    result = begin_in_subprocess("sidegate.config.load:load", arguments.config, dict(os.environ))
+    import sidegate.supervisor.service  # noqa: F401 - imported while the file is read
+
+    loaded: Loaded = result()
     if loaded.config is None:
         problems, _ = _every_problem(loaded, import_apps=True)
         return _refuse(problems)

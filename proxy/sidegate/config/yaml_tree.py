@@ -28,7 +28,7 @@ from sidegate.config.checks import Path
 from sidegate.config.loaded import Position
 
 MAX_DEPTH = 64
-MAX_VALUES = 500_000  # 10 000 routes have 100 000
+MAX_VALUES = 100_000  # or as many as the file has without aliases: those of 10 000 routes are more
 
 # YAML 1.2, 5.1: the characters that a document may contain. PyYAML's two parsers report others differently.
 _NOT_PRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -109,10 +109,10 @@ def read_document(text: str, environ: Mapping[str, str]) -> Document:
         before = text[: bad.start()]
         position = (before.count("\n") + 1, len(before) - before.rfind("\n"))
         raise YamlError(position, f"not valid YAML: the character {bad[0]!r} is not allowed")
-    root = _compose(text)
+    root, count = _compose(text)
     document = Document()
     if root is not None:
-        document.value = _Constructor(document, environ).value(root, ())
+        document.value = _Constructor(document, environ, max(count, MAX_VALUES)).value(root, ())
     return document
 
 
@@ -136,9 +136,11 @@ def escape(text: str) -> str:
     return text.replace("${", "$${")
 
 
-def _compose(text: str) -> Node | None:
+def _compose(text: str) -> tuple[Node | None, int]:
+    """The root, and the number of nodes in the file."""
+    composer = _Composer(yaml.parse(text, Loader=_LOADER))
     try:
-        return _Composer(yaml.parse(text, Loader=_LOADER)).document()
+        return composer.document(), composer.count
     except yaml.MarkedYAMLError as error:
         mark: Any = error.problem_mark
         context = f" ({error.context})" if error.context else ""
@@ -163,6 +165,7 @@ class _Composer:
     def __init__(self, events: Iterator[Any]) -> None:
         self._events = events
         self._anchors: dict[str, Node | None] = {}
+        self.count = 0
 
     def document(self) -> Node | None:
         """The root of the only document; None if there is none."""
@@ -180,6 +183,7 @@ class _Composer:
 
     def _node(self, event: Any, depth: int) -> Node:
         position = _position(event.start_mark)
+        self.count += 1
         if depth > MAX_DEPTH:
             raise YamlError(position, f"not valid here: nested deeper than {MAX_DEPTH} levels")
         if isinstance(event, yaml.AliasEvent):
@@ -222,9 +226,11 @@ class _Composer:
 class _Constructor:
     """Turns nodes into values, and notes positions and mistakes in ``document``."""
 
-    def __init__(self, document: Document, environ: Mapping[str, str]) -> None:
+    def __init__(self, document: Document, environ: Mapping[str, str], most: int) -> None:
+        """``most``: number of values, those of aliases included."""
         self._document = document
         self._environ = environ
+        self._most = most
         self._steps = 0
 
     def value(self, node: Node, path: Path) -> Any:
@@ -243,8 +249,8 @@ class _Constructor:
 
     def _step(self, node: Node, depth: int) -> None:
         self._steps += 1
-        if self._steps > MAX_VALUES:
-            raise YamlError(node.position, f"aliases included, the file contains more than {MAX_VALUES} values")
+        if self._steps > self._most:
+            raise YamlError(node.position, f"aliases included, the file contains more than {self._most} values")
         if depth > MAX_DEPTH:
             raise YamlError(node.position, f"aliases included, nested deeper than {MAX_DEPTH} levels")
 

@@ -7,6 +7,7 @@ program that embeds Sidegate, but not its threads.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import pickle
@@ -14,8 +15,10 @@ import pkgutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from sidegate.errors import StartError
 
@@ -27,16 +30,32 @@ def call_in_subprocess(name: str, *arguments: Any) -> Any:
 
     :raises StartError: the function raised it, or the process exited without a result (it has printed the reason).
     """
+    return begin_in_subprocess(name, *arguments)()
+
+
+def begin_in_subprocess(name: str, *arguments: Any) -> Callable[[], Any]:
+    """As ``call_in_subprocess``, but the function runs meanwhile: call what is returned to wait for its result."""
     command = [sys.executable, "-P", "-m", "sidegate.supervisor.subprocess_call"]
-    call = pickle.dumps((name, arguments))
-    done = subprocess.run(  # noqa: S603 - our own interpreter and module
-        command, input=call, stdout=subprocess.PIPE, env=environment(), check=False
+    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
     )
-    if done.returncode != 0:
-        raise StartError(f"the process for {name} exited with status {done.returncode}")
+    with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as pipe:
+        pickle.dump((name, arguments), pipe)
+    return partial(_result, process, name)
+
+
+def _result(process: subprocess.Popen[bytes], name: str) -> Any:
+    with process:
+        try:
+            output = cast(IO[bytes], process.stdout).read()
+        except BaseException:  # ^C
+            process.kill()
+            raise
+    if process.returncode != 0:
+        raise StartError(f"the process for {name} exited with status {process.returncode}")
     gc.disable()  # there is nothing to collect among objects that are all new: with thousands of routes it takes long
     try:
-        error, result = pickle.loads(done.stdout)  # noqa: S301 - from our own process, over a pipe that no other has
+        error, result = pickle.loads(output)  # noqa: S301 - from our own process, over a pipe that no other has
     finally:
         gc.enable()
     if error is not None:
