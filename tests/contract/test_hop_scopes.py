@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from sidegate.asgi import RECORD_KEY, TUNNEL_KEY, WEBSOCKET_KEY
+from sidegate.asgi import RECORD_KEY, WEBSOCKET_KEY, WEBSOCKET_SETTINGS_KEY
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.config.hop import worker_config
 from sidegate.config.schema import Compression, Config
@@ -97,7 +97,7 @@ def same(there: Scope, here: Scope) -> None:
     records: list[Record] = [there[RECORD_KEY], here[RECORD_KEY]]
     assert records[0].request_id == records[1].request_id
     assert (records[0].client, records[0].scheme) == (records[1].client, records[1].scheme)
-    own = (RECORD_KEY, TUNNEL_KEY, WEBSOCKET_KEY, "state")
+    own = (RECORD_KEY, WEBSOCKET_KEY, WEBSOCKET_SETTINGS_KEY, "state")
     assert [pair for pair in there.items() if pair[0] not in own] == [
         pair for pair in here.items() if pair[0] not in own
     ]

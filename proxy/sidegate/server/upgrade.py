@@ -1,10 +1,10 @@
 """A request that asks for a WebSocket, until frames are parsed.
 
 It is step 4 of the request line. It is an exchange (``exchange.py``) until it is accepted; ``websocket.py`` adds the
-frames. It owns the handshake, the scope, and the raw bytes: a backend that only relays takes them unchanged
-(``open_tunnel``), so that frames pass through unparsed.
+frames. It owns the handshake, the scope, and the raw bytes: a backend that only relays gets them unchanged
+(``asgi.Handover``), so that frames pass through unparsed.
 
-It raises ``ClientDisconnected`` in ``open_tunnel``, ``receive_bytes`` and ``send_bytes``. ``run`` handles ``Refused``
+It raises ``ClientDisconnected`` in ``receive_bytes`` and ``send_bytes``. ``run`` handles ``Refused``
 (400, 426) and raises nothing.
 """
 
@@ -14,8 +14,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from sidegate.aio.done import DONE, failed
-from sidegate.asgi import TUNNEL_KEY, App, Headers, Message, Scope
-from sidegate.config.websocket import WebSocketSettings
+from sidegate.asgi import WEBSOCKET_SETTINGS_KEY, App, Handover, Headers, Message, Scope
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
 from sidegate.observe.record import Record
 from sidegate.observe.websocket_meter import WebSocketMeter
@@ -78,14 +77,10 @@ class Upgrade(Exchange):
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
         scope["subprotocols"] = self._handshake.subprotocols
         scope["extensions"] = extensions
-        scope[TUNNEL_KEY] = self
+        scope[WEBSOCKET_SETTINGS_KEY] = self._connection.service.websocket
         del scope["method"]
         self._scope = scope
         return scope
-
-    def settings(self) -> WebSocketSettings:
-        """The settings of this WebSocket, once its route is known."""
-        return self._connection.service.websocket_settings(self.record, self._scope)
 
     @property
     def accepted(self) -> bool:
@@ -101,13 +96,16 @@ class Upgrade(Exchange):
             raise bad_message(f"{kind} after websocket.accept")
         return super().send({**message, "type": kind.removeprefix("websocket.")})
 
-    def _answer(self, headers: Headers) -> None:
+    def _answer(self, headers: Headers, dated: bool) -> None:
+        """Accept. ``headers``: checked; ``dated``: ``date`` is one of them."""
         self.sending = STREAMING
         self.record.status = 101 if self._head.http_version == "1.1" else 200
         self._meter = self._connection.service.websocket_meter(self.record, self._scope)
         self._meter.opened()
         self._connection.observer.in_flight -= 1  # it may be open for days: it does not count for `concurrentRequests`
-        self._codec.accept(self.stream_id, [*headers, self._connection.clock.date_field])
+        if not dated:
+            headers.append(self._connection.clock.date_field)
+        self._codec.accept(self.stream_id, headers)
         self._connection.upgraded()
         self._connection.schedule_flush()
         if self._connection.service.draining:
@@ -115,11 +113,13 @@ class Upgrade(Exchange):
 
     # Methods for a backend that only relays.
 
-    def open_tunnel(self, headers: Headers) -> None:
+    def _hand_over(self, handover: object, headers: Headers, dated: bool) -> None:
         """Accept with the answer of another server; from here on bytes pass unchanged."""
-        self.check_present()
+        if not isinstance(handover, Handover):
+            raise bad_message("websocket.accept: the bytes of a WebSocket are not for applications")
         self._raw = True
-        self._answer(headers)
+        self._answer(headers, dated)
+        handover.stream = self
 
     async def receive_bytes(self) -> bytes:
         """The bytes that the client has sent; empty once its side has ended, or the front drains.

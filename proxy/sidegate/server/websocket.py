@@ -19,7 +19,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from sidegate.aio.done import DONE, failed
-from sidegate.asgi import WEBSOCKET_KEY, Message
+from sidegate.asgi import TUNNEL_KEY, WEBSOCKET_KEY, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
 from sidegate.observe.record import PROCESS, Record
 from sidegate.server.connection_base import ConnectionBase
@@ -211,10 +211,13 @@ class WebSocket(Upgrade):
         self.check_present()
         if self.sending is not WAITING:
             raise bad_message("websocket.accept after the handshake was answered")
-        headers = check_fields(message.get("headers", ()), "headers of websocket.accept")[0]
+        headers, _, dated = check_fields(message.get("headers", ()), "headers of websocket.accept")
+        if TUNNEL_KEY in message:
+            self._hand_over(message[TUNNEL_KEY], headers, dated)
+            return
         if any(name.startswith(b"sec-websocket-") for name, _ in headers):
             raise bad_message("websocket.accept: sec-websocket-* fields are the server's")
-        self._settings = settings = self.settings()
+        self._settings = settings = self._connection.service.websocket_settings(self.record, self._scope)
         deflate = negotiate(self._handshake.offers, settings.compression)
         try:
             headers += accept_headers(message.get("subprotocol"), deflate)
@@ -223,7 +226,7 @@ class WebSocket(Upgrade):
         now = self._connection.service.loop.time()
         self._ping = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
         self._frames = WebSocketFrames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
-        self._answer(headers)
+        self._answer(headers, dated)
         self._unpack()  # bytes that arrived before the handshake was accepted
         if self.receiving is ENDED:
             self._end_input()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidegate.asgi import TUNNEL_KEY, Headers, Scope
+from sidegate.asgi import WEBSOCKET_SETTINGS_KEY, Headers, Scope
+from sidegate.config.websocket import settings_of
 from sidegate.observe.record import Record
 from sidegate.wire import hop
 from sidegate.wire.fields import FORWARDING
@@ -61,7 +62,8 @@ class HopFields:
         head += fields
         head.append(self._peer(scope))
         if websocket:
-            head.append((hop.WEBSOCKET, hop.encode_websocket(record.route.index, scope[TUNNEL_KEY].settings())))
+            settings = settings_of(scope[WEBSOCKET_SETTINGS_KEY], record.route.websocket)
+            head.append((hop.WEBSOCKET, hop.encode_websocket(record.route.index, settings)))
         tls = scope["extensions"].get("tls")
         if tls is not None:
             head.append(self._tls_facts(tls))

@@ -6,6 +6,7 @@ from sidegate.backends.upstream.relay cimport Relay
 
 
 cdef class Tunnel(Relay):
+    cdef object _accept
     cdef object _bytes
 
     cdef bint _is_whole(self, upload)

@@ -1,9 +1,10 @@
 """Passes a WebSocket to another process: its frames pass in both directions unparsed.
 
 Step 7 of the request line, instead of ``relay.py``. From the relay it inherits how a connection is selected and when a
-handshake may be sent again. The peer gets an extended CONNECT (RFC 8441), whichever version of HTTP the client uses. It
-owns the task that passes on the client's bytes. Flow-control credit goes back when the other side has taken a piece, so
-neither side can make the front hold more than a window. Its errors are those of a relay.
+handshake may be sent again. It accepts through ``send``, so filters see the answer; the bytes then pass by the stream
+that the exchange hands over (``asgi.Handover``). The peer gets an extended CONNECT (RFC 8441), whichever version of
+HTTP the client uses. It owns the task that passes on the client's bytes. Flow-control credit goes back when the other
+side has taken a piece, so neither side can make the front hold more than a window. Its errors are those of a relay.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from sidegate.asgi import TUNNEL_KEY, Receive, Scope, Send
+from sidegate.asgi import TUNNEL_KEY, Handover, Receive, Scope, Send
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.client_stream import ClientStream
@@ -27,11 +28,12 @@ from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
 class Tunnel(Relay):
     """One for each WebSocket; ``run`` is called once."""
 
-    __slots__ = ("_bytes",)
+    __slots__ = ("_accept", "_bytes")
 
     def __init__(self, balancer: Balancer, fields: HopFields, scope: Scope, receive: Receive, send: Send) -> None:
         super().__init__(balancer, fields, scope, receive, denial(send))
-        self._bytes: Any = scope[TUNNEL_KEY]
+        self._accept = send
+        self._bytes: Any = None  # the exchange's `ByteStream`, once it has accepted
 
     async def _prepare_upload(self) -> None:
         """Do nothing: the client's bytes belong to the WebSocket and are sent after the handshake."""
@@ -63,7 +65,11 @@ class Tunnel(Relay):
                 continue
             if isinstance(event, ResponseHead) and 200 <= event.status < 300:
                 events.popleft()
-                self._bytes.open_tunnel(event.headers)
+                handover = Handover()
+                await self._accept({"type": "websocket.accept", "headers": event.headers, TUNNEL_KEY: handover})
+                self._bytes = handover.stream
+                if self._bytes is None:  # a filter has denied it
+                    return None
                 if event.end_stream:
                     await self._bytes.send_bytes(b"", True)
                 else:
