@@ -66,6 +66,22 @@ def test_what_the_server_is_asked(codec: str, tmp_path: Path) -> None:
     assert not {b"sec-websocket-key", b"connection", b"upgrade"} & set(head)
 
 
+def test_fields_of_the_answer_pass_once(codec: str, tmp_path: Path) -> None:
+    """All but the accept key, which the front makes for HTTP/1.1 only (RFC 8441 5)."""
+    own = [(b"date", b"Thu, 01 Jan 1970 00:00:00 GMT"), (b"sec-websocket-protocol", b"chat"), (b"x-own", b"1")]
+    with before_a_server(codec, tmp_path, CONNECT_PROTOCOL) as (front, peer, _):
+        asked = Asked(front, codec, peer)
+        peer.send(peer.head(asked.stream, [*OK, *own, (b"sec-websocket-accept", b"wrong")]))
+        ws = asked.answer()
+        made = (b"connection", b"upgrade", b"sec-websocket-accept", b":status")
+        assert [pair for pair in ws.response.headers if pair[0] not in made] == own
+        accepted = [value for name, value in ws.response.headers if name == b"sec-websocket-accept"]
+        assert len(accepted) == (1 if codec == "http1" else 0)
+        assert b"wrong" not in accepted
+        peer.send(http2.data(asked.stream, b"", end=True))
+        only_record(front)
+
+
 def test_a_server_without_extended_connect(codec: str, tmp_path: Path) -> None:
     with before_a_server(codec, tmp_path) as (front, _, _):
         client = front.client(codec)
