@@ -20,7 +20,8 @@ class Load:
 
     ``upload`` names a body of ``session.write_bodies`` that each request posts. Without ``rate`` (requests per second
     over all connections) a request follows as soon as one is answered. Without ``warm_up`` all counts from the first
-    connection on. ``deflate``: its WebSockets ask for permessage-deflate.
+    connection on. ``deflate``: its WebSockets ask for permessage-deflate. ``fields``: more fields of each request, as
+    ``name: value``; ``:authority`` is its host.
     """
 
     protocol: Literal["h1", "h2"]
@@ -31,6 +32,7 @@ class Load:
     upload: str = ""
     rate: float | None = None
     deflate: bool = False
+    fields: tuple[str, ...] = ()
 
     @property
     def words(self) -> list[str]:

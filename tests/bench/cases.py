@@ -9,6 +9,7 @@ from tests.bench.case import CPU, FAILED, P50, P99, PEAK, RATE, Case, Column, Co
 from tests.bench.experiments.echo import echo
 from tests.bench.experiments.idle import idle
 from tests.bench.experiments.load import closed, half, overload
+from tests.bench.experiments.routes import routes
 from tests.bench.experiments.settings import access_log, processes
 from tests.bench.experiments.sleep import sleep
 from tests.bench.experiments.startup import startup
@@ -226,7 +227,18 @@ STARTUP = (
     ),
 )
 
+ROUTES = (
+    Case(
+        "routes",
+        "one route and many, HTTP/1.1, 64 connections, a fixed answer",
+        routes,
+        SMALL_H1,
+        (CPU, RATE, P50, FAILED),
+        Comparison("cpu_us", "times 1 route", "times"),
+    ),
+)
+
 CASES = (
     *(*THROUGHPUT, *HALF_LOAD, *OVERLOAD, *JSON, *WSGI, *WEBSOCKET),
-    *(*ACCESS_LOG, *SCALING, *IDLE, *IDLE_WEBSOCKETS, *STARTUP),
+    *(*ACCESS_LOG, *ROUTES, *SCALING, *IDLE, *IDLE_WEBSOCKETS, *STARTUP),
 )

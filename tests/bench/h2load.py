@@ -110,6 +110,8 @@ class H2load:
             options.append("--h1")
         if load.upload:
             options += ["-d", str(self.folder / load.upload), "-H", "content-type: application/json"]
+        for field_line in load.fields:
+            options += ["-H", field_line]
         if load.rate is not None:
             options += ["--rps", f"{load.rate / load.connections:.3f}"]
         return options

@@ -16,13 +16,16 @@ from tests.bench.programs import Peers
 from tests.bench.servers.kind import APPLICATIONS, BACKLOG, HOST, KEEP_ALIVE_SECONDS, THREADS, Command, Kind, Site
 from tests.support.ports import reserve_port
 
+ALL = {"name": "all", "path": "/", "backend": "app"}
+
 
 @dataclass(frozen=True)
 class Sidegate:
     """A configuration. ``access_log`` is the format of a log file, or off. ``pool``: the application in a worker.
 
     ``concurrency``: what that worker may have under way. ``threads``: as many run a WSGI application; 0: an ASGI one.
-    ``limits`` are limits and timeouts, set beside those that a load generator needs.
+    ``limits`` are limits and timeouts, set beside those that a load generator needs. ``routes``: more routes, which all
+    have a fixed answer, as then the last one, which takes the rest.
     """
 
     engine: str
@@ -32,6 +35,7 @@ class Sidegate:
     concurrency: int = 2048
     threads: int = 0
     limits: Mapping[str, str] = field(default_factory=dict)
+    routes: Sequence[Mapping[str, Any]] = ()
     installation: Installation = THIS_TREE
 
     def launch(self, site: Site) -> Sequence[Command]:
@@ -56,6 +60,8 @@ class Sidegate:
             backend["pool"] = {"workers": 1, **(at_once or {"concurrency": self.concurrency})}
         else:
             backend.update(at_once)
+        if self.routes:
+            backend = {"respond": {"body": "Hello, world!"}}
         log = {"accessLog": self.access_log}
         if self.access_log != "off":
             log["accessLogFile"] = str(site.folder / "access.log")
@@ -65,7 +71,7 @@ class Sidegate:
             "processes": self.processes,
             "listeners": [listener],
             "backends": {"app": backend},
-            "routes": [{"name": "all", "path": "/", "backend": "app"}],
+            "routes": [*({**route, "backend": "app"} for route in self.routes), ALL],
             "admin": {"address": f"{HOST}:{reserve_port()}"},
             "logging": log,
             **self.installation.bounds(bounds),
