@@ -3,9 +3,9 @@
 
 cdef class Route:
     cdef readonly Py_ssize_t index
+    cdef readonly object settings
     cdef readonly str name
     cdef readonly tuple hostnames
-    cdef readonly tuple matches
     cdef readonly object timeouts
     cdef readonly object websocket
     cdef readonly object app

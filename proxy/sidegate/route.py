@@ -8,7 +8,7 @@ no route matched has ``NO_ROUTE``, whose App answers 404.
 from __future__ import annotations
 
 from sidegate.asgi import App, Receive, Scope, Send
-from sidegate.config.schema import BackendRef, Match, RouteConfig, Timeouts
+from sidegate.config.schema import BackendRef, RouteConfig, Timeouts
 from sidegate.config.websocket import WebSocketConfig
 from sidegate.errors import ExchangeError, Fault
 
@@ -16,18 +16,18 @@ from sidegate.errors import ExchangeError, Fault
 class Route:
     """``index``: place in ``config.routes``, -1 for ``NO_ROUTE``. ``app``: answers the route's requests.
 
-    ``name``, ``hostnames``, ``matches``, ``timeouts`` and ``websocket`` are those of the configuration.
+    ``settings``: the route in the configuration; what is read often stands here, too.
     """
 
-    __slots__ = ("app", "hostnames", "index", "matches", "name", "timeouts", "websocket")
+    __slots__ = ("app", "hostnames", "index", "name", "settings", "timeouts", "websocket")
 
-    def __init__(self, index: int, config: RouteConfig, app: App) -> None:
+    def __init__(self, index: int, settings: RouteConfig, app: App) -> None:
         self.index = index
-        self.name = config.name
-        self.hostnames: tuple[str, ...] = config.hostnames
-        self.matches: tuple[Match, ...] = config.matches
-        self.timeouts: Timeouts = config.timeouts
-        self.websocket: WebSocketConfig = config.websocket
+        self.settings = settings
+        self.name = settings.name
+        self.hostnames: tuple[str, ...] = settings.hostnames
+        self.timeouts: Timeouts = settings.timeouts
+        self.websocket: WebSocketConfig = settings.websocket
         self.app = app
 
 

@@ -80,7 +80,7 @@ def holding(routes: list[Route], scope: dict[str, Any]) -> Iterator[tuple[tuple[
     """All routes that match, with their precedence (Gateway API, HTTPRouteRule)."""
     for route in routes:
         for hostname in route.hostnames or ("",):
-            for match in route.matches:
+            for match in route.settings.matches:
                 if host_holds(hostname, scope) and path_holds(match.path, scope["path"]) and rest_holds(match, scope):
                     yield precedence(hostname, match, route), route
 

@@ -186,7 +186,7 @@ class RouteIndex:
         for route in routes:
             for hostname in route.hostnames or ("",):
                 paths = self._paths(hostname)
-                for match in route.matches:
+                for match in route.settings.matches:
                     paths.add(match, route)
         for paths in (self._any_host, *self._by_host.values(), *self._by_suffix.values()):
             paths.sort()
