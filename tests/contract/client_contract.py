@@ -32,6 +32,7 @@ def check_a_simple_get(make: MakePair) -> None:
             End(stream, []),
         ]
         pair.client.acknowledge(stream, 5)
+        assert not pair.client.read_paused()  # the windows bound what is unread
         assert pair.client.capacity == pair.client.max_streams
     assert not pair.client.closed
 
