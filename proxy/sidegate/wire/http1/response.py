@@ -1,8 +1,7 @@
 """The sending half of an HTTP/1.1 connection: it frames one response after the other.
 
 ``server.py`` calls it. It owns the output bytes and the state of the current response; the codec decides whether the
-connection continues afterwards. It raises nothing: a call that does not fit the state does nothing, and a body that
-does not fit its ``content-length`` marks this response as ``broken`` and never affects the next one.
+connection continues afterwards. It raises nothing: a call that does not fit the state does nothing.
 
 Framing of the body (RFC 9112 6.3), in this order:
 
@@ -24,6 +23,7 @@ from http import HTTPStatus
 
 from sidegate.asgi import Headers
 from sidegate.wire.fields import accept_fields
+from sidegate.wire.http1.body import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, BodyWriter
 
 _STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}
 
@@ -56,27 +56,21 @@ def _line(pair: tuple[bytes, bytes]) -> bytes:
     return line
 
 
-_NONE, _LENGTH, _CHUNKED, _UNTIL_CLOSE = range(4)
-
 _SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
 _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 """Added to the key, so that only a WebSocket server gives the right answer to it (RFC 6455 1.3)."""
 
 
-class ResponseWriter:
-    """Frames one response at a time. ``pending``: body bytes queued; ``broken``: the body has another length."""
+class ResponseWriter(BodyWriter):
+    """Frames one response at a time."""
 
-    __slots__ = ("_framing", "_head_only", "_left", "_version", "broken", "output", "pending", "stage")
+    __slots__ = ("_head_only", "_version", "stage")
 
     def __init__(self) -> None:
+        BodyWriter.__init__(self)  # `super()` costs a connection more
         self.stage: Stage = IDLE
-        self.pending = 0
-        self.broken = False
-        self.output: list[bytes] = []
         self._head_only = False
         self._version = "1.1"
-        self._framing = _NONE
-        self._left = 0
 
     def begin(self, method: str, version: str) -> None:
         """Begin the response to a request that has arrived."""
@@ -101,18 +95,18 @@ class ResponseWriter:
             if pair[0] == b"content-length":
                 length = int(pair[1])
             output.append(_lines.get(pair) or _line(pair))
-        self._framing = _LENGTH
+        self._framing = LENGTH
         self._left = length
         if self._head_only or status in {204, 304}:
-            self._framing = _NONE
+            self._framing = NO_BODY
         elif length < 0 and end_stream:
             self._left = 0
             output.append(b"\r\ncontent-length: 0")
         elif length < 0 and self._version == "1.1":
-            self._framing = _CHUNKED
+            self._framing = CHUNKED
             output.append(b"\r\ntransfer-encoding: chunked")
         elif length < 0:
-            self._framing = _UNTIL_CLOSE
+            self._framing = UNTIL_CLOSE
             close = True
         if close:
             output.append(b"\r\nconnection: close")
@@ -127,54 +121,22 @@ class ResponseWriter:
         # No secret depends on SHA-1 here; the flag makes a FIPS build allow it.
         answer = b2a_base64(sha1(key + _WEBSOCKET, usedforsecurity=False).digest(), newline=False)
         self.output.append(b"\r\n".join([_SWITCH + answer, *map(b": ".join, accept_fields(headers)), b"\r\n"]))
-        self._framing = _UNTIL_CLOSE
+        self._framing = UNTIL_CLOSE
         self.stage = BODY
-
-    def data(self, data: bytes) -> None:
-        """Queue a piece of body. Empty data writes nothing: an empty chunk would end the body."""
-        framing = self._framing
-        if framing == _NONE or not data:
-            return
-        size = len(data)
-        if framing == _CHUNKED:
-            self.output += (b"%x\r\n" % size, data, b"\r\n")
-        else:
-            if framing == _LENGTH:
-                if size > self._left:
-                    self.broken = True
-                    size = self._left
-                    data = data[:size]
-                self._left -= size
-            self.output.append(data)
-        self.pending += size
 
     def sendfile(self, size: int) -> bool:
         """Count ``size`` body bytes that the connection writes itself; false if the framing does not allow as many."""
-        if self._framing != _LENGTH or size > self._left:
+        if self._framing != LENGTH or size > self._left:
             return False
         self._left -= size
         return True
 
     def end(self, trailers: Headers) -> None:
         """End the body; only the chunked framing can carry trailers."""
-        if self._framing == _CHUNKED:
-            self.output.append(b"0\r\n")
-            for name, value in trailers:
-                self.output += (name, b": ", value, b"\r\n")
-            self.output.append(b"\r\n")
-        elif self._framing == _LENGTH and self._left:
-            self.broken = True
+        self.end_body(trailers)
         self.stage = DONE
 
     def farewell(self, status: int) -> None:
         """Answer a request whose framing broke before the application answered it, with an empty error response."""
         self.head(status, [], end_stream=True, close=True)
         self.stage = DONE
-
-    def take(self) -> bytes:
-        """Take everything queued, joined once."""
-        output = self.output
-        data = output[0] if len(output) == 1 else b"".join(output)
-        self.output = []
-        self.pending = 0
-        return data
