@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from sidegate.config.schema import ConnectionLimits
-from sidegate.wire import events as e
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import EngineSettings, Http2ClientCodec, Http2Codec, load_engine
 from tests.support import http2 as c
+from tests.support.client_pair import WINDOW, Pair
 
 SETTINGS = EngineSettings(
-    concurrent_streams=10, stream_window=65_535, header_fields=8, header_block=4_096, continuation_frames=4
+    concurrent_streams=10, stream_window=WINDOW, header_fields=8, header_block=4_096, continuation_frames=4
 )
 START = c.settings() + c.frame(c.SETTINGS, c.ACK, 0)
 """What a server says first, our SETTINGS acknowledged."""
@@ -35,50 +35,6 @@ def started(engine: c.EngineName, settings: EngineSettings = SETTINGS) -> Http2C
 
 def heads(stream_id: int, fields: Iterable[tuple[bytes, bytes]] = OK, end: bool = False) -> bytes:
     return c.Speaker().headers(stream_id, fields, end)
-
-
-@dataclass
-class Pair:
-    """A client and a server, both ours. Events pile up until they are taken."""
-
-    client: Http2ClientCodec
-    server: Http2Codec
-    answers: list[e.Event] = field(default_factory=list)
-    requests: list[e.Event] = field(default_factory=list)
-
-    def exchange(self) -> None:
-        """Carry bytes to and fro until both are silent."""
-        silent = False
-        while not silent:
-            up, down = self.client.take_output(), self.server.take_output()
-            silent = not up and not down
-            if up:
-                self.requests += self.server.receive(up, 1.0)
-            if down:
-                self.answers += self.client.receive(down)
-
-    def heard(self) -> list[e.Event]:
-        """What the client was told since the last call."""
-        self.exchange()
-        answers, self.answers = self.answers, []
-        return c.merged(answers)
-
-    def asked(self) -> list[e.Event]:
-        """What the server was told since the last call."""
-        self.exchange()
-        requests, self.requests = self.requests, []
-        return c.merged(requests)
-
-    def open(self, pairs: c.Pairs = c.GET, end: bool = True) -> int:
-        """Send a request; the server must be told of it, and of nothing else."""
-        stream_id = self.client.request(list(pairs), end)
-        (head,) = self.asked()
-        assert isinstance(head, e.RequestHead)
-        assert head.stream_id == stream_id
-        return stream_id
-
-
-MakePair = Callable[..., Pair]
 
 
 def pair(

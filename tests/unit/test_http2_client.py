@@ -9,6 +9,7 @@ import pytest
 from hpack import Decoder, Encoder
 
 from sidegate.asgi import Headers
+from sidegate.wire.client_codec import MOST_INFORMATIONAL
 from sidegate.wire.events import (
     Body,
     End,
@@ -24,7 +25,7 @@ from sidegate.wire.events import (
 from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
 from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
 from sidegate.wire.http2 import engine as wire
-from sidegate.wire.http2.client import MOST_CONTROLS, MOST_INFORMATIONAL
+from sidegate.wire.http2.client import MOST_CONTROLS
 from tests.support import http2 as c
 from tests.support.http2_client import OK, SETTINGS, START, client, heads, pair, started
 

@@ -3,12 +3,14 @@
 
 cdef class ClientCodec:
     cdef readonly bint ready
+    cdef readonly bint draining
     cdef readonly bint hop
     cdef readonly bint connect_protocol
     cdef readonly long long max_streams
 
     cpdef list receive(self, bytes data)
     cpdef list receive_eof(self)
+    cpdef list connection_lost(self)
     cpdef int request(self, list headers, bint end_stream)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef send_trailers(self, int stream_id, list trailers)

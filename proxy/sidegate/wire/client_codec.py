@@ -26,18 +26,23 @@ from sidegate.wire.events import Event
 
 CONNECTION_LOST: Final = -1
 
+MOST_INFORMATIONAL: Final = 32
+"""1xx responses to one request; Go's client takes 5."""
+
 
 class ClientCodec:
     """Client role of one HTTP version on one connection: the base class, without an implementation.
 
-    ``ready``: requests may be sent. ``max_streams``: number of streams that may be open at once. ``hop``: the server is
-    a worker that accepts the facts of a client (``wire/hop.py``). ``connect_protocol``: the server accepts a request
-    with ``:protocol``.
+    ``ready``: the server has said what it accepts, so requests may be sent. ``draining``: no further request may be
+    sent; those in flight go on. ``max_streams``: number of streams that may be open at once. ``hop``: the server is a
+    worker that accepts the facts of a client (``wire/hop.py``). ``connect_protocol``: the server accepts a request with
+    ``:protocol``.
     """
 
-    __slots__ = ("connect_protocol", "hop", "max_streams", "ready")
+    __slots__ = ("connect_protocol", "draining", "hop", "max_streams", "ready")
 
     ready: bool
+    draining: bool
     hop: bool
     connect_protocol: bool
     max_streams: int
@@ -49,7 +54,7 @@ class ClientCodec:
 
     @property
     def capacity(self) -> int:
-        """How many streams can be opened now; 0 for good once the connection takes no more requests."""
+        """How many streams can be opened now; 0 for good once the codec is ``draining``."""
         raise NotImplementedError
 
     def receive(self, data: bytes) -> list[Event]:
@@ -60,7 +65,14 @@ class ClientCodec:
         raise NotImplementedError
 
     def receive_eof(self) -> list[Event]:
-        """Note that the connection has ended, on either side; also after a ``Violation``, so that no request waits."""
+        """The server has ended the connection in order. On HTTP/1.1 this may be the end of a response's body.
+
+        A ``GoAway`` with NO_ERROR if that is no failure. What is still open then is lost.
+        """
+        raise NotImplementedError
+
+    def connection_lost(self) -> list[Event]:
+        """The connection has ended otherwise, on either side; also after a ``Violation``, so that no request waits."""
         raise NotImplementedError
 
     def request(self, headers: Headers, end_stream: bool) -> int:

@@ -1,8 +1,8 @@
-"""The chunked transfer coding of HTTP/1.1 requests (RFC 9112 7.1), read strictly.
+"""The chunked transfer coding of HTTP/1.1 (RFC 9112 7.1), read strictly.
 
-``server.py`` feeds it the bytes after a head with ``transfer-encoding: chunked``. It owns the framing of the body and
-the trailers; it knows no events, connection or flow control. It raises ``Refused``; after that the reader cannot be
-used any more and the connection's framing is lost.
+``server.py`` and ``client.py`` feed it the bytes after a head with ``transfer-encoding: chunked``. It owns the framing
+of the body and the trailers; it knows no events, connection or flow control. It raises ``Refused``; after that the
+reader cannot be used any more and the connection's framing is lost.
 
 The HTTP parser does not do this because request smuggling depends on where a message ends. So one reader alone decides
 that, and it accepts nothing that is not in the grammar: no sign, prefix, underscore or white space in a size; exactly
@@ -13,6 +13,8 @@ by the length of an incomplete one, and a line ends at its first LF.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
@@ -33,13 +35,17 @@ _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
 
 class ChunkedReader:
-    """Reads one chunked body. Call ``feed`` until it returns the bytes after the message; then ``trailers`` is set."""
+    """Reads one chunked body. Call ``feed`` until it returns the bytes after the message; then ``trailers`` is set.
 
-    __slots__ = ("_block", "_block_size", "_extensions", "_left", "_line", "_policy", "_state", "trailers")
+    ``check``: checks the trailers and returns those that are kept; it raises ``Refused``.
+    """
 
-    def __init__(self, policy: FieldPolicy) -> None:
+    __slots__ = ("_block", "_block_size", "_check", "_extensions", "_left", "_line", "_policy", "_state", "trailers")
+
+    def __init__(self, policy: FieldPolicy, check: Callable[[Headers, FieldPolicy], Headers] = trailer_fields) -> None:
         self.trailers: Headers = []
         self._policy = policy
+        self._check = check
         self._state = _SIZE
         self._line = b""
         self._left = 0
@@ -108,7 +114,7 @@ class ChunkedReader:
 
     def _take_trailer(self, line: bytes) -> bool:
         if line == b"\r\n":
-            self.trailers = trailer_fields(self._block, self._policy)
+            self.trailers = self._check(self._block, self._policy)
             return True
         self._block_size += len(line)
         name, colon, value = line[:-2].partition(b":")

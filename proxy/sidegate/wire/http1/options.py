@@ -1,11 +1,12 @@
-"""What an HTTP/1.1 request says about its connection: framing, persistence, upgrade.
+"""What an HTTP/1.1 message says about its connection: framing, persistence, upgrade.
 
-``head.py`` calls it only for heads with such fields. It owns the meaning of the fields in ``RequestFields.hop``; the
-codec acts on them. It raises ``Refused``.
+``head.py`` calls it only for requests with such fields, ``response_head.py`` for every response. It owns the meaning of
+the fields that end at this hop; the codecs act on them. It raises ``Refused``.
 """
 
 from __future__ import annotations
 
+from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
 from sidegate.wire.fields import FORWARDING, RequestFields
@@ -36,11 +37,16 @@ def is_chunked(fields: RequestFields, version: str) -> bool:
 
 def connection_options(fields: RequestFields) -> set[bytes]:
     """The members of ``Connection``, in lower case. The fields that it names end at this hop (RFC 9110 7.6.1)."""
-    options = _members(fields, b"connection")
+    options = members(fields.hop, b"connection")
+    drop_nominated(fields.headers, options)
+    return options
+
+
+def drop_nominated(headers: Headers, options: set[bytes]) -> None:
+    """Remove the fields that the members of ``Connection`` name."""
     nominated = options - _NOT_NOMINATED
     if nominated:
-        fields.headers[:] = [pair for pair in fields.headers if pair[0] not in nominated]
-    return options
+        headers[:] = [pair for pair in headers if pair[0] not in nominated]
 
 
 def is_kept(options: set[bytes], version: str) -> bool:
@@ -54,11 +60,9 @@ def wanted_protocol(fields: RequestFields, options: set[bytes], head: RequestHea
     RFC 6455 4.2.1 requires a GET of HTTP/1.1, RFC 9110 7.8 the option. RFC 9113 3.1 has removed ``h2c``.
     """
     asked = head.method == "GET" and head.http_version == "1.1" and b"upgrade" in options
-    return "websocket" if asked and b"websocket" in _members(fields, b"upgrade") else ""
+    return "websocket" if asked and b"websocket" in members(fields.hop, b"upgrade") else ""
 
 
-def _members(fields: RequestFields, wanted: bytes) -> set[bytes]:
-    """The members of a list, which may be spread over several fields."""
-    return {
-        member.strip(b" \t").lower() for name, value in fields.hop if name == wanted for member in value.split(b",")
-    }
+def members(fields: Headers, wanted: bytes) -> set[bytes]:
+    """The members of a list, in lower case; they may be spread over several fields."""
+    return {member.strip(b" \t").lower() for name, value in fields if name == wanted for member in value.split(b",")}

@@ -31,7 +31,6 @@ cdef class Http2ClientCodec(ClientCodec):
     cdef set _open
     cdef Py_ssize_t _controls
     cdef Py_ssize_t _continuations
-    cdef bint _draining
     cdef bint _parted
     cdef bint _dead
 
@@ -51,6 +50,7 @@ cdef class Http2ClientCodec(ClientCodec):
     cdef _break(self, stream_id, code, list found)
     cdef _violate(self, str reason, str detail, code, list found)
     cpdef list receive_eof(self)
+    cpdef list connection_lost(self)
     cpdef int request(self, list headers, bint end_stream)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef send_trailers(self, int stream_id, list trailers)

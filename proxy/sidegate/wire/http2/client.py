@@ -18,7 +18,7 @@ from typing import Final
 
 from sidegate.asgi import Headers
 from sidegate.wire import events as e
-from sidegate.wire.client_codec import CONNECTION_LOST, ClientCodec
+from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, ClientCodec
 from sidegate.wire.events import Body, End, ResponseHead
 from sidegate.wire.hop import HOP_SETTING
 from sidegate.wire.http2 import engine as wire
@@ -27,9 +27,6 @@ from sidegate.wire.http2.response import MalformedResponse, ResponseValidator
 
 MOST_CONTROLS: Final = 1000
 """SETTINGS and PING frames between two calls of ``take_output``; each adds an answer to the output."""
-
-MOST_INFORMATIONAL: Final = 32
-"""1xx responses to one request; Go's client takes 5."""
 
 _MAX_CONCURRENT_STREAMS = 0x3
 _ANSWERED = (wire.SETTINGS_FRAME, wire.PING_FRAME)
@@ -60,7 +57,6 @@ class Http2ClientCodec(ClientCodec):
         "_continuations",
         "_controls",
         "_dead",
-        "_draining",
         "_engine",
         "_most_continuations",
         "_open",
@@ -77,10 +73,10 @@ class Http2ClientCodec(ClientCodec):
         self._open: set[int] = set()  # on the wire
         self._controls = 0
         self._continuations = 0
-        self._draining = False  # no more streams can be opened
         self._parted = False  # our GOAWAY has been written
         self._dead = False
         self.ready = False  # the server's SETTINGS have arrived
+        self.draining = False  # after a GOAWAY of either side, with all stream numbers used, or dead
         self.hop = False  # the server is a worker that accepts our facts
         self.connect_protocol = False  # the server accepts CONNECT with `:protocol` (RFC 8441)
         self.max_streams = wire.WINDOW_MAX  # number of concurrent streams that the server accepts
@@ -90,12 +86,12 @@ class Http2ClientCodec(ClientCodec):
     @property
     def closed(self) -> bool:
         """Nothing more can be sent or will arrive; close the connection once the output is flushed."""
-        return self._dead or (self._draining and not self._open)
+        return self._dead or (self.draining and not self._open)
 
     @property
     def capacity(self) -> int:
         """See ``ClientCodec``; 0 after a GOAWAY of either side."""
-        return 0 if self._dead or self._draining else max(self.max_streams - len(self._open), 0)
+        return 0 if self.draining else max(self.max_streams - len(self._open), 0)
 
     # Receiving
 
@@ -234,7 +230,7 @@ class Http2ClientCodec(ClientCodec):
 
     def _on_goaway(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, last = frame
-        self._draining = True
+        self.draining = True
         found.append(e.GoAway(code, last))
         for stream_id in sorted(self._open):
             if stream_id > last:
@@ -247,15 +243,19 @@ class Http2ClientCodec(ClientCodec):
 
     def _violate(self, reason: str, detail: str, code: int, found: list[e.Event]) -> None:
         self._engine.terminate(code)
-        self._dead = True
+        self._dead = self.draining = True
         found.append(e.Violation(reason, detail))
 
     def receive_eof(self) -> list[e.Event]:
-        """Note that the connection has ended, on either side; also after a ``Violation``, so that no request waits."""
+        """See ``ClientCodec``: the end without a GOAWAY is a failure, so it is a connection lost."""
+        return self.connection_lost()
+
+    def connection_lost(self) -> list[e.Event]:
+        """The connection has ended, on either side; also after a ``Violation``, so that no request waits."""
         found: list[e.Event] = [e.Reset(stream_id, CONNECTION_LOST) for stream_id in sorted(self._open)]
         self._open.clear()
         self._streams.clear()
-        self._dead = True
+        self._dead = self.draining = True
         return found
 
     # Sending
@@ -266,7 +266,7 @@ class Http2ClientCodec(ClientCodec):
         Returns the stream's number; 0 if there is no ``capacity``: then nothing was sent. Use ``:protocol`` only if the
         server accepts it (``connect_protocol``).
         """
-        if self._dead or self._draining or len(self._open) >= self.max_streams:
+        if self.draining or len(self._open) >= self.max_streams:
             return 0
         stream_id = self._engine.send_request(headers, end_stream)
         if stream_id:
@@ -274,7 +274,7 @@ class Http2ClientCodec(ClientCodec):
             method = headers[0][1]
             self._streams[stream_id] = ResponseStream(method == b"HEAD", method == b"CONNECT")
         else:
-            self._draining = True  # all numbers of streams are used
+            self.draining = True  # all numbers of streams are used
         return stream_id
 
     def send_data(self, stream_id: int, data: bytes, end_stream: bool) -> None:
@@ -339,7 +339,7 @@ class Http2ClientCodec(ClientCodec):
     def goaway(self) -> None:
         """Announce that no more requests follow (GOAWAY, NO_ERROR). ``closed`` once the last stream has ended."""
         if not self._dead and not self._parted:
-            self._parted = self._draining = True
+            self._parted = self.draining = True
             self._engine.write(goaway_frame(0, wire.NO_ERROR))
 
 
