@@ -88,7 +88,7 @@ def test_a_later_failure_to_start_is_logged_and_tried_again(start: Start, switch
 
 
 def test_sigterm_to_a_front_drains_it_beside_its_successor(start: Start, switches: Path) -> None:
-    server = start()
+    server = start(config={"gracePeriod": "60s"})  # more than a successor needs on a busy machine
     (old,) = serving(server)
     thread, answers = get_in_background(server.url("/hold"))
     wait_until((switches / "holding").exists, "a request in flight")
