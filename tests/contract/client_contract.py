@@ -7,8 +7,8 @@ For each of ``CHECKS`` call ``check(make_pair)``, where ``make_pair()`` gives a 
 from __future__ import annotations
 
 from sidegate.wire.client_codec import CONNECTION_LOST
+from sidegate.wire.codes import CANCEL, INTERNAL_ERROR, NO_ERROR
 from sidegate.wire.events import Body, End, Informational, PingAck, RequestHead, Reset, ResponseHead
-from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, NO_ERROR
 from tests.support import http2 as c
 from tests.support.client_pair import WINDOW, MakePair, Pair
 

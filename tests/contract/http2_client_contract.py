@@ -7,8 +7,9 @@ made with these limits.
 from __future__ import annotations
 
 from sidegate.wire.client_codec import CONNECTION_LOST
+from sidegate.wire.codes import CANCEL, NO_ERROR, REFUSED_STREAM
 from sidegate.wire.events import Body, End, GoAway, RequestHead, Reset, ResponseHead
-from sidegate.wire.http2.engine import CANCEL, NO_ERROR, REFUSED_STREAM, WINDOW_MAX
+from sidegate.wire.http2.engine import WINDOW_MAX
 from tests.support import http2 as c
 from tests.support.client_pair import MakePair
 

@@ -6,11 +6,12 @@ import pytest
 
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
+from sidegate.wire.codes import CANCEL, PROTOCOL_ERROR
 from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1 import response as http1_response
 from sidegate.wire.http1.head import MAX_BLANK_LINES
-from sidegate.wire.http1.server import CANCEL, DRAIN, HELD_INPUT, PROTOCOL_ERROR, Http1Codec
+from sidegate.wire.http1.server import DRAIN, HELD_INPUT, Http1Codec
 
 LIMITS = ConnectionLimits(
     request_line=100, header_block=400, header_fields=8, stream_window=65536, request_head=30, body_idle=20

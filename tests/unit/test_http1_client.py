@@ -8,10 +8,11 @@ import pytest
 
 from sidegate.asgi import Headers
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL
+from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR
 from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset, ResponseHead, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1 import response_head
-from sidegate.wire.http1.client import NO_ERROR, PROTOCOL_ERROR, Http1ClientCodec
+from sidegate.wire.http1.client import Http1ClientCodec
 from tests.support import http2 as c
 
 POLICY = FieldPolicy(4, 200)

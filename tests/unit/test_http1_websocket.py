@@ -6,9 +6,10 @@ import pytest
 
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
+from sidegate.wire.codes import CANCEL
 from sidegate.wire.events import Body, End, Rejected, RequestHead, Reset
 from sidegate.wire.fields import FieldPolicy
-from sidegate.wire.http1.server import CANCEL, HELD_INPUT, Http1Codec
+from sidegate.wire.http1.server import HELD_INPUT, Http1Codec
 
 LIMITS = ConnectionLimits(stream_window=65536)
 POLICY = FieldPolicy(LIMITS.header_fields, LIMITS.header_block)

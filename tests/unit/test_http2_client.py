@@ -9,6 +9,7 @@ import pytest
 from hpack import Decoder, Encoder
 
 from sidegate.asgi import Headers
+from sidegate.wire import codes
 from sidegate.wire.client_codec import MOST_INFORMATIONAL
 from sidegate.wire.events import (
     Body,
@@ -24,7 +25,6 @@ from sidegate.wire.events import (
 )
 from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
 from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
-from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.client import MOST_CONTROLS
 from tests.support import http2 as c
 from tests.support.http2_client import OK, SETTINGS, START, client, heads, pair, started
@@ -127,8 +127,8 @@ def test_request_ids_stay_out_of_the_table(engine: c.EngineName, allowed: int) -
 )
 def test_what_is_no_response(engine: c.EngineName, fields: Headers) -> None:
     made, found = answered(engine, heads(1, fields))
-    assert found == [Reset(1, wire.PROTOCOL_ERROR)]
-    assert c.listen(made.take_output()).streams[1].reset == wire.PROTOCOL_ERROR
+    assert found == [Reset(1, codes.PROTOCOL_ERROR)]
+    assert c.listen(made.take_output()).streams[1].reset == codes.PROTOCOL_ERROR
     assert not made.closed
     assert made.receive(heads(1)) == []  # it could not know yet
 
@@ -136,7 +136,7 @@ def test_what_is_no_response(engine: c.EngineName, fields: Headers) -> None:
 @pytest.mark.parametrize("fields", [[(b"a", b"x" * 4_100)], [(b"a", b"b")] * 9])
 def test_header_lists_beyond_the_limits(engine: c.EngineName, fields: Headers) -> None:
     made, found = answered(engine, heads(1, [*OK, *fields]))
-    assert found == [Reset(1, wire.ENHANCE_YOUR_CALM)]
+    assert found == [Reset(1, codes.ENHANCE_YOUR_CALM)]
     assert not made.closed
 
 
@@ -154,12 +154,12 @@ def test_header_lists_beyond_the_limits(engine: c.EngineName, fields: Headers) -
 def test_a_body_of_another_length_than_promised(engine: c.EngineName, length: bytes, frames: list[bytes]) -> None:
     made, found = answered(engine, heads(1, [*OK, (b"content-length", length)]), *frames)
     assert isinstance(found[0], ResponseHead)
-    assert [event for event in found[1:] if not isinstance(event, Body)] == [Reset(1, wire.PROTOCOL_ERROR)]
+    assert [event for event in found[1:] if not isinstance(event, Body)] == [Reset(1, codes.PROTOCOL_ERROR)]
     assert not made.closed
 
 
 def test_a_head_alone_that_promised_a_body(engine: c.EngineName) -> None:
-    assert answered(engine, heads(1, [*OK, (b"content-length", b"3")], end=True))[1] == [Reset(1, wire.PROTOCOL_ERROR)]
+    assert answered(engine, heads(1, [*OK, (b"content-length", b"3")], end=True))[1] == [Reset(1, codes.PROTOCOL_ERROR)]
 
 
 @pytest.mark.parametrize(("request_", "status"), [(HEAD, b"200"), (c.GET, b"304"), (c.GET, b"204")])
@@ -168,7 +168,7 @@ def test_a_response_without_a_body(engine: c.EngineName, request_: c.Pairs, stat
     head = heads(1, [(b":status", status), *fields])
     told = ResponseHead(1, int(status), fields, False)
     assert answered(engine, head, c.data(1, b"", end=True), request=request_)[1] == [told, End(1, [])]
-    assert answered(engine, head, c.data(1, b"a"), request=request_)[1] == [told, Reset(1, wire.PROTOCOL_ERROR)]
+    assert answered(engine, head, c.data(1, b"a"), request=request_)[1] == [told, Reset(1, codes.PROTOCOL_ERROR)]
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def test_a_response_without_a_body(engine: c.EngineName, request_: c.Pairs, stat
 )
 def test_what_are_no_trailers(engine: c.EngineName, frame: bytes) -> None:
     made, found = answered(engine, heads(1), c.data(1, b"abc"), frame)
-    assert found == [ResponseHead(1, 200, [], False), Body(1, b"abc"), Reset(1, wire.PROTOCOL_ERROR)]
+    assert found == [ResponseHead(1, 200, [], False), Body(1, b"abc"), Reset(1, codes.PROTOCOL_ERROR)]
     assert not made.closed
 
 
@@ -191,9 +191,9 @@ def test_informational_responses_are_heads_without_an_end(engine: c.EngineName) 
     told = Informational(1, 103, [(b"a", b"b")])
     assert answered(engine, hint, heads(1, end=True))[1] == [told, ResponseHead(1, 200, [], True)]
     for frame in (heads(1, [(b":status", b"103")], end=True), c.data(1, b"", end=True), c.data(1, b"x")):
-        assert answered(engine, hint, frame)[1] == [told, Reset(1, wire.PROTOCOL_ERROR)]
+        assert answered(engine, hint, frame)[1] == [told, Reset(1, codes.PROTOCOL_ERROR)]
     many = [hint] * (MOST_INFORMATIONAL + 1)
-    assert answered(engine, *many)[1] == [told] * MOST_INFORMATIONAL + [Reset(1, wire.ENHANCE_YOUR_CALM)]
+    assert answered(engine, *many)[1] == [told] * MOST_INFORMATIONAL + [Reset(1, codes.ENHANCE_YOUR_CALM)]
 
 
 def test_what_comes_behind_a_breach_in_the_same_bytes_is_ignored(engine: c.EngineName) -> None:
@@ -204,13 +204,13 @@ def test_what_comes_behind_a_breach_in_the_same_bytes_is_ignored(engine: c.Engin
     made.request(list(c.GET), True)
     made.take_output()
     assert made.receive(b"".join([heads(1, []), *frames])) == [
-        Reset(1, wire.PROTOCOL_ERROR),
+        Reset(1, codes.PROTOCOL_ERROR),
         ResponseHead(3, 200, [], True),
     ]
     assert written(made).window_updates(0) >= 32_000
     made = started(engine)
     made.request(list(c.GET), True)
-    assert made.receive(heads(1, []) + c.data(1, b"abc", end=True)) == [Reset(1, wire.PROTOCOL_ERROR)]
+    assert made.receive(heads(1, []) + c.data(1, b"abc", end=True)) == [Reset(1, codes.PROTOCOL_ERROR)]
     assert made.receive(c.rst_stream(1)) == []
 
 
@@ -254,8 +254,8 @@ def test_a_server_that_does_not_begin_with_settings(engine: c.EngineName) -> Non
 
 def test_a_window_that_overflows_ends_its_stream(engine: c.EngineName) -> None:
     made, found = answered(engine, c.window_update(1, 2**31 - 1))
-    assert found == [Reset(1, wire.FLOW_CONTROL_ERROR)]
-    assert c.listen(made.take_output()).streams[1].reset == wire.FLOW_CONTROL_ERROR
+    assert found == [Reset(1, codes.FLOW_CONTROL_ERROR)]
+    assert c.listen(made.take_output()).streams[1].reset == codes.FLOW_CONTROL_ERROR
     assert not made.closed
 
 
@@ -292,8 +292,8 @@ def test_streams_beyond_a_goaway_are_gone(engine: c.EngineName) -> None:
     made = started(engine)
     for _ in range(3):
         made.request(list(c.GET), True)
-    refused = [Reset(3, wire.REFUSED_STREAM), Reset(5, wire.REFUSED_STREAM)]
-    assert made.receive(c.goaway(1, wire.INTERNAL_ERROR)) == [GoAway(wire.INTERNAL_ERROR, 1), *refused]
+    refused = [Reset(3, codes.REFUSED_STREAM), Reset(5, codes.REFUSED_STREAM)]
+    assert made.receive(c.goaway(1, codes.INTERNAL_ERROR)) == [GoAway(codes.INTERNAL_ERROR, 1), *refused]
     made.take_output()
     assert made.receive(heads(3) + c.data(3, b"x", end=True) + heads(1, end=True)) == [ResponseHead(1, 200, [], True)]
     assert made.closed
@@ -338,7 +338,7 @@ def test_the_same_response_is_judged_once_and_told_twice(engine: c.EngineName) -
 def test_a_dead_engine_opens_nothing(engine: c.EngineName) -> None:
     made = load_engine(engine)(SETTINGS, client=True)
     made.receive(START)
-    made.terminate(wire.NO_ERROR)
+    made.terminate(codes.NO_ERROR)
     assert made.send_request(list(c.GET), True) == 0
 
 
@@ -348,4 +348,4 @@ def test_a_fact_with_a_control_character_is_malformed(engine: c.EngineName) -> N
     (refused,) = hop.asked()
     assert isinstance(refused, Rejected)
     assert refused.reason == "bad_field_value"
-    assert hop.heard() == [Reset(1, wire.PROTOCOL_ERROR)]
+    assert hop.heard() == [Reset(1, codes.PROTOCOL_ERROR)]

@@ -10,6 +10,7 @@ from hpack import Decoder, Encoder
 
 from sidegate.config.schema import Limits
 from sidegate.errors import Refused, StartError
+from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import EngineSettings, load_engine
@@ -67,19 +68,19 @@ def test_a_dead_engine_reads_and_sends_nothing(engine: c.EngineName) -> None:
     made.receive(c.START + c.Speaker().headers(1) + c.Speaker().headers(3, c.POST, end=False))
     made.send_head(3, 200, [], False)
     made.take_output()
-    made.reset(99, wire.CANCEL)
+    made.reset(99, codes.CANCEL)
     assert made.take_output() == b""
-    made.terminate(wire.ENHANCE_YOUR_CALM)
-    made.terminate(wire.ENHANCE_YOUR_CALM)
+    made.terminate(codes.ENHANCE_YOUR_CALM)
+    made.terminate(codes.ENHANCE_YOUR_CALM)
     made.send_informational(1, 103, [])
     made.send_head(1, 200, [], True)
     made.send_data(3, b"x", False)
     made.send_trailers(3, [])
-    made.reset(1, wire.CANCEL)
+    made.reset(1, codes.CANCEL)
     made.consume(3, 60_000)
     made.consume_connection(600_000)
     assert made.receive(c.Speaker().headers(5)) == []
-    assert c.listen(made.take_output()).goaways == [(3, wire.ENHANCE_YOUR_CALM)]
+    assert c.listen(made.take_output()).goaways == [(3, codes.ENHANCE_YOUR_CALM)]
     assert made.take_output() == b""
 
 
@@ -91,10 +92,10 @@ def test_streams_reset_long_ago_are_forgotten(engine: c.EngineName) -> None:
     last = 2 * wire.RESETS_REMEMBERED + 3
     for stream in range(1, last + 1, 2):
         made.receive(speaker.headers(stream))
-        made.reset(stream, wire.CANCEL)
+        made.reset(stream, codes.CANCEL)
         made.take_output()
     assert made.receive(speaker.headers(last)) == [(wire.CONTROL, c.HEADERS)]
-    assert made.receive(speaker.headers(1))[-1][:2] == (wire.FAULT, wire.STREAM_CLOSED)
+    assert made.receive(speaker.headers(1))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
@@ -182,5 +183,5 @@ def test_an_oversized_response_head_resets_its_stream() -> None:
     made = c.started("nghttp2")
     made.receive(c.Speaker().headers(1), 0.0)
     made.send_head(1, 200, [(b"a", b"b" * 300_000)], True)
-    assert c.listen(made.take_output()).streams == {1: c.Answer(reset=wire.INTERNAL_ERROR)}
+    assert c.listen(made.take_output()).streams == {1: c.Answer(reset=codes.INTERNAL_ERROR)}
     assert made.idle

@@ -10,6 +10,7 @@ from h2.events import ResponseReceived
 from h2.stream import H2Stream
 from hpack import Decoder, Encoder
 
+from sidegate.wire import codes
 from sidegate.wire.http2 import EngineSettings, load_engine
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.h2_connection import connect
@@ -113,7 +114,7 @@ def test_the_same_bytes_are_an_error_after_the_table_was_emptied() -> None:
     decoder.decode(encoder.encode([]))
     with pytest.raises(ConnectionFailure) as caught:
         decoder.decode(block)
-    assert caught.value.code == wire.COMPRESSION_ERROR
+    assert caught.value.code == codes.COMPRESSION_ERROR
 
 
 def test_few_and_small_lists_are_remembered() -> None:
@@ -139,7 +140,7 @@ def test_fields_are_kept_up_to_the_limits_and_counted_beyond() -> None:
     assert (pseudo, len(fields), size) == (((b":method", b"GET"),), 21, 42 + 30 * 60)
     with pytest.raises(ConnectionFailure) as caught:
         decoder.decode(bytes([0x90]) * 200)
-    assert caught.value.code == wire.ENHANCE_YOUR_CALM
+    assert caught.value.code == codes.ENHANCE_YOUR_CALM
 
 
 def test_a_long_head_goes_on_in_continuation_frames() -> None:
@@ -176,7 +177,7 @@ def test_h2_keeps_no_stream_that_is_over(ending: str) -> None:
         elif ending == "reset by the client":
             made.receive(c.rst_stream(stream))
         else:
-            made.reset(stream, wire.CANCEL)
+            made.reset(stream, codes.CANCEL)
     assert alive() == before
     made.receive(speaker.headers(101))
     assert alive() == before + 1
@@ -188,8 +189,8 @@ def test_a_fault_ends_what_this_side_says_too() -> None:
     made.take_output()
     assert made.receive(c.frame(c.PRIORITY, 0, 1, bytes(5)))[0] == (wire.CONTROL, c.PRIORITY)
     found = made.receive(c.frame(c.PING, 0, 1, bytes(8)))
-    assert found[-1][:2] == (wire.FAULT, wire.PROTOCOL_ERROR)
-    made.reset(1, wire.CANCEL)
+    assert found[-1][:2] == (wire.FAULT, codes.PROTOCOL_ERROR)
+    made.reset(1, codes.CANCEL)
     assert [frame.type for frame in c.listen(made.take_output()).frames] == [c.GOAWAY]
 
 

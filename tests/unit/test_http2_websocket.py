@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.events import Body, End, RequestHead, Reset, ResponseHead, Violation
 from sidegate.wire.http2 import Http2ClientCodec, Http2Codec
@@ -84,8 +85,8 @@ def test_trailers_break_it(engine: c.EngineName, accepting: bool) -> None:
     made, _ = asked(engine)
     if accepting:
         made.accept(1, [])
-    assert made.receive(c.Speaker().headers(1, [(b"a", b"b")]), 0.0) == [Reset(1, wire.PROTOCOL_ERROR)]
-    assert c.listen(made.take_output()).streams[1].reset == wire.PROTOCOL_ERROR
+    assert made.receive(c.Speaker().headers(1, [(b"a", b"b")]), 0.0) == [Reset(1, codes.PROTOCOL_ERROR)]
+    assert c.listen(made.take_output()).streams[1].reset == codes.PROTOCOL_ERROR
     assert not made.closed
 
 
@@ -106,7 +107,7 @@ def test_a_client_that_ends_early_can_still_be_accepted(engine: c.EngineName) ->
 def test_a_reset_by_the_client_ends_it(engine: c.EngineName) -> None:
     made, _ = asked(engine)
     made.accept(1, [])
-    assert made.receive(c.rst_stream(1), 0.0) == [Reset(1, wire.CANCEL)]
+    assert made.receive(c.rst_stream(1), 0.0) == [Reset(1, codes.CANCEL)]
     made.send_data(1, b"late", True)
     assert c.listen(made.take_output()).streams.get(1, c.Answer()).body == b""
 
@@ -118,7 +119,7 @@ def test_one_that_we_end_first_is_reset_behind_its_end(engine: c.EngineName) -> 
     made.send_data(1, b"bye", True)
     assert made.release(1)
     answer = c.listen(made.take_output()).streams[1]
-    assert (answer.body, answer.ended, answer.reset) == (b"bye", True, wire.NO_ERROR)
+    assert (answer.body, answer.ended, answer.reset) == (b"bye", True, codes.NO_ERROR)
     assert made.idle
 
 
@@ -196,11 +197,11 @@ def test_a_no_is_an_ordinary_response(engine: c.EngineName) -> None:
         Body(1, b"abc"),
         End(1, [(b"sum", b"1")]),
     ]
-    assert tunnel(engine, heads(1, no), c.data(1, b"abcd"))[1] == [told, Reset(1, wire.PROTOCOL_ERROR)]
-    assert tunnel(engine, heads(1, no, end=True))[1] == [Reset(1, wire.PROTOCOL_ERROR)]
+    assert tunnel(engine, heads(1, no), c.data(1, b"abcd"))[1] == [told, Reset(1, codes.PROTOCOL_ERROR)]
+    assert tunnel(engine, heads(1, no, end=True))[1] == [Reset(1, codes.PROTOCOL_ERROR)]
 
 
 def test_nothing_but_data_follows_a_yes(engine: c.EngineName) -> None:
     made, found = tunnel(engine, heads(1), heads(1, [(b"sum", b"1")], end=True))
-    assert found == [ResponseHead(1, 200, [], False), Reset(1, wire.PROTOCOL_ERROR)]
+    assert found == [ResponseHead(1, 200, [], False), Reset(1, codes.PROTOCOL_ERROR)]
     assert not made.closed

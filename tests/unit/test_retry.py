@@ -8,7 +8,7 @@ from sidegate.backends.upstream.backoff import EJECTED_AFTER, LONGEST, LONGEST_E
 from sidegate.backends.upstream.retry import reason_to_retry
 from sidegate.errors import ExchangeError, Fault
 from sidegate.wire.client_codec import CONNECTION_LOST
-from sidegate.wire.http2.engine import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
+from sidegate.wire.codes import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.respond import RespondBackend
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
 from sidegate.backends.upstream.pool import PoolBackend, Report
 from sidegate.backends.upstream.remote import RemoteBackend
 from sidegate.backends.upstream.tls import client_context
@@ -137,6 +138,5 @@ def _balancer(config: Config, name: str, observer: Observer) -> Balancer:
     liveness = LIVENESS if pool is None else pool.liveness_timeout
     new_codec = partial(Http2ClientCodec, load_engine(config.http2_engine), settings)
     fronts = 1 if pool is None else config.processes
-    return Balancer(
-        observer.pool(name), backend.queue, liveness, EndpointBackoff(ejects=pool is None), new_codec, fronts=fronts
-    )
+    policy = ConnectionPolicy(EndpointBackoff(ejects=pool is None))
+    return Balancer(observer.pool(name), backend.queue, liveness, policy, new_codec, fronts=fronts)

@@ -12,6 +12,7 @@ cdef class WaitQueue:
     cdef public object loop
     cdef public LoadBalancer load_balancer
     cdef public object on_pressure
+    cdef public object on_wait
     cdef public bint refusing
     cdef object _queue
     cdef dict _waiting

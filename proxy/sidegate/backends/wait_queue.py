@@ -33,6 +33,7 @@ class WaitQueue:
         "loop",
         "meter",
         "on_pressure",
+        "on_wait",
         "refusing",
     )
 
@@ -40,6 +41,8 @@ class WaitQueue:
         self.meter = meter
         self.loop = asyncio.get_running_loop()
         self.load_balancer = LoadBalancer(queue.size)
+        self.on_wait: Callable[[], None] | None = None
+        """Called when a request has to wait."""
         self.on_pressure: Callable[[int], None] | None = None
         """Called with the length of the queue: when it begins to fill, while it is not empty, and with 0 at its end."""
         self.refusing = False
@@ -75,6 +78,8 @@ class WaitQueue:
         self._waiting[ticket] = waiter = Wakeup(self.loop) if waiter is None else waiter
         self.meter.queued()
         self.assign()  # a request that waits again may get a target at once
+        if self.on_wait is not None and self.load_balancer.queue:
+            self.on_wait()
         if self._timer is None and self.load_balancer.queue:
             self._on_time()
         try:

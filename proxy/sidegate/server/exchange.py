@@ -42,8 +42,8 @@ from sidegate.server.states import (
     Receiving,
     Sending,
 )
+from sidegate.wire.codes import INTERNAL_ERROR, REFUSED_STREAM
 from sidegate.wire.events import Codec, RequestHead
-from sidegate.wire.http2.engine import INTERNAL_ERROR, REFUSED_STREAM
 
 logger = logging.getLogger("sidegate.exchange")
 

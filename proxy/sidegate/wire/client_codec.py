@@ -5,7 +5,7 @@ calls it. HTTP/1.1 is the client codec whose streams come one at a time. A metho
 ended does nothing.
 
 A response arrives as ``Informational`` events, a ``ResponseHead``, ``Body`` events and ``End``, or it ends in a
-``Reset`` with the peer's code or ours. In every version the codes are those of HTTP/2 (``http2/engine.py``). Three
+``Reset`` with the peer's code or ours. In every version the codes are those of HTTP/2 (``codes.py``). Three
 kinds of ``Reset`` have a special meaning:
 
 * ``REFUSED_STREAM``: the server has not processed the request, so it may be sent elsewhere (RFC 9113 8.7).
@@ -46,6 +46,11 @@ class ClientCodec:
     hop: bool
     connect_protocol: bool
     max_streams: int
+
+    @property
+    def version(self) -> str:
+        """For messages: "HTTP/1.1" or "HTTP/2"."""
+        raise NotImplementedError
 
     @property
     def closed(self) -> bool:

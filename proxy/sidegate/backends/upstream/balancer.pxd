@@ -17,11 +17,11 @@ cdef class Balancer(ConnectionOwner):
     cdef double _liveness
     cdef long _fronts
     cdef object _new_codec
-    cdef object _backoff
-    cdef dict _reconnectors
+    cdef object _policy
+    cdef dict _endpoints
     cdef set _connections
     cdef dict _owners
-    cdef object _silence_timer
+    cdef object _timer
     cdef double _checked
 
     cpdef UpstreamConnection take(self)

@@ -1,8 +1,8 @@
-"""The connections of one upstream backend: it opens them, and offers those that are ready to the load balancer.
+"""The connections of one upstream backend: it offers those that are ready to the load balancer.
 
-The backend sets the endpoints, and each relay asks for a connection. It owns the connections, the reconnectors, the
-``WaitQueue`` of the requests without a connection, and the timer that checks for peers that do not answer. Only
-``wait`` raises: ``ExchangeError`` (503).
+The backend sets the endpoints, and each relay asks for a connection. It owns the connections, the
+``EndpointConnections`` that open them, the ``WaitQueue`` of the requests without a connection, and the timer that
+checks for peers that do not answer and for idle connections. Only ``wait`` raises: ``ExchangeError`` (503).
 """
 
 from __future__ import annotations
@@ -11,21 +11,20 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
-from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.connection import ConnectionOwner, UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint
-from sidegate.backends.upstream.reconnector import Reconnector
+from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy, EndpointConnections, Reconnector
 from sidegate.backends.wait_queue import WaitQueue
 from sidegate.config.schema import Queue
 from sidegate.observe.queue_meter import QueueMeter
-from sidegate.wire.http2.client import Http2ClientCodec
+from sidegate.wire.client_codec import ClientCodec
 
 COOL_DOWN = 0.02
 """Seconds without a new request for a peer that refused a stream although it had announced room for it. Its earlier
 streams may still count, because an application may run on after its response."""
 
-CHECKS_PER_LIVENESS = 3
-"""A PING is sent after a third of ``liveness`` without input."""
+CHECKS_PER_LIMIT = 3
+"""A PING is sent after a third of ``liveness`` without input; an idle connection is found after a third of its time."""
 
 
 class Balancer(ConnectionOwner):
@@ -36,16 +35,16 @@ class Balancer(ConnectionOwner):
     """
 
     __slots__ = (
-        "_backoff",
         "_checked",
         "_connections",
+        "_endpoints",
         "_fronts",
         "_liveness",
         "_load_balancer",
         "_new_codec",
         "_owners",
-        "_reconnectors",
-        "_silence_timer",
+        "_policy",
+        "_timer",
         "loop",
         "meter",
         "name",
@@ -59,8 +58,8 @@ class Balancer(ConnectionOwner):
         meter: QueueMeter,
         queue: Queue,
         liveness: float,
-        backoff: EndpointBackoff,
-        new_codec: Callable[[], Http2ClientCodec],
+        policy: ConnectionPolicy,
+        new_codec: Callable[[], ClientCodec],
         *,
         fronts: int,
     ) -> None:
@@ -69,65 +68,56 @@ class Balancer(ConnectionOwner):
         self.wait_queue = WaitQueue(meter, queue)
         self.loop = self.wait_queue.loop
         self._load_balancer = self.wait_queue.load_balancer
-        self.on_silence: Callable[[Reconnector], None] | None = None
+        if policy.grows:
+            self.wait_queue.on_wait = self.grow
+        self.on_silence: Callable[[Endpoint, UpstreamConnection], None] | None = None
         """Called once for a connection whose peer does not answer."""
         self.on_failure: Callable[[], None] | None = None
         """Called when a connection cannot be opened, or is lost."""
         self._liveness = liveness
         self._fronts = fronts
-        self._backoff = backoff
+        self._policy = policy
         self._new_codec = new_codec
-        self._reconnectors: dict[Endpoint, Reconnector] = {}
+        self._endpoints: dict[Endpoint, EndpointConnections] = {}
         self._connections: set[UpstreamConnection] = set()  # those that are leaving, too
         self._owners: dict[UpstreamConnection, Reconnector] = {}
-        self._silence_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._checked = 0.0
 
     # For the backend.
 
     def start(self) -> None:
-        """Start to check for peers that do not answer."""
-        if self._liveness:
+        """Start to check for peers that do not answer, and for idle connections."""
+        if self._liveness or self._policy.grows:
             self._checked = self.loop.time()
-            self._silence_timer = self.loop.call_later(self._liveness / CHECKS_PER_LIVENESS, self._check_silence)
+            self._timer = self.loop.call_later(self._period(), self._check_connections)
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Replace the set of endpoints: connect to new ones; send no further request to those that are missing."""
         wanted = dict.fromkeys(endpoints)
-        for endpoint in [known for known in self._reconnectors if known not in wanted]:
-            self._reconnectors.pop(endpoint).retire()
+        for endpoint in [known for known in self._endpoints if known not in wanted]:
+            self._endpoints.pop(endpoint).retire()
         for endpoint in wanted:
-            if endpoint not in self._reconnectors:
-                reconnector = Reconnector(endpoint, self._backoff, self._new_connection, self._has_no_connection)
-                self._reconnectors[endpoint] = reconnector
-                reconnector.start()
+            if endpoint not in self._endpoints:
+                self._endpoints[endpoint] = made = EndpointConnections(endpoint, self._policy, self)
+                made.start()
+        self.grow()
 
     async def stop(self) -> None:
         """Close every connection, and wait until no reconnector runs."""
-        reconnectors = list(self._reconnectors.values())
+        endpoints = list(self._endpoints.values())
         self.set_endpoints(())
         for connection in list(self._connections):
             connection.close()
-        for reconnector in reconnectors:
-            await reconnector.stopped()
+        for endpoint in endpoints:
+            await endpoint.stopped()
         self.wait_queue.stop()
-        if self._silence_timer is not None:
-            self._silence_timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
     def statistics(self) -> dict[str, Any]:
-        """For ``/status``: the connection to each endpoint, and how many requests wait."""
-        connections = []
-        for reconnector in self._reconnectors.values():
-            facts: dict[str, Any] = {
-                "endpoint": str(reconnector.endpoint),
-                "failures": reconnector.failures,
-                "ready": False,
-            }
-            connection = reconnector.connection
-            if connection is not None:
-                ready = connection.ready and not connection.leaving
-                facts |= {"ready": ready, "requests": connection.in_use, "capacity": connection.capacity}
-            connections.append(facts)
+        """For ``/status``: the connections to each endpoint, and how many requests wait."""
+        connections = [endpoint.statistics() for endpoint in self._endpoints.values()]
         return {"connections": connections, "queued": len(self._load_balancer.queue)}
 
     # For the relays.
@@ -154,9 +144,10 @@ class Balancer(ConnectionOwner):
         connection.cooling_down = False
         self.wait_queue.assign()
 
-    # For the reconnectors and the connections.
+    # For the connections of the endpoints.
 
-    def _new_connection(self, reconnector: Reconnector) -> UpstreamConnection:
+    def new_connection(self, reconnector: Reconnector) -> UpstreamConnection:
+        """See ``ConnectionsOwner``."""
         connection = UpstreamConnection(
             self, f"backend {self.name}: {reconnector.endpoint}", self._fronts, self._new_codec(), self.loop
         )
@@ -164,8 +155,28 @@ class Balancer(ConnectionOwner):
         self._connections.add(connection)
         return connection
 
-    def _has_no_connection(self) -> bool:
-        return self._load_balancer.empty
+    def has_connection(self) -> bool:
+        """See ``ConnectionsOwner``."""
+        return not self._load_balancer.empty
+
+    def has_waiting(self) -> bool:
+        """See ``ConnectionsOwner``."""
+        return bool(self._load_balancer.queue)
+
+    def grow(self) -> None:
+        """Open a connection if more requests wait than connections are being opened.
+
+        It is opened to the endpoint with the fewest connections among those that may be tried now.
+        """
+        endpoints = self._endpoints.values()
+        if sum(endpoint.connecting for endpoint in endpoints) >= len(self._load_balancer.queue):
+            return
+        now = self.loop.time()
+        able = [endpoint for endpoint in endpoints if endpoint.can_grow]
+        if able:
+            min(able, key=lambda endpoint: (max(endpoint.retry_at() - now, 0.0), endpoint.size)).grow()
+
+    # For the connections.
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """See ``ConnectionOwner``."""
@@ -182,9 +193,9 @@ class Balancer(ConnectionOwner):
         self._load_balancer.remove(connection)
         self._owners[connection].recheck()
         if self._load_balancer.empty:
-            for reconnector in self._reconnectors.values():
-                reconnector.recheck()  # an ejected endpoint is better than none
-        if self.on_failure is not None and not connection.goaway_exchanged:
+            for endpoint in self._endpoints.values():
+                endpoint.recheck()  # an ejected endpoint is better than none
+        if self.on_failure is not None and not connection.end_expected:
             self.on_failure()
         if connection.transport is None:
             self.connection_closed(connection)  # it was never connected, so the event loop will not report its end
@@ -194,22 +205,31 @@ class Balancer(ConnectionOwner):
         self._connections.discard(connection)
         self._owners.pop(connection, None)
 
-    def _check_silence(self) -> None:
-        period = self._liveness / CHECKS_PER_LIVENESS
+    # Checks.
+
+    def _period(self) -> float:
+        """Seconds between two checks."""
+        return (self._liveness or self._policy.idle) / CHECKS_PER_LIMIT
+
+    def _check_connections(self) -> None:
+        period = self._period()
         now = self.loop.time()
         # If this call is late, this process was blocked, and the answers of its peers may still be unread.
         late = now - self._checked > 1.5 * period
         self._checked = now
-        self._silence_timer = self.loop.call_later(period, self._check_silence)
+        self._timer = self.loop.call_later(period, self._check_connections)
         for connection in list(self._connections):
             if late:
                 connection.restart_silence_check()
-            elif connection.silent_for(now) >= self._liveness:
+            elif self._liveness and connection.silent_for(now) >= self._liveness:
                 self._on_silent(connection)
             elif connection.ready and not connection.leaving:
                 self._load_balancer.add(connection)  # it was removed if its peer did not answer
+                reconnector = self._owners[connection]
+                if not reconnector.kept and reconnector.idle_for(now) >= self._policy.idle:
+                    connection.leave()
         self.wait_queue.assign()
 
     def _on_silent(self, connection: UpstreamConnection) -> None:
         if self._load_balancer.remove(connection) and self.on_silence is not None:
-            self.on_silence(self._owners[connection])
+            self.on_silence(self._owners[connection].endpoint, connection)

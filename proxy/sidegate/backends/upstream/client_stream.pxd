@@ -2,7 +2,7 @@
 
 from sidegate.aio.wakeup cimport Wakeup
 from sidegate.backends.load_balancer cimport Target
-from sidegate.wire.http2.client cimport Http2ClientCodec
+from sidegate.wire.client_codec cimport ClientCodec
 
 
 cdef class ClientStream
@@ -19,7 +19,7 @@ cdef class UpstreamConnectionBase(Target):
 
 cdef class ClientStream(Wakeup):
     cdef UpstreamConnectionBase _connection
-    cdef Http2ClientCodec _codec
+    cdef ClientCodec _codec
     cdef long long _batch
     cdef object _drained
     cdef Py_ssize_t _unread

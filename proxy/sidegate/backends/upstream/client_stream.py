@@ -12,9 +12,9 @@ from typing import Any
 
 from sidegate.aio.wakeup import Wakeup
 from sidegate.backends.load_balancer import Target
+from sidegate.wire.client_codec import ClientCodec
+from sidegate.wire.codes import CANCEL
 from sidegate.wire.events import Body, End, Reset
-from sidegate.wire.http2.client import Http2ClientCodec
-from sidegate.wire.http2.engine import CANCEL
 
 HIGH_WATER = 64 * 1024
 """Request bytes that a stream may have queued before its sender waits: the same limit as for a client's response."""
@@ -65,9 +65,7 @@ class ClientStream(Wakeup):
         "stream_id",
     )  # fmt: skip
 
-    def __init__(
-        self, connection: UpstreamConnectionBase, codec: Http2ClientCodec, stream_id: int, whole: bool
-    ) -> None:
+    def __init__(self, connection: UpstreamConnectionBase, codec: ClientCodec, stream_id: int, whole: bool) -> None:
         """``whole``: the request is complete: it has no body, or all of the body was sent."""
         super().__init__(connection.loop)
         self.stream_id = stream_id

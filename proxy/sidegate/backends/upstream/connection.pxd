@@ -3,7 +3,7 @@
 cimport cython
 
 from sidegate.backends.upstream.client_stream cimport ClientStream, UpstreamConnectionBase
-from sidegate.wire.http2.client cimport Http2ClientCodec
+from sidegate.wire.client_codec cimport ClientCodec
 
 
 cdef class ConnectionOwner:
@@ -12,23 +12,25 @@ cdef class ConnectionOwner:
 
 cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef public str name
-    cdef public Http2ClientCodec codec
+    cdef public ClientCodec codec
     cdef public object transport
     cdef public dict streams
     cdef public bint ready
     cdef public bint leaving
-    cdef public bint goaway_exchanged
-    cdef public bint hop
+    cdef public bint end_expected
     cdef ConnectionOwner _owner
     cdef long _fronts
     cdef long _announced
     cdef bint _flush_scheduled
     cdef bint _write_paused
     cdef bint _lost
+    cdef bint _read_paused
     cdef bint _received
     cdef object _pinged
 
     cpdef data_received(self, bytes data)
+    cdef _pause_reading(self)
+    cdef _resume_reading(self)
     @cython.locals(stream=ClientStream, streams=dict)
     cdef _handle(self, list events)
     cdef _apply_settings(self)
@@ -40,4 +42,4 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cpdef flush(self)
     cdef _wake_blocked(self)
     cdef _become_unavailable(self)
-    cdef _end(self)
+    cdef _end(self, bint in_order)

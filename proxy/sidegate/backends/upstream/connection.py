@@ -1,15 +1,16 @@
-"""One HTTP/2 connection to an endpoint: it passes the peer's events to the client streams, and writes their output.
+"""One connection to an endpoint: it passes the peer's events to the client streams, and writes their output.
 
 The balancer makes it. It connects the event loop's transport with the relays. It owns the codec in the client's role,
 the streams in flight and the order of writing. It never waits for a relay: events go into the client stream, and
 flow-control credit goes back only after the relay has passed the bytes on. So a slow client blocks its stream and not
 the connection. It raises no error: a connection that breaks is closed, and each of its streams gets a ``Reset``.
 
-Theory of operation. A connection is *ready* when the peer's SETTINGS have arrived: only then is it known how many
-streams the peer allows and whether the peer is a worker. It is *leaving* when no further request may begin (GOAWAY of
-either side, or few stream numbers left); the streams in flight are finished, and ``reconnector.py`` opens another
-connection meanwhile. Output is written at the end of the loop's iteration, so that the requests of many streams go into
-one write. ``batch`` counts the writes: it tells a stream whether any of its bytes can have reached the peer.
+Theory of operation. A connection is *ready* when the codec knows how many streams the peer allows and whether the peer
+is a worker; on HTTP/2 the peer's SETTINGS say it. It is *leaving* when no further request may begin (the codec is
+``draining``, or few stream numbers are left); the streams in flight are finished, and ``endpoint_connections.py`` opens
+another connection meanwhile. Reading pauses while the codec asks for it. Output is written at the end of the loop's
+iteration, so that the requests of many streams go into one write. ``batch`` counts the writes: it tells a stream
+whether any of its bytes can have reached the peer.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from typing import Any, cast
 
 from sidegate.asgi import Headers
 from sidegate.backends.upstream.client_stream import ClientStream, UpstreamConnectionBase
+from sidegate.wire.client_codec import ClientCodec
+from sidegate.wire.codes import NO_ERROR
 from sidegate.wire.events import PIECE, GoAway, PingAck, Violation
-from sidegate.wire.http2.client import Http2ClientCodec
-from sidegate.wire.http2.engine import NO_ERROR
 
 logger = logging.getLogger("sidegate.backend")
 
@@ -67,11 +68,11 @@ class UpstreamConnection(UpstreamConnectionBase):
         "_lost",
         "_owner",
         "_pinged",
+        "_read_paused",
         "_received",
         "_write_paused",
         "codec",
-        "goaway_exchanged",
-        "hop",
+        "end_expected",
         "leaving",
         "name",
         "ready",
@@ -80,7 +81,7 @@ class UpstreamConnection(UpstreamConnectionBase):
     )  # fmt: skip
 
     def __init__(
-        self, owner: ConnectionOwner, name: str, fronts: int, codec: Http2ClientCodec, loop: asyncio.AbstractEventLoop
+        self, owner: ConnectionOwner, name: str, fronts: int, codec: ClientCodec, loop: asyncio.AbstractEventLoop
     ) -> None:
         super().__init__()
         self.name = name
@@ -92,10 +93,10 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.streams: dict[int, ClientStream] = {}
         self.blocked = []
         self.batch = 0
-        self.ready = self.leaving = self.hop = False
-        self.goaway_exchanged = False  # GOAWAY without an error was sent or received: the end is no failure
+        self.ready = self.leaving = False
+        self.end_expected = False  # one side has announced the end, without an error: it is no failure
         self._owner = owner
-        self._flush_scheduled = self._write_paused = self._lost = False
+        self._flush_scheduled = self._write_paused = self._read_paused = self._lost = False
         self._received = False  # anything since the last check
         self._pinged: float | None = None  # loop time of a PING that is not answered
 
@@ -105,6 +106,8 @@ class UpstreamConnection(UpstreamConnectionBase):
         """The socket is connected."""
         self.transport = cast(asyncio.Transport, transport)
         self.flush()
+        if self.codec.ready:  # HTTP/1.1: the peer need not say anything first
+            self._apply_settings()
 
     def data_received(self, data: bytes) -> None:
         """Handle bytes from the peer."""
@@ -112,15 +115,18 @@ class UpstreamConnection(UpstreamConnectionBase):
         self._handle(self.codec.receive(data))
         if self._announced != self.codec.max_streams or not self.ready:
             self._apply_settings()
+        if self.codec.read_paused():
+            self._pause_reading()
         self.schedule_flush()
 
     def eof_received(self) -> bool:
-        """The peer will send nothing more, so no stream can be finished: let the transport close."""
+        """The peer will send nothing more. This may end one response; let the transport close."""
+        self._end(True)
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
         """The socket is closed: end all streams."""
-        self._end()
+        self._end(False)
         self._owner.connection_closed(self)
 
     def pause_writing(self) -> None:
@@ -132,15 +138,25 @@ class UpstreamConnection(UpstreamConnectionBase):
         self._write_paused = False
         self.flush()
 
+    def _pause_reading(self) -> None:
+        if self.transport is not None and not self._read_paused and not self._lost:
+            self._read_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self.transport is not None and not self.codec.read_paused():
+            self._read_paused = False
+            self.transport.resume_reading()
+
     def _handle(self, events: list[Any]) -> None:
         streams = self.streams
         for event in events:
             kind = type(event)
             if kind is GoAway:
-                self.goaway_exchanged = self.goaway_exchanged or event.code == NO_ERROR
+                self.end_expected = self.end_expected or event.code == NO_ERROR
                 self._become_unavailable()
             elif kind is Violation:
-                logger.warning("%s: HTTP/2 protocol violation: %s", self.name, event.detail)
+                logger.warning("%s: %s protocol violation: %s", self.name, self.codec.version, event.detail)
                 self.close()
             elif kind is not PingAck:
                 stream = streams.get(event.stream_id)
@@ -148,7 +164,7 @@ class UpstreamConnection(UpstreamConnectionBase):
                     stream.put(event)
 
     def _apply_settings(self) -> None:
-        """Apply the peer's SETTINGS, which have arrived for the first time or again."""
+        """Apply what the peer accepts (SETTINGS), which is known for the first time or has changed."""
         codec = self.codec
         more = codec.max_streams > self._announced
         self._announced = codec.max_streams
@@ -157,7 +173,6 @@ class UpstreamConnection(UpstreamConnectionBase):
             return
         if not self.ready:
             self.ready = True
-            self.hop = codec.hop
             self._owner.connection_ready(self)
         elif more:
             self._owner.connection_has_room(self)
@@ -179,8 +194,10 @@ class UpstreamConnection(UpstreamConnectionBase):
     def forget(self, stream: ClientStream) -> None:
         """Remove a stream that has ended."""
         self.streams.pop(stream.stream_id, None)
-        if self.leaving and not self.streams:
-            self.schedule_flush()  # `flush` closes the connection
+        if self.codec.draining and not self.leaving:
+            self.leave()  # on HTTP/1.1 an unfinished stream has ended the connection
+        if self._read_paused or (self.leaving and not self.streams):
+            self.schedule_flush()  # `flush` resumes reading, or closes the connection
 
     def schedule_flush(self) -> None:
         """Write the codec's output at the end of this iteration of the loop."""
@@ -192,7 +209,11 @@ class UpstreamConnection(UpstreamConnectionBase):
         """Write the codec's output; then continue the senders whose queue is short enough."""
         self._flush_scheduled = False
         transport = self.transport
-        if self._write_paused or self._lost or transport is None:
+        if self._lost or transport is None:
+            return
+        if self._read_paused:
+            self._resume_reading()
+        if self._write_paused:
             return
         while output := self.codec.take_output():
             self.batch += 1
@@ -214,15 +235,16 @@ class UpstreamConnection(UpstreamConnectionBase):
     def silent_for(self, now: float) -> float:
         """Return the seconds since an unanswered PING. Send a PING if nothing was received since the last call.
 
-        Any input counts as the answer, because it proves that the peer's event loop runs.
+        Any input counts as the answer, because it proves that the peer's event loop runs. 0 if the version has no PING.
         """
         if self._received or not self.ready or self._lost:
             self._received = False
             self._pinged = None
             return 0.0
         if self._pinged is None:
+            if not self.codec.ping(PING):
+                return 0.0
             self._pinged = now
-            self.codec.ping(PING)
             self.schedule_flush()
         return now - self._pinged
 
@@ -231,22 +253,22 @@ class UpstreamConnection(UpstreamConnectionBase):
         self._received = True
 
     def leave(self) -> None:
-        """Send GOAWAY and no further request; close when the streams in flight have ended."""
+        """Send no further request, on HTTP/2 a GOAWAY; close when the streams in flight have ended."""
         if not self.leaving:
             self.codec.goaway()
-            self.goaway_exchanged = True
+            self.end_expected = True
             self._become_unavailable()
         self.schedule_flush()
 
     def close(self) -> None:
         """Close after the output that is already written; open streams are lost."""
-        self._end()
+        self._end(False)
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
 
     def abort(self) -> None:
         """Close at once; open streams and unwritten output are lost."""
-        self._end()
+        self._end(False)
         if self.transport is not None:
             self.transport.abort()
 
@@ -255,13 +277,16 @@ class UpstreamConnection(UpstreamConnectionBase):
             self.leaving = True
             self._owner.connection_unavailable(self)
 
-    def _end(self) -> None:
+    def _end(self, in_order: bool) -> None:
+        """End all streams. ``in_order``: the peer has ended the connection, and it did not break."""
         if self._lost:
             return
         output = self.codec.take_output()  # it may hold a GOAWAY
         if output and self.transport is not None and not self._write_paused:
             self.transport.write(output)
         self._lost = True
+        if self.streams:
+            self._become_unavailable()  # first: a relay may send its request again
+        self._handle(self.codec.receive_eof() if in_order else self.codec.connection_lost())
         self._become_unavailable()
-        self._handle(self.codec.receive_eof())
         self._wake_blocked()

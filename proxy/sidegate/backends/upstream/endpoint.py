@@ -47,15 +47,17 @@ class UnixEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class TcpEndpoint:
-    """An IP address (not a name) and port. ``tls``: use TLS with ALPN h2; the certificate must be for ``server_name``.
+    """An IP address (not a name) and port. ``tls``: use TLS; the certificate must be for ``server_name``.
 
-    ``connect`` raises ``ConnectionError`` if the server does not select h2.
+    ``alpn``: the protocol that the server must select (RFC 7301), which ``tls`` offers; else ``connect`` raises
+    ``ConnectionError``. Empty if it need not select any.
     """
 
     host: str
     port: int
     tls: ssl.SSLContext | None = None
     server_name: str = ""
+    alpn: str = ""
 
     async def connect(self, connection: UpstreamConnection) -> None:
         """See ``Endpoint``."""
@@ -69,9 +71,9 @@ class TcpEndpoint:
                 server_hostname=name,
             )
         tls = transport.get_extra_info("ssl_object")
-        if tls is not None and tls.selected_alpn_protocol() != "h2":
+        if tls is not None and self.alpn and tls.selected_alpn_protocol() != self.alpn:
             connection.abort()
-            raise ConnectionError(f"{self} does not speak HTTP/2 (ALPN)")
+            raise ConnectionError(f"{self} does not speak {connection.codec.version} (ALPN)")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from typing import Any, Protocol
 
 from sidegate.backends.upstream.balancer import Balancer
-from sidegate.backends.upstream.endpoint import UnixEndpoint
-from sidegate.backends.upstream.reconnector import Reconnector
+from sidegate.backends.upstream.connection import UpstreamConnection
+from sidegate.backends.upstream.endpoint import Endpoint, UnixEndpoint
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 
 
@@ -37,7 +37,6 @@ class PoolBackend(UpstreamBackend):
     def _on_pressure(self, queued: int) -> None:
         self._report("pressure", backend=self.name, queued=queued)
 
-    def _on_silence(self, reconnector: Reconnector) -> None:
-        endpoint = reconnector.endpoint
+    def _on_silence(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         if isinstance(endpoint, UnixEndpoint):
             self._report("stuck", backend=self.name, serial=endpoint.serial)

@@ -24,8 +24,8 @@ from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upload import KEPT, Upload, announced_length
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
 from sidegate.observe.record import PROCESS, Record
+from sidegate.wire.codes import REFUSED_STREAM
 from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
-from sidegate.wire.http2.engine import REFUSED_STREAM
 
 HOLD = 0.05
 """Seconds that a response's head waits for the next event; an event stream may send nothing for a long time."""
@@ -109,7 +109,7 @@ class Relay:
             if stream is None:  # the connection has ended since it was selected
                 self._balancer.cool_down(connection)
                 return Reset(0, REFUSED_STREAM), False
-            if upload is not None and not (self._expects and connection.hop):
+            if upload is not None and not (self._expects and connection.codec.hop):
                 upload.start(stream)
             reset = await self._pass_response(stream)
             if reset is not None and reset.code == REFUSED_STREAM:
@@ -125,7 +125,7 @@ class Relay:
         return upload is None
 
     def _open(self, connection: UpstreamConnection, whole: bool) -> ClientStream | None:
-        return connection.open(self._fields.build(self._scope, self._record, connection.hop), whole)
+        return connection.open(self._fields.build(self._scope, self._record, connection.codec.hop), whole)
 
     def _give_back(self, connection: UpstreamConnection, stream: ClientStream | None) -> None:
         if stream is not None:

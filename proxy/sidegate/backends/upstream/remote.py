@@ -15,8 +15,8 @@ import ssl
 from collections.abc import Sequence
 
 from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
-from sidegate.backends.upstream.reconnector import Reconnector
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.address import Address, parse_upstream, upstream_text
 
@@ -59,11 +59,10 @@ class RemoteBackend(UpstreamBackend):
             await asyncio.wait([self._task])
         await super().stop()
 
-    def _on_silence(self, reconnector: Reconnector) -> None:
+    def _on_silence(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """Abort a connection whose peer does not answer a PING; its streams are lost."""
-        if reconnector.connection is not None:
-            logger.warning("%s did not answer a PING: closing the connection", reconnector.connection.name)
-            reconnector.connection.abort()
+        logger.warning("%s did not answer a PING: closing the connection", connection.name)
+        connection.abort()
 
     async def _look_up_again(self) -> None:
         while True:
@@ -88,4 +87,4 @@ class RemoteBackend(UpstreamBackend):
         host, port = address.host, address.port
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         name = "" if self._tls is None else self._server_name or host
-        return [TcpEndpoint(str(sockaddr[0]), port, self._tls, name) for *_, sockaddr in found]
+        return [TcpEndpoint(str(sockaddr[0]), port, self._tls, name, "h2") for *_, sockaddr in found]

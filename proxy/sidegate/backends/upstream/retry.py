@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from sidegate.errors import ExchangeError, Fault
 from sidegate.wire.client_codec import CONNECTION_LOST
-from sidegate.wire.http2.engine import REFUSED_STREAM
+from sidegate.wire.codes import REFUSED_STREAM
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 

@@ -21,15 +21,12 @@ from __future__ import annotations
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, ClientCodec
+from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR
 from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset, ResponseHead, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.chunked import ChunkedReader
 from sidegate.wire.http1.request import RequestWriter
 from sidegate.wire.http1.response_head import BAD_GATEWAY, ResponseHeadReader, response_trailers
-
-NO_ERROR = 0x0
-PROTOCOL_ERROR = 0x1
-"""Codes of HTTP/2 (RFC 9113 7): HTTP/1.1 has none of its own."""
 
 _TIMED_OUT = b"HTTP/1.1 408", b"HTTP/1.0 408"
 """Some servers announce with this status that they close an idle connection (RFC 9110 15.5.9)."""
@@ -68,6 +65,11 @@ class Http1ClientCodec(ClientCodec):
         self._unread = 0
 
     # State
+
+    @property
+    def version(self) -> str:
+        """See ``ClientCodec``."""
+        return "HTTP/1.1"
 
     @property
     def closed(self) -> bool:

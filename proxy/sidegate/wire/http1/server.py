@@ -28,6 +28,7 @@ from __future__ import annotations
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
 from sidegate.errors import Refused
+from sidegate.wire.codes import CANCEL, PROTOCOL_ERROR
 from sidegate.wire.events import Body, Codec, End, Event, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.chunked import ChunkedReader
@@ -39,10 +40,6 @@ HELD_INPUT = 64 * 1024
 
 DRAIN = 64 * 1024
 """Bytes of an unread body skipped after the response to keep the connection; to skip more costs more than a new one."""
-
-PROTOCOL_ERROR = 0x1
-CANCEL = 0x8
-"""Reset codes: HTTP/1.1 has none of its own, so they are HTTP/2's (RFC 9113 7)."""
 
 _HEAD, _LENGTH, _CHUNKED, _HELD, _ASKED, _TUNNEL, _DEAF = range(7)
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import Final
 
 from sidegate.asgi import Headers
+from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, ClientCodec
 from sidegate.wire.events import Body, End, ResponseHead
@@ -84,6 +85,11 @@ class Http2ClientCodec(ClientCodec):
     # State
 
     @property
+    def version(self) -> str:
+        """See ``ClientCodec``."""
+        return "HTTP/2"
+
+    @property
     def closed(self) -> bool:
         """Nothing more can be sent or will arrive; close the connection once the output is flushed."""
         return self._dead or (self.draining and not self._open)
@@ -129,7 +135,7 @@ class Http2ClientCodec(ClientCodec):
             length = self._validator.content_length(fields, size)
             if stream.begun:
                 if pseudo or not end or stream.tunnel:  # RFC 9113 8.5: nothing but DATA
-                    raise MalformedResponse(wire.PROTOCOL_ERROR)
+                    raise MalformedResponse(codes.PROTOCOL_ERROR)
                 self._on_end(stream_id, list(fields), found)
                 return
             status = self._validator.status(pseudo)
@@ -143,7 +149,7 @@ class Http2ClientCodec(ClientCodec):
                 # RFC 9110 6.4.1: these have no body, whatever their content-length says.
                 stream.missing = 0 if stream.bodiless or status in (204, 304) else length
             if end and stream.missing:
-                raise MalformedResponse(wire.PROTOCOL_ERROR)
+                raise MalformedResponse(codes.PROTOCOL_ERROR)
         except MalformedResponse as breach:
             self._break(stream_id, breach.code, found)
             return
@@ -153,9 +159,9 @@ class Http2ClientCodec(ClientCodec):
     def _on_informational(self, stream: ResponseStream, status: int, end: bool) -> None:
         stream.informational += 1
         if end or status == 101:  # RFC 9113 8.1 and 8.6
-            raise MalformedResponse(wire.PROTOCOL_ERROR)
+            raise MalformedResponse(codes.PROTOCOL_ERROR)
         if stream.informational > MOST_INFORMATIONAL:
-            raise MalformedResponse(wire.ENHANCE_YOUR_CALM)
+            raise MalformedResponse(codes.ENHANCE_YOUR_CALM)
 
     def _on_data(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, stream_id, data = frame
@@ -168,7 +174,7 @@ class Http2ClientCodec(ClientCodec):
         if stream.missing is not None:
             stream.missing -= size
         if not stream.begun or (stream.missing is not None and stream.missing < 0):
-            self._break(stream_id, wire.PROTOCOL_ERROR, found)
+            self._break(stream_id, codes.PROTOCOL_ERROR, found)
             return
         found.append(Body(stream_id, data))
 
@@ -177,7 +183,7 @@ class Http2ClientCodec(ClientCodec):
         if stream is None:
             return
         if stream.missing or not stream.begun:
-            self._break(stream_id, wire.PROTOCOL_ERROR, found)
+            self._break(stream_id, codes.PROTOCOL_ERROR, found)
             return
         stream.ended = True
         found.append(End(stream_id, trailers))
@@ -211,19 +217,19 @@ class Http2ClientCodec(ClientCodec):
             elif identifier == wire.CONNECT_SETTING:
                 if value < self.connect_protocol:  # RFC 8441 3; h2 does not check it
                     detail = "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back"
-                    self._violate("protocol_error", detail, wire.PROTOCOL_ERROR, found)
+                    self._violate("protocol_error", detail, codes.PROTOCOL_ERROR, found)
                     return
                 self.connect_protocol = value == 1
 
     def _on_control(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self._controls += frame[1] in _ANSWERED
         if self._controls > MOST_CONTROLS:
-            self._violate("control_flood", "too many control frames", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("control_flood", "too many control frames", codes.ENHANCE_YOUR_CALM, found)
 
     def _on_continuation(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self._continuations += 1
         if self._continuations > self._most_continuations:
-            self._violate("continuation_flood", "too many CONTINUATION frames", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("continuation_flood", "too many CONTINUATION frames", codes.ENHANCE_YOUR_CALM, found)
 
     def _on_pong(self, frame: FrameEvent, found: list[e.Event]) -> None:
         found.append(e.PingAck(frame[1]))
@@ -235,7 +241,7 @@ class Http2ClientCodec(ClientCodec):
         for stream_id in sorted(self._open):
             if stream_id > last:
                 self._forget(stream_id)
-                found.append(e.Reset(stream_id, wire.REFUSED_STREAM))
+                found.append(e.Reset(stream_id, codes.REFUSED_STREAM))
 
     def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, detail = frame
@@ -340,7 +346,7 @@ class Http2ClientCodec(ClientCodec):
         """Announce that no more requests follow (GOAWAY, NO_ERROR). ``closed`` once the last stream has ended."""
         if not self._dead and not self._parted:
             self._parted = self.draining = True
-            self._engine.write(goaway_frame(0, wire.NO_ERROR))
+            self._engine.write(goaway_frame(0, codes.NO_ERROR))
 
 
 _RARE = {

@@ -29,6 +29,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from sidegate.asgi import Headers
+from sidegate.wire import codes
 from sidegate.wire.hop import HOP_SETTING
 
 FrameEvent = tuple[Any, ...]
@@ -63,24 +64,13 @@ WINDOW_MAX: Final = 2**31 - 1
 FIRST_WINDOW: Final = 65535
 """Initial window of a connection, which SETTINGS cannot change (RFC 9113 6.9.2)."""
 
-NO_ERROR: Final = 0x0
-PROTOCOL_ERROR: Final = 0x1
-INTERNAL_ERROR: Final = 0x2
-FLOW_CONTROL_ERROR: Final = 0x3
-STREAM_CLOSED: Final = 0x5
-FRAME_SIZE_ERROR: Final = 0x6
-REFUSED_STREAM: Final = 0x7
-CANCEL: Final = 0x8
-COMPRESSION_ERROR: Final = 0x9
-ENHANCE_YOUR_CALM: Final = 0xB
-
 WORDS = {
-    PROTOCOL_ERROR: "protocol_error",
-    FLOW_CONTROL_ERROR: "flow_control_error",
-    STREAM_CLOSED: "stream_closed",
-    FRAME_SIZE_ERROR: "frame_size_error",
-    COMPRESSION_ERROR: "compression_error",
-    ENHANCE_YOUR_CALM: "excessive_load",
+    codes.PROTOCOL_ERROR: "protocol_error",
+    codes.FLOW_CONTROL_ERROR: "flow_control_error",
+    codes.STREAM_CLOSED: "stream_closed",
+    codes.FRAME_SIZE_ERROR: "frame_size_error",
+    codes.COMPRESSION_ERROR: "compression_error",
+    codes.ENHANCE_YOUR_CALM: "excessive_load",
 }
 """The reason of a ``Violation`` by the code of a FAULT."""
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import struct
 
+from sidegate.wire import codes
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, FrameEvent
 from sidegate.wire.http2.h2_fields import ConnectionFailure
@@ -72,7 +73,7 @@ class H2Engine(SendingHalf):
         """Check the preface. Returns the number of bytes taken: all of it or none."""
         start = data[: len(wire.PREFACE)]
         if not wire.PREFACE.startswith(start):
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "bad client preface")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "bad client preface")
         if start != wire.PREFACE:
             return 0
         self._preface_missing = False
@@ -87,11 +88,11 @@ class H2Engine(SendingHalf):
         size: int = 9 + (high << 16 | low)
         stream_id &= 0x7FFFFFFF
         if size > 9 + MAX_FRAME:
-            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "a frame is longer than SETTINGS_MAX_FRAME_SIZE")
+            raise ConnectionFailure(codes.FRAME_SIZE_ERROR, "a frame is longer than SETTINGS_MAX_FRAME_SIZE")
         if self._settings_missing and (kind != _SETTINGS or flags & _ACK):
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "the first frame is not SETTINGS")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "the first frame is not SETTINGS")
         if self._block is not _NO_BLOCK and kind != _CONTINUATION:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "a frame inside a header block")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "a frame inside a header block")
         if kind == _HEADERS:
             self._begin_headers(stream_id, flags)
         if len(data) < at + size:
@@ -123,17 +124,17 @@ class H2Engine(SendingHalf):
     def _begin_headers(self, stream_id: int, flags: int) -> None:
         """Begin a HEADERS frame; called again for each piece of the frame that arrives."""
         if not stream_id & 1:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "HEADERS on a stream that is not a client's")
         if self.open_block or stream_id in self._resets:
             return
         stream = self._streams.get(stream_id)
         if self._is_over(stream_id) or (stream is not None and stream.remote_ended):
-            raise ConnectionFailure(wire.STREAM_CLOSED, "HEADERS after the end of the stream")
+            raise ConnectionFailure(codes.STREAM_CLOSED, "HEADERS after the end of the stream")
         if self._client:
             if stream is None:
-                raise ConnectionFailure(wire.PROTOCOL_ERROR, "HEADERS on a stream that was not opened")
+                raise ConnectionFailure(codes.PROTOCOL_ERROR, "HEADERS on a stream that was not opened")
         elif stream is not None and not flags & _END_STREAM:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "trailers without END_STREAM")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "trailers without END_STREAM")
         self._blocks += 1
         self.open_block = self._blocks
 
@@ -148,7 +149,7 @@ class H2Engine(SendingHalf):
 
     def _on_continuation(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if self._block is _NO_BLOCK or self._block[0] != stream_id:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "CONTINUATION without its HEADERS")
         if self.open_block:
             found.append((wire.CONTINUATION,))
         self._feed_block(frame, stream_id)
@@ -176,13 +177,13 @@ class H2Engine(SendingHalf):
         stream = self._streams.get(stream_id)
         if stream is None:
             if not self._is_over(stream_id):
-                raise ConnectionFailure(wire.PROTOCOL_ERROR, "DATA on an idle stream")
+                raise ConnectionFailure(codes.PROTOCOL_ERROR, "DATA on an idle stream")
             self._ignore(length)
             return
         if stream.remote_ended:
-            raise ConnectionFailure(wire.STREAM_CLOSED, "DATA after the end of the stream")
+            raise ConnectionFailure(codes.STREAM_CLOSED, "DATA after the end of the stream")
         if length > self._connection.remote_flow_control_window(stream_id):
-            raise ConnectionFailure(wire.FLOW_CONTROL_ERROR, "DATA beyond the window")
+            raise ConnectionFailure(codes.FLOW_CONTROL_ERROR, "DATA beyond the window")
         data = b"".join(event.data for event in self._feed(frame) if isinstance(event, DataReceived))
         if data:
             found.append((wire.DATA, stream_id, data))
@@ -207,9 +208,9 @@ class H2Engine(SendingHalf):
 
     def _on_reset(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if len(frame) != 13:
-            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes long")
+            raise ConnectionFailure(codes.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes long")
         if not stream_id & 1 or stream_id > self._highest:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "RST_STREAM on an idle stream")
         if self._streams.pop(stream_id, None) is not None:
             self._feed(frame)
             del self._connection.streams[stream_id]
@@ -218,10 +219,10 @@ class H2Engine(SendingHalf):
     def _on_settings(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if flags & _ACK:
             if not self._acknowledgement_missing:
-                raise ConnectionFailure(wire.PROTOCOL_ERROR, "SETTINGS acknowledged that were not sent")
+                raise ConnectionFailure(codes.PROTOCOL_ERROR, "SETTINGS acknowledged that were not sent")
             self._acknowledgement_missing = False
         elif len(frame) - 9 > _MAX_SETTINGS * 6:
-            raise ConnectionFailure(wire.ENHANCE_YOUR_CALM, "too many settings")
+            raise ConnectionFailure(codes.ENHANCE_YOUR_CALM, "too many settings")
         self._feed(frame)
         self._flush()
         self._settings_missing = False
@@ -238,13 +239,13 @@ class H2Engine(SendingHalf):
 
     def _on_goaway(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         if stream_id:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "GOAWAY on a stream")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(frame) < 17:
-            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
+            raise ConnectionFailure(codes.FRAME_SIZE_ERROR, "GOAWAY is shorter than 8 bytes")
         last, code = struct.unpack_from(">LL", frame, 9)
         last &= 0x7FFFFFFF
         if (last and last & 1 != self._client) or last > self._peer_last:
-            raise ConnectionFailure(wire.PROTOCOL_ERROR, "GOAWAY with an impossible last stream")
+            raise ConnectionFailure(codes.PROTOCOL_ERROR, "GOAWAY with an impossible last stream")
         self._peer_last = last
         found.append((wire.GOAWAY, code, last))
         if self._client:
@@ -261,7 +262,7 @@ class H2Engine(SendingHalf):
     def _on_window(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         found.append((wire.WINDOW,))
         if len(frame) != 13:
-            raise ConnectionFailure(wire.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
+            raise ConnectionFailure(codes.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
         if self._is_over(stream_id):
             return
         events = self._feed(frame)
@@ -269,10 +270,10 @@ class H2Engine(SendingHalf):
         for event in events:
             if isinstance(event, StreamReset):
                 self._drop(stream_id)
-                found.append((wire.STREAM_ERROR, stream_id, wire.FLOW_CONTROL_ERROR))
+                found.append((wire.STREAM_ERROR, stream_id, codes.FLOW_CONTROL_ERROR))
 
     def _on_push(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
-        raise ConnectionFailure(wire.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
+        raise ConnectionFailure(codes.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
 
 
 _HANDLERS = {

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sidegate.wire import codes
 from sidegate.wire.hop import REQUEST_ID
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, Fields
@@ -137,9 +138,9 @@ class BlockDecoder(Decoder):
         try:
             pairs = super().decode(data, raw=True)
         except OversizedHeaderListError as error:
-            raise ConnectionFailure(wire.ENHANCE_YOUR_CALM, "header list far beyond the limit") from error
+            raise ConnectionFailure(codes.ENHANCE_YOUR_CALM, "header list far beyond the limit") from error
         except (HPACKError, IndexError) as error:
-            raise ConnectionFailure(wire.COMPRESSION_ERROR, str(error)) from error
+            raise ConnectionFailure(codes.COMPRESSION_ERROR, str(error)) from error
         block = self._within_limits(pairs)
         if data.translate(None, _INDEXED_BYTES):
             self._known.clear()

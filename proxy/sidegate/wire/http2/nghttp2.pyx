@@ -27,6 +27,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
 from sidegate.wire import hop as _hop
+from sidegate.wire import codes as _codes
 from sidegate.wire.http2 import engine as _engine
 from sidegate.wire.http2.engine import goaway_frame
 
@@ -35,9 +36,9 @@ cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.
 cdef int GOAWAY = _engine.GOAWAY, FAULT = _engine.FAULT, BOMB = _engine.BOMB
 cdef int SETTINGS = _engine.SETTINGS, PONG = _engine.PONG
 cdef int RESETS_REMEMBERED = _engine.RESETS_REMEMBERED
-cdef int PROTOCOL_ERROR = _engine.PROTOCOL_ERROR, INTERNAL_ERROR = _engine.INTERNAL_ERROR
-cdef int FLOW_CONTROL_ERROR = _engine.FLOW_CONTROL_ERROR, STREAM_CLOSED = _engine.STREAM_CLOSED
-cdef int ENHANCE_YOUR_CALM = _engine.ENHANCE_YOUR_CALM
+cdef int PROTOCOL_ERROR = _codes.PROTOCOL_ERROR, INTERNAL_ERROR = _codes.INTERNAL_ERROR
+cdef int FLOW_CONTROL_ERROR = _codes.FLOW_CONTROL_ERROR, STREAM_CLOSED = _codes.STREAM_CLOSED
+cdef int ENHANCE_YOUR_CALM = _codes.ENHANCE_YOUR_CALM
 
 # Frames that are only counted share one tuple.
 cdef tuple _window = (_engine.WINDOW,)

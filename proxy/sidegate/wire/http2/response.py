@@ -7,8 +7,9 @@ then resets the stream.
 
 from __future__ import annotations
 
+from sidegate.wire.codes import ENHANCE_YOUR_CALM, PROTOCOL_ERROR
 from sidegate.wire.fields import response_fields
-from sidegate.wire.http2.engine import ENHANCE_YOUR_CALM, PROTOCOL_ERROR, EngineSettings, Fields
+from sidegate.wire.http2.engine import EngineSettings, Fields
 
 _STATUSES = {b"%d" % status: status for status in range(100, 1000)}
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a server's empty list

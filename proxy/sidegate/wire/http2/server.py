@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
+from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.events import Codec, RequestHead
 from sidegate.wire.fields import FieldPolicy, accept_fields
@@ -160,13 +161,13 @@ class Http2Codec(Codec):
         floods.continuations = 0
         if self._final is not None:
             # Opened before the client saw our GOAWAY: the code tells it that it may send the request elsewhere.
-            self._engine.reset(stream_id, wire.REFUSED_STREAM)
+            self._engine.reset(stream_id, codes.REFUSED_STREAM)
             self._count_reset(found)
             return
         self._last = stream_id
         floods.streams += 1
         if streams.full():
-            self._engine.reset(stream_id, wire.REFUSED_STREAM)
+            self._engine.reset(stream_id, codes.REFUSED_STREAM)
             self._count_reset(found)
             return
         streams.open.add(stream_id)
@@ -198,7 +199,7 @@ class Http2Codec(Codec):
         method, target = said(pseudo)
         found.append(e.Rejected(stream_id, method, target, "2", refused.status, refused.reason, refused.detail))
         if isinstance(refused, Malformed):
-            self._streams.reset(stream_id, wire.PROTOCOL_ERROR)
+            self._streams.reset(stream_id, codes.PROTOCOL_ERROR)
             self._count_reset(found)
             return
         if method == "HEAD":
@@ -252,8 +253,8 @@ class Http2Codec(Codec):
     def _break(self, stream_id: int, found: list[e.Event]) -> None:
         """Reset a request that proves malformed after its head; its exchange, if any, gets a ``Reset``."""
         if stream_id in self._streams.running:
-            found.append(e.Reset(stream_id, wire.PROTOCOL_ERROR))
-        self._streams.reset(stream_id, wire.PROTOCOL_ERROR)
+            found.append(e.Reset(stream_id, codes.PROTOCOL_ERROR))
+        self._streams.reset(stream_id, codes.PROTOCOL_ERROR)
         self._count_reset(found)
 
     def _on_reset(self, frame: FrameEvent, found: list[e.Event]) -> None:
@@ -265,13 +266,13 @@ class Http2Codec(Codec):
 
     def _on_window(self, found: list[e.Event]) -> None:
         if not self._floods.window_update(self._now, self._engine.data_frames):
-            self._violate("control_flood", "too many WINDOW_UPDATE frames", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("control_flood", "too many WINDOW_UPDATE frames", codes.ENHANCE_YOUR_CALM, found)
 
     def _on_control(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if frame[1] == wire.SETTINGS_FRAME:
             self._preface_deadline = None
         if not self._floods.control(self._now):
-            self._violate("control_flood", "too many control frames", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("control_flood", "too many control frames", codes.ENHANCE_YOUR_CALM, found)
 
     def _on_settings(self, frame: FrameEvent, found: list[e.Event]) -> None:
         """Handle SETTINGS, reported only on a hop. A third-party proxy does not forward its clients' SETTINGS."""
@@ -280,11 +281,11 @@ class Http2Codec(Codec):
 
     def _on_empty(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if not self._floods.empty_data(self._now):
-            self._violate("empty_data_flood", "too many empty DATA frames", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("empty_data_flood", "too many empty DATA frames", codes.ENHANCE_YOUR_CALM, found)
 
     def _on_continuation(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if not self._floods.continuation():
-            self._violate("continuation_flood", "too many CONTINUATION frames", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("continuation_flood", "too many CONTINUATION frames", codes.ENHANCE_YOUR_CALM, found)
 
     def _on_goaway(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self._draining = True
@@ -297,7 +298,9 @@ class Http2Codec(Codec):
     def receive_eof(self) -> list[e.Event]:
         """See ``events.Codec``. Also after a ``Violation``, so that no exchange waits for a dead connection."""
         streams = self._streams
-        found: list[e.Event] = [e.Reset(stream_id, wire.CANCEL) for stream_id in sorted(streams.open & streams.running)]
+        found: list[e.Event] = [
+            e.Reset(stream_id, codes.CANCEL) for stream_id in sorted(streams.open & streams.running)
+        ]
         streams.open.clear()
         self._dead = True
         return found
@@ -306,7 +309,7 @@ class Http2Codec(Codec):
 
     def _count_reset(self, found: list[e.Event]) -> None:
         if not self._floods.reset(self._now):
-            self._violate("stream_resets", "too many streams reset", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("stream_resets", "too many streams reset", codes.ENHANCE_YOUR_CALM, found)
 
     def _violate(self, reason: str, detail: str, code: int, found: list[e.Event]) -> None:
         self._engine.terminate(code)
@@ -327,9 +330,9 @@ class Http2Codec(Codec):
         if deadline is None or now < deadline:
             return found
         if deadline == self._block_deadline:
-            self._violate("continuation_timeout", "a header block is incomplete", wire.ENHANCE_YOUR_CALM, found)
+            self._violate("continuation_timeout", "a header block is incomplete", codes.ENHANCE_YOUR_CALM, found)
         else:
-            self._violate("preface_timeout", "no SETTINGS in time", wire.PROTOCOL_ERROR, found)
+            self._violate("preface_timeout", "no SETTINGS in time", codes.PROTOCOL_ERROR, found)
         return found
 
     # Sending
@@ -394,7 +397,7 @@ class Http2Codec(Codec):
         if final:
             self._final = self._last
             self._draining = True
-        self._engine.write(goaway_frame(self._last if final else wire.WINDOW_MAX, wire.NO_ERROR))
+        self._engine.write(goaway_frame(self._last if final else wire.WINDOW_MAX, codes.NO_ERROR))
 
 
 _RARE = {

@@ -11,7 +11,8 @@ while it is in either set, so a client that resets streams fast cannot start mor
 
 from __future__ import annotations
 
-from sidegate.wire.http2.engine import NO_ERROR, Engine
+from sidegate.wire.codes import NO_ERROR
+from sidegate.wire.http2.engine import Engine
 
 
 class RequestStream:

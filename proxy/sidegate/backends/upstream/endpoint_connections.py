@@ -1,0 +1,267 @@
+"""The connections to one endpoint: some are always open, others are opened while requests wait.
+
+The balancer makes one ``EndpointConnections`` for each endpoint, and calls ``grow`` when a request has to wait. It owns
+the reconnectors, each of which keeps one connection: it connects, waits for the connection's end, and connects again.
+It counts the failures of the endpoint, which lengthen the back-off; the first failure of a row is logged. It raises no
+error.
+
+Theory of operation. How many connections an endpoint has depends on how many streams one connection takes. One
+connection of HTTP/2 is enough; it is always open. HTTP/1.1 takes one request at a time, so a request that has to wait
+opens another connection, and a connection that is idle for long is closed. An endpoint that has failed and has no
+usable connection is tried by one attempt at a time. A connection that is leaving (GOAWAY) finishes its streams by
+itself, while its reconnector at once opens another one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from sidegate.backends.upstream.backoff import EndpointBackoff
+from sidegate.backends.upstream.connection import UpstreamConnection
+from sidegate.backends.upstream.endpoint import Endpoint
+
+logger = logging.getLogger("sidegate.backend")
+
+READY_TIMEOUT = 30.0
+"""Seconds to wait for the peer's SETTINGS: the application may block a worker's event loop at that time."""
+
+STABLE_AFTER = 10.0
+"""Seconds after which the loss of a connection does not count as one more failure in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectionPolicy:
+    """How many connections an endpoint has: always ``least``; up to ``most`` while requests wait.
+
+    ``idle``: seconds after which a connection beyond ``least`` that has nothing to do is closed.
+    """
+
+    backoff: EndpointBackoff
+    least: int = 1
+    most: int = 1
+    idle: float = 60.0
+
+    @property
+    def grows(self) -> bool:
+        """Whether connections are opened for requests that wait."""
+        return self.most > self.least
+
+
+class ConnectionsOwner(Protocol):
+    """What the connections of an endpoint need of the balancer."""
+
+    def new_connection(self, reconnector: Reconnector) -> UpstreamConnection:
+        """Make a connection, which is not connected yet."""
+
+    def has_connection(self) -> bool:
+        """Whether any endpoint has a connection that can be used."""
+
+    def has_waiting(self) -> bool:
+        """Whether requests wait for a connection."""
+
+    def grow(self) -> None:
+        """Open more connections, to any endpoint, if requests wait for them."""
+
+
+class EndpointConnections:
+    """One for each endpoint."""
+
+    def __init__(self, endpoint: Endpoint, policy: ConnectionPolicy, owner: ConnectionsOwner) -> None:
+        self.endpoint = endpoint
+        self.owner = owner
+        self.failures = 0
+        """Failed attempts and connections that were soon lost, in a row."""
+        self._policy = policy
+        self._failed_at = 0.0
+        self._reconnectors: list[Reconnector] = []
+
+    @property
+    def size(self) -> int:
+        """Number of connections, those that are not ready included."""
+        return len(self._reconnectors)
+
+    @property
+    def connecting(self) -> int:
+        """Number of attempts to connect that are under way."""
+        return sum(reconnector.connecting for reconnector in self._reconnectors)
+
+    @property
+    def can_grow(self) -> bool:
+        """Whether one more connection may be opened."""
+        if self.failures and self._reconnectors and not any(made.ready for made in self._reconnectors):
+            return False
+        return self.size < self._policy.most
+
+    def start(self) -> None:
+        """Open the connections that are always open."""
+        for _ in range(self._policy.least):
+            self._add(True)
+
+    def grow(self) -> None:
+        """Open one more connection; it is not opened again when no request waits."""
+        self._add(False)
+
+    def remove(self, reconnector: Reconnector) -> None:
+        """A reconnector has ended."""
+        self._reconnectors.remove(reconnector)
+
+    def recheck(self) -> None:
+        """Check again whether other endpoints can be used."""
+        for reconnector in self._reconnectors:
+            reconnector.recheck()
+
+    def retire(self) -> None:
+        """Send no further request to the endpoint; the streams in flight are finished."""
+        for reconnector in self._reconnectors:
+            reconnector.retire()
+
+    async def stopped(self) -> None:
+        """Wait for the end of every task."""
+        for reconnector in self._reconnectors.copy():
+            await reconnector.stopped()
+
+    def statistics(self) -> dict[str, Any]:
+        """For ``/status``: the sums over the connections, and whether requests can be sent."""
+        connections = [made.connection for made in self._reconnectors if made.connection is not None]
+        facts: dict[str, Any] = {"endpoint": str(self.endpoint), "failures": self.failures, "ready": False}
+        if connections:
+            facts["ready"] = any(reconnector.ready for reconnector in self._reconnectors)
+            facts["requests"] = sum(connection.in_use for connection in connections)
+            facts["capacity"] = sum(connection.capacity for connection in connections)
+        return facts
+
+    # For the reconnectors.
+
+    def succeeded(self) -> None:
+        """A connection has ended as it had to, or after it was stable."""
+        self.failures = 0
+
+    def failed(self, began: float, problem: str) -> None:
+        """An attempt has failed that began at loop time ``began``, or its connection was soon lost.
+
+        Several connections that break together are one failure.
+        """
+        if self.failures == 0:
+            logger.warning("%s", problem)
+        if began >= self._failed_at:
+            self.failures += 1
+            self._failed_at = asyncio.get_running_loop().time()
+        self.owner.grow()
+
+    def retry_at(self) -> float:
+        """Loop time from which the next attempt may be made."""
+        if not self.failures:
+            return 0.0
+        return self._failed_at + self._policy.backoff.after(self.failures, not self.owner.has_connection())
+
+    def _add(self, kept: bool) -> None:
+        reconnector = Reconnector(self, kept)
+        self._reconnectors.append(reconnector)
+        reconnector.start()
+
+
+class Reconnector:
+    """Keeps one connection; ``connection`` is the current one. ``kept``: it connects again even if no request waits."""
+
+    def __init__(self, owner: EndpointConnections, kept: bool) -> None:
+        self.endpoint = owner.endpoint
+        self.kept = kept
+        self.connecting = False
+        """Whether an attempt to connect is under way."""
+        self.connection: UpstreamConnection | None = None
+        self._owner = owner
+        self._idle_batch = -1  # `connection.batch` when the connection was found idle, at loop time `_idle_since`
+        self._idle_since = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._changed: asyncio.Future[None] | None = None
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests may be sent."""
+        return self.connection is not None and self.connection.ready and not self.connection.leaving
+
+    def idle_for(self, now: float) -> float:
+        """Seconds since a call found the connection with nothing to do; 0 if it was used since the last call."""
+        connection = self.connection
+        if connection is not None and (connection.streams or connection.batch != self._idle_batch):
+            self._idle_batch = connection.batch
+            self._idle_since = now
+        return now - self._idle_since
+
+    def start(self) -> None:
+        """Start the task that connects, and connects again."""
+        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"connection to {self.endpoint}")
+
+    def recheck(self) -> None:
+        """Check again: the state of the connection has changed, or whether other endpoints can be used."""
+        if self._changed is not None and not self._changed.done():
+            self._changed.set_result(None)
+
+    def retire(self) -> None:
+        """See ``EndpointConnections``."""
+        if self._task is not None:
+            self._task.cancel()
+        if self.connection is not None:
+            self.connection.leave()
+
+    async def stopped(self) -> None:
+        """Wait for the end of the task."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while self.kept or self._owner.owner.has_waiting():
+            await self._wait_to_retry()
+            await self._connect()
+        self._owner.remove(self)
+
+    async def _connect(self) -> None:
+        """Connect, and wait until the connection is leaving."""
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        self.connection = connection = self._owner.owner.new_connection(self)
+        self.connecting = True
+        self._idle_batch = -1
+        problem = await self._until_ready(connection)
+        self.connecting = False
+        began = loop.time()
+        if not problem:
+            while not connection.leaving:
+                await self._change()
+            problem = "" if connection.end_expected else "connection lost"
+        if not problem or loop.time() - began > STABLE_AFTER:
+            self._owner.succeeded()
+            return
+        connection.abort()
+        self._owner.failed(started, f"{connection.name}: {problem}")
+
+    async def _wait_to_retry(self) -> None:
+        """Wait until the next attempt may be made. The wait becomes shorter when no other endpoint can be used."""
+        loop = asyncio.get_running_loop()
+        while (remaining := self._owner.retry_at() - loop.time()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(remaining):
+                    await self._change()
+
+    async def _until_ready(self, connection: UpstreamConnection) -> str:
+        """Connect, and wait until requests may be sent. Return a description of the failure; empty if it succeeded."""
+        try:
+            await self.endpoint.connect(connection)
+            async with asyncio.timeout(READY_TIMEOUT):
+                while not connection.ready and not connection.leaving:
+                    await self._change()
+        except (OSError, TimeoutError) as error:
+            return str(error) or "timeout"
+        except asyncio.CancelledError:
+            if not connection.ready:
+                connection.abort()
+            raise
+        return "" if connection.ready else "connection closed before it was ready"
+
+    async def _change(self) -> None:
+        self._changed = asyncio.get_running_loop().create_future()
+        await self._changed
