@@ -1,10 +1,15 @@
-"""Backends: the configuration of what answers a request."""
+"""Backends: the configuration of what answers a request.
+
+``KINDS`` has one row for each kind of backend: the keys that select it, the keys that belong to it, and what every
+process must know of it. ``backends/kinds.py`` names the module in which a kind answers requests.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from typing import Annotated, Literal
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Annotated, Literal, cast
 
 from sidegate.config import values
 from sidegate.config.model import Integer, Model, camel, model, setting
@@ -90,18 +95,56 @@ class BackendConfig(Model):
     )
 
     def __post_init__(self) -> None:
-        kinds = [key for key in ("app", "respond", "h2c", "h2") if getattr(self, key) not in (None, ())]
-        if len(kinds) != 1:
-            raise ValueError("needs exactly one of 'app', 'respond', 'h2c' and 'h2'")
-        (kind,) = kinds
-        addresses = self.h2c + self.h2
-        found = [
-            *_foreign_keys(self, kind),
-            *_contradictions(self),
-            *(f"{kind!r} names {one!r} twice" for one in sorted(set(addresses)) if addresses.count(one) > 1),
-        ]
+        keys = dict.fromkeys(kind.key for kind in KINDS.values())
+        if sum(map(self._has, keys)) != 1:
+            raise ValueError(f"needs exactly one of {_listed(keys)}")
+        kind = KINDS[self.kind]
+        found = [*_foreign_keys(self, kind), *kind.contradictions(self)]
         if found:
             raise ValueError("; ".join(found))
+
+    def _has(self, key: str) -> bool:
+        return getattr(self, key) not in (None, ())
+
+    @property
+    def kind(self) -> str:
+        """The name of its kind in ``KINDS``."""
+        return next(name for name, kind in KINDS.items() if all(map(self._has, kind.selected_by)))
+
+    @property
+    def may_have_threads(self) -> bool:
+        """Whether a front may run its application on threads; ASGI or WSGI may be known only after the import."""
+        return KINDS[self.kind].queued == "wsgi" and self.interface != "asgi"
+
+    @property
+    def may_queue(self) -> bool:
+        """Whether requests may wait in its ``queue``."""
+        return KINDS[self.kind].queued == "always" or self.may_have_threads
+
+    def describe(self) -> str:
+        """One line for the start-up summary, ``sidegate check`` and ``/status``."""
+        return KINDS[self.kind].describe(self)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class BackendKind:
+    """What every process must know of a kind of backend; a row of ``KINDS``.
+
+    ``selected_by``: the fields that select the kind if all of them are set; messages name the kind by the first.
+    ``keys``: the other fields that belong to it. ``describe``: one line. ``contradictions``: reports fields that
+    contradict each other. ``queued``: whether requests wait in ``queue``; ``wsgi``: if the application is a WSGI one.
+    """
+
+    selected_by: tuple[str, ...]
+    keys: tuple[str, ...]
+    describe: Callable[[BackendConfig], str]
+    contradictions: Callable[[BackendConfig], Iterable[str]] = lambda _: ()
+    queued: Literal["never", "always", "wsgi"] = "never"
+
+    @property
+    def key(self) -> str:
+        """The first of ``selected_by``. A backend has exactly one of all these keys."""
+        return self.selected_by[0]
 
 
 def lacks_lifespan(interface: str, lifespan: str) -> bool:
@@ -109,38 +152,91 @@ def lacks_lifespan(interface: str, lifespan: str) -> bool:
     return interface == "wsgi" and lifespan == "on"
 
 
-_HOMES = {
-    "interface": ("app",),
-    "threads": ("app",),
-    "directory": ("app",),
-    "root_path": ("app",),
-    "lifespan": ("app",),
-    "pool": ("app",),
-    "tls": ("h2",),
-    "queue": ("app", "h2c", "h2"),
-}
-"""The kinds of backend to which a key belongs."""
+def _listed(words: Iterable[str]) -> str:
+    *others, last = map(repr, words)
+    return f"{', '.join(others)} and {last}" if others else last
 
 
-def _foreign_keys(backend: BackendConfig, kind: str) -> Iterator[str]:
+def _foreign_keys(backend: BackendConfig, own: BackendKind) -> Iterator[str]:
     """Report keys that were set and belong to another kind of backend."""
     for field in dataclasses.fields(BackendConfig):
-        homes = _HOMES.get(field.name, (kind,))
-        if kind not in homes and getattr(backend, field.name) != field.default:
-            *others, last = map(repr, homes)
-            words = f"{', '.join(others)} and {last}" if others else last
-            yield f"{camel(field.name)!r} belongs to {words}, not to {kind!r}"
+        homes = dict.fromkeys(kind.key for kind in KINDS.values() if field.name in (*kind.selected_by, *kind.keys))
+        if own.key not in homes and getattr(backend, field.name) != field.default:
+            yield f"{camel(field.name)!r} belongs to {_listed(homes)}, not to {own.key!r}"
 
 
-def _contradictions(backend: BackendConfig) -> Iterator[str]:
-    """Report settings of an ASGI application that were made for a WSGI application, and the reverse."""
-    if backend.app is None:
-        return
-    if backend.threads is not None and backend.pool is not None:
-        yield "'threads' belongs in 'pool', whose workers run the application"
-    elif backend.interface == "asgi" and (backend.threads or (backend.pool and backend.pool.threads)):
+def _app_contradictions(backend: BackendConfig) -> Iterator[str]:
+    if backend.interface == "asgi" and backend.threads:
         yield "'threads' are for WSGI applications, but 'interface' is asgi"
-    if backend.interface == "asgi" and backend.pool is None and backend.queue != Queue():
+    if backend.interface == "asgi" and backend.queue != Queue():
         yield "'queue' has no effect: requests do not wait for an ASGI application in the front's own process"
+    yield from _lifespan_contradiction(backend)
+
+
+def _pool_contradictions(backend: BackendConfig) -> Iterator[str]:
+    pool = cast(PoolConfig, backend.pool)
+    if backend.threads is not None:
+        yield "'threads' belongs in 'pool', whose workers run the application"
+    elif backend.interface == "asgi" and pool.threads:
+        yield "'threads' are for WSGI applications, but 'interface' is asgi"
+    yield from _lifespan_contradiction(backend)
+
+
+def _lifespan_contradiction(backend: BackendConfig) -> Iterator[str]:
     if lacks_lifespan(backend.interface, backend.lifespan):
         yield "'lifespan: on' needs an ASGI application, but 'interface' is wsgi"
+
+
+def _describe_pool(backend: BackendConfig) -> str:
+    workers = cast(PoolConfig, backend.pool).workers
+    count = str(workers.max) if workers.min == workers.max else f"{workers.min} to {workers.max}"
+    return f"{backend.app}, {count} worker{'' if workers.max == 1 else 's'}"
+
+
+def _repeated_addresses(key: str, backend: BackendConfig) -> Iterator[str]:
+    addresses: tuple[str, ...] = getattr(backend, key)
+    return (f"{key!r} names {one!r} twice" for one in sorted(set(addresses)) if addresses.count(one) > 1)
+
+
+def _describe_addresses(key: str, backend: BackendConfig) -> str:
+    return ", ".join(f"{key} {address}" for address in getattr(backend, key))
+
+
+_APPLICATION_KEYS = ("interface", "threads", "directory", "root_path", "lifespan", "queue")
+
+KINDS = {
+    "pool": BackendKind(
+        selected_by=("app", "pool"),
+        keys=_APPLICATION_KEYS,
+        describe=_describe_pool,
+        contradictions=_pool_contradictions,
+        queued="always",
+    ),
+    "app": BackendKind(
+        selected_by=("app",),
+        keys=_APPLICATION_KEYS,
+        describe=lambda backend: str(backend.app),
+        contradictions=_app_contradictions,
+        queued="wsgi",
+    ),
+    "respond": BackendKind(
+        selected_by=("respond",),
+        keys=(),
+        describe=lambda backend: f"responds {cast(Respond, backend.respond).status}",
+    ),
+    "h2c": BackendKind(
+        selected_by=("h2c",),
+        keys=("queue",),
+        describe=partial(_describe_addresses, "h2c"),
+        contradictions=partial(_repeated_addresses, "h2c"),
+        queued="always",
+    ),
+    "h2": BackendKind(
+        selected_by=("h2",),
+        keys=("tls", "queue"),
+        describe=partial(_describe_addresses, "h2"),
+        contradictions=partial(_repeated_addresses, "h2"),
+        queued="always",
+    ),
+}
+"""The kinds of backend, by name. A backend has the first kind that its fields select, so ``pool`` is before ``app``."""
