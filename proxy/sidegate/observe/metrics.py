@@ -17,7 +17,8 @@ from functools import cached_property
 from itertools import chain, product
 from typing import Literal, TypeAlias
 
-from sidegate.config.schema import BackendConfig, Config
+from sidegate.config.backends import KINDS
+from sidegate.config.schema import Config
 from sidegate.errors import Fault
 from sidegate.observe import reasons
 from sidegate.observe.cells import Area, Cells
@@ -104,21 +105,17 @@ def _route_backends(config: Config) -> list[tuple[str, ...]]:
     return [*pairs, ("", "")]
 
 
-def _may_be_wsgi(backend: BackendConfig) -> bool:
-    """Whether a front may have WSGI threads for it; ASGI or WSGI may be known only after the import."""
-    return backend.app is not None and backend.pool is None and backend.interface != "asgi"
-
-
 def _threaded(config: Config) -> list[tuple[str, ...]]:
-    return [(name,) for name, backend in config.backends.items() if _may_be_wsgi(backend)]
+    return [(name,) for name, backend in config.backends.items() if backend.may_have_threads]
 
 
 def _queued(config: Config) -> list[tuple[str, ...]]:
-    return [
-        (name,)
-        for name, backend in config.backends.items()
-        if backend.pool or backend.h2c or backend.h2 or _may_be_wsgi(backend)
-    ]
+    return [(name,) for name, backend in config.backends.items() if backend.may_queue]
+
+
+def _queued_kinds() -> str:
+    *others, last = (name for name, kind in KINDS.items() if kind.queued == "always")
+    return f"{', '.join(others)} or {last}"
 
 
 LISTENER = Axis(("listener",), "the listener's name in the config", _listeners)
@@ -150,7 +147,7 @@ DROP = _reason(reasons.DROPS)
 RETRY = _reason(reasons.RETRIES)
 QUEUED = Axis(
     ("backend",),
-    "the name of a backend with pool, h2c or h2, or with a WSGI application in the front's process",
+    f"the name of a backend with {_queued_kinds()}, or with a WSGI application in the front's process",
     _queued,
 )
 THREADED = Axis(("backend",), "the name of a backend with a WSGI application", _threaded)

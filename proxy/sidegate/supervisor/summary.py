@@ -86,29 +86,16 @@ def _answers(route: RouteConfig, backends: Mapping[str, BackendConfig]) -> str:
     described = []
     for ref in route.backend_refs:
         percentage = "" if len(route.backend_refs) == 1 else f" {100 * ref.weight / total:.3g} %"
-        described.append(f"{ref.name} ({describe_backend(backends[ref.name])}){percentage}")
+        described.append(f"{ref.name} ({backends[ref.name].describe()}){percentage}")
     return ", ".join(described)
 
 
-def describe_found(backend: BackendConfig, kind: str | None) -> str:
-    """``describe_backend`` with its application's kind. ``kind``: description; empty: a factory; None: not checked."""
-    text = describe_backend(backend)
-    if kind is None:
+def describe_found(backend: BackendConfig, application: str | None) -> str:
+    """The backend with a description of its application; empty: made by a factory; None: none was imported."""
+    text = backend.describe()
+    if application is None:
         return text
-    if kind.startswith("WSGI"):
+    if application.startswith("WSGI"):
         threads = (backend.threads if backend.pool is None else backend.pool.threads) or THREADS
-        kind += f", {threads} thread{'' if threads == 1 else 's'}{'' if backend.pool is None else ' each'}"
-    return f"{text} ({kind or 'made by a factory, which was not called'})"
-
-
-def describe_backend(backend: BackendConfig) -> str:
-    """The application's name with its pool's size, the addresses of other servers, or the status of a fixed answer."""
-    if backend.respond:
-        return f"responds {backend.respond.status}"
-    if backend.app is None:
-        return ", ".join([*(f"h2c {address}" for address in backend.h2c), *(f"h2 {address}" for address in backend.h2)])
-    if backend.pool is None:
-        return backend.app
-    workers = backend.pool.workers
-    count = str(workers.max) if workers.min == workers.max else f"{workers.min} to {workers.max}"
-    return f"{backend.app}, {count} worker{'' if workers.max == 1 else 's'}"
+        application += f", {threads} thread{'' if threads == 1 else 's'}{'' if backend.pool is None else ' each'}"
+    return f"{text} ({application or 'made by a factory, which was not called'})"

@@ -22,7 +22,7 @@ from sidegate.supervisor.child_process import ChildProcess
 from sidegate.supervisor.child_state import State
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.pool import Pool
-from sidegate.supervisor.summary import Addresses, describe_backend
+from sidegate.supervisor.summary import Addresses
 from sidegate.supervisor.supervisor import Supervisor
 
 FRONT, WORKER, PRELOADER = "front", "worker", "preloader"
@@ -73,7 +73,7 @@ class SupervisorView:
                 for listener in config.listeners
             ],
             "routes": [dump(route) for route in config.routes],
-            "backends": {name: describe_backend(backend) for name, backend in config.backends.items()},
+            "backends": {name: backend.describe() for name, backend in config.backends.items()},
             "interfaces": dict(supervisor.interfaces.found),
             "processes": [self._front(front) for front in supervisor.fronts.values()],
             "restarts": dict(supervisor.restarts),
