@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
 import pytest
 
-from sidegate.config.backends import KINDS, BackendConfig
+from sidegate.backends.respond import RespondBackend
+from sidegate.config.backends import KINDS, BackendConfig, Respond
 from sidegate.config.validation import validate
 
 # One backend of each kind, or several of one: kind, description, whether requests may queue, whether on threads.
@@ -46,3 +48,16 @@ def test_a_kind_that_needs_more_keys_comes_before_one_that_needs_some_of_them() 
     kinds = list(KINDS.values())
     for place, kind in enumerate(kinds):
         assert not [later for later in kinds[place + 1 :] if set(kind.selected_by) <= set(later.selected_by)]
+
+
+def test_what_a_kind_does_not_need_it_need_not_have() -> None:
+    backend = RespondBackend("fixed", Respond())
+    assert (backend.name, backend.interface, backend.statistics(), backend.put_behind_front()) == (
+        "fixed",
+        "",
+        {},
+        None,
+    )
+    backend.set_workers([(1, "/run/worker")])
+    asyncio.run(backend.start())
+    asyncio.run(backend.stop())

@@ -15,6 +15,7 @@ from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.app.wsgi.environ import base_environ
 from sidegate.backends.app.wsgi.stuck import StuckThreads
 from sidegate.backends.app.wsgi.threads import Threads
+from sidegate.backends.backend import Backend
 from sidegate.backends.respond import RespondBackend
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
@@ -31,8 +32,6 @@ from sidegate.observe.observer import Observer
 from sidegate.wire.hop import HEADER_TABLE
 from sidegate.wire.http2 import EngineSettings, Http2ClientCodec, load_engine
 
-AnyBackend = AsgiBackend | PoolBackend | RemoteBackend | RespondBackend | WsgiBackend
-
 RESPONSE_FIELDS = 1000
 RESPONSE_BLOCK = 256 * 1024
 """Limits of a response's head: number of fields and bytes. They are far beyond what clients accept, because an
@@ -48,12 +47,12 @@ LIVENESS = 30.0
 """Seconds in which a third-party server must answer a PING."""
 
 
-def build_backends(config: Config, observer: Observer, report: Report, problems: Problems) -> dict[str, AnyBackend]:
+def build_backends(config: Config, observer: Observer, report: Report, problems: Problems) -> dict[str, Backend]:
     """Make the backends, by name. A backend that cannot be built is added to ``problems``.
 
     It must be called within a running event loop.
     """
-    backends: dict[str, AnyBackend] = {}
+    backends: dict[str, Backend] = {}
     for name, backend in config.backends.items():
         if backend.respond is not None:
             backends[name] = RespondBackend(name, backend.respond)
@@ -89,9 +88,7 @@ def _load(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | 
     return loaded
 
 
-def _with_application(
-    config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report
-) -> AsgiBackend | WsgiBackend:
+def _with_application(config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report) -> Backend:
     backend = config.backends[name]
     if loaded.interface == "asgi":
         return AsgiBackend(name, loaded, backend.root_path, backend.lifespan)
@@ -109,7 +106,7 @@ def _on_threads(config: Config, name: str, loaded: LoadedApp, observer: Observer
 
 
 def _add_remote(
-    config: Config, name: str, observer: Observer, backends: dict[str, AnyBackend], problems: Problems
+    config: Config, name: str, observer: Observer, backends: dict[str, Backend], problems: Problems
 ) -> None:
     backend = config.backends[name]
     tls = None

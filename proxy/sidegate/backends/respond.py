@@ -6,15 +6,16 @@ Step 7 of the request line. It reads no request body.
 from __future__ import annotations
 
 from sidegate.asgi import RECORD_KEY, Headers, Receive, Scope, Send, send_response
+from sidegate.backends.backend import Backend
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.config.schema import Respond
 
 
-class RespondBackend:
+class RespondBackend(Backend):
     """An App that sends the same response to every request."""
 
     def __init__(self, name: str, respond: Respond) -> None:
-        self.name = name
+        super().__init__(name)
         self._status = respond.status
         self._headers: Headers = [
             (header.name.lower().encode("ascii"), header.value.encode("latin-1")) for header in respond.headers
@@ -27,9 +28,3 @@ class RespondBackend:
         scope[RECORD_KEY].backend = self.name
         refuse_websocket(scope)
         await send_response(send, self._status, self._headers, self._body)
-
-    async def start(self) -> None:
-        """Nothing to start."""
-
-    async def stop(self) -> None:
-        """Nothing to stop."""

@@ -18,11 +18,9 @@ from typing import Any
 
 from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter, eager_starter
-from sidegate.backends.app.asgi import AsgiBackend
-from sidegate.backends.app.wsgi.backend import WsgiBackend
-from sidegate.backends.build import AnyBackend, build_backends, check_applications
-from sidegate.backends.upstream.pool import PoolBackend, Report
-from sidegate.backends.upstream.upstream_backend import UpstreamBackend
+from sidegate.backends.backend import Backend
+from sidegate.backends.build import build_backends, check_applications
+from sidegate.backends.upstream.pool import Report
 from sidegate.backends.weighted import by_weight
 from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
 from sidegate.config.websocket import drain_seconds
@@ -68,7 +66,7 @@ class Runtime:
     def __init__(
         self,
         listeners: list[Listener],
-        backends: Mapping[str, AnyBackend],
+        backends: Mapping[str, Backend],
         clock: Clock[Any],
         eager_starter: EagerStarter,
         websocket_drain: float | None,
@@ -77,7 +75,7 @@ class Runtime:
         self._backends = backends
         self._clock = clock
         self._eager_starter = eager_starter
-        self._started: list[AnyBackend] = []
+        self._started: list[Backend] = []
         self._websocket_drain = websocket_drain
 
     @classmethod
@@ -100,7 +98,7 @@ class Runtime:
         if problems:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
-        threads = None if fronts is None else _put_behind_front(backends)
+        capacity = None if fronts is None else _put_behind_front(backends)
         clock = Clock(loop, timeouts.check)
         starter = eager_starter(loop)
         admission = Admission(loop, config.limits)
@@ -111,8 +109,8 @@ class Runtime:
         for index, listener in enumerate(config.listeners):
             import_codecs(listener.protocols)
             limits = limits_of(config, listener)
-            if threads is not None:
-                limits = replace(limits, concurrent_streams=threads)
+            if capacity is not None:
+                limits = replace(limits, concurrent_streams=capacity)
             service = ListenerService(
                 app=router,
                 limits=limits,
@@ -156,9 +154,7 @@ class Runtime:
 
     def set_workers(self, backend: str, workers: Iterable[tuple[int, str]]) -> None:
         """Set the workers of a pool that may get requests: serial and socket path of each."""
-        pool = self._backends[backend]
-        if isinstance(pool, PoolBackend):
-            pool.set_workers(workers)
+        self._backends[backend].set_workers(workers)
 
     async def drain(self, delay: float, grace: float) -> None:
         """Stop without losing a request.
@@ -197,16 +193,14 @@ class Runtime:
     @property
     def interfaces(self) -> dict[str, str]:
         """A description of each application in this process, by its backend's name."""
-        own = (AsgiBackend, WsgiBackend)
-        return {name: backend.interface for name, backend in self._backends.items() if isinstance(backend, own)}
+        return {name: backend.interface for name, backend in self._backends.items() if backend.interface}
 
     def statistics(self) -> dict[str, Any]:
         """Open connections by listener index; upstream connections or threads by backend's name. For ``/status``."""
-        some = (UpstreamBackend, WsgiBackend)
-        backends = {name: backend.statistics() for name, backend in self._backends.items() if isinstance(backend, some)}
+        backends = {name: backend.statistics() for name, backend in self._backends.items()}
         return {
             "connections": [len(listener.service.connections) for listener in self._listeners],
-            "backends": backends,
+            "backends": {name: found for name, found in backends.items() if found},
         }
 
     @property
@@ -260,21 +254,15 @@ def _certificates(tls: Tls) -> tuple[Certificate, ...]:
     return (Certificate(cert=path, key=path),)
 
 
-def _routes(config: Config, backends: Mapping[str, AnyBackend]) -> list[Route]:
+def _routes(config: Config, backends: Mapping[str, Backend]) -> list[Route]:
     """The routes in the order of the file, each with the App that answers its requests."""
     return [Route(index, route, by_weight(route.backend_refs, backends)) for index, route in enumerate(config.routes)]
 
 
-def _put_behind_front(backends: Mapping[str, AnyBackend]) -> int | None:
-    """Mark a worker's WSGI backend as one that gets its requests from fronts.
-
-    Returns its number of threads, which limits the concurrent requests of the worker; None without a WSGI backend.
-    """
-    for backend in backends.values():
-        if isinstance(backend, WsgiBackend):
-            backend.behind_front = True
-            return backend.threads.capacity
-    return None
+def _put_behind_front(backends: Mapping[str, Backend]) -> int | None:
+    """Put a worker's backend behind the fronts. Returns how many requests it takes at once; None: it has no limit."""
+    capacities = [backend.put_behind_front() for backend in backends.values()]
+    return min((capacity for capacity in capacities if capacity is not None), default=None)
 
 
 def _policy(limits: ConnectionLimits, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:

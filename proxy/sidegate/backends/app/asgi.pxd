@@ -2,12 +2,11 @@
 
 cimport cython
 
+from sidegate.backends.backend cimport Backend
 from sidegate.observe.record cimport Record
 
 
-cdef class AsgiBackend:
-    cdef public str name
-    cdef public str interface
+cdef class AsgiBackend(Backend):
     cdef object _app
     cdef str _root_path
     cdef object _lifespan

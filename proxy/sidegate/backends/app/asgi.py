@@ -12,15 +12,15 @@ from typing import Literal
 from sidegate.asgi import RECORD_KEY, App, Receive, Scope, Send
 from sidegate.backends.app.lifespan import Lifespan
 from sidegate.backends.app.loading import LoadedApp
+from sidegate.backends.backend import Backend
 from sidegate.observe.record import Record
 
 
-class AsgiBackend:
+class AsgiBackend(Backend):
     """An App around an application, with its lifespan."""
 
     def __init__(self, name: str, loaded: LoadedApp, root_path: str, lifespan: Literal["auto", "on", "off"]) -> None:
-        self.name = name
-        self.interface = loaded.kind
+        super().__init__(name, loaded.kind)
         self._app: App = loaded.app
         self._root_path = root_path
         self._lifespan = Lifespan(name, loaded.app, lifespan)

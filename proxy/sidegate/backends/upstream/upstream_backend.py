@@ -9,17 +9,18 @@ from collections.abc import Awaitable
 from typing import Any
 
 from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
+from sidegate.backends.backend import Backend
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.relay import Relay
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.tunnel import Tunnel
 
 
-class UpstreamBackend:
+class UpstreamBackend(Backend):
     """An App whose requests go to other processes. ``root_path``: the value for the application in a worker."""
 
     def __init__(self, balancer: Balancer, root_path: str) -> None:
-        self.name = balancer.name
+        super().__init__(balancer.name)
         self._balancer = balancer
         self._fields = HopFields(root_path)
 

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from sidegate.backends.backend cimport Backend
 from sidegate.backends.wait_queue cimport WaitQueue
 from sidegate.backends.app.wsgi.job cimport Abandonment, Job, Mailbox
 from sidegate.backends.app.wsgi.threads cimport Threads
@@ -9,9 +10,7 @@ from sidegate.observe.record cimport Record
 from sidegate.observe.thread_meter cimport ThreadMeter
 
 
-cdef class WsgiBackend:
-    cdef public str name
-    cdef public str interface
+cdef class WsgiBackend(Backend):
     cdef public bint behind_front
     cdef public WaitQueue wait_queue
     cdef public Threads threads

@@ -27,6 +27,7 @@ from sidegate.backends.app.wsgi.job import HIGH_WATER, Abandonment, Incoming, Jo
 from sidegate.backends.app.wsgi.response import LAST, FileWrapper, WsgiResponse
 from sidegate.backends.app.wsgi.stuck import StuckThreads
 from sidegate.backends.app.wsgi.threads import Threads
+from sidegate.backends.backend import Backend
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.backends.upstream.upload import KEPT, announced_length
 from sidegate.backends.wait_queue import WaitQueue
@@ -40,7 +41,7 @@ cancellation at its next read or write."""
 logger = logging.getLogger("sidegate.wsgi")
 
 
-class WsgiBackend:
+class WsgiBackend(Backend):
     """An App around a WSGI application."""
 
     def __init__(
@@ -53,8 +54,8 @@ class WsgiBackend:
         *,
         root_path: str,
     ) -> None:
-        self.name = wait_queue.meter.name
-        self.interface = f"{loaded.kind}, {threads.capacity} thread{'s' if threads.capacity > 1 else ''}"
+        interface = f"{loaded.kind}, {threads.capacity} thread{'s' if threads.capacity > 1 else ''}"
+        super().__init__(wait_queue.meter.name, interface)
         self.behind_front = False
         """Whether waiting requests are refused when all threads are stuck: their front can send them to another
         worker."""
@@ -82,6 +83,11 @@ class WsgiBackend:
         """Stop the queue's timer; let idle threads end."""
         self.wait_queue.stop()
         self.threads.stop()
+
+    def put_behind_front(self) -> int:
+        """See ``Backend``. Each request that it takes has a thread."""
+        self.behind_front = True
+        return self.threads.capacity
 
     def statistics(self) -> dict[str, int]:
         """For ``/status``."""
