@@ -6,11 +6,10 @@ problem with its path in the configuration.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 
 from sidegate.backends.app.asgi import AsgiBackend
-from sidegate.backends.app.loading import LoadedApp, LoadError, load_app
+from sidegate.backends.app.loading import LoadedApp, load_of_backend
 from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.app.wsgi.environ import base_environ
 from sidegate.backends.app.wsgi.stuck import StuckThreads
@@ -24,9 +23,9 @@ from sidegate.backends.upstream.pool import PoolBackend, Report
 from sidegate.backends.upstream.remote import RemoteBackend
 from sidegate.backends.upstream.tls import client_context
 from sidegate.backends.wait_queue import WaitQueue
-from sidegate.config.backends import THREADS, lacks_lifespan
+from sidegate.config.backends import THREADS
 from sidegate.config.hop import longest_request, streams_of_front
-from sidegate.config.schema import BackendConfig, Config
+from sidegate.config.schema import Config
 from sidegate.errors import Problems
 from sidegate.observe.observer import Observer
 from sidegate.wire.hop import HEADER_TABLE
@@ -61,31 +60,9 @@ def build_backends(config: Config, observer: Observer, report: Report, problems:
             backends[name] = PoolBackend(balancer, backend.root_path, report)
         elif backend.h2c or backend.h2:
             _add_remote(config, name, observer, backends, problems)
-        elif (loaded := _load(name, backend, problems)) is not None:
+        elif (loaded := load_of_backend(name, backend, problems)) is not None:
             backends[name] = _with_application(config, name, loaded, observer, report)
     return backends
-
-
-def check_applications(configs: Mapping[str, BackendConfig], problems: Problems) -> dict[str, str]:
-    """Import every application that fronts run. Return the kind of each (``ASGI 3 application``) by its backend's name.
-
-    An application that cannot be imported is added to ``problems``.
-    """
-    loaded = {name: _load(name, backend, problems) for name, backend in configs.items() if backend.pool is None}
-    return {name: app.kind for name, app in loaded.items() if app is not None}
-
-
-def _load(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | None:
-    if backend.app is None:
-        return None
-    try:
-        loaded = load_app(backend.app, backend.directory, backend.interface)
-    except LoadError as error:
-        problems.append((("backends", name, "app"), str(error)))
-        return None
-    if lacks_lifespan(loaded.interface, backend.lifespan):
-        problems.append((("backends", name, "lifespan"), f"{backend.app} is a WSGI application, which has no lifespan"))
-    return loaded
 
 
 def _with_application(config: Config, name: str, loaded: LoadedApp, observer: Observer, report: Report) -> Backend:

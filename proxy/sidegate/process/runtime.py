@@ -18,8 +18,9 @@ from typing import Any
 
 from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter, eager_starter
+from sidegate.backends.app.loading import check_applications
 from sidegate.backends.backend import Backend
-from sidegate.backends.build import build_backends, check_applications
+from sidegate.backends.build import build_backends
 from sidegate.backends.upstream.pool import Report
 from sidegate.backends.weighted import by_weight
 from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of

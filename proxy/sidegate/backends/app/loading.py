@@ -1,7 +1,8 @@
 """Imports an application: from ``module:attribute`` to an ASGI 3 or a WSGI callable.
 
 It is used when a runtime is built and by ``sidegate check``. It raises only ``LoadError``. The message is for the
-operator; if an import fails, it has the traceback.
+operator; if an import fails, it has the traceback. ``load_of_backend`` and ``check_applications`` add it to the
+problems of the configuration instead.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import importlib
 import importlib.machinery
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from sidegate.asgi import App, Receive, Scope, Send
 from sidegate.backends.app.interface import Kind, recognise
-from sidegate.errors import SidegateError
+from sidegate.config.backends import BackendConfig, lacks_lifespan
+from sidegate.errors import Problems, SidegateError
 
 
 class LoadError(SidegateError):
@@ -49,6 +51,31 @@ def load_app(reference: str, directory: str | None, interface: str = "auto") -> 
     kind = _recognise(target, reference, interface)
     app = _wrap_asgi2(target) if kind == "ASGI 2" else target
     return LoadedApp(app, "wsgi" if kind == "WSGI" else "asgi", _description(kind))
+
+
+def load_of_backend(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | None:
+    """The application of a backend. If it cannot be run, that is added to ``problems``; None: it was not loaded."""
+    if backend.app is None:
+        return None
+    try:
+        loaded = load_app(backend.app, backend.directory, backend.interface)
+    except LoadError as error:
+        problems.append((("backends", name, "app"), str(error)))
+        return None
+    if lacks_lifespan(loaded.interface, backend.lifespan):
+        problems.append((("backends", name, "lifespan"), f"{backend.app} is a WSGI application, which has no lifespan"))
+    return loaded
+
+
+def check_applications(configs: Mapping[str, BackendConfig], problems: Problems) -> dict[str, str]:
+    """Import every application that fronts run. Return the kind of each (``ASGI 3 application``) by its backend's name.
+
+    An application that cannot be imported is added to ``problems``.
+    """
+    loaded = {
+        name: load_of_backend(name, backend, problems) for name, backend in configs.items() if backend.pool is None
+    }
+    return {name: app.kind for name, app in loaded.items() if app is not None}
 
 
 def find_kind(reference: str, directory: str | None, interface: str = "auto") -> str:
