@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidegate.backends import build
+from sidegate.backends.upstream import remote
 from sidegate.backends.upstream.backoff import EJECTED_AFTER
 from sidegate.backends.upstream.tls import client_context
 from sidegate.config.schema import Config
@@ -150,7 +150,7 @@ def test_files_that_cannot_be_used(engine: str, tmp_path: Path) -> None:
 
 
 def test_a_server_that_falls_silent_is_cut(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "LIVENESS", 0.3)
+    monkeypatch.setattr(remote, "LIVENESS", 0.3)
     with RawServer(tmp_path) as server, before(engine, h2c=f"unix:{server.path}") as front:
         peer = server.accept()
         client = front.client(engine)

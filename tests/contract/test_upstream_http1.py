@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidegate.backends import build as remote
+from sidegate.backends.upstream import remote
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy

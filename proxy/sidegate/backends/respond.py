@@ -5,10 +5,18 @@ Step 7 of the request line. It reads no request body.
 
 from __future__ import annotations
 
+from typing import cast
+
 from sidegate.asgi import RECORD_KEY, Headers, Receive, Scope, Send, send_response
 from sidegate.backends.backend import Backend
+from sidegate.backends.context import BuildContext
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.config.schema import Respond
+
+
+def build(context: BuildContext) -> RespondBackend:
+    """Make the backend."""
+    return RespondBackend(context.name, cast(Respond, context.backend.respond))
 
 
 class RespondBackend(Backend):

@@ -20,8 +20,8 @@ from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter, eager_starter
 from sidegate.backends.app.loading import check_applications
 from sidegate.backends.backend import Backend
-from sidegate.backends.build import build_backends
-from sidegate.backends.upstream.pool import Report
+from sidegate.backends.context import Report
+from sidegate.backends.kinds import build_backends
 from sidegate.backends.weighted import by_weight
 from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
 from sidegate.config.websocket import drain_seconds

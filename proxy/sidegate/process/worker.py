@@ -14,6 +14,7 @@ import os
 import random
 import socket
 
+from sidegate.backends.kinds import import_builders
 from sidegate.config.plain import unpack
 from sidegate.config.schema import Config, PoolConfig
 from sidegate.errors import StartError
@@ -56,6 +57,7 @@ def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig
     """
     config, pool = unpack(Config, first["config"]), unpack(PoolConfig, first["pool"])
     process_log.set_up(config.logging)
+    import_builders(config.backends.values())  # while this user may read the files, and before a preloader forks
     try:
         apply_privileges(pool)
     except StartError as error:

@@ -54,11 +54,9 @@ def load_app(reference: str, directory: str | None, interface: str = "auto") -> 
 
 
 def load_of_backend(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | None:
-    """The application of a backend. If it cannot be run, that is added to ``problems``; None: it was not loaded."""
-    if backend.app is None:
-        return None
+    """The application of a backend. If it cannot be run, that is added to ``problems``; None: it was not imported."""
     try:
-        loaded = load_app(backend.app, backend.directory, backend.interface)
+        loaded = load_app(str(backend.app), backend.directory, backend.interface)
     except LoadError as error:
         problems.append((("backends", name, "app"), str(error)))
         return None
@@ -73,7 +71,7 @@ def check_applications(configs: Mapping[str, BackendConfig], problems: Problems)
     An application that cannot be imported is added to ``problems``.
     """
     loaded = {
-        name: load_of_backend(name, backend, problems) for name, backend in configs.items() if backend.pool is None
+        name: load_of_backend(name, backend, problems) for name, backend in configs.items() if backend.kind == "app"
     }
     return {name: app.kind for name, app in loaded.items() if app is not None}
 

@@ -7,18 +7,33 @@ of them, and reports its queue and workers that do not answer to the supervisor.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import cast
 
+from sidegate.backends.context import BuildContext, Report
+from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.codecs import codec_maker
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, UnixEndpoint
+from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
+from sidegate.config.hop import streams_of_front
+from sidegate.config.schema import PoolConfig
 
 
-class Report(Protocol):
-    """Sends the supervisor a message about a backend."""
-
-    def __call__(self, kind: str, **fields: Any) -> None: ...
+def build(context: BuildContext) -> PoolBackend:
+    """Make the backend; it has no endpoint until the supervisor has sent the list of workers."""
+    config, backend = context.config, context.backend
+    pool = cast(PoolConfig, backend.pool)
+    balancer = Balancer(
+        context.observer.pool(context.name),
+        backend.queue,
+        pool.liveness_timeout,
+        ConnectionPolicy(EndpointBackoff(ejects=False)),
+        codec_maker(config, streams_of_front(pool, config.processes)),
+        fronts=config.processes,
+    )
+    return PoolBackend(balancer, backend.root_path, context.report)
 
 
 class PoolBackend(UpstreamBackend):
@@ -31,7 +46,7 @@ class PoolBackend(UpstreamBackend):
         balancer.on_silence = self._on_silence
 
     def set_workers(self, workers: Iterable[tuple[int, str]]) -> None:
-        """Set the workers that may get requests: (serial, socket path) of each."""
+        """See ``Backend``."""
         self._balancer.set_endpoints(UnixEndpoint(path, serial) for serial, path in workers)
 
     def _on_pressure(self, queued: int) -> None:

@@ -14,9 +14,14 @@ import socket
 import ssl
 from collections.abc import Sequence
 
+from sidegate.backends.context import BuildContext
+from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.codecs import codec_maker
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
+from sidegate.backends.upstream.tls import client_context
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.address import Address, parse_upstream, upstream_text
 
@@ -27,6 +32,33 @@ LOOKUP_PERIOD = 30.0
 
 LOOKUP_PAUSE = 1.0
 """Shortest time in seconds between two look-ups, however many connections fail."""
+
+ASSUMED_STREAMS = 1 << 15
+"""Assumed concurrency of a third-party server; it sizes the connection window."""
+
+LIVENESS = 30.0
+"""Seconds in which a third-party server must answer a PING."""
+
+
+def build(context: BuildContext) -> RemoteBackend | None:
+    """Make the backend of ``h2c`` or ``h2``; None: a file of its ``tls`` cannot be used."""
+    config, backend, tls = context.config, context.backend, None
+    if backend.h2:
+        try:
+            tls = client_context(backend.tls)
+        except OSError as error:  # ssl.SSLError is one
+            context.add_problem("tls", str(error))
+            return None
+    server_name = backend.tls.server_name if backend.tls is not None else None
+    balancer = Balancer(
+        context.observer.pool(context.name),
+        backend.queue,
+        LIVENESS,
+        ConnectionPolicy(EndpointBackoff(ejects=True)),
+        codec_maker(config, ASSUMED_STREAMS),
+        fronts=1,
+    )
+    return RemoteBackend(balancer, backend.h2 or backend.h2c, tls, server_name)
 
 
 class RemoteBackend(UpstreamBackend):

@@ -1,0 +1,42 @@
+"""Builds the backend of an application in this process: the kind ``app``.
+
+It imports the application, because ASGI or WSGI is known only after the import. It raises no error: an application that
+cannot be imported becomes a problem with its path in the configuration.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from sidegate.backends.app.asgi import AsgiBackend
+from sidegate.backends.app.loading import LoadedApp, load_of_backend
+from sidegate.backends.app.wsgi.backend import WsgiBackend
+from sidegate.backends.app.wsgi.environ import base_environ
+from sidegate.backends.app.wsgi.stuck import StuckThreads
+from sidegate.backends.app.wsgi.threads import Threads
+from sidegate.backends.backend import Backend
+from sidegate.backends.context import BuildContext
+from sidegate.backends.wait_queue import WaitQueue
+from sidegate.config.backends import THREADS
+from sidegate.config.hop import longest_request
+
+
+def build(context: BuildContext) -> Backend | None:
+    """Import the application and make its backend; None: it cannot be run."""
+    name, backend = context.name, context.backend
+    loaded = load_of_backend(name, backend, context.problems)
+    if loaded is None:
+        return None
+    if loaded.interface == "asgi":
+        return AsgiBackend(name, loaded, backend.root_path, backend.lifespan)
+    return _on_threads(context, loaded)
+
+
+def _on_threads(context: BuildContext, loaded: LoadedApp) -> WsgiBackend:
+    config, name, backend, observer = context.config, context.name, context.backend, context.observer
+    threads = Threads(name, THREADS if backend.threads is None else backend.threads)
+    base = base_environ(multithread=threads.capacity > 1, multiprocess=config.processes > 1)
+    wait_queue = WaitQueue(observer.pool(name), backend.queue)
+    on_exhausted = partial(context.report, "exhausted", backend=name)
+    stuck = StuckThreads(name, threads.capacity, observer.threads(name), longest_request(config, name), on_exhausted)
+    return WsgiBackend(loaded, base, wait_queue, threads, stuck, root_path=backend.root_path)
