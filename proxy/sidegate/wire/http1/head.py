@@ -39,6 +39,7 @@ from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
 from sidegate.wire.fields import CONTROL_BYTES, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
 from sidegate.wire.http1.options import connection_options, is_chunked, is_kept, wanted_protocol
+from sidegate.wire.http1.parts import HeadParts
 from sidegate.wire.target import TARGET_BYTES
 
 MAX_BLANK_LINES = 4
@@ -64,22 +65,6 @@ _FOLD = re.compile(rb"\r\n(?=[ \t])")
 
 _Offence = tuple[int, int, str, str]
 """Position, status, reason, detail. The offence with the lowest position is reported."""
-
-
-class _Parts:
-    """What llhttp found. Separate from the reader, so that parser and reader make no reference cycle."""
-
-    __slots__ = ("complete", "fields")
-
-    def __init__(self) -> None:
-        self.fields: Headers = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.lower(), value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 class HeadReader:
@@ -116,7 +101,7 @@ class HeadReader:
         self._request_lines = policy.request_lines
         self._max_line = limits.request_line
         self._small = min(limits.request_line, policy.max_block) - len(_HEAD_END)
-        self._parts = _Parts()
+        self._parts = HeadParts()
         self._parser = HttpRequestParser(self._parts)
         self._reusable = True  # the parser is ready for another head
         self._upgrade = False

@@ -19,6 +19,7 @@ from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.fields import FieldPolicy, response_fields
 from sidegate.wire.http1.options import drop_nominated, is_kept, members
+from sidegate.wire.http1.parts import HeadParts
 
 BAD_GATEWAY = 502
 """The status of every ``Refused`` that a response causes (RFC 9110 15.6.3)."""
@@ -26,22 +27,6 @@ BAD_GATEWAY = 502
 _VERSION = b"HTTP/1."
 _HEAD_END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
-
-
-class _Parts:
-    """What llhttp found in one head."""
-
-    __slots__ = ("complete", "fields")
-
-    def __init__(self) -> None:
-        self.fields: Headers = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name.lower(), value.strip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
 
 
 class ResponseHeadReader:
@@ -82,7 +67,7 @@ class ResponseHeadReader:
         return status, fields, buffer[end:]
 
     def _parse(self, head: bytes) -> tuple[int, Headers]:
-        parts = _Parts()
+        parts = HeadParts()
         parser = HttpResponseParser(parts)
         try:
             parser.feed_data(head)
