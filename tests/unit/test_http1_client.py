@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -399,17 +400,46 @@ def test_an_idle_server_that_times_out_leaves() -> None:
     assert codec.closed
 
 
-def test_an_idle_server_that_ends_the_connection_leaves() -> None:
-    codec, _ = answered(OK + EMPTY)
-    assert codec.receive_eof() == [LEAVES]
-    assert codec.closed
-    assert codec.receive_eof() == []
+END = pytest.mark.parametrize("end", [Http1ClientCodec.receive_eof, Http1ClientCodec.connection_lost])
+Ending = Callable[[Http1ClientCodec], list[Event]]
 
 
-def test_an_idle_connection_that_breaks() -> None:
+@END
+def test_a_server_that_ends_an_idle_connection_has_not_failed(end: Ending) -> None:
     codec, _ = answered(OK + EMPTY)
-    assert codec.connection_lost() == []
+    assert end(codec) == [LEAVES]
     assert codec.closed
+    assert end(codec) == []
+
+
+@END
+def test_a_server_that_ends_a_connection_before_any_response_has_failed(end: Ending) -> None:
+    assert end(Http1ClientCodec(POLICY, 1000)) == []
+    assert end(asked()) == [LOST]
+
+
+@END
+def test_a_request_that_crosses_the_end_of_an_idle_connection(end: Ending) -> None:
+    """It is lost, but the server has not failed."""
+    codec, _ = answered(OK + EMPTY)
+    codec.request(list(c.GET), True)
+    assert end(codec) == [GoAway(NO_ERROR, 2), Reset(2, CONNECTION_LOST)]
+
+
+@END
+@pytest.mark.parametrize("data", [b"HTTP/1.1 2", b"HTTP/1.1 103 X\r\n\r\n", OK + b"content-length: 1\r\n\r\n"])
+def test_a_server_that_breaks_off_a_later_response_has_failed(end: Ending, data: bytes) -> None:
+    codec, _ = answered(OK + EMPTY)
+    codec.request(list(c.GET), True)
+    feed(codec, data)
+    assert end(codec) == [Reset(2, CONNECTION_LOST)]
+
+
+@END
+def test_a_server_that_ends_the_connection_after_an_early_response(end: Ending) -> None:
+    codec = asked(c.POST, end=False)
+    feed(codec, OK + EMPTY)
+    assert end(codec) == [LEAVES, LOST]
 
 
 def test_a_farewell_without_a_request_closes_at_once() -> None:

@@ -72,12 +72,15 @@ class ClientCodec:
     def receive_eof(self) -> list[Event]:
         """The server has ended the connection in order. On HTTP/1.1 this may be the end of a response's body.
 
-        A ``GoAway`` with NO_ERROR if that is no failure. What is still open then is lost.
+        Then as ``connection_lost``.
         """
         raise NotImplementedError
 
     def connection_lost(self) -> list[Event]:
-        """The connection has ended otherwise, on either side; also after a ``Violation``, so that no request waits."""
+        """The connection has ended, on either side; also after a ``Violation``, so that no request waits.
+
+        A ``GoAway`` with NO_ERROR comes first if that is no failure of the server. Every open stream is lost.
+        """
         raise NotImplementedError
 
     def request(self, headers: Headers, end_stream: bool) -> int:

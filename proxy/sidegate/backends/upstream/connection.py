@@ -285,8 +285,6 @@ class UpstreamConnection(UpstreamConnectionBase):
         if output and self.transport is not None and not self._write_paused:
             self.transport.write(output)
         self._lost = True
-        if self.streams:
-            self._become_unavailable()  # first: a relay may send its request again
         self._handle(self.codec.receive_eof() if in_order else self.codec.connection_lost())
         self._become_unavailable()
         self._wake_blocked()

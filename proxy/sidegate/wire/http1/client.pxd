@@ -37,6 +37,7 @@ cdef class Http1ClientCodec(ClientCodec):
     cdef _die(self)
     cpdef list receive_eof(self)
     cpdef list connection_lost(self)
+    cdef bint _is_between_responses(self)
     cpdef int request(self, list headers, bint end_stream)
     @cython.locals(writer=RequestWriter)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)

@@ -212,19 +212,30 @@ class Http1ClientCodec(ClientCodec):
         self._writer.drop()
 
     def receive_eof(self) -> list[Event]:
-        """See ``ClientCodec``. No failure is the end of an idle connection, or of a body without another end."""
+        """See ``ClientCodec``. It ends a body that has no other end."""
         found: list[Event] = []
         if self._reading == _UNTIL_CLOSE:
             self._take_end([], found)
-        elif not self.draining and not self._is_open():
-            found.append(GoAway(NO_ERROR, self._stream))
         return found + self.connection_lost()
 
     def connection_lost(self) -> list[Event]:
-        """See ``ClientCodec``."""
-        found: list[Event] = [Reset(self._stream, CONNECTION_LOST)] if self._is_open() else []
+        """See ``ClientCodec``. The end after a response is no failure: a server may end an idle connection at any time.
+
+        A request that was sent at that moment is lost, and so it may have been processed (RFC 9112 9.3.1).
+        """
+        found: list[Event] = []
+        if not self.draining and self._is_between_responses():
+            found.append(GoAway(NO_ERROR, self._stream))
+        if self._is_open():
+            found.append(Reset(self._stream, CONNECTION_LOST))
         self._die()
         return found
+
+    def _is_between_responses(self) -> bool:
+        """Whether a response has been read, and nothing of the next one."""
+        if self._reading == _HEAD:
+            return self._stream > 1 and not self._buffer and not self._informational
+        return self._reading == _IDLE and self._stream > 0
 
     # Sending
 
