@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 REFUSALS = re.compile(r'\b[45]\d\d,\s*"(\w+)"|\bMalformed\(\s*"(\w+)"|return "(\w+)", "')
 """An error status or ``Malformed`` followed by a word, and helpers that give reason and detail."""
 
-VIOLATIONS = re.compile(r'(?:Violation|_violate)\(\s*"(\w+)"|^    (?:wire\.)?[A-Z_]+: "([a-z_]+)",', re.MULTILINE)
+VIOLATIONS = re.compile(r'(?:Violation|_violate)\(\s*"(\w+)"|^    (?:codes\.)?[A-Z_]+: "([a-z_]+)",', re.MULTILINE)
 """Calls, and the rows of the table from HTTP/2 error codes to words."""
 
 
