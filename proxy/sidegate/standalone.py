@@ -122,7 +122,7 @@ def _build(config: Config, sockets: ServiceSockets) -> Runtime:
     fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)
     own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
     runtime = Runtime.build(config, own, observer, fronts)
-    process_log.set_up(config.logging)  # an application's logging configuration may have disabled it
+    process_log.set_up(config.logging)  # again: the applications are imported
     return runtime
 
 

@@ -8,7 +8,8 @@ import logging.config
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -64,15 +65,55 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert two["traceback"].endswith("ValueError: bad\x1b[31m value")
 
 
-def test_the_applications_logging_configuration_does_not_silence_us(capsys: pytest.CaptureFixture[str]) -> None:
-    process_log.set_up(Logging())
-    handlers = logging.root.handlers[:]
+FILE_CONFIG = """
+[loggers]
+keys=root
+[handlers]
+keys=
+[formatters]
+keys=
+[logger_root]
+level=WARNING
+handlers=
+"""
+
+
+def by_dict(folder: Path) -> None:
     logging.config.dictConfig({"version": 1})  # disable_existing_loggers is its default
-    logging.root.handlers[:] = handlers
-    assert logger.disabled
-    process_log.set_up(Logging())
-    logger.info("still here")
-    assert "still here" in capsys.readouterr().err
+
+
+def by_file(folder: Path) -> None:
+    (folder / "alembic.ini").write_text(FILE_CONFIG)
+    logging.config.fileConfig(folder / "alembic.ini")
+
+
+def by_attribute(folder: Path) -> None:
+    logger.disabled = True
+
+
+def for_all(folder: Path) -> None:
+    logging.disable(logging.CRITICAL)
+
+
+@pytest.mark.parametrize("silence", [by_dict, by_file, by_attribute, for_all])
+def test_an_application_cannot_silence_us(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, silence: Callable[[Path], None]
+) -> None:
+    process_log.set_up(Logging(level="info"))
+    kept = logging.root.handlers[:], logging.root.level
+    try:
+        silence(tmp_path)
+        assert not logger.disabled
+        logger.info("still here")
+        logger.debug("below the level")
+        failing()
+    finally:
+        logging.disable(logging.NOTSET)
+        logging.root.handlers[:], logging.root.level = kept
+    written = capsys.readouterr().err
+    assert "still here" in written
+    assert "below the level" not in written
+    assert "ValueError" in written
 
 
 def test_the_root_logger_is_the_applications(capsys: pytest.CaptureFixture[str]) -> None:

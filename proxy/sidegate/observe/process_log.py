@@ -21,11 +21,31 @@ OURS = ("sidegate", "asyncio")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def set_up(settings: Logging) -> None:
-    """Send the messages of our loggers to standard error. It may be called again.
+class LastingLogger(logging.Logger):
+    """A logger that an application cannot switch off.
 
-    Call it again after applications were imported: ``logging.config.dictConfig`` by default disables every logger that
-    its argument does not contain.
+    ``logging.config`` by default disables every logger that its argument does not contain (Alembic's ``env.py`` does
+    it at a migration), and ``logging.disable`` disables all. Tracebacks of the application itself would be lost.
+    """
+
+    @property
+    def disabled(self) -> bool:
+        """False; what is set is ignored."""
+        return False
+
+    @disabled.setter
+    def disabled(self, value: bool) -> None:
+        pass
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name of `logging`
+        """Whether a message of ``level`` is logged; ``logging.disable`` is ignored."""
+        return level >= self.getEffectiveLevel()
+
+
+def set_up(settings: Logging) -> None:
+    """Send the messages of our loggers to standard error, and let nobody disable these loggers.
+
+    It may be called again: for loggers that were made since, and because an application's configuration may name ours.
     """
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
@@ -36,7 +56,7 @@ def set_up(settings: Logging) -> None:
         logger.propagate = False
     for name, known in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] in OURS and isinstance(known, logging.Logger):
-            known.disabled = False
+            known.__class__ = LastingLogger
 
 
 class TextFormatter(logging.Formatter):

@@ -66,7 +66,7 @@ class Front(ChildMain):
         observer = Observer(self._config, Area(self._first["cells"]).cells, self._access_log)
         sockets = {name: [child.inherited(fd) for fd in fds] for name, fds in self._first["sockets"].items()}
         runtime = Runtime.build(self._config, sockets, observer, report=self._tell)
-        process_log.set_up(self._config.logging)  # an application's logging configuration may have disabled it
+        process_log.set_up(self._config.logging)  # again: the applications are imported
         return runtime
 
     def _open_access_log(self) -> AccessLog | None:

@@ -98,7 +98,7 @@ class Worker(ChildMain):
         observer = Observer(self._config, self._area.cells)
         sockets = {self._config.listeners[0].name: [self._listening]}
         runtime = Runtime.build(self._config, sockets, observer, fronts=FRONTS, report=self._tell)
-        process_log.set_up(self._config.logging)  # an application's logging configuration may have disabled it
+        process_log.set_up(self._config.logging)  # again: the applications are imported
         return runtime
 
     def started(self) -> None:
