@@ -56,15 +56,25 @@ class AccessLogError(StartError):
 
 
 class ClientDisconnected(OSError):
-    """``send`` was called after the client had disconnected (ASGI HTTP spec 2.4: "raise a subclass of OSError")."""
+    """``send`` was called after the client had disconnected (ASGI HTTP spec 2.4: "raise a subclass of OSError").
+
+    ``record``: the record of the exchange whose client it is.
+    """
+
+    def __init__(self, record: object, text: str = "the client disconnected") -> None:
+        super().__init__(text)
+        self.record = record
 
 
-def stems_from_disconnect(error: BaseException | None) -> bool:
-    """Whether ``error`` is our ``ClientDisconnected``, or an exception that a framework raised because of it."""
+def stems_from_disconnect(error: BaseException | None, record: object) -> bool:
+    """Whether ``error`` is a ``ClientDisconnected`` of this exchange, or was raised because of one.
+
+    That another exchange's client disconnected excuses nothing: an application that sends to it has to handle that.
+    """
     seen: set[int] = set()  # `raise a from b` may make the chain of causes circular
     while error is not None and id(error) not in seen:
         seen.add(id(error))
-        if isinstance(error, ClientDisconnected):
+        if isinstance(error, ClientDisconnected) and error.record is record:
             return True
         error = error.__cause__ or error.__context__
     return False

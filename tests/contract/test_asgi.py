@@ -18,7 +18,7 @@ from sidegate.errors import Fault
 from sidegate.route import NO_ROUTE
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Http2Client, Response, request
-from tests.support.running import Run, fetch, only_record, wait_for
+from tests.support.running import Run, fetch, only_record, record_of, wait_for
 
 # The scope.
 
@@ -476,6 +476,13 @@ async def exits(scope: Scope, receive: Receive, send: Send) -> None:
     raise SystemExit(1)
 
 
+async def cancels(scope: Scope, receive: Receive, send: Send) -> None:
+    """Awaits a task that it has cancelled itself."""
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await task
+
+
 async def returns(scope: Scope, receive: Receive, send: Send) -> None:
     pass
 
@@ -498,6 +505,7 @@ def start(**fields: Any) -> dict[str, Any]:
 BROKEN = {
     "raises": (raises, "exception"),
     "exits": (exits, "exception"),
+    "awaits a cancelled task": (cancels, "exception"),
     "returns": (returns, "no_response"),
     "only starts": (sends(START), "no_response"),
     "starts twice": (sends(START, START), "bad_message"),
@@ -565,6 +573,40 @@ def test_a_failure_after_the_head_breaks_the_response_off(codec: str, running: R
     response, record = failing(running, codec, BROKEN_LATER[case])
     assert (response.status, response.reset) == (200, True)
     assert record.fault is Fault.APPLICATION
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_departure_of_another_client_is_no_excuse(codec: str, running: Run, begun: bool, wrapped: bool) -> None:
+    others: list[Send] = []
+    left = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/leaves":
+            others.append(send)
+            await wait_for_disconnect(receive)
+            left.set()
+            return
+        if begun:
+            await send(START)
+            await send(BODY)
+        try:
+            await others[0](START)
+        except OSError as error:
+            if wrapped:
+                raise RuntimeError("broadcast failed") from error
+            raise
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        client.begin("GET", "/leaves", [], end=True)
+        wait_for(lambda: others)
+        client.close()
+        assert left.wait(10)
+        response = fetch(server, codec, "GET", "/")
+        assert (response.status, response.reset) == ((200, True) if begun else (500, False))
+        record = record_of(server, "/")
+        assert (record.fault, record.reason) == (Fault.APPLICATION, "exception")
 
 
 def test_a_failure_after_the_end_is_only_logged(codec: str, running: Run, caplog: pytest.LogCaptureFixture) -> None:

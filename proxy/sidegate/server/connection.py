@@ -204,8 +204,8 @@ class Connection(WritingHalf):
         """
         self._body_open = self.transport.can_write_eof()
 
-    async def sendfile(self, file: OpenFile) -> None:
-        """Let the kernel write a file's range to the socket; the transport is empty meanwhile.
+    async def sendfile(self, file: OpenFile, record: Record) -> None:
+        """Let the kernel write a file's range to the socket; the transport is empty meanwhile. ``record``: whose it is.
 
         :raises ClientDisconnected: the socket failed, or the client took no byte for ``timeouts.write``.
         """
@@ -218,7 +218,7 @@ class Connection(WritingHalf):
                 self.cut_stalled()
             self.cut()
             if isinstance(error, OSError):
-                raise ClientDisconnected("the client disconnected") from error
+                raise ClientDisconnected(record) from error
             raise
         self.transport.set_write_buffer_limits()
 
@@ -288,6 +288,5 @@ def _known_protocol(protocols: Sequence[str], ssl_object: ssl.SSLObject | None) 
 
 def _cancel_all(connection: Connection) -> None:
     for exchange in connection.exchanges.values():
-        if exchange.task is not None:
-            exchange.task.cancel()
+        exchange.cancel()
     connection.cut()

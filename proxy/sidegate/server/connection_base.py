@@ -62,6 +62,6 @@ class ConnectionBase:
         """Answer with the error page."""
         raise NotImplementedError
 
-    async def sendfile(self, file: OpenFile) -> None:
+    async def sendfile(self, file: OpenFile, record: Record) -> None:
         """Write a file's range to the socket with the system call sendfile; the codec has already counted it."""
         raise NotImplementedError

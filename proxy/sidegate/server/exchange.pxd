@@ -40,6 +40,7 @@ cdef class Exchange(ResponseHalf):
     cdef public double waiting_since
     cdef str _refusal
     cdef bint _continue
+    cdef bint _cancelled
     cdef list _chunks
     cdef Py_ssize_t _held
     cdef long long _received
@@ -48,6 +49,7 @@ cdef class Exchange(ResponseHalf):
     cpdef feed(self, bytes data)
     cpdef end(self)
     cpdef disconnect(self, str reason=*)
+    cpdef cancel(self)
     cdef dict _take(self)
     cdef _acknowledge_held(self)
     cdef _send_continue(self)

@@ -82,7 +82,7 @@ class ResponseHalf:
         """
         try:
             if self.receiving is GONE:
-                raise ClientDisconnected("the client disconnected")
+                raise ClientDisconnected(self.record)
             kind = message["type"]
             if kind == "http.response.body":
                 self._body(message.get("body", b""), message.get("more_body", False))
@@ -103,7 +103,7 @@ class ResponseHalf:
     def check_present(self) -> None:
         """Raise ``ClientDisconnected`` if nothing that is sent can reach the client any more."""
         if self.receiving is GONE:
-            raise ClientDisconnected("the client disconnected")
+            raise ClientDisconnected(self.record)
 
     async def _send_extension(self, kind: str, message: Message) -> None:
         if kind == "http.response.trailers":
@@ -174,7 +174,7 @@ class ResponseHalf:
         """Write the file by sendfile(2) on cleartext HTTP/1.1 of known length, else read it piece by piece."""
         connection = self._connection
         if not connection.peer.tls_version and self._codec.sendfile(self.stream_id, file.count):
-            await connection.sendfile(file)
+            await connection.sendfile(file, self.record)
             self.record.bytes_out += file.count
             return
         async for data in file.pieces():
@@ -228,7 +228,9 @@ class ResponseHalf:
 class Exchange(ResponseHalf):
     """Made by a connection for one request head; ``run`` is its life."""
 
-    __slots__ = ("_chunks", "_continue", "_held", "_readers", "_received", "_refusal", "task", "waiting_since")
+    __slots__ = (
+        "_cancelled", "_chunks", "_continue", "_held", "_readers", "_received", "_refusal", "task", "waiting_since",
+    )  # fmt: skip
 
     def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         self._connection, self._head, self.record = connection, head, record
@@ -239,6 +241,7 @@ class Exchange(ResponseHalf):
         self.task: asyncio.Task[None] | EagerCoroutine | None = None
         self.receiving = ENDED if self._head.end_stream else OPEN
         self._continue = self._head.expect_continue
+        self._cancelled = False  # by this process; an application may also cancel what it awaits itself
         self._chunks: list[bytes] = []
         self._held = self._received = 0
         self._readers: list[asyncio.Future[None]] = []
@@ -327,6 +330,12 @@ class Exchange(ResponseHalf):
         if self.record.runner != TASK and self.task is not None:
             self.task.cancel()
 
+    def cancel(self) -> None:
+        """Cancel the application: this process stops."""
+        if self.task is not None:
+            self._cancelled = True
+            self.task.cancel()
+
     @property
     def waits_for_body(self) -> bool:
         """Whether the application waits for body bytes that the client has not sent."""
@@ -394,9 +403,9 @@ class Exchange(ResponseHalf):
     def _fail(self, error: BaseException) -> None:
         if isinstance(error, ExchangeError):
             failure = error
-        elif isinstance(error, asyncio.CancelledError):
+        elif isinstance(error, asyncio.CancelledError) and (self._cancelled or self.receiving is GONE):
             failure = ExchangeError(Fault.PROXY, 503, "shutdown")
-        elif stems_from_disconnect(error):
+        elif stems_from_disconnect(error, self.record):
             self.disconnect()
             return
         else:

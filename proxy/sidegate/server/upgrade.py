@@ -62,7 +62,7 @@ class Upgrade(Exchange):
         try:
             await app(self._open_scope(), self.receive, self.send)
         except BaseException as error:
-            if not (self._is_closed() and stems_from_disconnect(error)):
+            if not (self._is_closed() and stems_from_disconnect(error, self.record)):
                 raise  # else the application only learned from `send` what `receive` would have told it
         self._finish()
 

@@ -260,7 +260,7 @@ class WebSocket(Upgrade):
 
     def _open_frames(self, kind: str) -> WebSocketFrames:
         if self._is_over() or (self._frames is not None and self._frames.closing):
-            raise ClientDisconnected("the WebSocket is closed")
+            raise ClientDisconnected(self.record, "the WebSocket is closed")
         if self._frames is None:
             raise bad_message(f"{kind} before websocket.accept")
         return self._frames

@@ -235,10 +235,18 @@ async def disconnecting(receive: Receive, send: Send) -> None:
     raise ConnectionResetError
 
 
+async def cancelling(receive: Receive, send: Send) -> None:
+    """Awaits a task that it has cancelled itself."""
+    task = asyncio.ensure_future(asyncio.sleep(60))
+    asyncio.get_running_loop().call_soon(task.cancel)
+    await task
+
+
 ENDS: dict[Any, tuple[int, Fault | None, str]] = {
     returning: (1000, None, ""),
     raising: (1011, Fault.APPLICATION, "exception"),
     exiting: (1011, Fault.APPLICATION, "exception"),
+    cancelling: (1011, Fault.APPLICATION, "exception"),
     disconnecting: (1011, Fault.APPLICATION, "exception"),
 }
 
@@ -258,6 +266,31 @@ def test_the_application_ends(codec: str, running: Run, end: Any) -> None:
         record = only_record(server)
         assert (record.fault, record.reason) == (fault, reason)
         assert connect(server, codec).receive() == "last"
+
+
+def test_the_departure_of_another_client_is_no_excuse(codec: str, running: Run) -> None:
+    """A broadcast in the handler of a client that is there, to one that has left (FastAPI's connection manager)."""
+    sends: list[Send] = []
+    left = threading.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        sends.append(send)
+        while (message := await receive())["type"] == "websocket.receive":
+            for each in sends:
+                await each({"type": "websocket.send", "text": message["text"]})
+        left.set()
+
+    with running(app, codec) as server:
+        leaving = connect(server, codec)
+        wait_for(lambda: sends)
+        leaving.close(1000)
+        assert left.wait(10)
+        staying = connect(server, codec)
+        staying.send("to all")
+        assert staying.closed().code == 1011
+        record = only_record(server, 2)
+        assert (record.fault, record.reason) == (Fault.APPLICATION, "exception")
 
 
 def test_a_failure_after_the_end_is_only_logged(codec: str, running: Run, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import psutil
 import pytest
 
 from sidegate.errors import Fault
 from tests.support.clients import Client, Http2Client
-from tests.support.running import Run, RunningServer, fetch, only_record, wait_for
+from tests.support.running import Run, RunningServer, fetch, only_record, record_of, wait_for
 from tests.support.wsgi import TEXT, Closing, Environ, StartResponse, hello, respond
 
 MIB = 1 << 20
@@ -135,6 +136,32 @@ def test_reading_raises_when_the_client_is_gone(codec: str, running: Run) -> Non
         wait_for(lambda: raised)
         assert read == [b"one line\n"]
         assert only_record(server).reason == "client_disconnected"
+
+
+def test_the_departure_of_another_client_is_no_excuse(codec: str, running: Run) -> None:
+    inputs: list[Any] = []
+    left = threading.Event()
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        if environ["PATH_INFO"] == "/leaves":
+            inputs.append(environ["wsgi.input"])
+            try:
+                inputs[0].read()
+            finally:
+                left.set()
+        inputs[0].read()
+        return respond(start_response)
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        stream = client.begin("POST", "/leaves", [], end=False)
+        client.body(stream, b"half", end=False)
+        wait_for(lambda: inputs)
+        client.close()
+        assert left.wait(10)
+        assert fetch(server, codec, "GET", "/").status == 500
+        record = record_of(server, "/")
+        assert (record.fault, record.reason) == (Fault.APPLICATION, "exception")
 
 
 def test_an_application_that_is_busy_ends_in_its_own_time(codec: str, running: Run) -> None:

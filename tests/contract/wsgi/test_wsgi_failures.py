@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -50,6 +51,10 @@ def exits(environ: Environ, start_response: StartResponse) -> Any:
     sys.exit("no way")
 
 
+def raises_cancelled(environ: Environ, start_response: StartResponse) -> Any:
+    raise asyncio.CancelledError
+
+
 def raises_after_start(environ: Environ, start_response: StartResponse) -> Any:
     start_response("200 OK", [])
     raise ValueError("no way")
@@ -91,6 +96,7 @@ BROKEN: dict[str, dict[str, tuple[Callable[..., Any], str]]] = {
     "application": {
         "raises": (raises, "exception"),
         "exits": (exits, "exception"),
+        "raises CancelledError": (raises_cancelled, "exception"),
         "raises after start_response": (raises_after_start, "exception"),
         "raises errors that cause each other": (raises_in_a_circle, "exception"),
         "starts twice": (starts_twice, "bad_message"),

@@ -91,8 +91,9 @@ class Relay:
         self._upload = Upload(self._receive)
         self._expects = any(name == b"expect" for name, _ in headers)
         length = announced_length(headers)
-        if length is not None and length <= KEPT and not self._expects:
-            await self._upload.gather()
+        small = length is not None and length <= KEPT and not self._expects
+        if small and not await self._upload.gather():
+            raise ClientDisconnected(self._record)
 
     async def _attempt(self, connection: UpstreamConnection) -> tuple[Reset | None, bool]:
         """Send the request on ``connection``, pass the response on, and give the connection back.
@@ -181,7 +182,7 @@ class Relay:
             elif kind is Informational:
                 await self._pass_informational(stream, event)
             else:
-                raise ClientDisconnected("the client disconnected")
+                raise ClientDisconnected(self._record)
 
     async def _hold(self, stream: ClientStream) -> None:
         """Wait for the event after the head, at most ``HOLD``; then send the head."""

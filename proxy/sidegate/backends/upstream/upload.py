@@ -13,7 +13,6 @@ import asyncio
 
 from sidegate.asgi import Headers, Receive
 from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
-from sidegate.errors import ClientDisconnected
 
 KEPT = 64 * 1024
 """Largest number of bytes that are kept to be sent again."""
@@ -42,14 +41,12 @@ class Upload:
         """Whether any bytes of the body were read."""
         return self._size > 0
 
-    async def gather(self) -> None:
-        """Read the whole body.
-
-        :raises ClientDisconnected: the client disconnected before the body's end.
-        """
+    async def gather(self) -> bool:
+        """Read the whole body. False if the client disconnected before its end."""
         while not self._ended:
             if await self._next() is None:
-                raise ClientDisconnected("the client disconnected")
+                return False
+        return True
 
     def start(self, stream: ClientStream) -> None:
         """Send the bytes that are kept, then, in a task, the rest of the body as it arrives."""

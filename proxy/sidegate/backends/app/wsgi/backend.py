@@ -142,9 +142,9 @@ class WsgiBackend(Backend):
             self.thread_meter.ended()
         self.wait_queue.meter.ended()
         self.wait_queue.give_back(self.threads)
-        if abandonment is not None and job.error is not None and not stems_from_disconnect(job.error):
+        if abandonment is not None and job.error is not None and not stems_from_disconnect(job.error, job.record):
             text = "application failed after the client had disconnected (request id %s)"
-            logger.error(text, job.scope[RECORD_KEY].request_id, exc_info=job.error)
+            logger.error(text, job.record.request_id, exc_info=job.error)
 
 
 class WsgiRequest:
@@ -215,7 +215,7 @@ class WsgiRequest:
         while True:
             message = await self._receive()
             if message["type"] != "http.request":
-                raise ClientDisconnected("the client disconnected")
+                raise ClientDisconnected(self._record)
             pieces.append(message["body"])
             if not message["more_body"]:
                 return b"".join(pieces)

@@ -24,8 +24,9 @@ from collections.abc import Callable
 from typing import cast
 
 from sidegate.aio.wakeup import Wakeup
-from sidegate.asgi import Message, Scope
+from sidegate.asgi import RECORD_KEY, Message, Scope
 from sidegate.errors import ClientDisconnected
+from sidegate.observe.record import Record
 
 HIGH_WATER = 64 * 1024
 """Bytes that either side may be ahead of the other: of the response, produced and not sent; of the request, received
@@ -172,6 +173,12 @@ class Job(Wakeup):
         self._emitted = self._passed = 0  # messages; written by the thread, and by the loop
         self._produced = self._sent = 0  # bytes of response; written by the thread, and by the loop
 
+    @property
+    def record(self) -> Record:
+        """The exchange's."""
+        record: Record = self.scope[RECORD_KEY]
+        return record
+
     # For the loop.
 
     def passed(self, size: int) -> None:
@@ -267,7 +274,7 @@ class Job(Wakeup):
         :raises ClientDisconnected: it was.
         """
         if self.gone:
-            raise ClientDisconnected("the client disconnected")
+            raise ClientDisconnected(self.record)
 
     def _want_body(self, body: Incoming) -> None:
         body.wanted = True

@@ -216,7 +216,7 @@ class WsgiResponse:
             if hasattr(result, "close"):
                 result.close()
         except BaseException as error:
-            if not stems_from_disconnect(error):
+            if not stems_from_disconnect(error, self._job.record):
                 logger.error("the application's close() failed, after another error", exc_info=error)
 
 
