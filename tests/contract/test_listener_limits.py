@@ -139,6 +139,14 @@ def test_keep_underscores(codec: str, set_at: str) -> None:
         assert statuses(server, codec, "GET", "/", headers=[(b"x_id", b"1")]) == [204, 200]
 
 
+def test_proxy_fields(codec: str, set_at: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, status=200 if b"x-id" in dict(scope["headers"]) else 204)
+
+    with serving(app, codec, set_at, Setting("limits", "proxyFields", ["X-I*"], [])) as server:
+        assert statuses(server, codec, "GET", "/", headers=[(b"x-id", b"1")]) == [204, 200]
+
+
 def test_connection_requests(codec: str, set_at: str) -> None:
     with serving(hello, codec, set_at, Setting("limits", "connectionRequests", 2, 100)) as server:
         strict, loose = (client_at(server, codec, listener) for listener in ("strict", "loose"))

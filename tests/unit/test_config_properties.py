@@ -153,6 +153,7 @@ LIMITS = some(
         "headerFields": st.integers(1, 50),
         "streamResetRate": st.integers(0, 50).map(float),
         "keepUnderscores": st.just(["x_id"]),
+        "proxyFields": st.lists(st.sampled_from(["x-own", "x-from-*"]), unique=True),
     },
 )
 TIMEOUTS = some({}, {"keepAlive": DURATIONS, "write": DURATIONS})

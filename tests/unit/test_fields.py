@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sidegate.asgi import Headers
+from sidegate.config.limits import PROXY_FIELDS
 from sidegate.errors import Fault, Refused
 from sidegate.wire import fields
 from sidegate.wire.fields import (
@@ -39,6 +42,28 @@ def policy(keep_forwarding: bool = False, keep_underscores: frozenset[bytes] = f
 )
 def test_request_fields_pass_or_are_dropped(raw: Headers, kept: Headers) -> None:
     assert request_fields(raw, policy()) == RequestFields(kept, None, False, [])
+
+
+OF_PROXIES = (
+    b"forwarded x-real-ip x-forwarded-for x-forwarded-ssl x-forwarded-user x-forwarded-scheme x-forwarded-client-cert"
+    b" x-original-url x-rewrite-url x-client-ip true-client-ip cf-connecting-ip remote-user front-end-https"
+    b" x-ssl-client-cert x-ssl-client-verify x-ssl-cipher"
+).split()
+
+
+@pytest.mark.parametrize("name", OF_PROXIES)
+def test_fields_of_proxies_are_taken_from_trusted_peers_only(name: bytes) -> None:
+    listed = tuple(each.encode() for each in PROXY_FIELDS)
+    stranger = FieldPolicy(10, 1000, proxy_fields=listed)
+    assert request_fields([(name, b"x"), HOST], stranger).headers == [HOST]
+    trusted = replace(stranger, keep_forwarding=True)
+    assert request_fields([(name, b"x"), HOST], trusted).headers == [HOST, (name, b"x")]
+
+
+def test_the_list_of_fields_of_proxies_is_the_operators() -> None:
+    own = FieldPolicy(10, 1000, proxy_fields=(b"x-own", b"x-from-*"))
+    raw = [(name, b"1") for name in (b"x-own", b"x-owner", b"x-from-edge", b"remote-user", b"x-forwarded-a")]
+    assert request_fields(raw, own).headers == [raw[1], raw[3]]
 
 
 def test_framing_expectation_and_hop_fields_are_told_apart() -> None:

@@ -128,6 +128,16 @@ def test_an_upgrade_is_ignored_and_what_connection_names_ends_here() -> None:
     assert isinstance(event, RequestHead)
 
 
+def test_a_client_cannot_remove_what_a_trusted_proxy_says_of_it() -> None:
+    policy = FieldPolicy(9, 400, keep_forwarding=True, proxy_fields=(b"x-ssl-*", b"remote-user"))
+    codec = Http1Codec(policy, LIMITS, 0.0)
+    said = [(b"x-forwarded-for", b"1"), (b"x-forwarded-user", b"2"), (b"x-ssl-cert", b"3"), (b"remote-user", b"4")]
+    named = b"Connection: x-mine, " + b", ".join(name for name, _ in said) + b"\r\nx-mine: 5\r\n"
+    fields = named + b"".join(b"%b: %b\r\n" % pair for pair in said)
+    (event,) = codec.receive(b"GET / HTTP/1.1\r\n" + HOST + fields + b"\r\n", 1.0)
+    assert event == RequestHead(1, "GET", b"/", [(b"host", b"a"), *said], "1.1")
+
+
 # Broken bodies
 
 

@@ -13,7 +13,7 @@ from sidegate.config.limit import Limit, always, for_listener, kept
 from sidegate.config.model import Integer, Model, Number, model, setting
 from sidegate.config.quantities import Duration, Size
 from sidegate.config.rules import After
-from sidegate.config.values import header_name
+from sidegate.config.values import header_name, header_pattern
 
 DAY = 86400.0
 
@@ -21,6 +21,13 @@ FACTS_SIZE = 16 * 1024
 """Largest size in bytes of the fields that a front adds: the client's addresses, its certificate, the request id."""
 FACTS_FIELDS = 8
 """Largest number of header fields that a front adds."""
+
+PROXY_FIELDS = (
+    "cf-connecting-ip", "client-ip", "fastly-client-ip", "front-end-https", "remote-user", "true-client-ip",
+    "x-client-cert*", "x-client-ip", "x-client-verify", "x-cluster-client-ip", "x-original-host", "x-original-url",
+    "x-remote-user", "x-rewrite-url", "x-ssl-*", "x-url-scheme",
+)  # fmt: skip
+"""Fields in which proxies tell an application who the client is, or which URL it requested."""
 
 NO_LIMIT = Limit(always(0))
 """The value in a worker for limits of which 0 means no limit."""
@@ -83,6 +90,12 @@ class Limits(Model):
         default=(),
         description="Header names with `_` that are passed on. Others are dropped, because CGI and WSGI map `-` and "
         "`_` to one name. nginx: drops all.",
+    )
+    proxy_fields: Annotated[tuple[Annotated[str, After(header_pattern)], ...], Limit(kept)] = setting(
+        default=PROXY_FIELDS,
+        description="Header names that only `trustedProxies` may send, beside `Forwarded`, `X-Real-IP` and "
+        "`X-Forwarded-*`: applications believe that a proxy has set them. `*` at the end stands for any rest. From "
+        "other peers they are dropped. The list replaces the default; nginx and Envoy: set by hand.",
     )
     request_body: Annotated[Size, NO_LIMIT] = setting(
         default=16 * 1024 * 1024,

@@ -81,6 +81,11 @@ def header_name(text: str) -> str:
     return text.lower()
 
 
+def header_pattern(text: str) -> str:
+    """A field name as in ``header_name``, or the beginning of names, with ``*`` at its end."""
+    return header_name(text.removesuffix("*")) + text[len(text.removesuffix("*")) :]
+
+
 def header_value(text: str) -> str:
     """A field value (RFC 9110 5.5): ASCII, because no charset is agreed for other characters."""
     if not text.isascii() or _FIELD_CONTROL.search(text) or text != text.strip(" \t"):

@@ -272,5 +272,6 @@ def _policy(limits: ConnectionLimits, keep_forwarding: bool, keep_own: bool = Fa
         max_block=limits.header_block,
         keep_forwarding=keep_forwarding,
         keep_own=keep_own,
+        proxy_fields=tuple(name.encode("ascii") for name in limits.proxy_fields),
         keep_underscores=frozenset(name.encode("ascii") for name in limits.keep_underscores),
     )

@@ -36,6 +36,7 @@ CONTROL_BYTES = bytes([*range(0x09), *range(0x0A, 0x20), 0x7F])
 # This table and one search cost a third of `translate(None, CONTROL_BYTES)`, which builds a table each time.
 _CONTROL_TO_NUL = bytes(0 if byte in CONTROL_BYTES else byte for byte in range(256))
 
+# The fields that we set for a third-party server, in place of those of a trusted proxy.
 FORWARDING = frozenset(b"x-forwarded-" + part for part in (b"for", b"host", b"port", b"prefix", b"proto"))
 FORWARDING |= {b"forwarded", b"x-real-ip"}
 OWN_PREFIX = b"x-sidegate-"
@@ -73,8 +74,9 @@ _PLAIN, _HOST, _COOKIE = Kind.PLAIN, Kind.HOST, Kind.COOKIE
 class FieldPolicy:
     """What the peers of one listener may send.
 
-    ``keep_forwarding``: the peer is a trusted proxy. ``keep_own``: the peer is one of our fronts, whose
-    ``x-sidegate-*`` fields are used.
+    ``keep_forwarding``: the peer is a trusted proxy. ``proxy_fields``: names, or with ``*`` beginnings of names, that
+    only such a peer may send, beside ``forwarded``, ``x-real-ip`` and ``x-forwarded-*``. ``keep_own``: the peer is one
+    of our fronts, whose ``x-sidegate-*`` fields are used.
     """
 
     max_fields: int
@@ -82,6 +84,7 @@ class FieldPolicy:
     keep_forwarding: bool = False
     keep_underscores: frozenset[bytes] = frozenset()
     keep_own: bool = False
+    proxy_fields: tuple[bytes, ...] = ()
     kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Classified names of earlier fields; ``MAX_KINDS`` and ``MAX_NAME`` bound it, so that clients cannot grow it."""
     blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -96,6 +99,12 @@ class FieldPolicy:
             self.kinds[name] = kind
         return kind
 
+    def is_of_proxies(self, name: bytes) -> bool:
+        """Whether only a trusted proxy may send the field."""
+        if name in FORWARDING or name.startswith(b"x-forwarded-"):
+            return True
+        return any(name.startswith(one[:-1]) if one.endswith(b"*") else name == one for one in self.proxy_fields)
+
     def _classify(self, name: bytes) -> Kind:
         if name in _SPECIAL:
             return _SPECIAL[name]
@@ -103,7 +112,7 @@ class FieldPolicy:
             return Kind.BAD
         if name.startswith(OWN_PREFIX) and not self.keep_own:
             return Kind.DROP
-        if name in FORWARDING and not self.keep_forwarding:
+        if not self.keep_forwarding and self.is_of_proxies(name):
             return Kind.DROP
         if b"_" in name and name not in self.keep_underscores:
             return Kind.DROP

@@ -317,7 +317,7 @@ class HeadReader:
     def _check_hop(self, fields: RequestFields, head: RequestHead) -> None:
         """Evaluate the fields that end at this hop."""
         self.chunked = is_chunked(fields, head.http_version)
-        options = connection_options(fields)
+        options = connection_options(fields, self._policy)
         self.keep_alive = is_kept(options, head.http_version)
         for name, _ in fields.hop:
             if name == b"upgrade":

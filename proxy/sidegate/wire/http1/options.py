@@ -9,16 +9,12 @@ from __future__ import annotations
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
-from sidegate.wire.fields import FORWARDING, RequestFields
+from sidegate.wire.fields import FieldPolicy, RequestFields
 
-_NOT_NOMINATED = FORWARDING.union(
-    [b"close", b"keep-alive", b"upgrade"],
-    [b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"],
+_NOT_NOMINATED = frozenset(
+    [b"close", b"keep-alive", b"upgrade", b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"]
 )
-"""Members of ``Connection`` that remove no field: its own options, and end-to-end fields (RFC 9110 7.6.1).
-
-A client that names the forwarding fields, for example, wants to remove what a trusted proxy says about its address.
-"""
+"""Members of ``Connection`` that remove no field: its own options, and end-to-end fields (RFC 9110 7.6.1)."""
 
 
 def is_chunked(fields: RequestFields, version: str) -> bool:
@@ -35,16 +31,19 @@ def is_chunked(fields: RequestFields, version: str) -> bool:
     return True
 
 
-def connection_options(fields: RequestFields) -> set[bytes]:
+def connection_options(fields: RequestFields, policy: FieldPolicy) -> set[bytes]:
     """The members of ``Connection``, in lower case. The fields that it names end at this hop (RFC 9110 7.6.1)."""
     options = members(fields.hop, b"connection")
-    drop_nominated(fields.headers, options)
+    drop_nominated(fields.headers, options, policy)
     return options
 
 
-def drop_nominated(headers: Headers, options: set[bytes]) -> None:
-    """Remove the fields that the members of ``Connection`` name."""
-    nominated = options - _NOT_NOMINATED
+def drop_nominated(headers: Headers, options: set[bytes], policy: FieldPolicy) -> None:
+    """Remove the fields that the members of ``Connection`` name.
+
+    Those of proxies stay: a client that names them wants to remove what a trusted proxy says about it.
+    """
+    nominated = {name for name in options - _NOT_NOMINATED if not policy.is_of_proxies(name)}
     if nominated:
         headers[:] = [pair for pair in headers if pair[0] not in nominated]
 

@@ -88,7 +88,7 @@ class ResponseHeadReader:
         except ValueError as error:
             raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
         options = members(raw, b"connection")
-        drop_nominated(fields, options)
+        drop_nominated(fields, options, self._policy)
         self.keep_alive = is_kept(options, version)
         codings = [value.lower() for name, value in raw if name == b"transfer-encoding"]
         self.chunked = bool(codings)
