@@ -14,7 +14,8 @@ import signal
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, TextIO
+from functools import partial
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from sidegate.errors import StartError
 
@@ -35,6 +36,7 @@ exit codes:
 """
 
 HTTP2_ENGINES = ("auto", "nghttp2", "h2")
+EVENT_LOOPS = ("auto", "uvloop", "asyncio")
 INTERFACES = ("auto", "asgi", "wsgi")
 
 COMMAND_LINE = "<command line>"
@@ -71,7 +73,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     if loaded.config is None:
         problems, _ = _every_problem(loaded, import_apps=True)
         return _refuse(problems)
-    return _start(_with_engine(loaded.config, arguments.http2_engine), loaded)
+    return _start(_with_engines(loaded.config, arguments), loaded)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -173,6 +175,7 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
 
     Also a description of each application, by the backend's name.
     """
+    from sidegate.aio.event_loops import loop_factory
     from sidegate.process.runtime import check
     from sidegate.supervisor.pool_check import check_pools
     from sidegate.wire.http2 import load_engine
@@ -183,10 +186,14 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
             of_pools, kinds_of_pools = check_pools(loaded.config)
             found += of_pools
             kinds |= kinds_of_pools
-        try:
-            load_engine(loaded.config.http2_engine)
-        except StartError as error:
-            found.append((("http2Engine",), str(error)))
+        for key, load in (
+            ("http2Engine", partial(load_engine, loaded.config.http2_engine)),
+            ("eventLoop", partial(loop_factory, loaded.config.event_loop)),
+        ):
+            try:
+                load()
+            except StartError as error:
+                found.append(((key,), str(error)))
     return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)], kinds
 
 
@@ -196,8 +203,10 @@ def _refuse(problems: Iterable[Problem]) -> int:
     return BAD_CONFIGURATION
 
 
-def _with_engine(config: Config, engine: Literal["auto", "nghttp2", "h2"] | None) -> Config:
-    return config if engine is None else replace(config, http2_engine=engine)
+def _with_engines(config: Config, arguments: argparse.Namespace) -> Config:
+    """The configuration with what the command line says of the engines."""
+    named = {"http2_engine": arguments.http2_engine, "event_loop": arguments.event_loop}
+    return replace(config, **{key: value for key, value in named.items() if value is not None})
 
 
 def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -226,6 +235,7 @@ def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:
         "processes": arguments.processes,
         "logging": {"accessLog": arguments.access_log},
         "http2Engine": arguments.http2_engine or "auto",
+        "eventLoop": arguments.event_loop or "auto",
     }
 
 
@@ -249,7 +259,7 @@ def _parser() -> argparse.ArgumentParser:
 
     serve = commands.add_parser("serve", help="serve the applications of a configuration file")
     serve.add_argument("config", metavar="CONFIG", help="YAML file")
-    _add_engine(serve)
+    _add_engines(serve)
     serve.set_defaults(command=_serve)
 
     _add_run(commands.add_parser("run", help="serve one application without a configuration file"))
@@ -289,7 +299,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     run.add_argument("--admin", metavar="ADDRESS", help="serve metrics and probes there, such as 127.0.0.1:9090")
     run.add_argument("--print-config", action="store_true", help="print the equivalent YAML configuration and exit")
-    _add_engine(run)
+    _add_engines(run)
     run.set_defaults(command=_run, parser=run)
 
 
@@ -329,7 +339,7 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
         "--grace-period", default="25s", metavar="TIME",
         help="longest time from SIGTERM until all requests are finished (default: 25s)",
     )  # fmt: skip
-    _add_engine(worker)
+    _add_engines(worker)
     worker.set_defaults(command=_worker, parser=worker)
 
 
@@ -346,9 +356,14 @@ def _add_app(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_engine(parser: argparse.ArgumentParser) -> None:
+def _add_engines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--http2-engine", choices=HTTP2_ENGINES, help="HTTP/2 implementation (default: the configuration's, or auto)"
+    )
+    parser.add_argument(
+        "--event-loop",
+        choices=EVENT_LOOPS,
+        help="event loop (default: the configuration's, or auto)",
     )
 
 

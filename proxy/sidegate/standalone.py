@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from sidegate import __version__
+from sidegate.aio.event_loops import loop_factory
 from sidegate.config.address import parse_address
 from sidegate.config.hop import hop_limits
 from sidegate.config.schema import Config, ListenerConfig
@@ -67,6 +68,7 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
         "trustedProxies": list(dict.fromkeys([*TRUSTED, *arguments.trust])),
         "gracePeriod": arguments.grace_period,
         "http2Engine": arguments.http2_engine or "auto",
+        "eventLoop": arguments.event_loop or "auto",
     }
 
 
@@ -82,7 +84,7 @@ def serve(config: Config) -> int:
         config = replace(config, limits=limits, timeouts=timeouts)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
     try:
-        with asyncio.Runner(loop_factory=child.new_event_loop) as runner:
+        with asyncio.Runner(loop_factory=loop_factory(config.event_loop)) as runner:
             runner.run(_serve(config, sockets))
     finally:
         sockets.close()

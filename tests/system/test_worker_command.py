@@ -132,6 +132,14 @@ def test_its_own_root_path_goes_before_the_fronts(start: Start, tmp_path: Path) 
         assert told(client) == "('192.0.2.7', 1234) https /own /x"
 
 
+def test_the_event_loop(start: Start, tmp_path: Path) -> None:
+    for loop in ("uvloop", "asyncio"):
+        command = start("--bind", f"unix:{tmp_path / loop}", "--event-loop", loop)
+        assert f" worker ({loop} " in command.log()
+        with connected(tmp_path / loop) as client:
+            assert told(client)
+
+
 def test_on_tcp_loopback_is_trusted(start: Start) -> None:
     port = reserve_port()
     start("--bind", f"tcp://127.0.0.1:{port}")

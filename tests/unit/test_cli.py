@@ -165,6 +165,18 @@ def test_serve_with_an_engine(file: Path, started: list[Config]) -> None:
     assert started[0].http2_engine == "h2"
 
 
+def test_serve_with_an_event_loop(file: Path, started: list[Config]) -> None:
+    assert cli.main(["serve", str(file), "--event-loop", "asyncio"]) == 42
+    assert started[0].event_loop == "asyncio"
+
+
+def test_check_finds_that_uvloop_is_missing(file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    file.write_text(GOOD + "\neventLoop: uvloop\n")
+    assert cli.main(["check", str(file)]) == 2
+    assert "eventLoop: uvloop cannot be imported" in capsys.readouterr().err
+
+
 def test_a_missing_file(capsys: Capture, started: list[Config]) -> None:
     assert cli.main(["serve", "/no/such/file.yaml"]) == 2
     assert capsys.readouterr().err == "/no/such/file.yaml: cannot be read: No such file or directory\n"
@@ -221,8 +233,19 @@ def test_run_listens(file: Path, capsys: Capture, arguments: list[str], address:
 
 def test_run_with_everything(file: Path, capsys: Capture) -> None:
     options = ["--cert", "c.pem", "--key", "k.pem", "--processes", "3", "--root-path", "/${HOME}"]
-    more = ["--access-log", "json", "--admin", "127.0.0.1:1", "--http2-engine", "h2", "--app-dir", "src"]
-    wsgi = ["--interface", "wsgi", "--threads", "16"]
+    more = [
+        "--access-log",
+        "json",
+        "--admin",
+        "127.0.0.1:1",
+        "--http2-engine",
+        "h2",
+        "--app-dir",
+        "src",
+        "--event-loop",
+        "asyncio",
+    ]
+    wsgi = ["--interface", "wsgi", "--threads", "16", "--event-loop", "asyncio"]
     config = printed([*options, *more, *wsgi], capsys)
     tls = config.listeners[0].tls
     assert tls is not None
@@ -233,6 +256,7 @@ def test_run_with_everything(file: Path, capsys: Capture) -> None:
     assert backend.directory == str(file.parent / "src")
     assert (backend.interface, backend.threads) == ("wsgi", 16)
     assert (config.processes, config.http2_engine, config.logging.access_log) == (3, "h2", "json")
+    assert config.event_loop == "asyncio"
     assert config.admin is not None
     assert config.admin.address == "127.0.0.1:1"
 

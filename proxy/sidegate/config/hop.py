@@ -53,6 +53,7 @@ def worker_config(config: Config, name: str) -> Config:
         grace_period=pool.stop_timeout,
         websocket_drain=None if drain is None else drain_seconds(drain, pool.stop_timeout),
         http2_engine=config.http2_engine,
+        event_loop=config.event_loop,
     )
 
 

@@ -184,6 +184,12 @@ class Settings(Model):
     http2_engine: Literal["auto", "nghttp2", "h2"] = setting(
         default="auto", description="HTTP/2 implementation: `auto` uses nghttp2 if it was built, otherwise h2."
     )
+    event_loop: Literal["auto", "uvloop", "asyncio"] = setting(
+        default="auto",
+        description="Event loop of fronts and workers: `auto` uses uvloop if it is installed, otherwise asyncio's own. "
+        "Some libraries (nest_asyncio) can patch only `asyncio`, which costs about twice as much for each read and "
+        "write.",
+    )
     trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
         default=(),
         description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are trusted; "

@@ -19,20 +19,14 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sidegate import __version__
+from sidegate.aio.event_loops import EventLoopName, loop_factory
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc.control import Channel, Message, front_drain_time, receive_first, send_last
 from sidegate.process.runtime import BuildError, Runtime
-
-new_event_loop: Callable[[], asyncio.AbstractEventLoop]
-try:
-    from uvloop import new_event_loop
-except ImportError:
-    new_event_loop = asyncio.new_event_loop
 
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>: the signal that the kernel sends to this process when its parent exits."""
@@ -82,10 +76,14 @@ def exit_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-def run(main: Coroutine[Any, Any, Failure | None], control: socket.socket) -> int:
-    """Run ``ChildMain.run`` in a new event loop, report a failure to the supervisor, and return the exit code."""
-    with asyncio.Runner(loop_factory=new_event_loop) as runner:
-        failure = runner.run(main)
+def run(child: ChildMain, event_loop: EventLoopName, control: socket.socket) -> int:
+    """Run ``child`` in a new event loop, report a failure to the supervisor, and return the exit code."""
+    failure: Failure | None
+    try:
+        with asyncio.Runner(loop_factory=loop_factory(event_loop)) as runner:
+            failure = runner.run(child.run())
+    except StartError as error:
+        failure = {"message": str(error)}
     if failure is None:
         return 0
     send_last(control, "failed", **failure)

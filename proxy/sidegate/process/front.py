@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     config = unpack(Config, first["config"])
     gc.enable()
     process_log.set_up(config.logging)
-    return child.run(Front(config, first, control).run(), control)
+    return child.run(Front(config, first, control), config.event_loop, control)
 
 
 class Front(ChildMain):

@@ -70,7 +70,7 @@ def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig
 def serve(config: Config, pool: PoolConfig, control: socket.socket, listening: socket.socket, cells: int) -> int:
     """Run a prepared worker until it ends and return its exit code. ``cells``: the descriptor of its counters."""
     worker = Worker(config, pool, control, listening, Area(cells))
-    return child.run(worker.run(), control)
+    return child.run(worker, config.event_loop, control)
 
 
 class Worker(ChildMain):
