@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sidegate.wire import events as e
@@ -46,7 +46,7 @@ DATA_FRAME = data_frame(STREAMS)
 
 
 CONTROL_FRAME = st.one_of(
-    st.builds(c.window_update, STREAMS, st.sampled_from([0, 1, 70000, 2**31 - 1])),
+    st.builds(c.window_update, STREAMS, st.sampled_from([0, 1, 70000, 2**31 - 1, 2**31, 2**31 + 1])),
     st.builds(c.rst_stream, STREAMS, st.integers(0, 20)),
     st.builds(lambda f, p: c.frame(c.PING, f, 0, p), st.sampled_from([0, 1]), st.binary(min_size=8, max_size=8)),
     st.builds(
@@ -115,6 +115,7 @@ def test_engines_agree_on_plausible_responses(frames: list[bytes], reading: bool
 
 
 @given(WILD, st.booleans())
+@example([c.window_update(0, 2**31 + 1)], False)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_nonsense_of_a_server(frames: list[bytes], reading: bool) -> None:
     compare(frames, reading)

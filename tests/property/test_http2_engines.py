@@ -92,7 +92,7 @@ def bent_frame(draw: st.DrawFn) -> bytes:
 
 
 CONTROL_FRAME = st.one_of(
-    st.builds(c.window_update, STREAMS, st.sampled_from([0, 1, 70000, 2**31 - 1])),
+    st.builds(c.window_update, STREAMS, st.sampled_from([0, 1, 70000, 2**31 - 1, 2**31, 2**31 + 1])),
     st.builds(c.rst_stream, STREAMS, st.integers(0, 20)),
     st.builds(lambda p: c.frame(c.PING, 0, 0, p), st.binary(min_size=8, max_size=8)),
     st.builds(
@@ -152,6 +152,7 @@ def test_engines_agree_on_plausible_traffic(frames: list[bytes], answering: bool
 
 
 @given(WILD, st.booleans())
+@example([c.window_update(0, 2**31 + 1)], False)
 @example([b"\x00\x00\x01\x01\x00\x00\x00\x00\x01~"], False)
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_nonsense(frames: list[bytes], answering: bool) -> None:

@@ -36,6 +36,15 @@ def frame(kind: int, flags: int, stream_id: int, payload: bytes = b"") -> bytes:
     return struct.pack(">BHBBL", len(payload) >> 16, len(payload) & 0xFFFF, kind, flags, stream_id) + payload
 
 
+def with_reserved_bits(one: bytes) -> bytes:
+    """The frame, the reserved bits of its head and of its payload set (RFC 9113 4.1, 6.8, 6.9)."""
+    made = bytearray(one)
+    made[5] |= 0x80
+    if made[3] in (GOAWAY, WINDOW_UPDATE):
+        made[9] |= 0x80
+    return bytes(made)
+
+
 def settings(*pairs: tuple[int, int]) -> bytes:
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HL", *pair) for pair in pairs))
 

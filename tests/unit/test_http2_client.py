@@ -349,3 +349,18 @@ def test_a_fact_with_a_control_character_is_malformed(engine: c.EngineName) -> N
     assert isinstance(refused, Rejected)
     assert refused.reason == "bad_field_value"
     assert hop.heard() == [Reset(1, codes.PROTOCOL_ERROR)]
+
+
+def test_reserved_bits_are_ignored(engine: c.EngineName) -> None:
+    made = client(engine)
+    speaker = c.Speaker()
+    for one in (c.settings((4, 10)), c.frame(c.SETTINGS, c.ACK, 0), c.window_update(0, 100)):
+        assert made.receive(c.with_reserved_bits(one)) == []
+    assert made.request(list(c.POST), False) == 1
+    made.send_data(1, b"x" * 20, True)
+    made.take_output()
+    found: list[Event] = []
+    for one in (c.window_update(1, 5), speaker.headers(1, OK, end=False), c.data(1, b"abc", True), c.goaway(1)):
+        found += made.receive(c.with_reserved_bits(one))
+    assert found == [ResponseHead(1, 200, [], False), Body(1, b"abc"), End(1, []), GoAway(0, 1)]
+    assert written(made).streams[1].body == b"x" * 5

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+
 import pytest
 from hpack import Decoder
 
@@ -204,6 +206,28 @@ def test_a_window_below_zero_still_lets_a_response_end(engine: c.EngineName, spe
     made.receive(c.settings((4, 65536)) + c.window_update(0, 1), 0.0)
     heard.streams.update(c.listen(made.take_output(), Decoder()).streams)
     assert heard.streams[1].ended
+
+
+def test_reserved_bits_are_ignored(engine: c.EngineName, speaker: c.Speaker) -> None:
+    made = c.started(engine)
+    found: list[e.Event] = []
+    for one in (
+        c.settings((4, 10)),
+        c.window_update(0, 100),
+        c.frame(c.PRIORITY, 0, 9, struct.pack(">LB", 3, 9)),
+        speaker.headers(1, c.POST, end=False),
+        c.window_update(1, 5),
+        c.data(1, b"abc", True),
+        c.frame(c.PING, 0, 0, bytes(8)),
+        c.goaway(),
+    ):
+        found += made.receive(c.with_reserved_bits(one), 0.0)
+    assert [type(event) for event in found if not isinstance(event, e.GoAway)] == [e.RequestHead, e.Body, e.End]
+    made.send_head(1, 200, [], False)
+    made.send_data(1, b"x" * 20, True)
+    heard = c.listen(made.take_output())
+    assert (heard.streams[1].body, heard.goaways) == (b"x" * 15, [])
+    assert made.receive(c.with_reserved_bits(c.rst_stream(1)), 0.0) == [e.Reset(1, 8)]
 
 
 def test_what_is_read_is_credited(engine: c.EngineName, speaker: c.Speaker) -> None:

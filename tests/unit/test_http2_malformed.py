@@ -218,6 +218,7 @@ VIOLATIONS = {
     "GOAWAY length": (c.frame(c.GOAWAY, 0, 0, bytes(4)), "frame_size_error"),
     "GOAWAY impossible": (c.goaway(3), "protocol_error"),
     "WINDOW_UPDATE zero": (c.window_update(0, 0), "protocol_error"),
+    "WINDOW_UPDATE zero but for the reserved bit": (c.window_update(0, 2**31), "protocol_error"),
     "WINDOW_UPDATE idle": (c.window_update(9, 1), "protocol_error"),
     "WINDOW_UPDATE length": (c.frame(c.WINDOW_UPDATE, 0, 0, b"abc"), "frame_size_error"),
     "WINDOW_UPDATE too much": (c.window_update(0, 2**31 - 1), "flow_control_error"),

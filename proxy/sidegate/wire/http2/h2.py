@@ -265,7 +265,8 @@ class H2Engine(SendingHalf):
             raise ConnectionFailure(codes.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes long")
         if self._is_over(stream_id):
             return
-        events = self._feed(frame)
+        # hyperframe refuses the reserved bit of the increment, which has to be ignored (RFC 9113 6.9).
+        events = self._feed(frame[:9] + bytes((frame[9] & 0x7F,)) + frame[10:])
         self._flush()
         for event in events:
             if isinstance(event, StreamReset):
