@@ -9,12 +9,13 @@ cdef bytes _peer
 cdef bytes _tls
 cdef bytes _websocket
 cdef bytes _request_id
+cdef dict _handshake
 cdef dict _peers
 cdef dict _tls_facts
 cdef dict _websockets
 
 
-@cython.locals(found=bint, name=bytes, value=bytes)
+@cython.locals(found=bint, name=bytes, value=bytes, handshake=list)
 cpdef bint take_facts(list headers, dict scope, Record record) except -1
 cdef _store_peer(facts, dict scope, Record record)
 cdef _read_peer(bytes value)

@@ -16,9 +16,11 @@ from sidegate.errors import Refused
 from sidegate.observe.record import Record
 from sidegate.wire.fields import OWN_PREFIX
 from sidegate.wire.hop import (
+    CONNECTION,
     PEER,
     REQUEST_ID,
     TLS,
+    UPGRADE,
     WEBSOCKET,
     PeerFacts,
     WebSocketFacts,
@@ -41,6 +43,7 @@ scope.
 
 _own, _peer, _tls = OWN_PREFIX, PEER, TLS  # names that have a type when they are compiled
 _websocket, _request_id = WEBSOCKET, REQUEST_ID
+_handshake = {CONNECTION: b"connection", UPGRADE: b"upgrade"}
 
 _peers: dict[bytes, PeerFacts] = {}
 _tls_facts: dict[bytes, dict[str, Any]] = {}
@@ -50,6 +53,7 @@ _websockets: dict[bytes, WebSocketFacts] = {}
 def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
     """Move a front's facts from the end of ``headers`` into scope and record. Returns false if there are none."""
     found = False
+    handshake: Headers = []
     while headers and headers[-1][0].startswith(_own):
         name, value = headers.pop()
         if name == _peer:
@@ -61,6 +65,9 @@ def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
             scope[WEBSOCKET_KEY] = _read_websocket(value)
         elif name == _request_id:
             record.request_id = value.decode("latin-1")
+        elif name in _handshake:
+            handshake.insert(0, (_handshake[name], value))
+    headers += handshake
     return found
 
 

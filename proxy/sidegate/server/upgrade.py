@@ -26,10 +26,14 @@ from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER, ListenerService
 from sidegate.server.states import COMPLETE, GONE, OPEN, STREAMING
 from sidegate.wire.events import RequestHead
+from sidegate.wire.fields import HANDSHAKE
 from sidegate.wire.websocket.handshake import check_handshake, refusal_headers
 
 DENIAL = "websocket.http.response."
 """Prefix of the types of messages that answer with an ordinary response (ASGI, WebSocket Denial Response)."""
+
+_HANDSHAKE_FIELDS: Headers = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+"""What HTTP/2 cannot carry, so that what an application checks does not depend on the client's version of HTTP."""
 
 
 class Upgrade(Exchange):
@@ -74,6 +78,8 @@ class Upgrade(Exchange):
         if "tls" in scope["extensions"]:
             extensions["tls"] = scope["extensions"]["tls"]
         scope["type"] = "websocket"
+        if not any(name in HANDSHAKE for name, _ in scope["headers"]):
+            scope["headers"] += _HANDSHAKE_FIELDS
         scope["scheme"] = "wss" if scope["scheme"] == "https" else "ws"
         scope["subprotocols"] = self._handshake.subprotocols
         scope["extensions"] = extensions

@@ -42,7 +42,8 @@ class RequestHead(Values):
 
     ``protocol`` is "websocket" if the client asks to change to it (RFC 6455; in RFC 8441 ``method`` is CONNECT then),
     else "". The server answers with ``Codec.accept`` or with any response. ``end_stream`` is false then, because bytes
-    may follow once it is accepted. The code that accepts checks the fields of the handshake (``sec-websocket-*``).
+    may follow once it is accepted. On HTTP/1.1 the fields ``connection`` and ``upgrade`` are the last of ``headers``
+    then. The code that accepts checks the fields of the handshake (``sec-websocket-*``).
     """
 
     __slots__ = (

@@ -44,6 +44,9 @@ OWN_PREFIX = b"x-sidegate-"
 
 CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 
+HANDSHAKE = frozenset([b"connection", b"upgrade"])
+"""Hop-by-hop fields that the application gets of a request for a WebSocket: many check them (RFC 6455 4.2.1)."""
+
 # RFC 3986 3.2.2: registered name or IPv4, or an IP literal in brackets, then an optional port. Never empty: http and
 # https URIs have a host (RFC 9110 4.2.1), and so has every route.
 _URI_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")

@@ -35,6 +35,10 @@ HEADER_TABLE: Final = 65536
 PEER: Final = b"x-sidegate-peer"
 TLS: Final = b"x-sidegate-tls"
 WEBSOCKET: Final = b"x-sidegate-websocket"
+CONNECTION: Final = b"x-sidegate-connection"
+UPGRADE: Final = b"x-sidegate-upgrade"
+"""The fields ``connection`` and ``upgrade`` of a request for a WebSocket, which HTTP/2 cannot carry."""
+
 REQUEST_ID: Final = b"x-sidegate-request-id"
 """Never put into HPACK's table, because each request has another one."""
 

@@ -62,6 +62,28 @@ def either(scope: Scope, receive: Receive, send: Send) -> Any:
     return echo(scope, receive, send) if scope["type"] == "websocket" else respond(send, scope["path"].encode())
 
 
+HANDSHAKES: list[Fields] = [
+    UPGRADE,
+    [(b"connection", b"keep-alive"), (b"connection", b"Upgrade, x-one"), (b"upgrade", b"WebSocket"), (b"x-one", b"1")],
+]
+
+
+@pytest.mark.parametrize("fields", HANDSHAKES, ids=["usual", "unusual"])
+def test_the_application_gets_connection_and_upgrade(codec: str, running: Run, fields: Fields) -> None:
+    """As they came; over HTTP/2, where they cannot come, they are put there."""
+
+    async def telling(scope: Scope, receive: Receive, send: Send) -> None:
+        found = [pair for pair in scope["headers"] if pair[0] in (b"connection", b"upgrade", b"x-one")]
+        await accept(receive, send, headers=[(b"x-found", repr(found).encode())])
+
+    own = [KEY_FIELD, *fields] if codec == "http1" else []
+    with running(telling, codec) as server:
+        accepted = ask(server.client(codec), "/", [VERSION, *own])
+        expected = [pair for pair in fields if pair[0] != b"x-one"] if codec == "http1" else UPGRADE
+        assert accepted.get(b"x-found") == repr(expected).encode()
+        accepted.closed()
+
+
 # Refused.
 
 

@@ -16,7 +16,7 @@ cdef class HopFields:
     cdef dict _peers
     cdef dict _tls
 
-    @cython.locals(fields=list, head=list, path=bytes, query=bytes, websocket=bint)
+    @cython.locals(fields=list, head=list, path=bytes, query=bytes, websocket=bint, handshake=list)
     cpdef list build(self, scope, Record record, bint to_worker)
     cdef tuple _peer(self, scope)
     cdef tuple _tls_facts(self, tls)

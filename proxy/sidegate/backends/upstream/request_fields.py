@@ -32,6 +32,9 @@ _CONNECT: Pair = (b":method", b"CONNECT")
 _PROTOCOL: Pair = (b":protocol", b"websocket")
 """A request for a WebSocket is an extended CONNECT (RFC 8441), whatever version of HTTP the client uses."""
 
+_HANDSHAKE = {b"connection": hop.CONNECTION, b"upgrade": hop.UPGRADE}
+_HTTP1_ONLY = frozenset([*_HANDSHAKE, b"sec-websocket-key"])  # RFC 8441 5
+
 
 class HopFields:
     """One for each backend; it caches encoded facts. ``root_path``: the backend's."""
@@ -56,10 +59,13 @@ class HopFields:
             head.insert(-1, (b":authority", fields[0][1]))
             fields = fields[1:]
         if websocket:
-            fields = [pair for pair in fields if pair[0] != b"sec-websocket-key"]  # RFC 8441 5
+            handshake = [(_HANDSHAKE[name], value) for name, value in fields if name in _HANDSHAKE]
+            fields = [pair for pair in fields if pair[0] not in _HTTP1_ONLY]
         if not to_worker:
             return head + _for_third_party(scope, fields)
         head += fields
+        if websocket:
+            head += handshake
         head.append(self._peer(scope))
         if websocket:
             settings = settings_of(scope[WEBSOCKET_SETTINGS_KEY], record.route.websocket)

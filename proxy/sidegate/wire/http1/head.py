@@ -37,7 +37,7 @@ from sidegate.asgi import Headers
 from sidegate.config.schema import Limits
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
-from sidegate.wire.fields import CONTROL_BYTES, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
+from sidegate.wire.fields import CONTROL_BYTES, HANDSHAKE, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
 from sidegate.wire.http1.options import connection_options, is_chunked, is_kept, wanted_protocol
 from sidegate.wire.http1.parts import HeadParts
 from sidegate.wire.target import TARGET_BYTES
@@ -324,6 +324,8 @@ class HeadReader:
                 self._upgrade = True
         if self._upgrade:
             head.protocol = wanted_protocol(fields, options, head)
+            if head.protocol:
+                head.headers += [pair for pair in fields.hop if pair[0] in HANDSHAKE]
 
 
 def _byte_offence(byte: bytes, in_request_line: bool) -> tuple[str, str]:
