@@ -17,7 +17,7 @@ import pytest
 from sidegate.errors import Fault
 from sidegate.route import NO_ROUTE
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
-from tests.support.clients import Http2Client, Response, request
+from tests.support.clients import Fields, Http2Client, Response, request
 from tests.support.running import Run, fetch, only_record, record_of, wait_for
 
 # The scope.
@@ -209,6 +209,34 @@ def test_an_application_may_set_its_own_date(codec: str, running: Run) -> None:
         headers = fetch(server, codec, "GET", "/").headers
         assert [value for name, value in headers if name == b"date"] == [b"Sun, 22 Nov 2026 00:00:00 GMT"]
         assert (b"connection", b"upgrade") not in headers
+
+
+CLOSING: list[Fields] = [
+    [(b"connection", b"close, x-own"), (b"x-own", b"1")],
+    [(b"Connection", b"X-Own"), (b"x-own", b"1"), (b"Connection", b"Close")],
+]
+
+
+@pytest.mark.parametrize("fields", CLOSING, ids=["one", "two"])
+@pytest.mark.parametrize("size", [0, 5])
+def test_an_application_may_end_the_connection(codec: str, running: Run, fields: Fields, size: int) -> None:
+    """By ``Connection: close``, in HTTP/1.1 only. The fields that ``connection`` names are removed (RFC 9110 7.6.1)."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        own = fields if scope["path"] == "/last" else []
+        await respond(send, b"x" * size, headers=own)
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        assert request(client, "GET", "/").get(b"connection") is None
+        last = request(client, "GET", "/last")
+        assert (last.body, last.get(b"x-own"), last.get(b"x-sidegate-close")) == (b"x" * size, None, None)
+        if codec == "http1":
+            assert last.get(b"connection") == b"close"
+            assert client.sock.recv(1) == b""
+        else:
+            assert last.get(b"connection") is None
+            assert request(client, "GET", "/").body == b"x" * size
 
 
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])

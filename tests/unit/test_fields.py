@@ -157,23 +157,23 @@ def test_response_fields_are_remembered_within_bounds(monkeypatch: pytest.Monkey
     monkeypatch.setattr(fields, "_checked_pairs", remembered)
     monkeypatch.setattr(fields, "MAX_KINDS", 3)
     for number in range(3):
-        assert response_fields([(b"X", b"%d" % number)] * 2) == ([(b"x", b"%d" % number)] * 2, None, False)
+        assert response_fields([(b"X", b"%d" % number)] * 2) == ([(b"x", b"%d" % number)] * 2, None, False, False)
     assert len(remembered) == 3
     long = (b"x", b"v" * fields.MAX_PAIR)
-    assert response_fields([long]) == ([long], None, False)
+    assert response_fields([long]) == ([long], None, False, False)
     assert len(remembered) == 3
-    assert response_fields([(b"y", b"1")]) == ([(b"y", b"1")], None, False)
+    assert response_fields([(b"y", b"1")]) == ([(b"y", b"1")], None, False, False)
     assert len(remembered) == 1
 
 
 def test_what_merely_equals_a_known_response_field_becomes_bytes() -> None:
     pair = (b"x-kind", b"value")
-    assert response_fields([pair]) == ([pair], None, False)
-    (kept,), _, _ = response_fields([(memoryview(b"x-kind"), memoryview(b"value"))])  # type: ignore[list-item]  # on purpose
+    assert response_fields([pair]) == ([pair], None, False, False)
+    (kept,), *_ = response_fields([(memoryview(b"x-kind"), memoryview(b"value"))])  # type: ignore[list-item]  # on purpose
     assert [type(part) for part in kept] == [bytes, bytes]
-    (kept,), _, _ = response_fields([(b"x-kind", bytearray(b"value"))])  # type: ignore[list-item]  # on purpose
+    (kept,), *_ = response_fields([(b"x-kind", bytearray(b"value"))])  # type: ignore[list-item]  # on purpose
     assert [type(part) for part in kept] == [bytes, bytes]
-    (kept,), _, _ = response_fields([[b"x-kind", bytearray(b"value")]])  # type: ignore[list-item]  # on purpose
+    (kept,), *_ = response_fields([[b"x-kind", bytearray(b"value")]])  # type: ignore[list-item]  # on purpose
     assert kept == pair
     assert [type(part) for part in kept] == [bytes, bytes]
 
@@ -210,14 +210,48 @@ def test_trailers_are_refused(raw: Headers, status: int, reason: str) -> None:
 
 
 def test_response_fields_are_lowered_and_lose_hop_by_hop_fields() -> None:
-    raw = [(b"Content-Type", b"a/b"), (b"Connection", b"close"), (b"Transfer-Encoding", b"chunked"), (b"x", b"")]
-    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None, False)
-    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12, False)
+    raw = [(b"Content-Type", b"a/b"), (b"Connection", b""), (b"Transfer-Encoding", b"chunked"), (b"x", b"")]
+    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None, False, False)
+    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12, False, False)
+
+
+NOMINATED: dict[str, tuple[Headers, Headers, int | None, bool, bool]] = {
+    "close": ([(b"Connection", b"Close"), (b"date", b"d")], [(b"date", b"d")], None, True, True),
+    "keep-alive": (
+        [(b"connection", b"keep-alive"), (b"content-length", b"1")],
+        [(b"content-length", b"1")],
+        1,
+        False,
+        False,
+    ),
+    "a field": (
+        [(b"x", b"1"), (b"connection", b"y, X"), (b"x", b"2"), (b"z", b"3")],
+        [(b"z", b"3")],
+        None,
+        False,
+        False,
+    ),
+    "several fields": ([(b"connection", b"x"), (b"x", b"1"), (b"connection", b",close ,")], [], None, False, True),
+    "date and length": (
+        [(b"date", b"d"), (b"content-length", b"1"), (b"connection", b"date, content-length")],
+        [],
+        None,
+        False,
+        False,
+    ),
+    "by a worker": ([(b"x-sidegate-close", b"1"), (b"x", b"1")], [(b"x", b"1")], None, False, True),
+}
+
+
+@pytest.mark.parametrize("case", NOMINATED)
+def test_connection_of_a_response(case: str) -> None:
+    raw, *expected = NOMINATED[case]
+    assert list(response_fields(raw)) == expected
 
 
 def test_whitespace_around_a_value_is_no_part_of_it() -> None:
     raw = [(b"Set-Cookie", b" a=b; Path=/\t"), (b"Content-Length", b" 12 ")]
-    assert response_fields(raw) == ([(b"set-cookie", b"a=b; Path=/"), (b"content-length", b"12")], 12, False)
+    assert response_fields(raw) == ([(b"set-cookie", b"a=b; Path=/"), (b"content-length", b"12")], 12, False, False)
 
 
 @pytest.mark.parametrize(

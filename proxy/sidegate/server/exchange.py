@@ -125,9 +125,11 @@ class ResponseHalf:
     def _start(self, message: Message) -> None:
         if self.sending is not WAITING:
             raise bad_message("http.response.start was sent twice")
-        self._status, headers, length, dated = check_start(message)
+        self._status, headers, length, dated, close = check_start(message)
         if not dated:
             headers.append(self._connection.clock.date_field)
+        if close:
+            self._codec.close_after(self.stream_id, headers)
         self._headers = headers
         self._trailers = [] if message.get("trailers", False) else None
         # RFC 9110 8.6: here content-length describes a body that is not sent.

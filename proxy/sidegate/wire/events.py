@@ -212,6 +212,14 @@ class Codec:
         """Queue a final response head. ``headers`` are already checked (``fields.response_fields``)."""
         raise NotImplementedError
 
+    def close_after(self, stream_id: int, headers: Headers) -> None:
+        """The application ends the connection with this response, whose head, with ``headers``, has not been sent yet.
+
+        HTTP/1.1 announces it and closes; HTTP/2 tells a front by a field that it adds to ``headers``, and else does
+        nothing, because the other streams of the connection go on.
+        """
+        raise NotImplementedError
+
     def accept(self, stream_id: int, headers: Headers) -> None:
         """Accept the ``protocol`` that a request asked for. Does nothing after another answer, or if it asked for none.
 

@@ -41,6 +41,8 @@ FORWARDING = frozenset(b"x-forwarded-" + part for part in (b"for", b"host", b"po
 FORWARDING |= {b"forwarded", b"x-real-ip"}
 OWN_PREFIX = b"x-sidegate-"
 """Prefix of the fields that only Sidegate's own hops may carry."""
+CLOSE = OWN_PREFIX + b"close"
+"""Field by which a worker tells its front that the application's response said ``Connection: close``."""
 
 CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 
@@ -251,18 +253,21 @@ def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
     return kept
 
 
-ResponseFields = tuple[Headers, int | None, bool]
-"""Response fields that passed, the content-length, and whether a ``date`` is among them."""
+ResponseFields = tuple[Headers, int | None, bool, bool]
+"""Response fields that passed, the content-length, and whether ``date`` and ``connection: close`` were among them."""
 
 
 def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     """Check the fields of an application's response. Names become lower case, hop-by-hop fields are dropped.
 
+    So are the fields that ``connection`` names (RFC 9110 7.6.1); its member ``close``, or the field ``CLOSE`` of a
+    worker's response, asks to end the connection with this response.
     Raises ``ValueError`` for what must never be sent (CR, LF, NUL, names that are no tokens).
     """
     kept: Headers = []
     length: int | None = None
-    dated = False
+    dated = close = False
+    options: Headers = []
     for pair in raw:
         name, value = pair
         checked = None
@@ -279,7 +284,24 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
         elif kind is _DATED:
             dated = True
             kept.append(field_)
-    return kept, length, dated
+        elif kind is _OPTIONS:
+            options.append(field_)
+        elif kind is _CLOSE:
+            close = True
+    return _without_nominated(kept, options) if options else (kept, length, dated, close)
+
+
+def _without_nominated(fields: Headers, options: Headers) -> ResponseFields:
+    """What remains without the fields that ``options``, the fields ``connection``, name."""
+    named = members(options, b"connection")
+    kept = [pair for pair in fields if pair[0] not in named]
+    length = [int(value) for name, value in kept if name == b"content-length"]
+    return kept, length[0] if length else None, any(name == b"date" for name, _ in kept), b"close" in named
+
+
+def members(fields: Headers, wanted: bytes) -> set[bytes]:
+    """The members of a list, in lower case; they may be spread over several fields."""
+    return {member.strip(b" \t").lower() for name, value in fields if name == wanted for member in value.split(b",")}
 
 
 def accept_fields(headers: Headers) -> Headers:
@@ -291,10 +313,12 @@ def accept_fields(headers: Headers) -> Headers:
     return [pair for pair in headers if pair[0] not in (b"content-length", b"sec-websocket-accept")]
 
 
-_KEPT, _DROPPED, _DATED, _SIZED = range(4)
+_KEPT, _DROPPED, _DATED, _SIZED, _OPTIONS, _CLOSE = range(6)
 
 _RESPONSE_KINDS = {
     **dict.fromkeys(CONNECTION_SPECIFIC, _DROPPED),
+    b"connection": _OPTIONS,
+    CLOSE: _CLOSE,
     b"date": _DATED,
     b"content-length": _SIZED,
 }

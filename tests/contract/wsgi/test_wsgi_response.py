@@ -55,6 +55,19 @@ def test_fields_of_one_connection_only_do_not_leave_the_application(codec: str, 
     assert (b"connection", b"upgrade") not in response.headers
 
 
+def test_an_application_may_end_the_connection(codec: str, running: Run) -> None:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        return respond(start_response, b"x", headers=[("Connection", "close, X-Own"), ("X-Own", "1")])
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        response = request(client, "GET", "/")
+        assert (response.body, response.get(b"x-own"), response.get(b"x-sidegate-close")) == (b"x", None, None)
+        assert response.get(b"connection") == (b"close" if codec == "http1" else None)
+        if codec == "http1":
+            assert client.sock.recv(1) == b""
+
+
 def test_the_head_waits_for_the_first_block_with_bytes(codec: str, running: Run) -> None:
     go = threading.Event()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
-from sidegate.wire.fields import FieldPolicy, RequestFields
+from sidegate.wire.fields import FieldPolicy, RequestFields, members
 
 _NOT_NOMINATED = frozenset(
     [b"close", b"keep-alive", b"upgrade", b"host", b"content-length", b"cookie", b"expect", b"te", b"authorization"]
@@ -60,8 +60,3 @@ def wanted_protocol(fields: RequestFields, options: set[bytes], head: RequestHea
     """
     asked = head.method == "GET" and head.http_version == "1.1" and b"upgrade" in options
     return "websocket" if asked and b"websocket" in members(fields.hop, b"upgrade") else ""
-
-
-def members(fields: Headers, wanted: bytes) -> set[bytes]:
-    """The members of a list, in lower case; they may be spread over several fields."""
-    return {member.strip(b" \t").lower() for name, value in fields if name == wanted for member in value.split(b",")}

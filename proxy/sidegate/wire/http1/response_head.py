@@ -17,8 +17,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
-from sidegate.wire.fields import FieldPolicy, response_fields
-from sidegate.wire.http1.options import drop_nominated, is_kept, members
+from sidegate.wire.fields import FieldPolicy, members, response_fields
+from sidegate.wire.http1.options import drop_nominated, is_kept
 from sidegate.wire.http1.parts import HeadParts
 
 BAD_GATEWAY = 502
@@ -84,7 +84,7 @@ class ResponseHeadReader:
 
     def _check(self, raw: Headers, version: str) -> Headers:
         try:
-            fields, self.content_length, _ = response_fields(raw)
+            fields, self.content_length, _, _ = response_fields(raw)
         except ValueError as error:
             raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
         options = members(raw, b"connection")
@@ -101,7 +101,7 @@ class ResponseHeadReader:
 def response_trailers(raw: Headers, policy: FieldPolicy) -> Headers:
     """Check a response's trailers; fields that frame or route a message are dropped (RFC 9110 6.5.1)."""
     try:
-        fields, length, _ = response_fields(raw)
+        fields, length, _, _ = response_fields(raw)
     except ValueError as error:
         raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
     return fields if length is None else [pair for pair in fields if pair[0] != b"content-length"]

@@ -51,6 +51,7 @@ cdef class Http1Codec(Codec):
     cpdef _shut(self)
     cpdef send_informational(self, int stream_id, int status, list headers)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
+    cpdef close_after(self, int stream_id, list headers)
     cpdef accept(self, int stream_id, list headers)
     @cython.locals(writer=ResponseWriter)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)

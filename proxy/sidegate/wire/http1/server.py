@@ -281,6 +281,11 @@ class Http1Codec(Codec):
         if end_stream:
             self._end([])
 
+    def close_after(self, stream_id: int, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        if stream_id == self._stream:
+            self._last = True
+
     def accept(self, stream_id: int, headers: Headers) -> None:
         """See ``events.Codec``."""
         if stream_id == self._stream and self._reading == _ASKED:

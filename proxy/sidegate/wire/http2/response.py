@@ -8,7 +8,7 @@ then resets the stream.
 from __future__ import annotations
 
 from sidegate.wire.codes import ENHANCE_YOUR_CALM, PROTOCOL_ERROR
-from sidegate.wire.fields import response_fields
+from sidegate.wire.fields import CLOSE, response_fields
 from sidegate.wire.http2.engine import EngineSettings, Fields
 
 _STATUSES = {b"%d" % status: status for status in range(100, 1000)}
@@ -60,11 +60,11 @@ class ResponseValidator:
 
 def _check(fields: Fields) -> int | None:
     try:
-        kept, length, _ = response_fields(fields)
+        kept, length, _, _ = response_fields(fields)
     except ValueError:
         raise MalformedResponse(PROTOCOL_ERROR) from None
     # What an application may write but a server may not send: upper case and spaces around a value (RFC 9113 8.2.1),
     # connection-specific fields (8.2.2).
-    if kept != list(fields):
+    if kept != list(fields) and kept != [pair for pair in fields if pair[0] != CLOSE]:
         raise MalformedResponse(PROTOCOL_ERROR)
     return length

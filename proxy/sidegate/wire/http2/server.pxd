@@ -20,6 +20,7 @@ cdef class Http2Codec(Codec):
     cdef HeadValidator _validator
     cdef FloodCounters _floods
     cdef object _hop_policy
+    cdef bint _serves_front
     cdef object _limits
     cdef double _now
     cdef object _last
@@ -47,6 +48,7 @@ cdef class Http2Codec(Codec):
     cdef _violate(self, str reason, str detail, code, list found)
     @cython.locals(streams=Streams)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
+    cpdef close_after(self, int stream_id, list headers)
     @cython.locals(upload=RequestStream)
     cpdef accept(self, int stream_id, list headers)
     cpdef send_informational(self, int stream_id, int status, list headers)

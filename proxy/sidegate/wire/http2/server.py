@@ -28,7 +28,7 @@ from sidegate.errors import Refused
 from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.events import Codec, RequestHead
-from sidegate.wire.fields import FieldPolicy, accept_fields
+from sidegate.wire.fields import CLOSE, FieldPolicy, accept_fields
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
@@ -59,6 +59,7 @@ class Http2Codec(Codec):
         "_limits",
         "_now",
         "_preface_deadline",
+        "_serves_front",
         "_streams",
         "_validator",
     )  # fmt: skip
@@ -89,6 +90,7 @@ class Http2Codec(Codec):
         self._streams = Streams(self._engine, most)
         self._validator = HeadValidator(policy, limits)
         self._hop_policy = hop_policy
+        self._serves_front = False
         self._floods = FloodCounters(limits, now)
         self._limits = limits
         self._now = now
@@ -278,6 +280,7 @@ class Http2Codec(Codec):
         """Handle SETTINGS, reported only on a hop. A third-party proxy does not forward its clients' SETTINGS."""
         if self._hop_policy is not None and (HOP_SETTING, 1) in frame[1]:
             self._validator = HeadValidator(self._hop_policy, self._limits)
+            self._serves_front = True
 
     def _on_empty(self, frame: FrameEvent, found: list[e.Event]) -> None:
         if not self._floods.empty_data(self._now):
@@ -343,6 +346,11 @@ class Http2Codec(Codec):
         if stream_id in streams.open:
             end_stream = end_stream or status in (204, 304) or stream_id in streams.bodiless
             self._engine.send_head(stream_id, status, headers, end_stream)
+
+    def close_after(self, stream_id: int, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        if self._serves_front:
+            headers.append((CLOSE, b"1"))
 
     def accept(self, stream_id: int, headers: Headers) -> None:
         """See ``events.Codec``."""
