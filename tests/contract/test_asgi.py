@@ -16,6 +16,7 @@ import pytest
 
 from sidegate.errors import Fault
 from sidegate.route import NO_ROUTE
+from sidegate.wire.fields import RESPONSE_BLOCK, RESPONSE_FIELDS
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Fields, Http2Client, Response, request
 from tests.support.running import Run, fetch, only_record, record_of, wait_for
@@ -209,6 +210,24 @@ def test_an_application_may_set_its_own_date(codec: str, running: Run) -> None:
         headers = fetch(server, codec, "GET", "/").headers
         assert [value for name, value in headers if name == b"date"] == [b"Sun, 22 Nov 2026 00:00:00 GMT"]
         assert (b"connection", b"upgrade") not in headers
+
+
+MOST_FIELDS = [(b"x-%d" % number, b"y") for number in range(RESPONSE_FIELDS)]
+LARGEST_BLOCK = [(b"x-%d" % number, b"y" * (RESPONSE_BLOCK // 4 - 3)) for number in range(4)]
+
+
+@pytest.mark.parametrize("fields", [MOST_FIELDS, LARGEST_BLOCK], ids=["fields", "bytes"])
+def test_the_largest_head(codec: str, running: Run, fields: Fields) -> None:
+    """It passes with what Sidegate adds, through a pool too; a larger one is an error (``BROKEN``)."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, b"hello", headers=fields)
+
+    with running(app, codec) as server:
+        response = fetch(server, codec, "GET", "/")
+        assert (response.status, response.body) == (200, b"hello")
+        assert [pair for pair in response.headers if pair[0].startswith(b"x-")] == fields
+        assert response.get(b"date") is not None
 
 
 CLOSING: list[Fields] = [
@@ -569,6 +588,8 @@ BROKEN = {
     "path of a folder": (sends(START, {"type": "http.response.pathsend", "path": "/"}), "bad_message"),
     "file that is none": (sends(START, {"type": "http.response.zerocopysend", "file": None}), "bad_message"),
     "file before the start": (sends({"type": "http.response.pathsend", "path": __file__}), "bad_message"),
+    "too many fields": (sends(start(headers=[*MOST_FIELDS, (b"x", b"y")])), "response_head_too_large"),
+    "too many bytes of fields": (sends(start(headers=[*LARGEST_BLOCK, (b"x", b"")])), "response_head_too_large"),
 }
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from sidegate.errors import Fault
 from sidegate.observe import metrics
+from sidegate.wire.fields import RESPONSE_FIELDS
 from tests.support import http2
 from tests.support.clients import Client, Fields, Response
 from tests.support.raw_server import OK, RawPeer, RawServer
@@ -434,6 +435,15 @@ def test_a_reset_is_not_repeated(codec: str, tmp_path: Path) -> None:
         peer.send(http2.rst_stream(number, 2))
         assert client.finish(stream).status == 502
         assert reason(front) == (Fault.UPSTREAM, "upstream_reset")
+
+
+def test_a_head_that_is_too_large_is_not_passed_on(codec: str, tmp_path: Path) -> None:
+    with front_and_peer(tmp_path, codec) as (front, _, peer):
+        client, stream = get(front, codec)
+        number, _ = peer.request()
+        peer.send(peer.head(number, [*OK, *[(b"x", b"y")] * (RESPONSE_FIELDS + 1)]))
+        assert client.finish(stream).status == 502
+        assert reason(front) == (Fault.UPSTREAM, "upstream_head_too_large")
 
 
 @pytest.mark.parametrize("lost", [True, False])

@@ -81,13 +81,17 @@ def request(client: Client, method: str, path: str, body: bytes = b"", headers: 
     return client.finish(stream)
 
 
+LARGEST_HEAD = 1024 * 1024
+"""Bytes of a response's head that the clients accept: more than a server may send."""
+
+
 class Http1Client:
     """HTTP/1.1 on h11; one request at a time."""
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.settimeout(TIMEOUT)
-        self._state = h11.Connection(h11.CLIENT)
+        self._state = h11.Connection(h11.CLIENT, max_incomplete_event_size=LARGEST_HEAD)
         self._response = Response()
 
     def begin(self, method: str, path: str, headers: Fields, end: bool) -> int:
@@ -179,6 +183,7 @@ class Http2Client:
         self.credit = credit
         sock.settimeout(TIMEOUT)
         self.state = _Enduring(h2.config.H2Configuration(header_encoding=None))
+        self.state.decoder.max_header_list_size = LARGEST_HEAD
         self.state.initiate_connection()
         self.flush()
         if settings:  # hyperframe cuts identifiers to eight bits

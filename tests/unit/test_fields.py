@@ -11,8 +11,12 @@ from sidegate.config.limits import PROXY_FIELDS
 from sidegate.errors import Fault, Refused
 from sidegate.wire import fields
 from sidegate.wire.fields import (
+    MAX_PAIR,
+    RESPONSE_BLOCK,
+    RESPONSE_FIELDS,
     FieldPolicy,
     RequestFields,
+    ResponseTooLarge,
     request_fields,
     response_fields,
     trailer_fields,
@@ -247,6 +251,25 @@ NOMINATED: dict[str, tuple[Headers, Headers, int | None, bool, bool]] = {
 def test_connection_of_a_response(case: str) -> None:
     raw, *expected = NOMINATED[case]
     assert list(response_fields(raw)) == expected
+
+
+DATED: Headers = [(b"date", b"d"), (b"content-length", b"1"), (b"connection", b"close"), (b"upgrade", b"y")]
+MANY: Headers = [(b"x", b"y")] * RESPONSE_FIELDS
+LONG: Headers = [(b"x", b"y" * (RESPONSE_BLOCK - 1))]
+DENSE: Headers = [(b"%03d" % number, b"y" * (MAX_PAIR - 3)) for number in range(RESPONSE_FIELDS)]
+
+
+@pytest.mark.parametrize("raw", [MANY, LONG, DENSE], ids=["many", "long", "dense"])
+def test_the_largest_head_of_a_response(raw: Headers) -> None:
+    """What Sidegate may add itself does not count, so that a front accepts what a worker has accepted."""
+    assert len(response_fields([*raw, *DATED])[0]) >= len(raw)
+    assert sum(len(name) + len(value) for name, value in raw) <= RESPONSE_BLOCK
+
+
+@pytest.mark.parametrize("raw", [[*MANY, (b"z", b"")], [*LONG, (b"z", b"")]], ids=["many", "long"])
+def test_a_head_of_a_response_that_is_too_large(raw: Headers) -> None:
+    with pytest.raises(ResponseTooLarge, match="at most"):
+        response_fields(raw)
 
 
 def test_whitespace_around_a_value_is_no_part_of_it() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from sidegate.asgi import Headers
-from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL
+from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE
 from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR
 from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset, ResponseHead, Violation
-from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.fields import RESPONSE_FIELDS, FieldPolicy
 from sidegate.wire.http1 import response_head
 from sidegate.wire.http1.client import Http1ClientCodec
 from tests.support import http2 as c
@@ -34,6 +34,10 @@ def asked(pairs: c.Pairs = c.GET, end: bool = True) -> Http1ClientCodec:
 
 def feed(codec: Http1ClientCodec, data: bytes, step: int = 1000) -> list[Event]:
     return c.merged(event for at in range(0, len(data), step) for event in codec.receive(data[at : at + step]))
+
+
+def code_for(reason: str | None) -> int:
+    return RESPONSE_TOO_LARGE if reason in ("too_many_fields", "header_block_too_large") else PROTOCOL_ERROR
 
 
 def answered(data: bytes, step: int = 1000, pairs: c.Pairs = c.GET) -> tuple[Http1ClientCodec, list[Event]]:
@@ -273,13 +277,32 @@ def test_too_many_informational_responses() -> None:
 @STEPS
 def test_a_head_that_is_refused(data: bytes, reason: str | None, step: int) -> None:
     codec, (reset, violation) = answered(data, step)
-    assert reset == Reset(1, PROTOCOL_ERROR)
+    assert reset == Reset(1, code_for(reason))
     assert isinstance(violation, Violation)
     assert violation.detail
     assert reason is None or violation.reason == reason
     assert codec.closed
     assert codec.capacity == 0
     assert codec.receive(OK + EMPTY) == codec.receive_eof() == codec.connection_lost() == []
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (OK + b"x: y\r\n" * (RESPONSE_FIELDS + 1) + b"\r\n", "header_block_too_large"),
+        (
+            OK + b"transfer-encoding: chunked\r\n\r\n0\r\n" + b"x: y\r\n" * (RESPONSE_FIELDS + 1) + b"\r\n",
+            "trailers_too_large",
+        ),
+    ],
+)
+def test_what_no_server_may_send(data: bytes, reason: str) -> None:
+    codec = Http1ClientCodec(FieldPolicy(10_000, 1_000_000), 1000)
+    codec.request(list(c.GET), True)
+    found = codec.receive(data)
+    assert found[-2] == Reset(1, RESPONSE_TOO_LARGE)
+    assert isinstance(found[-1], Violation)
+    assert found[-1].reason == reason
 
 
 class Lenient:
@@ -325,7 +348,7 @@ def test_a_chunked_body_that_is_refused(body: bytes, reason: str, step: int) -> 
     codec, found = answered(OK + b"transfer-encoding: chunked\r\n\r\n" + body, step)
     *pieces, reset, violation = found[1:]
     assert pieces == ([Body(1, b"hello")] if b"\r\nhello" in body else [])
-    assert reset == Reset(1, PROTOCOL_ERROR)
+    assert reset == Reset(1, code_for(reason))
     assert isinstance(violation, Violation)
     assert violation.reason == reason
     assert codec.closed

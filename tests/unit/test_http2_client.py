@@ -10,7 +10,7 @@ from hpack import Decoder, Encoder
 
 from sidegate.asgi import Headers
 from sidegate.wire import codes
-from sidegate.wire.client_codec import MOST_INFORMATIONAL
+from sidegate.wire.client_codec import MOST_INFORMATIONAL, RESPONSE_TOO_LARGE
 from sidegate.wire.events import (
     Body,
     End,
@@ -136,7 +136,7 @@ def test_what_is_no_response(engine: c.EngineName, fields: Headers) -> None:
 @pytest.mark.parametrize("fields", [[(b"a", b"x" * 4_100)], [(b"a", b"b")] * 9])
 def test_header_lists_beyond_the_limits(engine: c.EngineName, fields: Headers) -> None:
     made, found = answered(engine, heads(1, [*OK, *fields]))
-    assert found == [Reset(1, codes.ENHANCE_YOUR_CALM)]
+    assert found == [Reset(1, RESPONSE_TOO_LARGE)]
     assert not made.closed
 
 

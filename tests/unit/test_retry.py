@@ -7,7 +7,7 @@ import pytest
 from sidegate.backends.upstream.backoff import EJECTED_AFTER, LONGEST, LONGEST_EJECTION, EndpointBackoff
 from sidegate.backends.upstream.retry import reason_to_retry
 from sidegate.errors import ExchangeError, Fault
-from sidegate.wire.client_codec import CONNECTION_LOST
+from sidegate.wire.client_codec import CONNECTION_LOST, RESPONSE_TOO_LARGE
 from sidegate.wire.codes import CANCEL, INTERNAL_ERROR, REFUSED_STREAM
 
 
@@ -33,6 +33,7 @@ def test_sent_again(code: int, method: str, sent: bool, lost_before: bool, reaso
         (CONNECTION_LOST, "GET", True, "upstream_lost"),
         (INTERNAL_ERROR, "GET", False, "upstream_reset"),
         (CANCEL, "GET", False, "upstream_reset"),
+        (RESPONSE_TOO_LARGE, "GET", False, "upstream_head_too_large"),
     ],
 )
 def test_not_sent_again(code: int, method: str, lost_before: bool, reason: str) -> None:

@@ -77,7 +77,7 @@ class Limits(Model):
         ge=256,
         le=1024**2,
         description="All header fields of one request, decoded; HTTP/2 adds 32 bytes per field (RFC 9113 6.5.2). "
-        "nginx: 32Ki; Envoy: 60Ki.",
+        "nginx: 32Ki; Envoy: 60Ki. A response may have 1000 fields and 256Ki of them; this cannot be set.",
     )
     header_fields: Annotated[Integer, Limit(_most_fields)] = setting(
         default=100,

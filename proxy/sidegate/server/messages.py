@@ -10,7 +10,7 @@ from typing import Any
 
 from sidegate.asgi import Headers, Message
 from sidegate.errors import ExchangeError, Fault
-from sidegate.wire.fields import ResponseFields, response_fields
+from sidegate.wire.fields import ResponseFields, ResponseTooLarge, response_fields
 
 
 def bad_message(detail: str) -> ExchangeError:
@@ -31,6 +31,8 @@ def check_fields(raw: Any, what: str) -> ResponseFields:
     """Check the header fields of an application's message."""
     try:
         return response_fields(raw)
+    except ResponseTooLarge as error:
+        raise ExchangeError(Fault.APPLICATION, 500, "response_head_too_large", f"{what}: {error}") from error
     except (TypeError, ValueError, AttributeError) as error:
         raise bad_message(f"{what}: {error}") from error
 

@@ -5,12 +5,14 @@ calls it. HTTP/1.1 is the client codec whose streams come one at a time. A metho
 ended does nothing.
 
 A response arrives as ``Informational`` events, a ``ResponseHead``, ``Body`` events and ``End``, or it ends in a
-``Reset`` with the peer's code or ours. In every version the codes are those of HTTP/2 (``codes.py``). Three
+``Reset`` with the peer's code or ours. In every version the codes are those of HTTP/2 (``codes.py``). Four
 kinds of ``Reset`` have a special meaning:
 
 * ``REFUSED_STREAM``: the server has not processed the request, so it may be sent elsewhere (RFC 9113 8.7).
 * ``CONNECTION_LOST``, no code of the protocol: the connection has ended, and it is unknown how far the request was
   processed.
+* ``RESPONSE_TOO_LARGE``, no code of the protocol either: the response's head or trailers exceed the bounds of
+  ``fields.py``; the peer was sent another code.
 * after ``End``: the response is complete, the server does not want the rest of the request (RFC 9113 8.1).
 
 A request with ``:protocol`` (RFC 8441) opens a tunnel if the answer is 2xx: another protocol's bytes follow, both ways.
@@ -25,6 +27,7 @@ from sidegate.asgi import Headers
 from sidegate.wire.events import Event
 
 CONNECTION_LOST: Final = -1
+RESPONSE_TOO_LARGE: Final = -2
 
 MOST_INFORMATIONAL: Final = 32
 """1xx responses to one request; Go's client takes 5."""

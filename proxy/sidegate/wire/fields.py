@@ -257,23 +257,37 @@ ResponseFields = tuple[Headers, int | None, bool, bool]
 """Response fields that passed, the content-length, and whether ``date`` and ``connection: close`` were among them."""
 
 
+RESPONSE_FIELDS = 1000
+RESPONSE_BLOCK = 256 * 1024
+"""Bounds of a response's head without ``date`` and ``content-length``: number of fields, and bytes of their names and
+values. They are far beyond what clients accept, and the same for every application and upstream server."""
+
+
+class ResponseTooLarge(ValueError):
+    """A response's head, or its trailers, exceed ``RESPONSE_FIELDS`` or ``RESPONSE_BLOCK``."""
+
+
 def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     """Check the fields of an application's response. Names become lower case, hop-by-hop fields are dropped.
 
     So are the fields that ``connection`` names (RFC 9110 7.6.1); its member ``close``, or the field ``CLOSE`` of a
     worker's response, asks to end the connection with this response.
-    Raises ``ValueError`` for what must never be sent (CR, LF, NUL, names that are no tokens).
+
+    Raises ``ValueError`` for what must never be sent (CR, LF, NUL, names that are no tokens), and ``ResponseTooLarge``.
     """
     kept: Headers = []
     length: int | None = None
-    dated = close = False
+    dated = close = large = False
     options: Headers = []
     for pair in raw:
         name, value = pair
         checked = None
         if type(name) is bytes and type(value) is bytes and type(pair) is tuple:  # else it may not be hashable
             checked = _checked_pairs.get(pair)
-        kind, field_ = _check_pair(name, value) if checked is None else checked
+        if checked is None:
+            checked = _check_pair(name, value)
+            large = large or len(name) + len(value) > MAX_PAIR
+        kind, field_ = checked
         if kind is _KEPT:
             kept.append(field_)
         elif kind is _SIZED:
@@ -288,7 +302,19 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
             options.append(field_)
         elif kind is _CLOSE:
             close = True
+    # So many fields, none of them longer than MAX_PAIR, have fewer bytes than RESPONSE_BLOCK.
+    if large or len(kept) > RESPONSE_FIELDS:
+        _check_size(kept)
     return _without_nominated(kept, options) if options else (kept, length, dated, close)
+
+
+def _check_size(kept: Headers) -> None:
+    counted = [pair for pair in kept if pair[0] not in (b"date", b"content-length")]
+    size = sum(len(name) + len(value) for name, value in counted)
+    if len(counted) > RESPONSE_FIELDS:
+        raise ResponseTooLarge(f"{len(counted)} fields; at most {RESPONSE_FIELDS} are sent")
+    if size > RESPONSE_BLOCK:
+        raise ResponseTooLarge(f"{size} bytes of fields; at most {RESPONSE_BLOCK} are sent")
 
 
 def _without_nominated(fields: Headers, options: Headers) -> ResponseFields:

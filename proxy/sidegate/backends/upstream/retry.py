@@ -15,7 +15,7 @@ the peer reset it in any other way                     never sent again: it was 
 from __future__ import annotations
 
 from sidegate.errors import ExchangeError, Fault
-from sidegate.wire.client_codec import CONNECTION_LOST
+from sidegate.wire.client_codec import CONNECTION_LOST, RESPONSE_TOO_LARGE
 from sidegate.wire.codes import REFUSED_STREAM
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
@@ -48,4 +48,6 @@ def broken_off(code: int) -> ExchangeError:
     """Make the error for a response that will not arrive, or not completely."""
     if code == CONNECTION_LOST:
         return ExchangeError(Fault.UPSTREAM, 502, "upstream_lost")
+    if code == RESPONSE_TOO_LARGE:
+        return ExchangeError(Fault.UPSTREAM, 502, "upstream_head_too_large")
     return ExchangeError(Fault.UPSTREAM, 502, "upstream_reset")

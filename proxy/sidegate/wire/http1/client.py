@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
-from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, ClientCodec
+from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE, ClientCodec
 from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR
 from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset, ResponseHead, Violation
 from sidegate.wire.fields import FieldPolicy
@@ -32,6 +32,8 @@ _TIMED_OUT = b"HTTP/1.1 408", b"HTTP/1.0 408"
 """Some servers announce with this status that they close an idle connection (RFC 9110 15.5.9)."""
 
 _IDLE, _HEAD, _LENGTH, _CHUNKED, _UNTIL_CLOSE, _DEAD = range(6)
+
+_TOO_LARGE = frozenset(["header_block_too_large", "too_many_fields", "trailers_too_large"])
 
 
 class Http1ClientCodec(ClientCodec):
@@ -200,7 +202,7 @@ class Http1ClientCodec(ClientCodec):
     def _lose_framing(self, refused: Refused, found: list[Event]) -> None:
         """End the connection after a malformed response; the server has processed the request."""
         if self._is_open():
-            found.append(Reset(self._stream, PROTOCOL_ERROR))
+            found.append(Reset(self._stream, RESPONSE_TOO_LARGE if refused.reason in _TOO_LARGE else PROTOCOL_ERROR))
         found.append(Violation(refused.reason, refused.detail))
         self._die()
 

@@ -17,7 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
-from sidegate.wire.fields import FieldPolicy, members, response_fields
+from sidegate.wire.fields import FieldPolicy, ResponseTooLarge, members, response_fields
 from sidegate.wire.http1.options import drop_nominated, is_kept
 from sidegate.wire.http1.parts import HeadParts
 
@@ -85,6 +85,8 @@ class ResponseHeadReader:
     def _check(self, raw: Headers, version: str) -> Headers:
         try:
             fields, self.content_length, _, _ = response_fields(raw)
+        except ResponseTooLarge as error:
+            raise Refused(BAD_GATEWAY, "header_block_too_large", str(error)) from None
         except ValueError as error:
             raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
         options = members(raw, b"connection")
@@ -102,6 +104,8 @@ def response_trailers(raw: Headers, policy: FieldPolicy) -> Headers:
     """Check a response's trailers; fields that frame or route a message are dropped (RFC 9110 6.5.1)."""
     try:
         fields, length, _, _ = response_fields(raw)
+    except ResponseTooLarge as error:
+        raise Refused(BAD_GATEWAY, "trailers_too_large", str(error)) from None
     except ValueError as error:
         raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
     return fields if length is None else [pair for pair in fields if pair[0] != b"content-length"]

@@ -19,7 +19,7 @@ from typing import Final
 from sidegate.asgi import Headers
 from sidegate.wire import codes
 from sidegate.wire import events as e
-from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, ClientCodec
+from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE, ClientCodec
 from sidegate.wire.events import Body, End, ResponseHead
 from sidegate.wire.hop import HOP_SETTING
 from sidegate.wire.http2 import engine as wire
@@ -197,7 +197,7 @@ class Http2ClientCodec(ClientCodec):
 
     def _break(self, stream_id: int, code: int, found: list[e.Event]) -> None:
         """Reset a stream whose response is malformed."""
-        self._engine.reset(stream_id, code)
+        self._engine.reset(stream_id, codes.ENHANCE_YOUR_CALM if code == RESPONSE_TOO_LARGE else code)
         self._forget(stream_id)
         found.append(e.Reset(stream_id, code))
 

@@ -68,7 +68,7 @@ cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, vo
 
 
 cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
-    # nghttp2 will not send a header block larger than RESPONSE_BLOCK; without this the peer would wait forever.
+    # nghttp2 will not send a header block larger than LARGEST_BLOCK; without this the peer would wait forever.
     if frame.hd.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_remote_close(session, frame.hd.stream_id) >= 0:
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
     return 0

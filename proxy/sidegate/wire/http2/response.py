@@ -7,8 +7,9 @@ then resets the stream.
 
 from __future__ import annotations
 
-from sidegate.wire.codes import ENHANCE_YOUR_CALM, PROTOCOL_ERROR
-from sidegate.wire.fields import CLOSE, response_fields
+from sidegate.wire.client_codec import RESPONSE_TOO_LARGE
+from sidegate.wire.codes import PROTOCOL_ERROR
+from sidegate.wire.fields import CLOSE, ResponseTooLarge, response_fields
 from sidegate.wire.http2.engine import EngineSettings, Fields
 
 _STATUSES = {b"%d" % status: status for status in range(100, 1000)}
@@ -51,7 +52,7 @@ class ResponseValidator:
         """
         # First: fields beyond the limit were not kept.
         if size > self._largest_block or len(fields) > self._most_fields:
-            raise MalformedResponse(ENHANCE_YOUR_CALM)
+            raise MalformedResponse(RESPONSE_TOO_LARGE)
         if fields is not self._fields:
             self._length = _check(fields)
             self._fields = fields
@@ -61,6 +62,8 @@ class ResponseValidator:
 def _check(fields: Fields) -> int | None:
     try:
         kept, length, _, _ = response_fields(fields)
+    except ResponseTooLarge:
+        raise MalformedResponse(RESPONSE_TOO_LARGE) from None
     except ValueError:
         raise MalformedResponse(PROTOCOL_ERROR) from None
     # What an application may write but a server may not send: upper case and spaces around a value (RFC 9113 8.2.1),

@@ -21,7 +21,7 @@ from sidegate.asgi import Headers, Message
 from sidegate.backends.app.wsgi.environ import Environ
 from sidegate.backends.app.wsgi.job import HIGH_WATER, Job
 from sidegate.errors import ExchangeError, Fault, stems_from_disconnect
-from sidegate.wire.fields import response_fields
+from sidegate.wire.fields import ResponseTooLarge, response_fields
 
 logger = logging.getLogger("sidegate.wsgi")
 
@@ -114,7 +114,9 @@ class WsgiResponse:
         fields = [_field(pair) for pair in headers]
         try:
             length = response_fields(fields)[1]
-        except ValueError as error:  # raise it here, where the application can catch it
+        except ResponseTooLarge as error:  # raise it here, where the application can catch it
+            raise ExchangeError(Fault.APPLICATION, 500, "response_head_too_large", f"headers: {error}") from error
+        except ValueError as error:
             raise _forbidden(f"headers: {error}") from error
         self._status, self._headers = code, fields
         bodiless = code in (204, 304) or self._job.scope["method"] == "HEAD"
