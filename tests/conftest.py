@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.support import forms, processes
@@ -15,6 +16,12 @@ from tests.support.certificates import Authority
 from tests.support.server import Sidegate
 
 forms.choose()
+
+# The machine's load must not fail a test.
+hypothesis.settings.register_profile(
+    "loaded", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("loaded")
 
 Serve = Callable[..., Sidegate]
 

@@ -23,7 +23,7 @@ from tests.support.certificates import Authority, Pair
 from tests.support.ports import reserve_port
 
 ROOT = Path(__file__).parents[2]
-START_PATIENCE = 30.0
+START_PATIENCE = 100.0
 STOP_PATIENCE = 10.0
 POLL_SECONDS = 0.005
 

@@ -325,15 +325,17 @@ def test_a_request_that_was_on_its_way_is_answered() -> None:
 def test_connections_that_the_kernel_had_taken_are_served() -> None:
     with running(hello) as server:
 
-        async def connect_and_drain() -> None:
-            clients.extend(server.connect() for _ in range(40))  # the loop does not run meanwhile
+        async def connect_and_drain() -> None:  # the loop does not run while they connect and send their requests
+            clients.extend(Http1Client(server.connect()) for _ in range(40))
+            for client in clients:
+                client.begin("GET", "/x", [], end=True)
             await server.runtime.drain(0.0, 20.0)
 
-        clients: list[socket.socket] = []
+        clients: list[Http1Client] = []
         end = asyncio.run_coroutine_threadsafe(connect_and_drain(), server._loop)
         wait_for(lambda: is_draining(server))
-        for sock in clients:
-            response = request(Http1Client(sock), "GET", "/x")
+        for client in clients:
+            response = client.finish(1)
             assert (response.status, response.get(b"connection")) == (200, b"close")
         end.result(10)
         with pytest.raises(ConnectionRefusedError):

@@ -92,7 +92,7 @@ def cut(draw: st.DrawFn, data: bytes) -> list[bytes]:
     return [data[start:end] for start, end in zip([0, *places], [*places, len(data)], strict=True)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.data(), st.one_of(st.lists(requests(), min_size=1, max_size=4).map(b"".join), damaged()))
 @example(None, b"GET / HTTP/1.1\r\nHost: h\r\nX: " + b"v" * 220 + b"\r\0\r\n\r\n")
 @example(None, b"\r\n\r\r\n\r\n")
@@ -103,7 +103,7 @@ def test_events_do_not_depend_on_how_reads_cut_the_bytes(data: st.DataObject | N
         assert converse(data.draw(cut(stream)), End) == whole
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(requests(), min_size=1, max_size=3), st.lists(st.integers(0, 2), max_size=6), st.none() | damaged())
 def test_what_was_seen_before_changes_nothing(seen: list[bytes], order: list[int], last: bytes | None) -> None:
     stream = b"".join([seen[number % len(seen)] for number in order]) + (last or b"")
@@ -120,7 +120,7 @@ def test_what_was_seen_before_changes_nothing(seen: list[bytes], order: list[int
 ASKS = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: a\r\n\r\n"
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.data(),
     st.lists(requests(), max_size=2).map(b"".join),
@@ -143,7 +143,7 @@ def test_websockets_do_not_depend_on_how_reads_cut_the_bytes(
         assert output.endswith(b"\r\n\r\n" + behind)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(requests(), min_size=1, max_size=4).map(b"".join))
 def test_a_body_that_nobody_waits_for_never_moves_the_next_request(stream: bytes) -> None:
     """Answered at the head, bodies are delivered or skipped as reads come; the requests stay the same."""

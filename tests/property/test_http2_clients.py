@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidegate.wire import events as e
@@ -109,13 +109,11 @@ def compare(frames: list[bytes], reading: bool) -> None:
 
 
 @given(SANE, st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_plausible_responses(frames: list[bytes], reading: bool) -> None:
     compare(frames, reading)
 
 
 @given(WILD, st.booleans())
 @example([c.window_update(0, 2**31 + 1)], False)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_nonsense_of_a_server(frames: list[bytes], reading: bool) -> None:
     compare(frames, reading)

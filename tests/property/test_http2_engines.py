@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidegate.wire import events as e
@@ -146,7 +146,6 @@ def compare(frames: list[bytes], answering: bool) -> None:
 
 
 @given(SANE, st.booleans())
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_plausible_traffic(frames: list[bytes], answering: bool) -> None:
     compare(frames, answering)
 
@@ -154,6 +153,5 @@ def test_engines_agree_on_plausible_traffic(frames: list[bytes], answering: bool
 @given(WILD, st.booleans())
 @example([c.window_update(0, 2**31 + 1)], False)
 @example([b"\x00\x00\x01\x01\x00\x00\x00\x00\x01~"], False)
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_engines_agree_on_nonsense(frames: list[bytes], answering: bool) -> None:
     compare(frames, answering)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidegate.wire.events import Event
@@ -58,7 +58,6 @@ def play(engine: c.EngineName, pieces: list[bytes]) -> tuple[list[Event], dict[i
 
 @pytest.mark.parametrize("engine", c.ENGINES)
 @given(st.lists(st.integers(0, len(CONVERSATION)), max_size=40))
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_splits_do_not_matter(engine: c.EngineName, cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(CONVERSATION)]
     pieces = [CONVERSATION[start:end] for start, end in itertools.pairwise(edges)]

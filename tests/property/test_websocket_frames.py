@@ -88,7 +88,7 @@ def converse(data: bytes, places: list[int], deflate: Deflate | None) -> tuple[l
 
 
 @pytest.mark.parametrize("deflate", [None, DEFLATE])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), places=PLACES)
 def test_cutting_the_input_changes_nothing(deflate: Deflate | None, data: st.DataObject, places: list[int]) -> None:
     found = data.draw(conversations(deflate is not None))
@@ -129,7 +129,7 @@ def by_the_library(data: bytes, deflate: Deflate | None) -> tuple[list[Event], b
 
 
 @pytest.mark.parametrize("deflate", [None, DEFLATE])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(data=st.data(), places=PLACES)
 def test_the_library_agrees(deflate: Deflate | None, data: st.DataObject, places: list[int]) -> None:
     found = data.draw(conversations(deflate is not None))

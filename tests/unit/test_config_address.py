@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidegate.config.address import UNIX_PATH_BYTES, Address, parse_address
@@ -60,7 +60,6 @@ def test_other_texts_are_refused(text: str, message: str) -> None:
         parse_address(text)
 
 
-@settings(deadline=None)
 @given(st.text(alphabet="[]:.0123456789abunixfdsystem/- ") | st.text())
 def test_what_is_read_is_read_back(text: str) -> None:
     try:

@@ -14,7 +14,7 @@ from sidegate.config.env_file import read_env_file
 NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,10}", fullmatch=True)
 TEXTS = st.text(st.characters(exclude_characters="\0\r", exclude_categories=["Cs"]), max_size=20)
 # The folder of a test is the same for all of its examples; each writes its file anew.
-FILE_BY_FILE = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FILE_BY_FILE = settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
 def read(folder: Path, content: str | bytes) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidegate.config.load import loads
@@ -24,7 +24,6 @@ SEEDS = [
     for path in sorted(ROOT.glob("tests/config/golden/*.yaml"))
     if not path.stem.endswith("-bomb")
 ]
-WITHOUT_DEADLINE = settings(deadline=None)  # the machine's load must not fail a test
 
 YAML_LIKE = st.text(alphabet=" \n\t-:{}[]&*!|>'\"#%@,?<$~ab01.\r\u2028\ud800\0", max_size=60)
 ENVIRONS = st.dictionaries(st.sampled_from(["PORT", "UNSET", "WORD"]), st.text(alphabet=st.characters(), max_size=5))
@@ -48,13 +47,11 @@ def assert_answered(loaded: Loaded, text: str) -> None:
         assert "Input should" not in str(problem)
 
 
-@WITHOUT_DEADLINE
 @given(YAML_LIKE | st.text(max_size=60), ENVIRONS)
 def test_any_text_is_answered(text: str, environ: dict[str, str]) -> None:
     assert_answered(loads(text, "a.yaml", environ), text)
 
 
-@WITHOUT_DEADLINE
 @given(damaged(), ENVIRONS)
 def test_damaged_files_are_answered(text: str, environ: dict[str, str]) -> None:
     assert_answered(loads(text, "a.yaml", environ), text)
@@ -207,13 +204,11 @@ def configs(draw: st.DrawFn) -> Config:
     )
 
 
-@WITHOUT_DEADLINE
 @given(configs())
 def test_valid_configurations_come_back_from_json(config: Config) -> None:
     assert validate_file(Config, dump(config), "/") == config
 
 
-@WITHOUT_DEADLINE
 @given(configs())
 def test_valid_configurations_come_back_from_yaml(config: Config) -> None:
     loaded = loads(to_yaml(config), "a.yaml", {})
@@ -252,7 +247,6 @@ gracePeriod: 1m
     assert to_yaml(config) == text
 
 
-@WITHOUT_DEADLINE
 @given(configs())
 def test_fronts_get_the_configuration_that_was_validated(config: Config) -> None:
     assert unpack(Config, json.loads(json.dumps(pack(config)))) == config

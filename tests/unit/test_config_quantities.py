@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -37,7 +37,6 @@ def test_other_durations_are_refused(text: str) -> None:
         parse_duration(text)
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=86_400_000))
 def test_a_written_duration_is_read_back(milliseconds: int) -> None:
     assert parse_duration(format_duration(milliseconds / 1000)) == milliseconds / 1000
@@ -54,7 +53,6 @@ def test_other_sizes_are_refused(text: str) -> None:
         parse_size(text)
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=0, max_value=2**40))
 def test_a_written_size_is_read_back(size: int) -> None:
     assert parse_size(str(format_size(size))) == size

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidegate.errors import Fault
@@ -191,7 +191,6 @@ _ANYTHING = st.binary(max_size=20) | st.binary(min_size=1500, max_size=6000)
 
 
 @pytest.mark.parametrize("query", [False, True])
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the machine's load must not fail a test
 @given(names=st.tuples(st.text(max_size=9), st.text(max_size=9000)), target=_ANYTHING, host=_ANYTHING, agent=_ANYTHING)
 def test_arbitrary_bytes_make_one_line(
     query: bool, names: tuple[str, str], target: bytes, host: bytes, agent: bytes

@@ -379,7 +379,7 @@ class Supervised(RuleBasedStateMachine):
         return self.wanted.stop is None and len(serving) == len(self.alive()) == PROCESSES
 
 
-Supervised.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+Supervised.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
 TestSupervised = Supervised.TestCase
 
 

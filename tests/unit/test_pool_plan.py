@@ -432,5 +432,5 @@ class Pooled(RuleBasedStateMachine):
         return len(alive) == len(slots) and slots == expected and not any(member.retired for member in alive)
 
 
-Pooled.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+Pooled.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
 TestPooled = Pooled.TestCase
