@@ -55,11 +55,11 @@ def route_name(route: RouteConfig, place: int) -> str:
     return route.name or f"route-{place + 1}"
 
 
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """``; did you mean 'x'?`` for the nearest of ``known``, or nothing."""
+def suggestion(word: str, known: Iterable[str], least: float = 0.65) -> str:
+    """``; did you mean 'x'?`` for the nearest of ``known``, or nothing. ``least``: how near it has to be, up to 1."""
     import difflib  # noqa: PLC0415 - fronts have no mistakes to explain
 
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.65)
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=least)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

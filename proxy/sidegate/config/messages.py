@@ -12,11 +12,15 @@ from typing import Any, NamedTuple
 from pydantic_core import ErrorDetails
 
 from sidegate.config.checks import Path, suggestion
+from sidegate.config.foreign import advice, folded
 from sidegate.config.quantities import format_duration, format_size
 from sidegate.config.renames import new_name
 from sidegate.config.structure import home_of, keys_at, short_forms_at, top_level_keys
 
 MAX_LENGTH = 400
+
+TYPING_ERROR = 0.85
+"""How near a known key has to be so that an unknown one is a typing error, whatever it means to another server."""
 
 
 class Finding(NamedTuple):
@@ -124,15 +128,19 @@ def _unknown(path: Path, root: Any) -> str:
     home = home_of(key, path[:-1])
     if home:
         return f"unknown key {key!r}; it belongs {home}"
-    hint = suggestion(key, [word for word in known if word not in written])
+    free = [word for word in known if word not in written]
+    meant = advice(key, path[0])
+    spelt = [word for word in known if folded(word) == folded(key)]
+    hint = suggestion(key, spelt, 0.0) or suggestion(key, free, TYPING_ERROR)
+    hint = hint or (meant and f"; {meant}") or suggestion(key, free)
     return f"unknown key {key!r}{hint or '; known keys here: ' + ', '.join(known)}"
 
 
 def _literal(expected: str, value: Any) -> str:
-    if not isinstance(value, str):
-        return f"must be {expected}, not {describe(value, 'string_type')}"
-    hint = suggestion(value, re.findall("'([^']+)'", expected))
-    return f"must be {expected}, not {value!r}{hint}"
+    allowed = re.findall("'([^']+)'", expected)
+    if not isinstance(value, str):  # quotes are advice only where they help: `minVersion: 1.2`
+        return f"must be {expected}, not {describe(value, 'string_type' if str(value) in allowed else '')}"
+    return f"must be {expected}, not {value!r}{suggestion(value, allowed)}"
 
 
 def _bound(bound: float, written: Any) -> str:

@@ -31,7 +31,17 @@ class PathMatch(Model):
         default="PathPrefix",
         description="`PathPrefix` compares whole elements: /shop matches /shop and /shop/x, not /shopping.",
     )
-    value: Path = setting(default="/", description="The path, decoded: no `%`, no `.` or `..` elements.")
+    value: Path = setting(
+        default="/", description="The path, decoded: no `%`, no `.` or `..` elements; `*` is allowed in an `Exact` one."
+    )
+
+    def __post_init__(self) -> None:
+        if self.type == "PathPrefix" and "*" in self.value:
+            folder = self.value[: self.value.index("*")].rpartition("/")[0] or "/"
+            raise ValueError(
+                f"{self.value!r} is a pattern, and a PathPrefix is a path: {folder} matches {folder} itself and "
+                "everything below it; there are no other wildcards"
+            )
 
 
 @model

@@ -54,6 +54,8 @@ def hostname(text: str) -> str:
 
 def path(text: str) -> str:
     """A path that routes compare with the decoded, normalised path of a request."""
+    if text.startswith(("^", "~")):
+        raise ValueError(f"must be a path that starts with '/'; regular expressions are not supported, not {text!r}")
     if not text.startswith("/"):
         raise ValueError(f"must start with '/', not {text!r}")
     if "%" in text:
