@@ -123,7 +123,9 @@ def _check(arguments: argparse.Namespace) -> int:
     loaded = load(arguments.config, os.environ)
     problems, kinds = _every_problem(loaded, import_apps=not arguments.no_import)
     if loaded.config is None or problems:
-        return _refuse(problems)
+        return _refuse([*problems, *loaded.warnings])
+    for warning in loaded.warnings:
+        _say(str(warning), sys.stderr)
     config = loaded.config
     _say(f"{arguments.config}: ok")
     for listener in config.listeners:
@@ -163,7 +165,8 @@ def _start(config: Config, loaded: Loaded) -> int:
 
     # Until the supervisor's loop handles signals. If this process is PID 1, SIGTERM has no effect without a handler.
     signal.signal(signal.SIGTERM, _leave)
-    return serve(config, lambda path, message: str(loaded.problem(path, message)))
+    warnings = [str(replace(warning, is_warning=False)) for warning in loaded.warnings]  # the log has the word
+    return serve(config, lambda path, message: str(loaded.problem(path, message)), warnings)
 
 
 def _leave(number: int, _: object) -> NoReturn:

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -57,7 +57,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Configurations that would have been served."""
     configs: list[Config] = []
 
-    def serve(config: Config, locate: Locate) -> int:
+    def serve(config: Config, locate: Locate, warnings: Sequence[str]) -> int:
         configs.append(config)
         return 42
 
@@ -140,6 +140,18 @@ def test_check_misses_an_engine(file: Path, capsys: Capture, monkeypatch: pytest
     file.write_text(GOOD + "http2Engine: nghttp2\n")
     assert cli.main(["check", str(file)]) == 2
     assert ":15:14: http2Engine: HTTP/2 engine nghttp2 cannot be used" in capsys.readouterr().err
+
+
+def test_check_warns_of_what_never_matches(file: Path, capsys: Capture) -> None:
+    file.write_text(GOOD + "  - {name: late, path: /, backend: shop}\n")
+    assert cli.main(["check", str(file)]) == 0
+    captured = capsys.readouterr()
+    words = "routes[2].path: never matches: routes[1].path in line 14 has the same conditions"
+    assert captured.err == f"{file}:15:24: warning: {words}\n"
+    assert captured.out.startswith(f"{file}: ok\n")
+    file.write_text(GOOD + "  - {name: late, path: /, backend: shop}\nprozesses: 2\n")
+    assert cli.main(["check", str(file)]) == 2
+    assert [line.split(":")[1] for line in capsys.readouterr().err.splitlines()] == ["15", "16"]
 
 
 # ---- serve ------------------------------------------------------------------------------------------------

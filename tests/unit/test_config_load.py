@@ -169,3 +169,42 @@ def test_plain_values_are_taken_as_they_are() -> None:
     answer = loaded.config.backends["b"].respond
     assert answer is not None
     assert answer.body == "${HOME} ä"
+
+
+def test_matches_that_an_earlier_one_hides() -> None:
+    loaded = loads(
+        """\
+listeners: [{name: http, address: ":8080"}]
+backends: {b: {respond: {}}}
+routes:
+  - {path: /a, backend: b}
+  - {backend: b}
+  - matches:
+      - {path: {type: Exact, value: /a}}
+      - {path: /a}
+      - {method: GET, path: /a, headers: [{name: a, value: b}, {name: C, value: d}]}
+      - {method: GET, path: /a, headers: [{name: c, value: d}, {name: a, value: b}]}
+      - {method: GET, path: /a, headers: [{name: c, value: d}]}
+      - {}
+    backend: b
+  - {path: /, backend: b, hostnames: [a.example, b.example]}
+  - {path: /, backend: b, hostnames: [b.example, A.example, c.example]}
+  - {path: /, backend: b, hostnames: [c.example, d.example, "*.example"]}
+  - {matches: [{queryParams: [{name: q, value: x}]}], backend: b}
+  - {matches: [{queryParams: [{name: q, value: x}]}], backend: b}
+""",
+        "a.yaml",
+        {},
+    )
+    assert loaded.problems == ()
+    assert [str(warning) for warning in loaded.warnings] == [
+        f"a.yaml:{at}: warning: {message} the same conditions"
+        for at, message in [
+            ("8:9", "routes[2].matches[1]: never matches: routes[0].path in line 4 has"),
+            ("10:9", "routes[2].matches[3]: never matches: routes[2].matches[2] in line 9 has"),
+            ("12:9", "routes[2].matches[5]: never matches: routes[1] in line 5 has"),
+            ("15:12", "routes[4].path: never matches for b.example, a.example: routes[3].path in line 14 has"),
+            ("16:12", "routes[5].path: never matches for c.example: routes[4].path in line 15 has"),
+            ("18:16", "routes[7].matches[0]: never matches: routes[6].matches[0] in line 17 has"),
+        ]
+    ]

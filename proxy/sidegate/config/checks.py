@@ -50,6 +50,26 @@ def problems(parts: Parts) -> Found:
         yield from _delay_problems(parts.delays)
 
 
+def shadowed(routes: Mapping[int, RouteConfig]) -> Iterator[tuple[Path, Path, str]]:
+    """Matches that no request reaches, because an earlier one has the same conditions.
+
+    The path of each, the path of the earlier one, and the host names for which both are the same (empty: every host).
+    """
+    first: dict[object, Path] = {}
+    for place, route in routes.items():
+        for number, match in enumerate(route.matches):
+            path: Path = ("routes", place, "matches", number)
+            conditions = (match.path, match.method, frozenset(match.headers), frozenset(match.query_params))
+            hosts = [host for host in route.hostnames or ("",) if (host, *conditions) in first]
+            by_earlier: dict[Path, list[str]] = {}
+            for host in hosts:
+                by_earlier.setdefault(first[(host, *conditions)], []).append(host)
+            for earlier, shared in by_earlier.items():
+                yield path, earlier, ", ".join(shared)
+            for host in route.hostnames or ("",):
+                first.setdefault((host, *conditions), path)
+
+
 def route_name(route: RouteConfig, place: int) -> str:
     """The route's name, or the one that a route without a name at index ``place`` gets."""
     return route.name or f"route-{place + 1}"

@@ -103,9 +103,9 @@ class _Validation:
         for (line, column), path, message in self._document.mistakes:
             problems.add(Problem(self._file, line, column, path_text(path), message))
         ordered = sorted(filter(None, problems), key=lambda one: (one.line, one.column, one.path, one.message))
-        return Loaded(
-            self._file, None if problems else config, tuple(ordered), self._document.values, listeners, backends
-        )
+        valid_config = None if problems else config
+        warnings = tuple(self._warnings(routes))
+        return Loaded(self._file, valid_config, tuple(ordered), self._document.values, listeners, backends, warnings)
 
     def _parsed(self) -> tuple[Config | None, list[Finding]]:
         try:
@@ -141,6 +141,22 @@ class _Validation:
             admin=settings.admin.address if settings.admin else None,
             delays=None if bad & {camel(field.name) for field in dataclasses.fields(delays)} else delays,
         )
+
+    def _warnings(self, routes: dict[int, RouteConfig]) -> Iterator[Problem]:
+        known = self._document.values
+        for late, first, hosts in checks.shadowed(routes):
+            path, earlier = self._written_match(late), self._written_match(first)
+            line, _ = nearest(earlier, known)
+            where = f" for {hosts}" if hosts else ""
+            message = f"never matches{where}: {path_text(earlier)} in line {line} has the same conditions"
+            yield Problem(self._file, *nearest(path, known), path_text(path), message, is_warning=True)
+
+    def _written_match(self, path: Path) -> Path:
+        """The path of a match as it is written; the route's, if it is written without conditions."""
+        path = as_written((*path, "path"), self._document.values)
+        while path not in self._document.values:
+            path = path[:-1]
+        return path[:4]
 
     def _problem(self, path: Path, message: str, at_key: bool) -> Problem | None:
         document = self._document

@@ -28,16 +28,18 @@ class Problem:
     column: int
     path: str
     message: str
+    is_warning: bool = False
 
     def __str__(self) -> str:
         """``file:line:column: path: message``, without the parts that do not apply."""
         position = f":{self.line}:{self.column}" if self.line else ""
-        return f"{self.file}{position}: {self.path}{': ' if self.path else ''}{self.message}"
+        path = f"{self.path}: " if self.path else ""
+        return f"{self.file}{position}: {'warning: ' if self.is_warning else ''}{path}{self.message}"
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """The content of a file. ``config`` is None if there is any problem.
+    """The content of a file. ``config`` is None if there is any problem; ``warnings`` do not prevent a start.
 
     ``listeners`` and ``backends`` are the entries that are valid by themselves, so that a caller can still check
     certificates and applications and report everything at once. ``positions`` are those of values, by path.
@@ -49,6 +51,7 @@ class Loaded:
     positions: Mapping[Path, Position] = field(default_factory=dict)
     listeners: dict[int, ListenerConfig] = field(default_factory=dict)
     backends: dict[str, BackendConfig] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
     def problem(self, path: Path, message: str) -> Problem:
         """Create a problem at ``path`` (as in the models: long forms, camelCase), or at its nearest known parent."""

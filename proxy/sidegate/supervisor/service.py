@@ -11,7 +11,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from sidegate.config.schema import Config
@@ -25,13 +25,15 @@ from sidegate.supervisor.systemd import PassedSockets
 logger = logging.getLogger("sidegate.supervisor")
 
 
-def serve(config: Config, locate: Locate) -> int:
+def serve(config: Config, locate: Locate, warnings: Sequence[str] = ()) -> int:
     """Serve ``config`` until the service ends and return the exit code.
 
-    ``locate`` adds the position in the file to the messages of problems that are found later.
+    ``locate`` adds the position in the file to the messages of problems that are found later. ``warnings`` are logged.
     :raises StartError: an address cannot be bound, or the development certificate cannot be made.
     """
     process_log.set_up(config.logging)
+    for warning in warnings:
+        logger.warning("%s", warning)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), locate)
     try:
         _make_certificate(config)
