@@ -14,10 +14,10 @@ import uvloop
 from sidegate.backends.upstream import remote
 from sidegate.backends.upstream.backoff import EJECTED_AFTER
 from sidegate.backends.upstream.tls import client_context
-from sidegate.config.schema import Config
+from sidegate.config.schema import BackendConfig, Config
 from sidegate.config.validation import validate
 from sidegate.errors import Fault
-from sidegate.process.runtime import BuildError
+from sidegate.process.runtime import BuildError, check
 from tests.support import http2
 from tests.support.apps import echo, hello
 from tests.support.certificates import Authority
@@ -141,12 +141,34 @@ def test_a_server_without_http2(engine: str, authority: Authority, caplog: pytes
     assert "ALPN" in caplog.text
 
 
-def test_files_that_cannot_be_used(engine: str, tmp_path: Path) -> None:
-    bad = tmp_path / "bad.pem"
-    bad.write_text("no certificate")
-    with pytest.raises(BuildError) as caught, before(engine, h2="tcp://localhost:1", tls={"ca": str(bad)}):
+@pytest.mark.parametrize(
+    ("tls", "key", "words"),
+    [
+        ({"ca": "bad.pem"}, ("ca",), "bad.pem contains no CA certificates in PEM format"),
+        ({"ca": "missing.pem"}, ("ca",), "cannot read the CA certificates missing.pem: No such file or directory"),
+        ({"cert": "bad.pem", "key": "a.key"}, ("cert",), "bad.pem contains no certificate in PEM format"),
+        (
+            {"cert": "a.crt", "key": "a.crt"},
+            ("key",),
+            "a.crt contains no private key in PEM format, but: CERTIFICATE",
+        ),
+        ({"cert": "a.crt", "key": "a.key"}, (), "a.crt and a.key are not a PEM certificate and private key ("),
+    ],
+)
+def test_files_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tls: dict[str, str], key: tuple[str, ...], words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.pem").write_text("no certificate")
+    (tmp_path / "a.crt").write_text("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n")
+    (tmp_path / "a.key").write_text("-----BEGIN PRIVATE KEY-----\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(BuildError) as caught, before("http1", h2="tcp://localhost:1", tls=tls):
         pass
-    assert [path for path, _ in caught.value.problems] == [("backends", "app", "tls")]
+    ((path, message),) = caught.value.problems
+    assert path == ("backends", "app", "tls", *key)
+    assert message.startswith(words)
+    found, _ = check({}, {"app": validate(BackendConfig, {"h2": "tcp://localhost:1", "tls": tls})}, import_apps=False)
+    assert found == caught.value.problems
 
 
 def test_a_server_that_falls_silent_is_cut(engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,7 +120,23 @@ DAMAGED: dict[str, tuple[list[tuple[str, str]], tuple[Any, ...], str]] = {
     "no key": ([("cert", "no")], ("certificates", 0, "key"), "cannot read the private key no: No such file"),
     "no certificate": ([("no", "key")], ("certificates", 0, "cert"), "cannot read the certificate no: No such file"),
     "a folder": ([(".", "key")], ("certificates", 0, "cert"), "cannot read the certificate .: Is a directory"),
-    "no PEM": ([("text", "key")], ("certificates", 0), "text and key are not a PEM certificate and private key ("),
+    "no PEM": ([("text", "key")], ("certificates", 0, "cert"), "text contains no certificate in PEM format"),
+    "damaged": ([("cut", "key")], ("certificates", 0), "cut and key are not a PEM certificate and private key ("),
+    "exchanged": (
+        [("key", "cert")],
+        ("certificates", 0, "cert"),
+        "key contains no certificate in PEM format, but: PRIVATE KEY",
+    ),
+    "the certificate as its key": (
+        [("cert", "cert")],
+        ("certificates", 0, "key"),
+        "cert contains no private key in PEM format, but: CERTIFICATE",
+    ),
+    "DER": (
+        [("der", "key")],
+        ("certificates", 0, "cert"),
+        "der contains no certificate in PEM format; it looks like DER",
+    ),
     "another key": (
         [("cert", "other")],
         ("certificates", 0, "key"),
@@ -148,6 +164,8 @@ def files(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "key").write_bytes(pair.key.read_bytes())
     (tmp_path / "other").write_bytes(authority.server("other").key.read_bytes())
     (tmp_path / "encrypted").write_bytes(encrypted(pair))
+    (tmp_path / "cut").write_bytes(pair.cert.read_bytes()[:100])
+    (tmp_path / "der").write_bytes(ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
     (tmp_path / "text").write_text("no PEM at all")
     (tmp_path / "empty").touch()
     monkeypatch.chdir(tmp_path)

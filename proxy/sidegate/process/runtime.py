@@ -22,6 +22,7 @@ from sidegate.backends.app.loading import check_applications
 from sidegate.backends.backend import Backend
 from sidegate.backends.context import Report
 from sidegate.backends.kinds import build_backends
+from sidegate.backends.upstream.tls import check_contexts
 from sidegate.backends.weighted import by_weight
 from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
 from sidegate.config.websocket import drain_seconds
@@ -228,6 +229,7 @@ def check(
     """
     problems: Problems = []
     build_tls(listeners, problems, self_signed=False)
+    check_contexts(backends, problems)
     kinds = check_applications(backends, problems) if import_apps else {}
     return problems, kinds
 

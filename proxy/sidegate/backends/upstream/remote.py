@@ -21,9 +21,10 @@ from sidegate.backends.upstream.codecs import codec_maker
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
-from sidegate.backends.upstream.tls import client_context
+from sidegate.backends.upstream.tls import client_context, problem_path
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.address import Address, parse_upstream, upstream_text
+from sidegate.config.pem import PemError
 
 logger = logging.getLogger("sidegate.backend")
 
@@ -46,8 +47,8 @@ def build(context: BuildContext) -> RemoteBackend | None:
     if backend.h2:
         try:
             tls = client_context(backend.tls)
-        except OSError as error:  # ssl.SSLError is one
-            context.add_problem("tls", str(error))
+        except PemError as error:
+            context.problems.append((problem_path(context.name, error), str(error)))
             return None
     server_name = backend.tls.server_name if backend.tls is not None else None
     balancer = Balancer(

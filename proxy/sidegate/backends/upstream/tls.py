@@ -6,18 +6,40 @@ It is made once for each backend with ``h2``. The server's certificate is always
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 
-from sidegate.config.schema import UpstreamTls
+from sidegate.config.pem import PemError, authorities_error, load_pair
+from sidegate.config.schema import BackendConfig, UpstreamTls
+from sidegate.errors import ConfigPath, Problems
 
 
 def client_context(tls: UpstreamTls | None) -> ssl.SSLContext:
     """Make a context for TLS 1.2 or newer with ALPN h2.
 
-    :raises OSError: a file cannot be used (``ssl.SSLError`` is an OSError).
+    :raises PemError: a file cannot be used.
     """
-    context = ssl.create_default_context(cafile=None if tls is None else tls.ca)
+    ca = None if tls is None else tls.ca
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except OSError as error:
+        raise authorities_error(ca or "", error) from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["h2"])
     if tls is not None and tls.cert is not None:
-        context.load_cert_chain(tls.cert, tls.key)
+        load_pair(context, tls.cert, tls.key or "")
     return context
+
+
+def problem_path(backend: str, error: PemError) -> ConfigPath:
+    """The path in the configuration of a file of ``backend`` that cannot be used."""
+    return ("backends", backend, "tls", error.key) if error.key else ("backends", backend, "tls")
+
+
+def check_contexts(backends: Mapping[str, BackendConfig], problems: Problems) -> None:
+    """Add the files of ``h2`` backends that cannot be used to ``problems``. Nothing is connected."""
+    for name, backend in backends.items():
+        if backend.h2:
+            try:
+                client_context(backend.tls)
+            except PemError as error:
+                problems.append((problem_path(name, error), str(error)))

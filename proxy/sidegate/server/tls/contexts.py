@@ -6,14 +6,16 @@ cannot be used, with a message for the operator.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import ssl
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from sidegate.config.pem import PemError, authorities_error, load_pair
 from sidegate.config.schema import Certificate, Tls
 from sidegate.errors import SidegateError, StartError
 
@@ -93,44 +95,27 @@ def _context(tls: Tls, protocols: Sequence[str], certificate: Certificate, index
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(list(protocols))
-    _load_certificate(context, certificate, index)
+    with _named(("certificates", index)):
+        load_pair(context, certificate.cert, certificate.key)
     client = tls.client_certificates
     if client is not None and client.mode != "none":
         context.verify_mode = _MODES[client.mode]
-        try:
-            context.load_verify_locations(client.ca)
-        except (OSError, ssl.SSLError) as error:
-            raise TlsError(("clientCertificates", "ca"), _words(client.ca, "CA certificates", error)) from error
+        ca = client.ca or ""  # there is one: the mode needs it
+        with _named(("clientCertificates",)):
+            try:
+                context.load_verify_locations(ca)
+            except OSError as error:
+                raise authorities_error(ca, error) from error
     return context
 
 
-def _load_certificate(context: ssl.SSLContext, certificate: Certificate, index: int) -> None:
-    for key, path in (("cert", certificate.cert), ("key", certificate.key)):
-        try:
-            Path(path).read_bytes()
-        except OSError as error:
-            what = "certificate" if key == "cert" else "private key"
-            raise TlsError(("certificates", index, key), _words(path, what, error)) from error
+@contextlib.contextmanager
+def _named(place: tuple[str | int, ...]) -> Iterator[None]:
+    """Report a file that cannot be used as one of the keys at ``place``."""
     try:
-        context.load_cert_chain(certificate.cert, certificate.key, _no_passphrase)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            message = f"the private key {certificate.key} does not belong to the certificate {certificate.cert}"
-            raise TlsError(("certificates", index, "key"), message) from error
-        message = f"{certificate.cert} and {certificate.key} are not a PEM certificate and private key"
-        raise TlsError(("certificates", index), f"{message} ({error.reason or error})") from error
-    except ValueError as error:
-        raise TlsError(("certificates", index, "key"), f"{certificate.key}: {error}") from error
-
-
-def _no_passphrase() -> str:
-    raise ValueError("the private key is encrypted; give one without a passphrase")
-
-
-def _words(path: str | None, what: str, error: OSError) -> str:
-    if isinstance(error, ssl.SSLError):
-        return f"{path} contains no {what} in PEM format"
-    return f"cannot read the {what} {path}: {error.strerror}"
+        yield
+    except PemError as error:
+        raise TlsError((*place, error.key) if error.key else place, str(error)) from error
 
 
 def _first_pem(path: str) -> str:
