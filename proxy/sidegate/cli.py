@@ -12,12 +12,13 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from sidegate.errors import StartError
+from sidegate import __version__
+from sidegate.errors import ConfigPath, StartError
 
 if TYPE_CHECKING:
     from sidegate.config.loaded import Loaded, Problem
@@ -42,10 +43,27 @@ INTERFACES = ("auto", "asgi", "wsgi")
 COMMAND_LINE = "<command line>"
 """Used as the file name in problems of ``sidegate run``; its folder is the working directory."""
 
+ARGUMENTS = {
+    "listeners[0].address": "--host, --port or --unix",
+    "listeners[0].tls": "--cert",
+    "listeners[0].tls.certificates[0].key": "--key",
+    "backends.app": "",
+    "backends.app.app": "module:attr",
+    "backends.app.interface": "--interface",
+    "backends.app.threads": "--threads",
+    "backends.app.directory": "--app-dir",
+    "backends.app.rootPath": "--root-path",
+    "admin": "--admin",
+    "processes": "--processes",
+    "http2Engine": "--http2-engine",
+    "eventLoop": "--event-loop",
+}
+"""Arguments of ``sidegate run`` by their paths in ``_run_document``."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = _arguments(sys.argv[1:] if argv is None else argv)
     try:
         code: int = arguments.command(arguments)
     except StartError as error:
@@ -84,14 +102,13 @@ def _run(arguments: argparse.Namespace) -> int:
     document = _run_document(arguments)
     loaded: Loaded = call_in_subprocess("sidegate.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
     if loaded.config is None:
-        # The document was made from the arguments: its lines and columns mean nothing to the user.
-        return _refuse(replace(problem, line=0) for problem in loaded.problems)
+        return _refuse(_of_arguments(problem, ARGUMENTS) for problem in loaded.problems)
     if arguments.print_config:
         from sidegate.config.write import to_yaml
 
         _say(to_yaml(loaded.config).rstrip())
         return OK
-    return _start(loaded.config, replace(loaded, positions={}))
+    return _start(loaded.config, loaded, ARGUMENTS)
 
 
 def _worker(arguments: argparse.Namespace) -> int:
@@ -106,7 +123,7 @@ def _worker(arguments: argparse.Namespace) -> int:
         "sidegate.config.load:loads_plain", standalone.document(arguments), COMMAND_LINE, {}
     )
     if loaded.config is None:
-        return _refuse(replace(problem, line=0) for problem in loaded.problems)
+        return _refuse(_of_arguments(problem, standalone.ARGUMENTS) for problem in loaded.problems)
     signal.signal(signal.SIGTERM, _leave)  # until the event loop handles it
     try:
         return standalone.serve(loaded.config)
@@ -160,13 +177,28 @@ def _version(arguments: argparse.Namespace) -> int:
 # ---- steps ------------------------------------------------------------------------------------------------
 
 
-def _start(config: Config, loaded: Loaded) -> int:
+def _start(config: Config, loaded: Loaded, arguments: Mapping[str, str] | None = None) -> int:
+    """Serve ``config``. ``arguments``: the words of the command line by path, if it was made from a command line."""
     from sidegate.supervisor.service import serve
 
     # Until the supervisor's loop handles signals. If this process is PID 1, SIGTERM has no effect without a handler.
     signal.signal(signal.SIGTERM, _leave)
     warnings = [str(replace(warning, is_warning=False)) for warning in loaded.warnings]  # the log has the word
-    return serve(config, lambda path, message: str(loaded.problem(path, message)), warnings)
+
+    def locate(path: ConfigPath, message: str) -> str:
+        problem = loaded.problem(path, message)
+        return str(problem if arguments is None else _of_arguments(problem, arguments))
+
+    return serve(config, locate, warnings)
+
+
+def _of_arguments(problem: Problem, names: Mapping[str, str]) -> Problem:
+    """``problem`` in the words of the command line: lines, columns and paths of the document mean nothing to its user.
+
+    ``names``: what was written, by the path in the document; a longer path is more exact.
+    """
+    known = [path for path in names if problem.path.startswith(path)]
+    return replace(problem, line=0, path=names[max(known, key=len)] if known else problem.path)
 
 
 def _leave(number: int, _: object) -> NoReturn:
@@ -251,13 +283,42 @@ def _say(text: str, stream: TextIO | None = None) -> None:
 # ---- arguments --------------------------------------------------------------------------------------------
 
 
-def _parser() -> argparse.ArgumentParser:
+def _arguments(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse ``argv``. What is unknown is answered with what was probably meant, and exit code 2."""
+    parser, commands = _parser()
+    word = argv[0] if argv else ""
+    if word and not word.startswith("-") and word not in commands:
+        parser.error(f"there is no command {word!r}{_meant(word, commands)}")
+    arguments, unknown = parser.parse_known_args(argv)
+    if unknown:
+        from sidegate.config.foreign import option_advice
+
+        options = (text.partition("=")[0] if text.startswith("--") else text[:2] for text in unknown)
+        advice = {option: option_advice(option, word) for option in options if option.startswith("-")}
+        found = "; ".join(f"{option}: {text}" for option, text in advice.items() if text)
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}{found and f' ({found})'}")
+    return arguments
+
+
+def _meant(word: str, commands: Iterable[str]) -> str:
+    from sidegate.config.checks import suggestion
+
+    if word.endswith((".yaml", ".yml", ".json")):
+        return f"; did you mean `sidegate serve {word}`?"
+    if ":" in word:
+        return f"; did you mean `sidegate run {word}`?"
+    return suggestion(word, commands) or f"; there are {', '.join(commands)}"
+
+
+def _parser() -> tuple[argparse.ArgumentParser, Iterable[str]]:
+    """The parser, and the names of the commands."""
     parser = argparse.ArgumentParser(
         prog="sidegate",
         description="A front proxy, written in Python, for Python web applications.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"sidegate {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     serve = commands.add_parser("serve", help="serve the applications of a configuration file")
@@ -280,7 +341,9 @@ def _parser() -> argparse.ArgumentParser:
     version = commands.add_parser("version", help="print the versions of Sidegate and its dependencies")
     version.add_argument("--json", action="store_true", help="as a JSON object")
     version.set_defaults(command=_version)
-    return parser
+    for command in commands.choices.values():
+        command.set_defaults(parser=command)
+    return parser, list(commands.choices)
 
 
 def _add_run(run: argparse.ArgumentParser) -> None:
@@ -303,7 +366,7 @@ def _add_run(run: argparse.ArgumentParser) -> None:
     run.add_argument("--admin", metavar="ADDRESS", help="serve metrics and probes there, such as 127.0.0.1:9090")
     run.add_argument("--print-config", action="store_true", help="print the equivalent YAML configuration and exit")
     _add_engines(run)
-    run.set_defaults(command=_run, parser=run)
+    run.set_defaults(command=_run)
 
 
 def _add_worker(worker: argparse.ArgumentParser) -> None:
@@ -343,7 +406,7 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
         help="longest time from SIGTERM until all requests are finished (default: 25s)",
     )  # fmt: skip
     _add_engines(worker)
-    worker.set_defaults(command=_worker, parser=worker)
+    worker.set_defaults(command=_worker)
 
 
 def _add_app(parser: argparse.ArgumentParser) -> None:

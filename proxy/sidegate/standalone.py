@@ -40,6 +40,27 @@ LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 NAME = "worker"
 
+ARGUMENTS = {
+    "listeners[0].address": "--bind",
+    "listeners[0].mode": "--mode",
+    "listeners[0].tls": "--tls-cert",
+    "listeners[0].tls.certificates[0].key": "--tls-key",
+    "listeners[0].tls.clientCertificates": "--client-ca",
+    "backends.worker": "",
+    "backends.worker.app": "module:attr",
+    "backends.worker.interface": "--interface",
+    "backends.worker.threads": "--threads",
+    "backends.worker.directory": "--directory",
+    "backends.worker.rootPath": "--root-path",
+    "backends.worker.lifespan": "--lifespan",
+    "limits.concurrentStreams": "--concurrency",
+    "trustedProxies": "--trust",
+    "gracePeriod": "--grace-period",
+    "http2Engine": "--http2-engine",
+    "eventLoop": "--event-loop",
+}
+"""Arguments by their paths in ``document``."""
+
 
 def document(arguments: argparse.Namespace) -> dict[str, Any]:
     """The YAML document that is equivalent to the arguments; its limits are still those for clients."""

@@ -15,7 +15,7 @@ import pytest
 from sidegate import __version__, cli, standalone
 from sidegate.config.load import loads
 from sidegate.config.schema import Config
-from sidegate.errors import StartError
+from sidegate.errors import ConfigPath, StartError
 from sidegate.supervisor import service
 from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.summary import Addresses, summary, wants_colour
@@ -284,11 +284,48 @@ def test_run_starts_what_it_would_print(file: Path, capsys: Capture, started: li
     assert started == [printed([], capsys)]
 
 
-def test_problems_of_arguments_have_no_lines(file: Path, capsys: Capture) -> None:
+def test_problems_of_arguments_have_their_names_and_no_lines(file: Path, capsys: Capture) -> None:
     assert cli.main(["run", "no-colon", "--port", "99999", "--processes", "zero"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3
-    assert all(line.startswith("<command line>: ") for line in lines)
+    names = ["--host, --port or --unix", "module:attr", "--processes"]
+    assert [line.split(": ")[:2] for line in lines] == [["<command line>", name] for name in names]
+
+
+def test_problems_that_the_start_finds_have_the_names_of_arguments(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths: list[ConfigPath] = [
+        ("listeners", 0, "addresses", 0),
+        ("backends", "app", "app"),
+        ("listeners", 0, "tls", "certificates", 0, "key"),
+        ("gracePeriod",),
+    ]
+    located: list[str] = []
+
+    def serve(config: Config, locate: Locate, warnings: Sequence[str]) -> int:
+        located.extend(locate(path, "x") for path in paths)
+        return 3
+
+    monkeypatch.setattr(service, "serve", serve)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    assert cli.main(["run", "apps_for_cli:app", "--cert", "c.pem"]) == 3
+    names = ["--host, --port or --unix", "module:attr", "--key", "gracePeriod"]
+    assert located == [f"<command line>: {name}: x" for name in names]
+
+
+def test_every_named_argument_is_an_option(file: Path, capsys: Capture) -> None:
+    for command, names in (("run", cli.ARGUMENTS), ("worker", standalone.ARGUMENTS)):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        text = capsys.readouterr().out
+        options = {word.strip(",") for name in names.values() for word in name.split() if word.startswith("--")}
+        assert len(options) > 6
+        assert not [option for option in options if option not in text]
+
+
+def test_problems_of_a_workers_arguments(capsys: Capture) -> None:
+    options = ["--trust", "here", "--grace-period", "long", "--mode", "9", "--concurrency", "0"]
+    assert cli.main(["worker", "no-colon", "--bind", "nowhere", *options]) == 2
+    names = ["--bind", "--mode", "module:attr", "--concurrency", "--trust", "--grace-period"]
+    assert [line.split(": ")[1] for line in capsys.readouterr().err.splitlines()] == names
 
 
 # ---- worker -----------------------------------------------------------------------------------------------
@@ -310,9 +347,8 @@ def test_a_worker_of_a_wsgi_application(file: Path, started: list[Config], monke
 @pytest.mark.parametrize("command", [["run", "a:b"], ["worker", "a:b", "--bind", "unix:x"]])
 def test_threads_are_not_for_asgi(command: list[str], capsys: Capture) -> None:
     assert cli.main([*command, "--interface", "asgi", "--threads", "4"]) == 2
-    name = {"run": "app", "worker": "worker"}[command[0]]
     words = "'threads' are for WSGI applications, but 'interface' is asgi"
-    assert capsys.readouterr().err == f"<command line>: backends.{name}: {words}\n"
+    assert capsys.readouterr().err == f"<command line>: {words}\n"
 
 
 # ---- the rest ---------------------------------------------------------------------------------------------
@@ -327,6 +363,40 @@ def test_wrong_arguments_are_exit_code_2(arguments: list[str], capsys: Capture) 
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage: sidegate" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["app:app"], "there is no command 'app:app'; did you mean `sidegate run app:app`?"),
+        (["site.yaml"], "there is no command 'site.yaml'; did you mean `sidegate serve site.yaml`?"),
+        (["serv", "a.yaml"], "there is no command 'serv'; did you mean 'serve'?"),
+        (["start"], "there is no command 'start'; there are serve, run, worker, check, schema, version"),
+        (["run", "a:b", "-w", "4"], "unrecognized arguments: -w 4 (-w: it is called --processes here)"),
+        (["run", "a:b", "-w4"], "unrecognized arguments: -w4 (-w: it is called --processes here)"),
+        (
+            ["run", "a:b", "--workers=4", "--strange", "--ssl-keyfile=k"],
+            "(--workers: it is called --processes here; --ssl-keyfile: it is called --key here)",
+        ),
+        (["run", "a:b", "--log-level", "debug"], "logs are set in 'logging'"),
+        (["run", "a:b", "--strange"], "sidegate run: error: unrecognized arguments: --strange\n"),
+        (["worker", "a:b", "--bind", "unix:a", "--workers", "2"], "a worker is one process"),
+        (["serve", "a.yaml", "--workers", "2"], "'processes' at the top level are the fronts"),
+        (["serve", "--config", "a.yaml"], "`sidegate serve FILE`"),
+    ],
+)
+def test_arguments_of_other_servers(arguments: list[str], words: str, capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_option_version(capsys: Capture) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["--version"])
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"sidegate {__version__}\n"
 
 
 def test_help_documents_the_exit_codes(capsys: Capture) -> None:

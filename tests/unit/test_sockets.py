@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 from pathlib import Path
 
@@ -38,7 +39,17 @@ def test_ipv6_is_ipv6_only(bind: Bind) -> None:
     sockets = bind("[::]:0")
     (sock,) = the_sockets(sockets)
     assert sock.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY) == 1
-    assert sockets.urls("http", "https") == [f"https://localhost:{sock.getsockname()[1]}"]
+    assert sockets.urls("http", "https") == [f"https://[::1]:{sock.getsockname()[1]}"]
+
+
+@needs_ipv6
+@pytest.mark.parametrize(("only", "host"), [(0, "localhost"), (1, "[::1]")])
+def test_the_url_of_an_inherited_ipv6_socket_reaches_it(bind: Bind, only: int, host: str) -> None:
+    with socket.socket(socket.AF_INET6) as sock:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, only)
+        sock.bind(("::", 0))
+        port = sock.getsockname()[1]
+        assert bind(f"fd:{os.dup(sock.fileno())}").urls("http", "http") == [f"http://{host}:{port}"]
 
 
 @needs_ipv6

@@ -92,6 +92,37 @@ _ADVICE_AT: dict[str, dict[str, str]] = {
 """What a word means below this key of the top level, where that differs."""
 
 
+_FILE = "a setting of the configuration file of `sidegate serve`; `sidegate run … --print-config` prints one"
+_OPTIONS: dict[str, dict[str, str]] = {
+    "run": {
+        "-w --workers": "it is called --processes here",
+        "-b --bind --listen": "write --host and --port, or --unix",
+        "-p": "it is called --port here",
+        "--uds --socket --fd": "write --unix PATH, or 'fd:3' as the 'address' of a configuration file",
+        "--certfile --ssl-certfile --tls-cert": "it is called --cert here",
+        "--keyfile --ssl-keyfile --tls-key": "it is called --key here",
+        "--factory": "parentheses call a factory: module:attr()",
+        "--loop": "it is called --event-loop here",
+        "-k --worker-class --wsgi --asgi": "it is called --interface here",
+        "--chdir --pythonpath --working-dir": "it is called --app-dir here",
+        "--access-logfile --access-logformat": "it is called --access-log here",
+        "--prefix --script-name --url-path-prefix": "it is called --root-path here",
+        "--reload": "reloading is 'reload' of a backend's 'pool' in the configuration file of `sidegate serve`",
+        "-c --config": "`sidegate serve FILE` reads a configuration",
+    },
+    "worker": {
+        "-w --workers --processes": "a worker is one process: start several, or let `sidegate serve` run a 'pool'",
+        "-b --host --port --unix --uds --listen": "write --bind unix:/path or --bind tcp://host:port",
+        "--cert --certfile --ssl-certfile": "it is called --tls-cert here",
+        "--key --keyfile --ssl-keyfile": "it is called --tls-key here",
+        "--app-dir --chdir --pythonpath": "it is called --directory here",
+        "--factory": "parentheses call a factory: module:attr()",
+    },
+    "serve": {"-c --config": "the file is an argument: `sidegate serve FILE`"},
+}
+"""Options that a command does not have, and what to write instead."""
+
+
 def folded(word: str) -> str:
     """``word`` in lower case without the marks between its parts: ``accesslog`` for ``access_log``."""
     return re.sub("[-_.]", "", word).lower()
@@ -112,3 +143,14 @@ def advice(word: str, part: str | int = "") -> str:
     """
     key = folded(word)
     return _BY_WORD_AT.get(str(part), {}).get(key) or _BY_WORD.get(key, "")
+
+
+def option_advice(option: str, command: str) -> str:
+    """A sentence for somebody who gave ``command`` the unknown ``option``, such as ``--ssl-keyfile``; empty if none."""
+    for options, text in _OPTIONS.get(command, {}).items():
+        if option in options.split():
+            return text
+    meant = advice(option)
+    if meant and command == "run":
+        return f"{_FILE}: {meant}"
+    return meant

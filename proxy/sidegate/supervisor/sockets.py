@@ -266,17 +266,25 @@ def _adopt(fd: int) -> socket.socket:
 
 
 def _url(bound: Bound, scheme: str) -> str:
-    """The URL with the real port; a socket bound to all addresses is shown as localhost, which reaches it too."""
+    """The URL with the real port; for a socket that is bound to all addresses, an address that reaches it."""
     name = bound.socket.getsockname()
     if bound.socket.family == socket.AF_UNIX:
         return f"unix:{os.fsdecode(name)}"
     host, port = name[:2]
     named = bound.address.host if bound.address.kind == "tcp" else ""
     if ipaddress.ip_address(host).is_unspecified:
-        host = "localhost"
+        host = _loopback(bound)
     elif named and not _is_ip(named):
         host = named
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _loopback(bound: Bound) -> str:
+    """``localhost``, but ``::1`` if only IPv6 reaches the socket: ``localhost`` may be an IPv4 address."""
+    if bound.socket.family != socket.AF_INET6 or (bound.address.kind == "tcp" and not bound.address.host):
+        return "localhost"  # an address without a host has a socket for IPv4 as well
+    only = bound.socket.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
+    return "::1" if only else "localhost"
 
 
 def _is_ip(host: str) -> bool:
