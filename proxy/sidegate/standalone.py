@@ -16,7 +16,8 @@ from dataclasses import replace
 from typing import Any
 
 from sidegate import __version__
-from sidegate.aio.event_loops import loop_factory
+from sidegate.aio.event_loops import new_runner
+from sidegate.aio.tasks import internal_task
 from sidegate.config.address import parse_address
 from sidegate.config.hop import hop_limits
 from sidegate.config.schema import Config, ListenerConfig
@@ -105,7 +106,7 @@ def serve(config: Config) -> int:
         config = replace(config, limits=limits, timeouts=timeouts)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
     try:
-        with asyncio.Runner(loop_factory=loop_factory(config.event_loop)) as runner:
+        with new_runner(config.event_loop) as runner:
             runner.run(_serve(config, sockets))
     finally:
         sockets.close()
@@ -126,7 +127,7 @@ async def _serve(config: Config, sockets: ServiceSockets) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _on_signal, number, asked)
     runtime = _build(config, sockets)
-    start = asyncio.create_task(runtime.start())
+    start = internal_task(runtime.start())
     if not await child.first_of(start, asked):
         return  # no request was accepted yet, so there is nothing to finish
     start.result()

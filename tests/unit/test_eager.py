@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
+import uvloop
 
 from sidegate.aio.eager import AdoptingCoroutine, EagerStarter, EagerTaskStarter, SpareTaskStarter, eager_starter
 
@@ -46,7 +47,11 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-def run(way: Way, test: Callable[[EagerStarter], Coroutine[Any, Any, None]]) -> None:
+def run(
+    way: Way,
+    test: Callable[[EagerStarter], Coroutine[Any, Any, None]],
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+) -> None:
     async def main() -> None:
         steps = way(asyncio.get_running_loop())
         steps.start(turns(), at_once=False)  # the first of all provides the spare
@@ -58,7 +63,8 @@ def run(way: Way, test: Callable[[EagerStarter], Coroutine[Any, Any, None]]) -> 
             await turns()
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
-    asyncio.run(main())
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main())
 
 
 def test_what_does_not_wait_is_over_at_once(way: Way) -> None:
@@ -199,6 +205,94 @@ def test_a_cancelled_task_cancels_what_it_waits_for(way: Way, when: str, pause: 
         assert gate.cancelled() is (pause == "future")
 
     run(way, test)
+
+
+def set_factory(factory: Any) -> None:
+    asyncio.get_running_loop().set_task_factory(factory)
+
+
+def wrapping(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any], **kwargs: Any) -> Any:
+    async def wrapper() -> Any:
+        return await coroutine
+
+    return asyncio.Task(wrapper(), loop=loop, name="by a factory", **kwargs)
+
+
+def without_context(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.Task(coroutine, loop=loop, name="by a factory")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("factory", [wrapping, without_context])
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_task_factory_makes_the_task(way: Way, new_loop: Any, factory: Any, at_once: bool) -> None:
+    async def test(steps: EagerStarter) -> None:
+        seen: list[tuple[str, str]] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            task = asyncio.current_task()
+            assert task is not None
+            seen.append((task.get_name(), variable.get("unset")))
+            variable.set("mine")
+
+        set_factory(factory)  # while the spare is ready
+        for _ in range(3):
+            await as_callback(lambda: steps.start(work(), at_once))
+            await turns()
+        set_factory(None)
+        await as_callback(lambda: steps.start(work(), at_once))
+        await turns()
+        assert seen[:3] == [("by a factory", "unset")] * 3
+        assert seen[3][0] != "by a factory"
+        assert variable.get("unset") == "unset"
+
+    run(way, test, new_loop)
+
+
+def test_a_task_that_a_factory_made_can_be_cancelled(way: Way) -> None:
+    async def test(steps: EagerStarter) -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            try:
+                await asyncio.get_running_loop().create_future()
+            except asyncio.CancelledError:
+                seen.append("cancelled")
+
+        set_factory(wrapping)
+        task = await as_callback(lambda: steps.start(work(), at_once=True))
+        assert task is not None
+        await turns()
+        task.cancel()
+        await turns()
+        assert seen == ["cancelled"]
+
+    run(way, test)
+
+
+def test_a_factory_that_fails_is_logged_and_not_used(way: Way, caplog: pytest.LogCaptureFixture) -> None:
+    def failing(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        raise ValueError("no task today")
+
+    async def test(steps: EagerStarter) -> None:
+        seen: list[str] = []
+
+        async def work() -> None:
+            await asyncio.sleep(0)
+            seen.append("done")
+
+        set_factory(failing)
+        await as_callback(lambda: steps.start(work(), at_once=True))
+        await turns()
+        assert seen == ["done"]
+        set_factory(None)
+
+    run(way, test)
+    (record,) = caplog.records
+    assert "task factory failed" in record.message
+    assert record.exc_text is not None
+    assert "no task today" in record.exc_text
 
 
 def test_it_may_begin_inside_another_and_outside_of_the_first_step(way: Way) -> None:

@@ -19,6 +19,10 @@ for a future, its *gate*. The first step of a coroutine runs as that task: in th
 
 So an application always sees a task and a context that no other coroutine has changed. A coroutine that is started
 while there is no spare (the spare is in use, or does not wait for its gate yet) gets an ordinary task.
+
+A loop with a task factory has no eager starts: each coroutine gets a task that the factory makes (``aio/tasks.py``).
+The spare itself is made without it, because a factory may wrap the coroutine, and the spare would then be another task
+than the one that steps it.
 """
 
 from __future__ import annotations
@@ -32,6 +36,7 @@ from sys import getrefcount
 from typing import Any
 from weakref import getweakrefcount
 
+from sidegate.aio.tasks import application_task
 from sidegate.aio.wakeup import STEPPING, Wakeup
 
 NAME = "exchange"
@@ -171,10 +176,12 @@ class SpareTaskStarter(EagerStarter):
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
         """See ``EagerStarter``."""
+        if self._loop.get_task_factory() is not None:
+            return application_task(coroutine, contextvars.Context(), self._loop)
         if not self._has_spare() or not at_once:
             if self._gate is None:
                 self._create_spare()
-            return self._loop.create_task(coroutine, context=contextvars.Context())
+            return asyncio.Task(coroutine, loop=self._loop, context=contextvars.Context())
         return self._step(coroutine, None)
 
     def step(self, stepped: EagerCoroutine) -> None:
@@ -194,7 +201,7 @@ class SpareTaskStarter(EagerStarter):
         """Continue a coroutine that had no task in a new one."""
         adopting = AdoptingCoroutine(None)
         adopting.coroutine = coroutine
-        return self._loop.create_task(adopting, name=NAME, context=contextvars.Context())
+        return asyncio.Task(adopting, loop=self._loop, name=NAME, context=contextvars.Context())
 
     def _has_spare(self) -> bool:
         if self._task is not None and self._gate is not None and self._gate.done():
@@ -260,7 +267,7 @@ class SpareTaskStarter(EagerStarter):
         self._gate = self._loop.create_future()
         self._adopting = AdoptingCoroutine(self._gate)
         self._context = contextvars.Context()
-        task = self._loop.create_task(self._adopting, name=NAME, context=self._context)
+        task = asyncio.Task(self._adopting, loop=self._loop, name=NAME, context=self._context)
         self._loop.call_soon(self._spare_ready, task)
 
     def _spare_ready(self, task: asyncio.Task[None]) -> None:
@@ -279,6 +286,8 @@ class EagerTaskStarter(EagerStarter):
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
         """See ``EagerStarter``."""
+        if self._loop.get_task_factory() is not None:
+            return application_task(coroutine, contextvars.Context(), self._loop)
         make: Any = asyncio.Task  # mypy knows only the signature of Python 3.11
         task = make(coroutine, loop=self._loop, context=contextvars.Context(), eager_start=at_once)
         return None if task.done() else task

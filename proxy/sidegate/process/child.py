@@ -22,7 +22,8 @@ import traceback
 from typing import Any
 
 from sidegate import __version__
-from sidegate.aio.event_loops import EventLoopName, loop_factory
+from sidegate.aio.event_loops import EventLoopName, new_runner
+from sidegate.aio.tasks import internal_task
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc.control import Channel, Message, front_drain_time, receive_first, send_last
@@ -80,7 +81,7 @@ def run(child: ChildMain, event_loop: EventLoopName, control: socket.socket) -> 
     """Run ``child`` in a new event loop, report a failure to the supervisor, and return the exit code."""
     failure: Failure | None
     try:
-        with asyncio.Runner(loop_factory=loop_factory(event_loop)) as runner:
+        with new_runner(event_loop) as runner:
             failure = runner.run(child.run())
     except StartError as error:
         failure = {"message": str(error)}
@@ -143,7 +144,7 @@ class ChildMain:
         """Start and serve; return when the runtime has drained or was aborted."""
         self._channel = Channel(self._control, self._on_message, _on_supervisor_gone)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_terminate)
-        work = asyncio.create_task(self._work())
+        work = internal_task(self._work())
         try:
             if not await first_of(work, self._abort_asked):
                 self._runtime.abort()
@@ -153,7 +154,7 @@ class ChildMain:
             self._channel.close()
 
     async def _work(self) -> None:
-        start = asyncio.create_task(self._runtime.start())
+        start = internal_task(self._runtime.start())
         if not await first_of(start, self._drain_asked):
             return  # no request was accepted yet, so there is nothing to finish
         start.result()
@@ -195,7 +196,7 @@ def loop_package() -> str:
 
 async def first_of(task: asyncio.Task[None], event: asyncio.Event) -> bool:
     """Whether ``task`` ended before ``event`` was set; if not, it was cancelled and has ended."""
-    waiter = asyncio.create_task(event.wait())
+    waiter = internal_task(event.wait())
     await asyncio.wait({task, waiter}, return_when=asyncio.FIRST_COMPLETED)
     ended = task.done()
     task.cancel()

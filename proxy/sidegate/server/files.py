@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Any
 
+from sidegate.aio.tasks import internal_task
 from sidegate.asgi import Message
 from sidegate.errors import ExchangeError, Fault
 from sidegate.server.messages import bad_message
@@ -105,7 +106,7 @@ def _shrunk() -> ExchangeError:
 async def _writable(sock: int, stall: float, lost: asyncio.Future[None]) -> None:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    waiting = asyncio.ensure_future(ready.wait())
+    waiting = internal_task(ready.wait())
     loop.add_writer(sock, ready.set)
     try:
         done, _ = await asyncio.wait((waiting, lost), timeout=stall, return_when=asyncio.FIRST_COMPLETED)

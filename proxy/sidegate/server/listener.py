@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from sidegate.aio.tasks import internal_task
 from sidegate.server.connection import Connection
 from sidegate.server.service import ListenerService
 from sidegate.server.tls.read_buffer import cover_used
@@ -122,7 +123,7 @@ class Listener:
             self._accept_failed(listening, error)
             return False
         sock.setblocking(False)
-        task = self._service.loop.create_task(self._open(sock))
+        task = internal_task(self._open(sock), loop=self._service.loop)
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)
         return True

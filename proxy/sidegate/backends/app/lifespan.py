@@ -11,10 +11,12 @@ afterwards has failed.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import traceback
 from typing import Any, Literal
 
+from sidegate.aio.tasks import application_task
 from sidegate.asgi import App, Message
 from sidegate.errors import StartError
 
@@ -47,7 +49,9 @@ class Lifespan:
         """
         if self._mode == "off":
             return
-        self._task = asyncio.create_task(self._run(), name=f"lifespan {self._name}")
+        self._task = application_task(
+            self._run(), contextvars.copy_context(), asyncio.get_running_loop(), f"lifespan {self._name}"
+        )
         answer = await self._ask("startup", self._task)
         if answer is not None and answer["type"] == "lifespan.startup.complete":
             return

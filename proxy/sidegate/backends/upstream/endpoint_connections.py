@@ -20,6 +20,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sidegate.aio.tasks import internal_task
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint
@@ -194,7 +195,7 @@ class Reconnector:
 
     def start(self) -> None:
         """Start the task that connects, and connects again."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name=f"connection to {self.endpoint}")
+        self._task = internal_task(self._run(), f"connection to {self.endpoint}")
 
     def recheck(self) -> None:
         """Check again: the state of the connection has changed, or whether other endpoints can be used."""

@@ -14,6 +14,7 @@ import socket
 import ssl
 from collections.abc import Sequence
 
+from sidegate.aio.tasks import internal_task
 from sidegate.backends.context import BuildContext
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
@@ -83,7 +84,7 @@ class RemoteBackend(UpstreamBackend):
         await super().start()
         await self._look_up()
         if any(address.kind == "tcp" for address in self._addresses):
-            self._task = asyncio.create_task(self._look_up_again(), name=f"addresses of {self.name}")
+            self._task = internal_task(self._look_up_again(), f"addresses of {self.name}")
 
     async def stop(self) -> None:
         """Stop the look-ups and close every connection."""

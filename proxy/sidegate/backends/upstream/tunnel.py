@@ -9,10 +9,10 @@ side has taken a piece, so neither side can make the front hold more than a wind
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from typing import Any
 
+from sidegate.aio.tasks import internal_task
 from sidegate.asgi import TUNNEL_KEY, Handover, Receive, Scope, Send
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
@@ -78,7 +78,7 @@ class Tunnel(Relay):
             return await super()._pass_response(stream)
 
     async def _pass_both_ways(self, stream: ClientStream) -> None:
-        upload = asyncio.get_running_loop().create_task(self._pass_up(stream))
+        upload = internal_task(self._pass_up(stream))
         try:
             await self._pass_down(stream)
         finally:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 
+from sidegate.aio.tasks import internal_task
 from sidegate.asgi import Headers, Receive
 from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
 
@@ -53,7 +54,7 @@ class Upload:
         if self._ended and self.replayable:
             stream.send_data(b"".join(self._kept), True)
         else:
-            self._task = asyncio.get_running_loop().create_task(self._pump(stream))
+            self._task = internal_task(self._pump(stream))
 
     def stop(self) -> None:
         """Stop sending. The rest of the body stays unread."""

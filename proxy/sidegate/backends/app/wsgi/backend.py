@@ -18,6 +18,7 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
+from sidegate.aio.tasks import internal_task
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.app.wsgi.environ import Environ, make_environ
@@ -226,7 +227,7 @@ class WsgiRequest:
             if job.out:
                 await self._pass_message(job, job.out.popleft())
             elif job.body is not None and job.body.wanted and not job.body.ended and self._fetching is None:
-                self._fetching = job.loop.create_task(self._fetch(job, job.body))
+                self._fetching = internal_task(self._fetch(job, job.body), loop=job.loop)
             else:
                 await job.wakeup()
 
