@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import sys
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.parametrize("way", WAYS)
 
 T = TypeVar("T")
 
-Way = Callable[[asyncio.AbstractEventLoop], EagerStarter]
+Way = Callable[[asyncio.AbstractEventLoop, contextvars.Context], EagerStarter]
 
 
 async def as_callback(function: Callable[[], T]) -> T:
@@ -51,9 +52,10 @@ def run(
     way: Way,
     test: Callable[[EagerStarter], Coroutine[Any, Any, None]],
     new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
+    context: contextvars.Context | None = None,
 ) -> None:
     async def main() -> None:
-        steps = way(asyncio.get_running_loop())
+        steps = way(asyncio.get_running_loop(), contextvars.Context() if context is None else context)
         steps.start(turns(), at_once=False)  # the first of all provides the spare
         await turns()
         try:
@@ -140,6 +142,58 @@ def test_whoever_left_something_behind_leaves_it_to_nobody(way: Way, leave: str)
             assert kept == ["done"] * 3
 
     run(way, test)
+
+
+def context_with(value: Any) -> contextvars.Context:
+    context = contextvars.Context()
+    context.run(variable.set, value)
+    return context
+
+
+@pytest.mark.parametrize("waits", ["never", "before", "after"])
+@pytest.mark.parametrize("factory", [False, True])
+def test_all_start_with_the_same_variables(way: Way, waits: str, factory: bool) -> None:
+    other: contextvars.ContextVar[str] = contextvars.ContextVar("other")
+    equal = "".join(["as ", "imported"])  # an equal value that is another object is still a change
+    seen: list[tuple[Any, str]] = []
+
+    async def test(steps: EagerStarter) -> None:
+        async def work(value: str) -> None:
+            if waits == "before":
+                await asyncio.sleep(0)
+            seen.append((variable.get("unset"), other.get("unset")))
+            variable.set(value)
+            if value == "second":
+                other.set("mine")
+            if waits == "after":
+                await asyncio.sleep(0)
+                assert variable.get() is value
+
+        if factory:
+            set_factory(wrapping)
+        for value in ("first", equal, "second", "third"):
+            await as_callback(partial(steps.start, work(value), at_once=True))
+            await turns()
+
+    run(way, test, context=context_with("as imported"))
+    assert [value for value, _ in seen] == ["as imported"] * 4
+    assert equal == "as imported"
+    assert all(value is not equal for value, _ in seen)
+    assert {value for _, value in seen} == {"unset"}
+
+
+def test_a_variable_that_was_reset_costs_no_task(way: Way) -> None:
+    async def test(steps: EagerStarter) -> None:
+        seen = []
+
+        async def work() -> None:
+            variable.reset(variable.set("mine"))
+            seen.append(id(asyncio.current_task()))
+
+        await as_callback(lambda: [steps.start(work(), at_once=True) for _ in range(5)])
+        assert len(set(seen)) == 1
+
+    run(SpareTaskStarter, test, context=context_with("as imported"))
 
 
 def test_what_waits_goes_on_as_the_task_it_began_as(way: Way) -> None:
@@ -358,7 +412,7 @@ def test_after_the_stop_everything_is_an_ordinary_task(way: Way) -> None:
 
 def test_the_way_is_that_of_the_python_that_runs(way: Way) -> None:
     async def main() -> None:
-        assert type(eager_starter(asyncio.get_running_loop())) is (
+        assert type(eager_starter(asyncio.get_running_loop(), contextvars.Context())) is (
             EagerTaskStarter if sys.version_info >= (3, 12) else SpareTaskStarter
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -17,7 +18,7 @@ def run(test: Callable[[SpareTaskStarter, Wakeup], Awaitable[None]]) -> None:
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        steps = SpareTaskStarter(loop)
+        steps = SpareTaskStarter(loop, contextvars.Context())
         steps.start(nothing(), at_once=False)  # which provides the spare
         await turns()
         await test(steps, Wakeup(loop))

@@ -30,7 +30,9 @@ cdef class SpareTaskStarter(EagerStarter):
     cdef object _gate
     cdef object _task
     cdef object _adopting
+    cdef object _base
     cdef object _context
+    cdef tuple _values
 
     cpdef start(self, coroutine, bint at_once)
     cpdef stop(self)
@@ -39,10 +41,12 @@ cdef class SpareTaskStarter(EagerStarter):
     cdef bint _has_spare(self)
     cdef _step(self, coroutine, EagerCoroutine stepped)
     cdef bint _is_untouched(self, task)
+    cdef bint _has_base_values(self)
 
 
 cdef class EagerTaskStarter(EagerStarter):
     cdef object _loop
+    cdef object _base
 
     cpdef start(self, coroutine, bint at_once)
     cpdef stop(self)

@@ -17,7 +17,8 @@ for a future, its *gate*. The first step of a coroutine runs as that task: in th
 * The coroutine waits for anything else: the spare adopts the coroutine, its gate is opened, and it continues as the
   coroutine's task, which it has been since the first step.
 
-So an application always sees a task and a context that no other coroutine has changed. A coroutine that is started
+So an application always sees a task and a context that no other coroutine has changed. The context is a copy of the
+starter's, in which the variables have the values that the applications' imports gave them. A coroutine that is started
 while there is no spare (the spare is in use, or does not wait for its gate yet) gets an ordinary task.
 
 A loop with a task factory has no eager starts: each coroutine gets a task that the factory makes (``aio/tasks.py``).
@@ -166,10 +167,12 @@ class EagerStarter:
 class SpareTaskStarter(EagerStarter):
     """The implementation for Python 3.11."""
 
-    __slots__ = ("_adopting", "_context", "_gate", "_loop", "_stopped", "_task")
+    __slots__ = ("_adopting", "_base", "_context", "_gate", "_loop", "_stopped", "_task", "_values")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
+        self._base = context
+        self._values = tuple(context.items())
         self._stopped = False
         self._gate: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None  # the spare, while it waits for the gate
@@ -177,11 +180,11 @@ class SpareTaskStarter(EagerStarter):
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
         """See ``EagerStarter``."""
         if self._loop.get_task_factory() is not None:
-            return application_task(coroutine, contextvars.Context(), self._loop)
+            return application_task(coroutine, self._base.copy(), self._loop)
         if not self._has_spare() or not at_once:
             if self._gate is None:
                 self._create_spare()
-            return asyncio.Task(coroutine, loop=self._loop, context=contextvars.Context())
+            return asyncio.Task(coroutine, loop=self._loop, context=self._base.copy())
         return self._step(coroutine, None)
 
     def step(self, stepped: EagerCoroutine) -> None:
@@ -201,7 +204,7 @@ class SpareTaskStarter(EagerStarter):
         """Continue a coroutine that had no task in a new one."""
         adopting = AdoptingCoroutine(None)
         adopting.coroutine = coroutine
-        return asyncio.Task(adopting, loop=self._loop, name=NAME, context=contextvars.Context())
+        return asyncio.Task(adopting, loop=self._loop, name=NAME, context=self._base.copy())
 
     def _has_spare(self) -> bool:
         if self._task is not None and self._gate is not None and self._gate.done():
@@ -244,7 +247,7 @@ class SpareTaskStarter(EagerStarter):
     def _is_untouched(self, task: Any) -> bool:
         """Whether the coroutine that ran as this task left no trace on it."""
         return (
-            not self._context
+            self._has_base_values()
             and getweakrefcount(task) == 1  # the reference of asyncio itself, for `all_tasks`
             and self._gate is not None
             and not self._gate.done()  # else the task was cancelled
@@ -252,6 +255,16 @@ class SpareTaskStarter(EagerStarter):
             and task._callbacks is None  # there is no public attribute for this
             and task.get_name() is NAME
         )
+
+    def _has_base_values(self) -> bool:
+        """Whether the context is still equal to the starter's. By identity: equal values may be different objects."""
+        context = self._context
+        if len(context) != len(self._values):
+            return False
+        for variable, value in self._values:  # noqa: SIM110 - a generator would cost each request more
+            if context.get(variable, self) is not value:
+                return False
+        return True
 
     def _replace(self) -> None:
         self._open_gate()
@@ -266,7 +279,7 @@ class SpareTaskStarter(EagerStarter):
             return
         self._gate = self._loop.create_future()
         self._adopting = AdoptingCoroutine(self._gate)
-        self._context = contextvars.Context()
+        self._context = self._base.copy()
         task = asyncio.Task(self._adopting, loop=self._loop, name=NAME, context=self._context)
         self._loop.call_soon(self._spare_ready, task)
 
@@ -279,23 +292,24 @@ class SpareTaskStarter(EagerStarter):
 class EagerTaskStarter(EagerStarter):
     """The implementation for Python 3.12 and later."""
 
-    __slots__ = ("_loop",)
+    __slots__ = ("_base", "_loop")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
+        self._base = context
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
         """See ``EagerStarter``."""
         if self._loop.get_task_factory() is not None:
-            return application_task(coroutine, contextvars.Context(), self._loop)
+            return application_task(coroutine, self._base.copy(), self._loop)
         make: Any = asyncio.Task  # mypy knows only the signature of Python 3.11
-        task = make(coroutine, loop=self._loop, context=contextvars.Context(), eager_start=at_once)
+        task = make(coroutine, loop=self._loop, context=self._base.copy(), eager_start=at_once)
         return None if task.done() else task
 
     def stop(self) -> None:
         """See ``EagerStarter``. There is nothing to release."""
 
 
-def eager_starter(loop: asyncio.AbstractEventLoop) -> EagerStarter:
-    """Make the starter for the running version of Python."""
-    return EagerTaskStarter(loop) if sys.version_info >= (3, 12) else SpareTaskStarter(loop)
+def eager_starter(loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> EagerStarter:
+    """Make the starter for the running version of Python. Every coroutine starts in a copy of ``context``."""
+    return EagerTaskStarter(loop, context) if sys.version_info >= (3, 12) else SpareTaskStarter(loop, context)

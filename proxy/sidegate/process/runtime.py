@@ -10,6 +10,7 @@ path in the configuration; ``StartError`` from ``start``.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import socket
 from collections.abc import Iterable, Mapping
@@ -102,7 +103,7 @@ class Runtime:
         loop = asyncio.get_running_loop()
         capacity = None if fronts is None else _put_behind_front(backends)
         clock = Clock(loop, timeouts.check)
-        starter = eager_starter(loop)
+        starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
         admission = Admission(loop, config.limits)
         router = Router(_routes(config, backends))
         engine = load_engine(config.http2_engine)

@@ -11,6 +11,7 @@ cdef class Threads(Target):
     cdef object _offered
     cdef object _signals
     cdef long _made
+    cdef object _context
 
     cpdef offer(self, Job job)
     cpdef withdraw(self, Job job)

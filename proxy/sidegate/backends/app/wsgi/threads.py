@@ -20,8 +20,6 @@ from queue import SimpleQueue
 from sidegate.backends.app.wsgi.job import Job
 from sidegate.backends.load_balancer import Target
 
-_new_context = contextvars.Context  # it saves an attribute look-up in the module
-
 
 class Threads(Target):
     """The threads as a target of the load balancer. Its capacity is the largest number of threads, ``most``."""
@@ -34,6 +32,8 @@ class Threads(Target):
         self._signals: SimpleQueue[bool] = SimpleQueue()
         """Each item wakes one thread: True to take the jobs that are offered, False to end."""
         self._made = 0
+        self._context = contextvars.copy_context()
+        """As the applications' imports have left it; every request runs in a copy of it."""
 
     def offer(self, job: Job) -> None:
         """Let a thread that becomes free take ``job``, which waits in the queue."""
@@ -83,4 +83,4 @@ class Threads(Target):
             except IndexError:  # another thread has taken it
                 return
             job.taken = True
-            _new_context().run(job.run)
+            self._context.copy().run(job.run)
