@@ -129,7 +129,7 @@ def scope_of(trusted: list[str], **options: Any) -> tuple[Scope, Record, tuple[s
 def test_a_trusted_peer_is_believed() -> None:
     scope, record, _ = scope_of(["127.0.0.0/8"])
     assert (scope["client"], scope["scheme"]) == (("192.0.2.1", 0), "https")
-    assert (record.client, record.scheme) == ("192.0.2.1", "https")
+    assert record.client == "192.0.2.1"
     assert scope["headers"][1:] == FORWARDED
 
 
@@ -137,7 +137,7 @@ def test_a_trusted_peer_is_believed() -> None:
 def test_fields_of_any_other_peer_are_dropped(trusted: list[str]) -> None:
     scope, record, address = scope_of(trusted)
     assert (tuple(scope["client"]), scope["scheme"]) == (address, "http")
-    assert (record.client, record.scheme) == ("127.0.0.1", "http")
+    assert record.client == "127.0.0.1"
     assert scope["headers"] == [(b"host", b"localhost")]
 
 

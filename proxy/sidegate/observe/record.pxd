@@ -8,7 +8,6 @@ from sidegate.route cimport Route
 
 cdef class Origin:
     cdef public str client
-    cdef public str scheme
     cdef public str tls
 
 
@@ -18,7 +17,6 @@ cdef class Record:
     cdef public str method
     cdef public bytes target
     cdef public str http_version
-    cdef public str scheme
     cdef public double started
     cdef public Route route
     cdef public str backend

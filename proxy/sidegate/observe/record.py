@@ -30,18 +30,17 @@ class Origin:
     ``client``: the peer's address, or ``unix``. ``tls``: the protocol version (``TLSv1.3``), empty in cleartext.
     """
 
-    __slots__ = ("client", "scheme", "tls")
+    __slots__ = ("client", "tls")
 
-    def __init__(self, client: str, scheme: str, tls: str) -> None:
+    def __init__(self, client: str, tls: str) -> None:
         self.client = client
-        self.scheme = scheme
         self.tls = tls
 
 
 class Record:
     """One request and its response.
 
-    ``client``, ``scheme``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
+    ``client``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
     ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: the router sets it; ``NO_ROUTE`` if none
     matched. ``backend``: the name of the backend that took the request, which sets it; empty if another App answered.
     ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the head
@@ -52,8 +51,7 @@ class Record:
 
     __slots__ = (
         "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
-        "http_version", "listener", "method", "reason", "route", "runner", "scheme", "started", "status", "target",
-        "tls",
+        "http_version", "listener", "method", "reason", "route", "runner", "started", "status", "target", "tls",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
@@ -63,7 +61,6 @@ class Record:
         self.target = head.target
         self.http_version = head.http_version
         self.has_body = isinstance(head, RequestHead) and not head.end_stream
-        self.scheme = "http"
         self.started = started
         self.route: Route = NO_ROUTE
         self.backend = ""
@@ -96,7 +93,7 @@ class Record:
 def open_record(listener: ListenerMeter, origin: Origin, head: RequestHead | Rejected, started: float) -> Record:
     """The record of a request that came from ``origin``."""
     record = Record(listener, origin.client, head, started)
-    record.scheme, record.tls = origin.scheme, origin.tls
+    record.tls = origin.tls
     return record
 
 

@@ -54,7 +54,7 @@ class Connection(WritingHalf):
         self.transport = cast(asyncio.Transport, transport)
         self.peer = peer_of(transport, self.service.tls, self.service.trusted)
         client = self.peer.client[0] if self.peer.client is not None else "unix"
-        self._origin = Origin(client, self.peer.scheme, self.peer.tls_version)
+        self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
         protocol = _known_protocol(self.service.protocols, transport.get_extra_info("ssl_object"))

@@ -75,7 +75,7 @@ def _store_peer(facts: PeerFacts, scope: dict[str, Any], record: Record) -> None
     client, server, scheme, http_version, root_path = facts
     scope["client"] = client
     scope["server"] = server
-    scope["scheme"] = record.scheme = scheme
+    scope["scheme"] = scheme
     scope["http_version"] = http_version
     scope["root_path"] = root_path
     record.client = client[0] if client else "unix"

@@ -35,6 +35,6 @@ def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     scope[RECORD_KEY] = record
     if peer.trusted is not None and not take_facts(head.headers, scope, record):
         scope["client"] = client = peer.trusted.client(head.headers, peer.client)
-        scope["scheme"] = record.scheme = forwarded_scheme(head.headers, peer.scheme)
+        scope["scheme"] = forwarded_scheme(head.headers, peer.scheme)
         record.client = client[0] if client else "unix"
     return scope
