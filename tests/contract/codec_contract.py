@@ -11,6 +11,7 @@ from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import Body, End, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1.server import Http1Codec
 from tests.contract.peers import HOST, WEBSOCKET, MakePeer, Peer, Response
 
 LIMITS = ConnectionLimits(header_fields=8, stream_window=65535)
@@ -332,6 +333,16 @@ def check_a_release_tells_whether_something_is_left_to_do(make: MakePeer) -> Non
     assert codec.release(stream) is True
 
 
+def check_many_cookies(make: MakePeer) -> None:
+    """As crumbs or in one field: they do not count as fields (``LIMITS``)."""
+    peer = make()
+    cookies = [b"%02d=%d" % (number, number * 997) for number in range(150)]
+    crumbs = [b"; ".join(cookies)] if isinstance(peer.codec, Http1Codec) else cookies
+    head = peer.open(fields=[(b"cookie", crumb) for crumb in crumbs])
+    assert head.headers[-1] == (b"cookie", b"; ".join(cookies))
+    answer(peer, head.stream_id)
+
+
 def check_a_websocket(make: MakePeer) -> None:
     peer = make()
     answer(peer, peer.open().stream_id)
@@ -517,6 +528,7 @@ CHECKS = (
     check_a_websocket_that_its_client_ends,
     check_a_websocket_denied,
     check_what_a_websocket_sends_too_early,
+    check_many_cookies,
     check_a_websocket_is_held_back_by_its_reader,
     check_a_websocket_is_pending_while_the_peer_does_not_read,
     check_a_websocket_outlives_the_farewell,

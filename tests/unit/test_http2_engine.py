@@ -179,9 +179,9 @@ def test_large_requests_are_not_remembered(engine: c.EngineName) -> None:
 
 @needs_nghttp2
 def test_an_oversized_response_head_resets_its_stream() -> None:
-    """nghttp2 only: it refuses to send more than 256 KiB, and the client must not wait."""
+    """nghttp2 only: it refuses to send more than 320 KiB, and the client must not wait."""
     made = c.started("nghttp2")
     made.receive(c.Speaker().headers(1), 0.0)
-    made.send_head(1, 200, [(b"a", b"b" * 300_000)], True)
+    made.send_head(1, 200, [(b"a", b"b" * 400_000)], True)
     assert c.listen(made.take_output()).streams == {1: c.Answer(reset=codes.INTERNAL_ERROR)}
     assert made.idle

@@ -88,7 +88,15 @@ REFUSED = {
     "host differs": ([*c.GET, (b"host", b"other")], 400, "bad_host"),
     "expectation": ([*c.POST, (b"expect", b"miracle")], 417, "bad_expectation"),
     "too many fields": ([*c.GET, *[(b"a", b"b")] * 101], 431, "too_many_fields"),
-    "cookie crumbs": ([*c.GET, *[(b"cookie", b"a=b")] * 101], 431, "too_many_fields"),
+    "cookie crumbs": ([*c.GET, *[(b"cookie", b"a=b")] * 301], 431, "too_many_cookies"),
+    "many more cookie crumbs": ([*c.GET, *[(b"cookie", b"a=b")] * 500], 431, "too_many_cookies"),
+    "fields beside crumbs": (
+        [*c.GET, *[(b"cookie", b"a=b")] * 300, *[(b"x", b"y")] * 101],
+        431,
+        "too_many_fields",
+    ),
+    "cookies in one crumb": ([*c.GET, (b"cookie", b"a=b; " * 300 + b"a=b")], 431, "too_many_cookies"),
+    "bytes of crumbs": ([*c.GET, *[(b"cookie", b"0" * 200)] * 170], 431, "header_block_too_large"),
     "large block": ([*c.GET, *[(b"a", b"b" * 140)] * 100, *[(b"c", b"d" * 150)] * 100], 431, "header_block_too_large"),
 }
 

@@ -55,6 +55,11 @@ def _most_fields(_: Any, listeners: Sequence[ConnectionLimits]) -> int:
     return max(limits.header_fields for limits in listeners) + FACTS_FIELDS
 
 
+def _most_cookies(_: Any, listeners: Sequence[ConnectionLimits]) -> int:
+    """As many as any listener accepts."""
+    return max(limits.cookies for limits in listeners)
+
+
 def _most_continuations(value: int, listeners: Sequence[ConnectionLimits]) -> int:
     """Enough for the largest header block."""
     return max(value, _largest_block(value, listeners) // _FRAME + 1)
@@ -83,8 +88,16 @@ class Limits(Model):
         default=100,
         ge=1,
         le=10_000,
-        description="Header fields of one request; every cookie crumb counts, and the count is checked while decoding "
+        description="Header fields of one request, without those of `cookies`; the count is checked while decoding "
         "(HTTP/2 bomb). Apache httpd and Envoy: 100; haproxy: 101.",
+    )
+    cookies: Annotated[Integer, Limit(_most_cookies)] = setting(
+        default=300,
+        ge=1,
+        le=10_000,
+        description="Cookies of one request, in one field or, as HTTP/2 clients send them, each in a field of its own; "
+        "above it 431. Their bytes count as `headerBlock`, those of all HTTP/2 fields as one field. Chrome keeps 180 "
+        "cookies of a site.",
     )
     keep_underscores: Annotated[tuple[Annotated[str, After(header_name)], ...], Limit(_all_names)] = setting(
         default=(),

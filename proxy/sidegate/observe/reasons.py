@@ -34,6 +34,7 @@ REFUSALS = {
     "method_not_implemented": "CONNECT or TRACE",
     "path_above_root": "the path climbs above the root",
     "request_line_too_long": "a request line or :path longer than limits.requestLine",
+    "too_many_cookies": "more cookies than limits.cookies",
     "too_many_fields": "more fields than limits.headerFields",
     "trailers_too_large": "more trailers than limits.headerBlock",
     "unknown_coding": "a transfer-encoding other than chunked",

@@ -273,6 +273,7 @@ def _policy(limits: ConnectionLimits, keep_forwarding: bool, keep_own: bool = Fa
     return FieldPolicy(
         max_fields=limits.header_fields,
         max_block=limits.header_block,
+        max_cookies=limits.cookies,
         keep_forwarding=keep_forwarding,
         keep_own=keep_own,
         proxy_fields=tuple(name.encode("ascii") for name in limits.proxy_fields),

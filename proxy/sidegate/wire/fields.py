@@ -14,7 +14,7 @@ value without control bytes but TAB   RFC 9110 5.5; CR, LF, NUL would split a me
 names with ``_`` are dropped          CGI and WSGI map ``-`` and ``_`` to one name (as nginx does)
 forwarding fields are dropped         unless the peer is trusted: a client must not name its own address
 hop-by-hop fields                     RFC 9110 7.6.1: they end at this hop; RFC 9113 8.2.2 forbids them in HTTP/2
-``cookie`` crumbs are joined          RFC 9113 8.2.3; before that each counts against the limit
+``cookie`` crumbs are joined          RFC 9113 8.2.3; cookies have a limit of their own
 ====================================  =========================================================
 """
 
@@ -90,6 +90,7 @@ class FieldPolicy:
     keep_underscores: frozenset[bytes] = frozenset()
     keep_own: bool = False
     proxy_fields: tuple[bytes, ...] = ()
+    max_cookies: int = 300
     kinds: dict[bytes, Kind] = field(default_factory=dict, init=False, compare=False, repr=False)
     """Classified names of earlier fields; ``MAX_KINDS`` and ``MAX_NAME`` bound it, so that clients cannot grow it."""
     blocks: dict[bytes, tuple[Pair, ...]] = field(default_factory=dict, init=False, compare=False, repr=False)
@@ -156,7 +157,7 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
     prefer the request line, but the next hop may decide otherwise). Raises ``Refused``.
     """
     if len(raw) > policy.max_fields:
-        raise Refused(431, "too_many_fields", f"more than {policy.max_fields} header fields")
+        _check_count(raw, policy)
     if not values_clean(raw):
         raise Refused(400, "bad_field_value", "a field value contains a control character")
     kinds = policy.kinds
@@ -179,7 +180,10 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
         elif kind is not Kind.DROP:
             _special(kind, pair, checked)
     if cookies:
-        headers.append((b"cookie", b"; ".join(cookies)))
+        cookie = b"; ".join(cookies)
+        if cookie.count(b";") >= policy.max_cookies:
+            raise Refused(431, "too_many_cookies", f"more than {policy.max_cookies} cookies")
+        headers.append((b"cookie", cookie))
     if authority is not None:
         if host is not None and host.lower() != authority.lower():
             raise Refused(400, "bad_host", "the host field and the request's authority differ")
@@ -189,6 +193,14 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
             raise Refused(400, "bad_host", "the host is not a name or address with an optional port")
         headers.insert(0, (b"host", host))
     return checked
+
+
+def _check_count(raw: Headers, policy: FieldPolicy) -> None:
+    crumbs = sum(name == b"cookie" for name, _ in raw)
+    if crumbs > policy.max_cookies:
+        raise Refused(431, "too_many_cookies", f"more than {policy.max_cookies} cookies")
+    if len(raw) - crumbs > policy.max_fields:
+        raise Refused(431, "too_many_fields", f"more than {policy.max_fields} header fields")
 
 
 def _special(kind: Kind, pair: tuple[bytes, bytes], checked: RequestFields) -> None:

@@ -84,12 +84,17 @@ RESETS_REMEMBERED = 1024
 """Number of streams reset by this side whose late frames are ignored; the peer knows older resets for certain."""
 
 
+CRUMB_OVERHEAD = 32 + len("cookie") - len("; ")
+"""Bytes by which a crumb counts for more than it adds to the joined field."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineSettings:
     """What one side announces and requires of its peer. Sizes are in bytes.
 
     ``header_table`` is the table size that the peer's encoder may use, and the most that our encoder uses of what the
-    peer allows. ``hop``: announce a hop to the peer, which may be its other end (``wire/hop.py``).
+    peer allows. ``cookies``: how many more fields, for crumbs, an engine keeps of a request (RFC 9113 8.2.3); the codec
+    checks what they are. ``hop``: announce a hop to the peer, which may be its other end (``wire/hop.py``).
     """
 
     concurrent_streams: int
@@ -99,6 +104,17 @@ class EngineSettings:
     continuation_frames: int
     header_table: int = FIRST_TABLE
     hop: bool = False
+    cookies: int = 0
+
+    @property
+    def most_fields(self) -> int:
+        """Number of fields, crumbs among them, that an engine keeps of a header list."""
+        return self.header_fields + self.cookies
+
+    @property
+    def largest_block(self) -> int:
+        """Size of a header list, as RFC 9113 6.5.2 counts, up to which an engine keeps its fields."""
+        return self.header_block + self.cookies * CRUMB_OVERHEAD
 
     @property
     def connection_window(self) -> int:

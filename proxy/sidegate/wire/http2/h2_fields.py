@@ -122,10 +122,10 @@ class BlockDecoder(Decoder):
     """
 
     def __init__(self, settings: EngineSettings) -> None:
-        super().__init__(max_header_list_size=settings.header_block * wire.BOMB)
+        super().__init__(max_header_list_size=settings.largest_block * wire.BOMB)
         self.block: Block = ((), (), 0)
-        self._most_bytes = settings.header_block
-        self._most = settings.header_fields
+        self._most_bytes = settings.largest_block
+        self._most = settings.most_fields
         self._known: dict[bytes, Block] = {}
 
     def decode(self, data: bytes, raw: bool = False) -> Iterable[HeaderTuple]:

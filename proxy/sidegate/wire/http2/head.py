@@ -20,7 +20,7 @@ from sidegate.wire.fields import (
     trailer_fields,
     values_clean,
 )
-from sidegate.wire.http2.engine import Fields
+from sidegate.wire.http2.engine import CRUMB_OVERHEAD, Fields
 from sidegate.wire.target import TARGET_BYTES
 
 if TYPE_CHECKING:
@@ -85,7 +85,8 @@ class HeadValidator:
 
         ``size`` counts 32 bytes for each field (RFC 9113 6.5.2). Raises ``Malformed`` and ``Refused``.
         """
-        if size > self._largest_block:  # first: fields beyond the limit were not kept and not compared
+        # First: fields far beyond the limit were not kept and not compared.
+        if size > self._largest_block and size - _overhead(fields) > self._largest_block:
             detail = f"more than {self._largest_block} bytes of header fields"
             raise Refused(431, "header_block_too_large", detail)
         return self._request_of_front(pseudo, fields, size) if self._of_front else self._request(pseudo, fields, size)
@@ -179,6 +180,11 @@ class HeadValidator:
         if pseudo:
             raise Malformed("bad_pseudo_header", "trailers have no pseudo-header fields (RFC 9113 8.1)")
         return trailer_fields(list(fields), self._policy)
+
+
+def _overhead(fields: Fields) -> int:
+    """By how much the crumbs count for more than the one ``cookie`` field that becomes of them."""
+    return CRUMB_OVERHEAD * max(sum(name == b"cookie" for name, _ in fields) - 1, 0)
 
 
 def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:

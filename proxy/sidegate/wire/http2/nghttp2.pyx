@@ -88,7 +88,7 @@ cdef class Nghttp2Engine:
         self.closed = []
         self.fault = -1
         self.telling = client or settings.hop
-        self.block = HeaderBlock(settings.header_block, settings.header_fields)
+        self.block = HeaderBlock(settings.largest_block, settings.most_fields)
         if _open_session(&self.session, <void *>self, settings, client, largest_block) != 0:
             raise MemoryError
         # The peer gets the codec's announcement instead of nghttp2's (and of the preface before it).

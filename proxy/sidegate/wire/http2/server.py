@@ -82,6 +82,7 @@ class Http2Codec(Codec):
                 continuation_frames=limits.continuation_frames,
                 header_table=wire.FIRST_TABLE if hop_policy is None else HEADER_TABLE,
                 hop=hop_policy is not None,
+                cookies=limits.cookies,
             )
         )
         # A front counts a request until its response has ended, a worker until its application has ended. A request
