@@ -33,7 +33,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("config", "ipc", "aio"),
     ("asgi", "errors"),
     ("",),  # sidegate/__init__.py: the version
-    ("compiled",),
+    ("compiled", "compile_cache"),
 )
 ROW_OF = {name: number for number, row in enumerate(ROWS) for name in row}
 
