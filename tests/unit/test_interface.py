@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import re
+import wsgiref.validate
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -80,7 +81,50 @@ class AsynchronousOfAnotherCompiler:
     def __call__(self, *args: Any) -> Any: ...
 
 
+class CallsAnother:
+    """Its ``__call__`` is an object, and is not bound."""
+
+    __call__ = AsynchronousOfAnotherCompiler()
+
+
+class InSlot:
+    """As Sentry's: which function is called depends on the application."""
+
+    __slots__ = ("__call__",)
+
+    def __init__(self, call: Any) -> None:
+        self.__call__ = call
+
+
+class Proxy:
+    """As those of wrapt and New Relic: whatever is asked of it is asked of the application."""
+
+    def __init__(self, wrapped: Any) -> None:
+        self.__wrapped__ = wrapped
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+
+class ProxyWithoutSignature(Proxy):
+    """As New Relic's round an instance."""
+
+    __signature__ = "none"
+
+
+@functools.wraps(scope_and_more)
+def decorated_by_name(*args: Any) -> Any: ...
+
+
 ASGI3 = [
+    CallsAnother(),
+    InSlot(function),
+    InSlot(three),
+    InSlot(Instance().method),
+    Proxy(function),
+    Proxy(Proxy(Instance())),
+    ProxyWithoutSignature(Instance()),
+    ProxyWithoutSignature(InSlot(three)),
+    decorated_by_name,
     function,
     other_names,
     Instance(),
@@ -119,10 +163,21 @@ class DoubleCallable:
 def double_function(scope: Any) -> Any: ...
 
 
+ASGI2 = [DoubleCallable, double_function, lambda anything: None, InSlot(double_function), Proxy(DoubleCallable)]
+
+
 @pytest.mark.parametrize("interface", ["auto", "asgi"])
-@pytest.mark.parametrize("target", [DoubleCallable, double_function, lambda anything: None])
+@pytest.mark.parametrize("target", ASGI2)
 def test_asgi2(target: Any, interface: str) -> None:
     assert recognise(target, interface) == "ASGI 2"
+
+
+@pytest.mark.parametrize(
+    ("target", "kind"), [(function, "ASGI 3"), (Instance(), "ASGI 3"), (double_function, "ASGI 2")]
+)
+def test_within_sentrys_middleware(target: Any, kind: str) -> None:
+    library = pytest.importorskip("sentry_sdk.integrations.asgi")
+    assert recognise(library.SentryAsgiMiddleware(target)) == kind
 
 
 # WSGI.
@@ -195,7 +250,14 @@ def decorated_wsgi(*args: Any, **kwargs: Any) -> list[bytes]:
     return []
 
 
+def nameless(*args: Any) -> Any: ...
+
+
 WSGI = [
+    InSlot(wsgi),
+    Proxy(wsgi),
+    ProxyWithoutSignature(WsgiInstance()),
+    wsgiref.validate.validator(nameless),
     wsgi,
     WsgiInstance(),
     WsgiInstance().wsgi_app,
@@ -229,18 +291,20 @@ class WithoutSignature:
     def __call__(self, *args: Any) -> Any: ...
 
 
-def nameless(*args: Any) -> Any: ...
-
-
 def two_or_three(a: Any, b: Any, c: Any = None) -> Any: ...
 
 
 def request_and_more(request: Any, *args: Any, **kwargs: Any) -> Any: ...
 
 
+itself = Proxy(None)
+itself.__wrapped__ = itself
+
 UNTOLD: list[tuple[Callable[..., Any], str]] = [
     (WithoutSignature(), "has a signature that cannot be inspected"),
     (nameless, "takes 0 or more arguments"),
+    (itself, "takes 0 or more arguments"),
+    (Proxy(nameless), "takes 0 or more arguments"),
     (two_or_three, "takes 2 to 3 arguments"),
     (request_and_more, "takes 1 or more arguments"),  # as of webob.dec.wsgify
 ]
@@ -297,6 +361,8 @@ WSGI_TAKES = "a WSGI application takes environ and start_response"
         (Instance(), "wsgi", "is a coroutine function, as ASGI applications are, but 'interface' is wsgi"),
         (three, "wsgi", f"takes 3 arguments, but 'interface' is wsgi; {WSGI_TAKES}"),
         (double_function, "wsgi", f"takes 1 argument, but 'interface' is wsgi; {WSGI_TAKES}"),
+        (InSlot(function), "wsgi", "is a coroutine function, as ASGI applications are, but 'interface' is wsgi"),
+        (wsgiref.validate.validator(wsgi), "asgi", f"takes 2 arguments, but 'interface' is asgi; {ASGI_TAKES}"),
         (wsgi, "asgi", f"takes 2 arguments, but 'interface' is asgi; {ASGI_TAKES}"),
         (env_and_more, "asgi", "is WSGI by the names of its arguments, but 'interface' is asgi"),
         (defaults_by_name, "wsgi", "is ASGI 3 by the names of its arguments, but 'interface' is wsgi"),

@@ -2,8 +2,10 @@
 
 ``loading`` passes it an application, which it never calls. A coroutine function is ASGI 3. For other callables the
 number of positional arguments decides: three (ASGI 3), two (WSGI, PEP 3333), one (ASGI 2, the double callable). If the
-callable accepts several of these numbers, the parameters' names decide. In all other cases it raises an error and does
-not guess: a WSGI application that is called as an ASGI one would fail with each request instead of at the start.
+callable accepts several of these numbers, the parameters' names decide. If a callable accepts any arguments, or its
+signature is unknown, that of its bound ``__call__`` or of what it wraps (``__wrapped__``) decides. In all other cases
+it raises an error and does not guess: a WSGI application that is called as an ASGI one would fail with each request
+instead of at the start.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ def recognise(target: Any, interface: str = "auto") -> Kind:
         raise ValueError(f"is {_type_of(target)}, neither an ASGI nor a WSGI application")
     if _is_coroutine_function(target):
         return _asynchronous(target, interface)
-    shape = _shape(target, follow=True)
+    shape = _shape_through_wrappers(target)
     found = _by_shape(shape)
     if interface == "auto":
         if found is None:
@@ -62,12 +64,27 @@ class _Shape(NamedTuple):
         return f"takes {number} argument{'' if number == '1' else 's'}"
 
 
+_KNOWN = {("wsgiref.validate", "validator.<locals>.lint_app"): _Shape(2, 2, ("environ", "start_response"))}
+"""Functions that take any arguments and have no ``__wrapped__``, by module and name."""
+
+_METHOD_WRAPPER = type(object().__str__)
+
+_DEEPEST = 20
+"""Number of wrappers round an application that are looked through; a proxy may wrap itself."""
+
+
 def _type_of(target: Any) -> str:
     return "a module; name its attribute" if inspect.ismodule(target) else f"of type {type(target).__name__}"
 
 
 def _is_coroutine_function(target: Callable[..., Any]) -> bool:
-    return any(inspect.iscoroutinefunction(one) or _is_marked(one) for one in (target, type(target).__call__))
+    return any(inspect.iscoroutinefunction(one) or _is_marked(one) for one in (target, _bound_call(target)))
+
+
+def _bound_call(target: Callable[..., Any]) -> Any:
+    """What Python calls for ``target(…)``: the type's ``__call__``, bound. It may be a slot that holds a function."""
+    call: Any = inspect.getattr_static(type(target), "__call__")
+    return call.__get__(target, type(target)) if hasattr(call, "__get__") else call
 
 
 def _is_marked(target: Any) -> bool:
@@ -82,17 +99,35 @@ def _asynchronous(target: Callable[..., Any], interface: str) -> Kind:
     if interface == "wsgi":
         raise ValueError("is a coroutine function, as ASGI applications are, but 'interface' is wsgi")
     # Use the decorator's own signature: the function that it wraps may have the other interface.
-    shape = _shape(target, follow=False)
+    shape = _shape(target)
     if shape is not None and not shape.takes(3):
         raise ValueError(f"is a coroutine function that {shape}; {ASGI_TAKES}")
     return "ASGI 3"
 
 
-def _shape(target: Callable[..., Any], follow: bool) -> _Shape | None:
-    """The shape; None if it is unknown. ``follow``: a wrapper that takes any arguments has its function's shape."""
+def _shape_through_wrappers(target: Callable[..., Any], depth: int = 0) -> _Shape | None:
+    """The shape of ``target``, or, if that says nothing, of the first thing that it calls or wraps and that has one."""
+    place: Any = (getattr(target, "__module__", None), getattr(target, "__qualname__", None))
+    shape = _KNOWN.get(place) if place in _KNOWN else _shape(target)
+    if _tells(shape) or depth == _DEEPEST:
+        return shape
+    for inner in (_bound_call(target), getattr(target, "__wrapped__", None)):
+        # The bound call of a function is a `method-wrapper`, which says nothing, nor does its own.
+        if callable(inner) and not isinstance(inner, _METHOD_WRAPPER):
+            found = _shape_through_wrappers(inner, depth + 1)
+            if _tells(found):
+                return found
+    return shape
+
+
+def _tells(shape: _Shape | None) -> bool:
+    return shape is not None and (shape.most != math.inf or _by_shape(shape) is not None)
+
+
+def _shape(target: Callable[..., Any]) -> _Shape | None:
+    """The shape by the target's own signature; None if it has none."""
     try:
-        shape = _shape_of(inspect.signature(target, follow_wrapped=False))
-        return _shape_of(inspect.signature(target)) if follow and shape.most == math.inf else shape
+        return _shape_of(inspect.signature(target, follow_wrapped=False))
     except (TypeError, ValueError):
         return None
 
