@@ -113,6 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _worker(arguments: argparse.Namespace) -> int:
     from sidegate import standalone
+    from sidegate.ipc import signals
     from sidegate.process.runtime import BuildError
     from sidegate.supervisor.subprocess_call import call_in_subprocess
 
@@ -124,7 +125,8 @@ def _worker(arguments: argparse.Namespace) -> int:
     )
     if loaded.config is None:
         return _refuse(_of_arguments(problem, standalone.ARGUMENTS) for problem in loaded.problems)
-    signal.signal(signal.SIGTERM, _leave)  # until the event loop handles it
+    signals.remember_given()
+    signals.on_signal(signal.SIGTERM, _leave)  # until the event loop handles it
     try:
         return standalone.serve(loaded.config)
     except BuildError as error:
@@ -179,10 +181,12 @@ def _version(arguments: argparse.Namespace) -> int:
 
 def _start(config: Config, loaded: Loaded, arguments: Mapping[str, str] | None = None) -> int:
     """Serve ``config``. ``arguments``: the words of the command line by path, if it was made from a command line."""
+    from sidegate.ipc import signals
     from sidegate.supervisor.service import serve
 
     # Until the supervisor's loop handles signals. If this process is PID 1, SIGTERM has no effect without a handler.
-    signal.signal(signal.SIGTERM, _leave)
+    signals.remember_given()
+    signals.on_signal(signal.SIGTERM, _leave)
     warnings = [str(replace(warning, is_warning=False)) for warning in loaded.warnings]  # the log has the word
 
     def locate(path: ConfigPath, message: str) -> str:

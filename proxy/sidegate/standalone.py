@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 from sidegate import __version__
@@ -21,6 +22,7 @@ from sidegate.aio.tasks import internal_task
 from sidegate.config.address import parse_address
 from sidegate.config.hop import hop_limits
 from sidegate.config.schema import Config, ListenerConfig
+from sidegate.ipc import signals
 from sidegate.observe import process_log
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
@@ -125,7 +127,7 @@ async def _serve(config: Config, sockets: ServiceSockets) -> None:
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _on_signal, number, asked)
+        signals.handle(loop, number, _on_signal, number, asked)
     runtime = _build(config, sockets)
     start = internal_task(runtime.start())
     if not await child.first_of(start, asked):
@@ -145,6 +147,8 @@ def _build(config: Config, sockets: ServiceSockets) -> Runtime:
     certified = tls is not None and tls.client_certificates is not None  # then every peer has shown a certificate
     fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)
     own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
+    for sock in chain(*own.values(), *sockets.by_listener().values()):
+        signals.close_in_children(sock)
     runtime = Runtime.build(config, own, observer, fronts)
     process_log.set_up(config.logging)  # again: the applications are imported
     return runtime

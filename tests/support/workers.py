@@ -138,6 +138,7 @@ class Process:
             "pool": pack(config.backends["app"].pool),  # type: ignore[arg-type]  # it has one
             "backend": "app",
             "supervisor": os.getpid(),
+            "ignored": [],
         }
         self.log_path = log
         self._decoder = Decoder()

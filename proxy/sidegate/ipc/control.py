@@ -9,7 +9,8 @@ Supervisor to front:
 
 ==============  ==========================================================================================
 ``config``      first, once: ``config`` (the Config), ``sockets`` (listener name -> descriptors), ``cells``
-                (descriptor of the child's counters), ``supervisor`` (pid), ``version``
+                (descriptor of the child's counters), ``supervisor`` (pid), ``version``, ``ignored`` (numbers of
+                the signals that the supervisor was told to ignore)
 ``workers``     which workers of the pool ``backend`` may get requests: ``workers`` (pairs of serial and
                 socket path), always the whole list; after ``ready``, before ``serve`` and on every change
 ``serve``       accept connections
@@ -34,9 +35,10 @@ Front to supervisor:
 ==============  ==========================================================================================
 
 Supervisor to worker: ``drain`` and ``abort`` as to a front, and first, once, ``config`` with ``version``, ``config``
-(``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells`` and
-``supervisor``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained`` and ``exhausted``
-as a front, and ``retire`` with ``cause`` to request a successor; the worker goes on serving until it is told to drain.
+(``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells``,
+``supervisor`` and ``ignored``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained`` and
+``exhausted`` as a front, and ``retire`` with ``cause`` to request a successor; the worker goes on serving until it is
+told to drain.
 
 A preloader is started as a worker is, with the additional argument ``preload``, and gets the same ``config`` without
 ``socket`` and ``cells``. It sends ``ready`` with ``found`` (a description of the application that it imported) or

@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import traceback
+from collections.abc import Iterable
 from typing import Any
 
 from sidegate import __version__
@@ -26,6 +27,7 @@ from sidegate.aio.event_loops import EventLoopName, new_runner
 from sidegate.aio.tasks import internal_task
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
+from sidegate.ipc import signals
 from sidegate.ipc.control import Channel, Message, front_drain_time, receive_first, send_last
 from sidegate.process.runtime import BuildError, Runtime
 
@@ -48,6 +50,8 @@ def first_message(control: socket.socket) -> Message | None:
     """The supervisor's first message; None if the supervisor has exited or another version was installed meanwhile."""
     # Applications start other programs; none of them may inherit our end and keep it open.
     control.set_inheritable(False)
+    signals.remember_given()
+    signals.close_in_children(control)
     leave_signals_to_the_supervisor()
     exit_with_parent()
     first = receive_first(control)
@@ -57,14 +61,16 @@ def first_message(control: socket.socket) -> Message | None:
         reason = f"Sidegate was upgraded from {first['version']} to {__version__} while it was running; restart it"
         send_last(control, "failed", message=reason)
         return None
+    leave_signals_to_the_supervisor(first["ignored"])
     return first
 
 
-def leave_signals_to_the_supervisor() -> None:
-    """Ignore the signals of ^C and of a closed terminal: all processes get them, but only the supervisor decides."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.signal(signal.SIGUSR1, signal.SIG_IGN)  # log rotation may signal the group; the supervisor sends ``reopen``
+def leave_signals_to_the_supervisor(ignored: Iterable[int] = ()) -> None:
+    """Ignore the signals of ^C, of a closed terminal, of log rotation: only the supervisor decides.
+
+    ``ignored``: the signals that the supervisor was told to ignore, which the application's children ignore too.
+    """
+    signals.ignore(signals.LEFT_TO_SUPERVISOR, ignored)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
@@ -95,6 +101,7 @@ def inherited(fd: int) -> socket.socket:
     """The socket that this process inherited from the supervisor as descriptor ``fd``."""
     sock = socket.socket(fileno=fd)
     sock.set_inheritable(False)
+    signals.close_in_children(sock)
     return sock
 
 
@@ -143,7 +150,7 @@ class ChildMain:
     async def _until_ended(self) -> None:
         """Start and serve; return when the runtime has drained or was aborted."""
         self._channel = Channel(self._control, self._on_message, _on_supervisor_gone)
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self._on_terminate)
+        signals.handle(asyncio.get_running_loop(), signal.SIGTERM, self._on_terminate)
         work = internal_task(self._work())
         try:
             if not await first_of(work, self._abort_asked):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from sidegate.backends.app.loading import LoadError, find_kind
 from sidegate.config.schema import BackendConfig, Config, PoolConfig
+from sidegate.ipc import signals
 from sidegate.ipc.control import READ_SIZE, Decoder, encode, send_last
 from sidegate.process import child, worker
 
@@ -138,7 +139,7 @@ class Preloader:
         return None, False
 
     def _fork(self, number: int, descriptors: list[int]) -> ForkedWorker | None:
-        pid = os.fork()
+        pid = signals.fork()
         if pid == 0:
             self._forget()
             return ForkedWorker(*descriptors)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from sidegate.ipc import signals
 from sidegate.ipc.control import Channel, Message
 from sidegate.observe.resident import resident_bytes
 
@@ -93,15 +94,15 @@ def spawn(command: list[str], environment: Mapping[str, str], inherited: Sequenc
     """Start ``command`` and return its pid. Of our descriptors it inherits only ``inherited``, with the same numbers.
 
     A descriptor duplicated onto itself loses its close-on-exec flag only in the child (POSIX 2024, posix_spawn;
-    glibc 2.29, musl 1.1.24, macOS). SIGINT, SIGHUP and SIGUSR1 stay blocked until the child ignores them, because ^C
-    and a closed terminal reach the whole process group at once.
+    glibc 2.29, musl 1.1.24, macOS). ``LEFT_TO_SUPERVISOR`` stays blocked until the child ignores it, because ^C and
+    a closed terminal reach the whole process group at once.
     """
     return os.posix_spawn(
         command[0],
         command,
         environment,
         file_actions=[(os.POSIX_SPAWN_DUP2, fd, fd) for fd in inherited],
-        setsigmask=[signal.SIGINT, signal.SIGHUP, signal.SIGUSR1],
+        setsigmask=signals.LEFT_TO_SUPERVISOR,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sidegate import __version__
 from sidegate.config.plain import pack
 from sidegate.config.schema import Config
+from sidegate.ipc import signals
 from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.supervisor.child_process import ChildProcess, spawn
@@ -52,4 +53,5 @@ class FrontProcess(ChildProcess):
             sockets=self._descriptors,
             cells=self.area.fd,
             supervisor=os.getpid(),
+            ignored=signals.ignored(),
         )

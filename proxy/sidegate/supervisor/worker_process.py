@@ -20,7 +20,7 @@ from sidegate.config import hop
 from sidegate.config.env_file import read_env_file
 from sidegate.config.plain import pack
 from sidegate.config.schema import Config, PoolConfig
-from sidegate.ipc import borrowed_packages
+from sidegate.ipc import borrowed_packages, signals
 from sidegate.ipc.control import Message
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
@@ -58,7 +58,7 @@ class Launch:
 
     def first_message(self, **fields: Any) -> dict[str, Any]:
         """The fields of the message ``config``."""
-        return {**self._message, "supervisor": os.getpid(), **fields}
+        return {**self._message, "supervisor": os.getpid(), "ignored": signals.ignored(), **fields}
 
     def _environment(self) -> Mapping[str, str]:
         """Our variables, replaced by those of the file, replaced by those of the configuration."""
