@@ -112,6 +112,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _worker(arguments: argparse.Namespace) -> int:
+    from sidegate.supervisor import pid_one
+
+    if os.getpid() == 1:
+        code = pid_one.divide()
+        if code is not None:
+            return code
+    return _serve_worker(arguments)
+
+
+def _serve_worker(arguments: argparse.Namespace) -> int:
     from sidegate import standalone
     from sidegate.ipc import signals
     from sidegate.process.runtime import BuildError

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+IN_A_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
+"""A command that runs the rest of its arguments as PID 1."""
+
 
 def program(*names: str) -> str:
     """The path of the first of ``names`` that is here, beside this Python or on PATH; else skip the test."""

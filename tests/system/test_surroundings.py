@@ -18,10 +18,8 @@ import pytest
 
 from tests.support.lifecycle import PATIENCE, Start, status, wait_until
 from tests.support.ports import reserve_port
-from tests.support.programs import works
+from tests.support.programs import IN_A_PID_NAMESPACE, works
 from tests.support.server import Sidegate, app_config, http_get, listener, run_cli
-
-IN_A_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 
 
 @pytest.mark.skipif(

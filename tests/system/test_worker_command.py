@@ -8,15 +8,18 @@ import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 from sidegate.wire import hop
 from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
 from tests.support.ports import reserve_port
+from tests.support.programs import IN_A_PID_NAMESPACE, works
 from tests.support.server import run_cli
 from tests.support.workers import FrontClient
 
@@ -48,11 +51,11 @@ FACTS = [(hop.PEER, hop.encode_peer(("192.0.2.7", 1234), None, "https", "1.1", "
 class Command:
     """One running command."""
 
-    def __init__(self, folder: Path, *arguments: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, app: str = "served:app", prefix: Sequence[str] = ()) -> None:
         self._log = folder / "log"
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "sidegate", "worker", "served:app", "--directory", str(folder), *arguments],
+                [*prefix, sys.executable, "-m", "sidegate", "worker", app, "--directory", str(folder), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -81,8 +84,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     (tmp_path / "served.py").write_text(APP)
     with contextlib.ExitStack() as stack:
 
-        def begin(*arguments: str) -> Command:
-            command = Command(tmp_path, *arguments)
+        def begin(*arguments: str, **options: Any) -> Command:
+            command = Command(tmp_path, *arguments, **options)
             stack.callback(command.process.wait)
             stack.callback(command.process.kill)
             return command.ready()
@@ -173,6 +176,40 @@ def test_sigterm_finishes_what_has_begun_and_a_successor_can_bind(start: Start, 
     assert command.process.wait(PATIENCE) == 0
     assert path.exists()
     assert successor.stop() == 0
+
+
+ORPHANING = """
+import os, subprocess
+
+async def app(scope, receive, send):
+    if scope["path"] == "/orphans":
+        for _ in range(5):
+            subprocess.run(["/bin/sh", "-c", "sleep 0 &"], check=True)
+        text = str(subprocess.run(["/bin/sh", "-c", "exit 7"]).returncode)
+    else:
+        found = [open(f"/proc/{pid}/stat").read() for pid in os.listdir("/proc") if pid.isdigit()]
+        text = f"{os.getppid()} {sum(') Z ' in stat for stat in found)}"
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": text.encode()})
+"""
+
+
+@pytest.mark.skipif(
+    not works(IN_A_PID_NAMESPACE, "true"), reason="needs unshare(1) and the right to make a PID namespace"
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, tmp_path: Path, number: signal.Signals) -> None:
+    (tmp_path / "orphaning.py").write_text(ORPHANING)
+    path = tmp_path / "app.sock"
+    bind = ["--bind", f"unix:{path}", "--lifespan", "off"]
+    command = start(*bind, app="orphaning:app", prefix=IN_A_PID_NAMESPACE)
+    with connected(path) as client:
+        assert client.get("/orphans") == "7"  # the application waits for its own child itself
+        wait_until(lambda: client.get("/x") == "1 0", "no zombie")
+    (parent,) = psutil.Process(command.process.pid).children()
+    parent.send_signal(number)
+    assert command.process.wait(PATIENCE) == 0
+    assert not path.exists()
 
 
 def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:

@@ -13,14 +13,16 @@ A child that the application makes must behave as it would under the application
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable
 from types import FrameType
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import asyncio
 
 Handler: TypeAlias = Callable[[int, FrameType | None], object] | int | None
 """What ``signal.getsignal`` returns."""

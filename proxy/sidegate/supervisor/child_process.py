@@ -106,19 +106,6 @@ def spawn(command: list[str], environment: Mapping[str, str], inherited: Sequenc
     )
 
 
-def reap() -> list[tuple[int, int]]:
-    """Reap all children that have exited: pid and exit status, negative for a signal. As PID 1, also orphans."""
-    ended: list[tuple[int, int]] = []
-    while True:
-        try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
-        except ChildProcessError:
-            return ended
-        if pid == 0:
-            return ended
-        ended.append((pid, os.waitstatus_to_exitcode(status)))
-
-
 def exit_cause(status: int) -> str:
     """The cause of an exit as one word for logs and the metric's label, such as ``SIGKILL`` or ``exit_1``."""
     if status >= 0:

@@ -26,10 +26,11 @@ from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
 from sidegate.supervisor import plan
-from sidegate.supervisor.child_process import exit_cause, reap
+from sidegate.supervisor.child_process import exit_cause
 from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.interfaces import Interfaces
+from sidegate.supervisor.pid_one import reap
 from sidegate.supervisor.plan import Action, PoolsState, Sockets, Stop, Wanted
 from sidegate.supervisor.pools import Pools, SupervisorLoop
 from sidegate.supervisor.sockets import Locate, ServiceSockets
