@@ -64,10 +64,10 @@ class FrontClient:
         while not self.codec.ready:
             self.pump()
 
-    def begin(self, path: str, headers: Fields | None = None) -> int:
-        """Send a GET; the stream's number, 0 if the worker takes no more."""
-        head = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"localhost"), (b":path", path.encode())]
-        stream = self.codec.request(head + (headers or []), True)
+    def begin(self, path: str, headers: Fields | None = None, method: bytes = b"GET") -> int:
+        """Send a GET, or the head of a request with a body; the stream's number, 0 if the worker takes no more."""
+        head = [(b":method", method), (b":scheme", b"http"), (b":authority", b"localhost"), (b":path", path.encode())]
+        stream = self.codec.request(head + (headers or []), method == b"GET")
         self._responses[stream] = Response()
         self.flush()
         return stream

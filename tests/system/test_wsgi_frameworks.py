@@ -98,6 +98,31 @@ def test_form(client: httpx.Client) -> None:
     assert response.json() == fields
 
 
+def in_pieces(body: bytes) -> Iterator[bytes]:
+    """For httpx: a body of unknown length, in chunks over HTTP/1.1."""
+    for start in range(0, len(body), 50_000):
+        yield body[start : start + 50_000]
+
+
+def test_form_of_unknown_length(client: httpx.Client) -> None:
+    """Django and Flask read CONTENT_LENGTH bytes, so that they found nothing in it."""
+    fields = {"name": ["Jörg & Söhne"], "colour": ["red", "x" * 70_000]}
+    whole = client.build_request("POST", "/form", data=fields)
+    headers = {"content-type": whole.headers["content-type"]}
+    response = client.post("/form", content=in_pieces(whole.read()), headers=headers)
+    assert response.status_code == 200
+    assert response.json() == fields
+
+
+def test_file_of_unknown_length(client: httpx.Client) -> None:
+    content = b"".join(pattern(300_000))
+    whole = client.build_request("POST", "/file", data={"note": "x"}, files={"file": ("pattern.bin", content)})
+    headers = {"content-type": whole.headers["content-type"]}
+    response = client.post("/file", content=in_pieces(whole.read()), headers=headers)
+    assert response.status_code == 200
+    assert response.json() == {"note": "x", "name": "pattern.bin", **told(content)}
+
+
 def test_file(client: httpx.Client) -> None:
     content = b"".join(pattern(300_000))
     response = client.post("/file", data={"note": "für dich"}, files={"file": ("pattern.bin", content)})

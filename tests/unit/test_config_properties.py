@@ -125,7 +125,11 @@ BACKENDS = st.one_of(
     some({"respond": RESPONDS}, {}),
     some(
         {"app": st.sampled_from(["a:b", "a.b:c.d", "a:make()"])},
-        {"rootPath": PATHS.map(lambda path: path.rstrip("/")), "lifespan": st.sampled_from(["auto", "on", "off"])},
+        {
+            "rootPath": PATHS.map(lambda path: path.rstrip("/")),
+            "lifespan": st.sampled_from(["auto", "on", "off"]),
+            "bodyBuffering": st.sampled_from(["auto", "on", "off"]),
+        },
     ),
 )
 TLS = st.one_of(

@@ -205,3 +205,12 @@ def test_request_ids_are_made_on_first_use_and_differ(observer: Observer) -> Non
     assert ids == sorted(ids), "they are numbered in the order of their first use"
     assert all(re.fullmatch("[0-9a-f]{32}", request_id) for request_id in ids)
     assert records[0].request_id == ids[2]
+
+
+def test_a_request_with_the_id_of_another_process_is_relayed(observer: Observer) -> None:
+    record = make_record(observer.listener("http"))
+    assert not record.relayed
+    assert record.request_id
+    assert not record.relayed
+    record.request_id = "0" * 32
+    assert record.relayed

@@ -20,6 +20,8 @@ from sidegate.config.upstream import Addresses, Queue, TcpAddresses, UpstreamTls
 THREADS = 4
 """Default of ``threads`` in a process that runs a WSGI application."""
 
+Choice = Literal["auto", "on", "off"]
+
 FilePath = Annotated[str, After(values.file_path)]
 HeaderValue = Annotated[str, After(values.header_value)]
 
@@ -72,7 +74,7 @@ class BackendConfig(Model):
         default="",
         description="Where the application is mounted, without a closing `/`: ASGI `root_path`, WSGI `SCRIPT_NAME`.",
     )
-    lifespan: Literal["auto", "on", "off"] = setting(
+    lifespan: Choice = setting(
         default="auto", description="ASGI lifespan: `auto` does without it if the application does not support it."
     )
     pool: PoolConfig | None = setting(default=None, description="Worker processes that run `app`.")
@@ -92,6 +94,12 @@ class BackendConfig(Model):
         default=Queue(),
         description="Where requests wait for `pool`, `h2c` and `h2`, and for the threads of a WSGI application. "
         "Requests to an ASGI application in the front's own process do not wait.",
+    )
+    body_buffering: Choice = setting(
+        default="auto",
+        description="Whether a request's body is read to its end before the request takes a thread or a worker: the "
+        "first 64 KiB into memory, more into a file in `tempDirectory`. Then slow uploads occupy nothing, and "
+        "`content-length` is always known. `auto`: for WSGI applications, also those of `sidegate worker`. nginx: on.",
     )
 
     def __post_init__(self) -> None:
@@ -202,7 +210,7 @@ def _describe_addresses(key: str, backend: BackendConfig) -> str:
     return ", ".join(f"{key} {address}" for address in getattr(backend, key))
 
 
-_APPLICATION_KEYS = ("interface", "threads", "directory", "root_path", "lifespan", "queue")
+_APPLICATION_KEYS = ("interface", "threads", "directory", "root_path", "lifespan", "queue", "body_buffering")
 
 KINDS = {
     "pool": BackendKind(
@@ -226,14 +234,14 @@ KINDS = {
     ),
     "h2c": BackendKind(
         selected_by=("h2c",),
-        keys=("queue",),
+        keys=("queue", "body_buffering"),
         describe=partial(_describe_addresses, "h2c"),
         contradictions=partial(_repeated_addresses, "h2c"),
         queued="always",
     ),
     "h2": BackendKind(
         selected_by=("h2",),
-        keys=("tls", "queue"),
+        keys=("tls", "queue", "body_buffering"),
         describe=partial(_describe_addresses, "h2"),
         contradictions=partial(_repeated_addresses, "h2"),
         queued="always",

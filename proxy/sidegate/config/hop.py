@@ -10,6 +10,7 @@ import dataclasses
 
 from sidegate.config.limit import worker_values
 from sidegate.config.schema import (
+    BackendConfig,
     BackendRef,
     Config,
     ConnectionTimeouts,
@@ -43,7 +44,7 @@ def worker_config(config: Config, name: str) -> Config:
     limits, timeouts = hop_limits(config)
     return Config(
         listeners=(ListenerConfig(name=NAME, addresses=("unix:worker",), protocols=("h2",)),),
-        backends={name: dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())},
+        backends={name: _worker_backend(backend, pool)},
         routes=tuple(_route(route.name, name, longest) for route in config.routes),
         logging=Logging(level=config.logging.level, format=config.logging.format),
         limits=dataclasses.replace(limits, concurrent_streams=pool.concurrency),
@@ -55,6 +56,11 @@ def worker_config(config: Config, name: str) -> Config:
         http2_engine=config.http2_engine,
         event_loop=config.event_loop,
     )
+
+
+def _worker_backend(backend: BackendConfig, pool: PoolConfig) -> BackendConfig:
+    """The backend in a worker. Its fronts have the queue, and buffer."""
+    return dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue(), body_buffering="off")
 
 
 def longest_request(config: Config, name: str) -> float:

@@ -190,6 +190,11 @@ class Settings(Model):
         "Some libraries (nest_asyncio) can patch only `asyncio`, which costs about twice as much for each read and "
         "write.",
     )
+    temp_directory: Annotated[str, After(values.file_path)] | None = setting(
+        default=None,
+        description="Folder of the files into which fronts buffer bodies (`bodyBuffering`); the files have no names. "
+        "By default the usual temporary folder (`TMPDIR`, `/tmp`). If no file can be written, bodies are not buffered.",
+    )
     trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
         default=(),
         description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are trusted; "

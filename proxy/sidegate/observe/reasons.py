@@ -84,6 +84,7 @@ HANDSHAKE_FAILURES = {
 EXCHANGE_ERRORS = {
     "bad_message": "the application sent a message that ASGI does not allow",
     "body_timeout": "no byte of the request body arrived within timeouts.bodyIdle",
+    "buffer_lost": "a temporary file with a part of the body could not be read",
     "client_disconnected": "the client disconnected before the response was complete",
     "content_length_mismatch": "a body was shorter or longer than its content-length",
     "exception": "the application raised an exception",

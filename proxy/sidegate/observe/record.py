@@ -87,7 +87,13 @@ class Record:
 
     @request_id.setter
     def request_id(self, value: str) -> None:
+        """Take over the id that a front has given to the request."""
         self._request_id = value
+
+    @property
+    def relayed(self) -> bool:
+        """Whether a front has sent the request to this worker: then the id is not one of this process."""
+        return bool(self._request_id) and not self._request_id.startswith(_request_prefix)
 
 
 def open_record(listener: ListenerMeter, origin: Origin, head: RequestHead | Rejected, started: float) -> Record:

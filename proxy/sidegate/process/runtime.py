@@ -131,6 +131,7 @@ class Runtime:
                 trusted_policy=_policy(limits, keep_forwarding=True),
                 enforces_request_timeouts=fronts is None and any(route.timeouts.request for route in config.routes),
                 hop_policy=None if fronts is None else _policy(limits, keep_forwarding=True, keep_own=True),
+                threads=capacity is not None,
                 websocket=listener.websocket,
             )
             listeners.append(Listener(service, sockets[listener.name]))

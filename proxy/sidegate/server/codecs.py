@@ -28,6 +28,7 @@ def make_codec(service: ListenerService, protocol: str, trusted: bool, opened: f
     """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
     policy = service.trusted_policy if trusted else service.policy
     if protocol == "h2":
-        return Http2Codec(service.engine, policy, service.limits, opened, service.hop_policy if trusted else None)
+        hop_policy = service.hop_policy if trusted else None
+        return Http2Codec(service.engine, policy, service.limits, opened, hop_policy, threads=service.threads)
     codec: Codec = importlib.import_module(HTTP1).Http1Codec(policy, service.limits, opened)
     return codec

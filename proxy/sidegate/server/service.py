@@ -77,6 +77,8 @@ class ListenerService:
     """Whether the routes' ``timeouts.request`` are enforced here. A front does it for its workers."""
     hop_policy: FieldPolicy | None = None
     """In a worker, the policy for those of ``trusted`` that announced themselves as fronts; it keeps their facts."""
+    threads: bool = False
+    """Whether this is a worker that runs its application on threads."""
     connections: set[ServedConnection] = field(default_factory=set)
     """Open connections, and closed ones whose applications are still running."""
     draining: bool = False

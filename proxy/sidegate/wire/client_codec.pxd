@@ -5,6 +5,7 @@ cdef class ClientCodec:
     cdef readonly bint ready
     cdef readonly bint draining
     cdef readonly bint hop
+    cdef readonly bint threads
     cdef readonly bint connect_protocol
     cdef readonly long long max_streams
 

@@ -29,6 +29,9 @@ from sidegate.config.websocket import (
 HOP_SETTING: Final = 0xF0E5
 """A SETTINGS parameter with the value 1, from the range for experiments (RFC 9113 11.3); other peers ignore it."""
 
+THREADS_SETTING: Final = 0xF0E6
+"""A SETTINGS parameter with the value 1: the worker runs its application on threads, so its fronts should buffer."""
+
 HEADER_TABLE: Final = 65536
 """Size of HPACK's table on a hop: room for the facts about the clients of hundreds of connections."""
 

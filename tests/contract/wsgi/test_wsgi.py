@@ -193,7 +193,7 @@ def test_hypercorn_176_a_large_request_is_not_collected(codec: str, running: Run
         first.set()
         return respond(start_response, b"%d" % (1000 + len(body.read())))
 
-    with running(app, codec) as server:
+    with running(app, codec, backend={"bodyBuffering": "off"}) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/", [(b"content-length", b"200000")], end=False)
         client.body(stream, b"x" * 100_000, end=False)
@@ -321,7 +321,7 @@ def test_the_standard_loop_serves_wsgi_too(codec: str, running: Run) -> None:
 
 def test_many_requests_do_not_mix(codec: str, running: Run) -> None:
     """Bodies of many sizes at once, both ways, on few threads."""
-    with running(echo, codec, threads=3) as server:
+    with running(echo, codec, threads=3, backend={"bodyBuffering": "off"}) as server:
         for turn in range(4):
             asked = []
             for number in range(12):

@@ -127,7 +127,7 @@ def test_reading_raises_when_the_client_is_gone(codec: str, running: Run) -> Non
             raise
         return respond(start_response)
 
-    with running(app, codec) as server:
+    with running(app, codec, backend={"bodyBuffering": "off"}) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/", [], end=False)
         client.body(stream, b"one line\nand a half", end=False)
@@ -152,7 +152,7 @@ def test_the_departure_of_another_client_is_no_excuse(codec: str, running: Run) 
         inputs[0].read()
         return respond(start_response)
 
-    with running(app, codec) as server:
+    with running(app, codec, backend={"bodyBuffering": "off"}) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/leaves", [], end=False)
         client.body(stream, b"half", end=False)

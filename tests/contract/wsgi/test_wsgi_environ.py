@@ -85,7 +85,7 @@ def test_length_and_type_of_a_body(codec: str, running: Run) -> None:
         client.body(stream, b"12345", end=True)
         assert client.finish(stream).status == 200
         client.close()
-        assert not app.environs[-1].get("CONTENT_LENGTH")
+        assert app.environs[-1]["CONTENT_LENGTH"] == "5"
         assert not app.environs[-1].get("CONTENT_TYPE")
 
 

@@ -1,4 +1,4 @@
-"""The WSGI contract: ``wsgi.input``, a body that streams in (PEP 3333, "Input and Error Streams")."""
+"""The WSGI contract: ``wsgi.input`` (PEP 3333, "Input and Error Streams"); most tests let the body stream in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from sidegate.errors import Fault
 from tests.support.clients import Client, contains, request
 from tests.support.running import Run, fetch, only_record, wait_equal, wait_for
 from tests.support.wsgi import Environ, StartResponse, echo, hello, respond
+
+STREAMED = {"bodyBuffering": "off"}
 
 SIZES = [0, 1, 65_535, 65_536, 1_000_000]
 
@@ -83,7 +85,7 @@ def test_every_way_to_read(codec: str, running: Run, pace: str) -> None:
         found[name] = read(environ["wsgi.input"])
         return respond(start_response)
 
-    with running(app, codec) as server:
+    with running(app, codec, backend=STREAMED) as server:
         client = server.client(codec)
         for reader in READERS:
             fields = [(b"x-reader", reader.encode())]
@@ -117,7 +119,7 @@ def test_reading_blocks_until_bytes_come_and_not_until_the_end(codec: str, runni
         lines.extend(environ["wsgi.input"])
         return respond(start_response)
 
-    with running(app, codec) as server:
+    with running(app, codec, backend=STREAMED) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/", [], end=False)
         for number in range(3):
@@ -134,7 +136,7 @@ def test_an_application_may_answer_while_it_reads(codec: str, running: Run) -> N
         start_response("200 OK", [])
         return (line.upper() for line in environ["wsgi.input"])
 
-    with running(app, codec) as server:
+    with running(app, codec, backend=STREAMED) as server:
         client = server.client(codec)
         stream = client.begin("POST", "/", [], end=False)
         for word in (b"one\n", b"two\n"):
@@ -173,7 +175,7 @@ def test_an_upload_is_no_further_ahead_of_its_reader_than_a_window(codec: str, r
         client.body(stream, b"", end=True)
         sent.set()
 
-    with running(app, codec, limits={"requestBody": 0}) as server:
+    with running(app, codec, backend=STREAMED, limits={"requestBody": 0}) as server:
         client = server.client(codec)
         client.sock.settimeout(60)
         stream = client.begin("POST", "/", [], end=False)
@@ -198,7 +200,7 @@ def test_a_large_upload_is_read_in_pieces(codec: str, running: Run) -> None:
             sizes.append(len(block))
         return respond(start_response)
 
-    with running(app, codec) as server:
+    with running(app, codec, backend=STREAMED) as server:
         assert fetch(server, codec, "POST", "/", bytes(size)).status == 200
     assert set(sizes[:-1]) == {100_000}  # as a file does, never less but at the end
     assert sum(sizes) == size
@@ -215,7 +217,7 @@ def test_continue_is_sent_only_when_the_application_reads_its_input(codec: str, 
         return echo(environ, start_response)
 
     expect = [(b"expect", b"100-continue"), (b"content-length", b"4")]
-    with running(app, codec) as server:
+    with running(app, codec, backend=STREAMED) as server:
         client = server.client(codec)
         response = client.finish(client.begin("POST", "/refuses", expect, end=False))
         assert (response.status, response.informational) == (401, [])
@@ -241,7 +243,7 @@ def test_a_body_over_the_limit_is_a_413_for_wsgi_too(codec: str, running: Run) -
             errors.append(error)
             raise
 
-    with running(app, codec, limits={"requestBody": "100Ki"}) as server:
+    with running(app, codec, backend=STREAMED, limits={"requestBody": "100Ki"}) as server:
         assert fetch(server, codec, "POST", "/", b"x" * 102_400).status == 200
         assert fetch(server, codec, "POST", "/", b"x" * 102_401).status == 413
         client = server.client(codec)

@@ -10,6 +10,7 @@ cdef class AsgiBackend(Backend):
     cdef object _app
     cdef str _root_path
     cdef object _lifespan
+    cdef object _buffering
 
     @cython.locals(record=Record)
     cdef _take(self, scope)

@@ -1,27 +1,33 @@
 """An ASGI application in this process, a front or a worker.
 
 Step 7 of the request line. It adds to the scope the values that only the backend has (``state`` of the lifespan,
-``root_path``) and calls the application with the unchanged ``receive`` and ``send``.
+``root_path``) and calls the application with the unchanged ``receive`` and ``send``, if nothing is buffered.
 """
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Literal
 
 from sidegate.asgi import RECORD_KEY, App, Receive, Scope, Send
 from sidegate.backends.app.lifespan import Lifespan
 from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.backend import Backend
+from sidegate.backends.body_buffer import BodyBuffer
+from sidegate.backends.buffering import Buffering
+from sidegate.config.backends import Choice
 from sidegate.observe.record import Record
 
 
 class AsgiBackend(Backend):
     """An App around an application, with its lifespan."""
 
-    def __init__(self, name: str, loaded: LoadedApp, root_path: str, lifespan: Literal["auto", "on", "off"]) -> None:
+    def __init__(
+        self, name: str, loaded: LoadedApp, root_path: str, lifespan: Choice, buffering: Buffering | None = None
+    ) -> None:
+        """``buffering``: None if nothing is buffered."""
         super().__init__(name, loaded.kind)
         self._app: App = loaded.app
+        self._buffering = buffering
         self._root_path = root_path
         self._lifespan = Lifespan(name, loaded.app, lifespan)
 
@@ -30,7 +36,19 @@ class AsgiBackend(Backend):
         if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
             scope["root_path"] = self._root_path
         scope["state"] = self._lifespan.state.copy()
+        if self._buffering is not None and scope["type"] == "http" and scope[RECORD_KEY].has_body:
+            return self._buffered(self._buffering, scope, receive, send)
         return self._app(scope, receive, send)
+
+    async def _buffered(self, buffering: Buffering, scope: Scope, receive: Receive, send: Send) -> None:
+        """Call the application when the request's body is complete."""
+        body = BodyBuffer(receive, scope[RECORD_KEY], buffering.files)
+        try:
+            await body.fill()
+            scope["headers"] = body.headers(scope["headers"])
+            await self._app(scope, body.receive, send)
+        finally:
+            body.close()
 
     def _take(self, scope: Scope) -> None:
         record: Record = scope[RECORD_KEY]
@@ -46,3 +64,5 @@ class AsgiBackend(Backend):
     async def stop(self) -> None:
         """Run the lifespan shutdown."""
         await self._lifespan.shutdown()
+        if self._buffering is not None:
+            self._buffering.files.stop()

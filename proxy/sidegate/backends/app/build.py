@@ -15,6 +15,7 @@ from sidegate.backends.app.wsgi.environ import base_environ
 from sidegate.backends.app.wsgi.stuck import StuckThreads
 from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.backend import Backend
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.context import BuildContext
 from sidegate.backends.wait_queue import WaitQueue
 from sidegate.config.backends import THREADS
@@ -24,19 +25,21 @@ from sidegate.config.hop import longest_request
 def build(context: BuildContext) -> Backend | None:
     """Import the application and make its backend; None: it cannot be run."""
     name, backend = context.name, context.backend
+    buffering = Buffering(context.config, backend)
     loaded = load_of_backend(name, backend, context.problems)
     if loaded is None:
         return None
     if loaded.interface == "asgi":
-        return AsgiBackend(name, loaded, backend.root_path, backend.lifespan)
-    return _on_threads(context, loaded)
+        buffers = buffering.of_body(on_threads=False)
+        return AsgiBackend(name, loaded, backend.root_path, backend.lifespan, buffering if buffers else None)
+    return _on_threads(context, loaded, buffering)
 
 
-def _on_threads(context: BuildContext, loaded: LoadedApp) -> WsgiBackend:
+def _on_threads(context: BuildContext, loaded: LoadedApp, buffering: Buffering) -> WsgiBackend:
     config, name, backend, observer = context.config, context.name, context.backend, context.observer
     threads = Threads(name, THREADS if backend.threads is None else backend.threads)
     base = base_environ(multithread=threads.capacity > 1, multiprocess=config.processes > 1)
     wait_queue = WaitQueue(observer.pool(name), backend.queue)
     on_exhausted = partial(context.report, "exhausted", backend=name)
-    stuck = StuckThreads(name, threads.capacity, observer.threads(name), longest_request(config, name), on_exhausted)
-    return WsgiBackend(loaded, base, wait_queue, threads, stuck, root_path=backend.root_path)
+    stuck = StuckThreads(name, threads, observer.threads(name), longest_request(config, name), on_exhausted)
+    return WsgiBackend(loaded, base, wait_queue, stuck, buffering=buffering, root_path=backend.root_path)

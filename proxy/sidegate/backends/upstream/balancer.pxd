@@ -14,6 +14,7 @@ cdef class Balancer(ConnectionOwner):
     cdef LoadBalancer _load_balancer
     cdef public object on_silence
     cdef public object on_failure
+    cdef public bint on_threads
     cdef double _liveness
     cdef long _fronts
     cdef object _new_codec

@@ -50,6 +50,7 @@ class Balancer(ConnectionOwner):
         "name",
         "on_failure",
         "on_silence",
+        "on_threads",
         "wait_queue",
     )  # fmt: skip
 
@@ -74,6 +75,8 @@ class Balancer(ConnectionOwner):
         """Called once for a connection whose peer does not answer."""
         self.on_failure: Callable[[], None] | None = None
         """Called when a connection cannot be opened, or is lost."""
+        self.on_threads = False
+        """Whether the newest connection's peer is a worker that runs its application on threads."""
         self._liveness = liveness
         self._fronts = fronts
         self._policy = policy
@@ -181,6 +184,7 @@ class Balancer(ConnectionOwner):
     def connection_ready(self, connection: UpstreamConnection) -> None:
         """See ``ConnectionOwner``."""
         self._owners[connection].recheck()
+        self.on_threads = connection.codec.threads
         self._load_balancer.add(connection)
         self.wait_queue.assign()
 

@@ -24,7 +24,12 @@ LOW_WATER = 16 * 1024
 
 
 class Abandoned:
-    """An event: the client disconnected while its request was being read."""
+    """An event: the request's body could not be read to its end, for the reason ``error``."""
+
+    __slots__ = ("error",)
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
 
 class UpstreamConnectionBase(Target):

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import cast
 
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.context import BuildContext, Report
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
@@ -18,7 +19,7 @@ from sidegate.backends.upstream.endpoint import Endpoint, UnixEndpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.hop import streams_of_front
-from sidegate.config.schema import PoolConfig
+from sidegate.config.schema import BackendConfig, PoolConfig
 
 
 def build(context: BuildContext) -> PoolBackend:
@@ -33,14 +34,15 @@ def build(context: BuildContext) -> PoolBackend:
         codec_maker(config, streams_of_front(pool, config.processes)),
         fronts=config.processes,
     )
-    return PoolBackend(balancer, backend.root_path, context.report)
+    return PoolBackend(balancer, Buffering(config, backend), backend, context.report)
 
 
 class PoolBackend(UpstreamBackend):
     """An App whose requests go to the workers of one pool."""
 
-    def __init__(self, balancer: Balancer, root_path: str, report: Report) -> None:
-        super().__init__(balancer, root_path)
+    def __init__(self, balancer: Balancer, buffering: Buffering, config: BackendConfig, report: Report) -> None:
+        super().__init__(balancer, buffering, config.root_path)
+        balancer.on_threads = config.interface == "wsgi"
         self._report = report
         balancer.wait_queue.on_pressure = self._on_pressure
         balancer.on_silence = self._on_silence

@@ -13,10 +13,12 @@ from sidegate.wire.events cimport End, ResponseHead
 cdef class Relay:
     cdef Balancer _balancer
     cdef HopFields _fields
+    cdef object _buffering
     cdef object _scope
     cdef object _receive
     cdef object _send
     cdef Record _record
+    cdef object _body
     cdef object _upload
     cdef bint _expects
     cdef ResponseHead _head

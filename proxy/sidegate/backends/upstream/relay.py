@@ -1,9 +1,9 @@
 """Sends one request to another process, and passes the response back.
 
 Step 7 of the request line, for upstream backends. It asks the balancer for a connection, sends the request on it,
-passes the response to the exchange, and sends the request again where ``retry.py`` allows it. It owns the client stream
-and the upload. It parses nothing and buffers no whole body: credit for a piece goes back to the peer when ``send`` has
-accepted the piece.
+passes the response to the exchange, and sends the request again where ``retry.py`` allows it. It owns the client
+stream, the upload and the buffer of the request's body. It parses nothing: credit for a piece goes back to the peer
+when ``send`` has accepted the piece.
 
 Theory of operation. The relay holds the response's head back until the stream's next event, so that a request whose
 worker exits in between can still be sent again. If there is no next event, it sends the head after ``HOLD``. A small
@@ -13,16 +13,19 @@ response that arrives as a whole costs one wake-up. When the client disconnects,
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import cast
 
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
+from sidegate.backends.body_buffer import BodyBuffer, announced_length, is_small
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
-from sidegate.backends.upstream.client_stream import ClientStream
+from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.request_fields import HopFields
-from sidegate.backends.upstream.upload import KEPT, Upload, announced_length
-from sidegate.errors import ClientDisconnected, ExchangeError, Fault
+from sidegate.backends.upstream.upload import Upload
+from sidegate.errors import ExchangeError, Fault
 from sidegate.observe.record import PROCESS, Record
 from sidegate.wire.codes import REFUSED_STREAM
 from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
@@ -35,33 +38,53 @@ class Relay:
     """One for each request; ``run`` is called once."""
 
     __slots__ = (
-        "_balancer", "_expects", "_fields", "_head", "_receive", "_record", "_scope", "_send", "_started", "_trailers",
-        "_upload",
+        "_balancer", "_body", "_buffering", "_expects", "_fields", "_head", "_receive", "_record", "_scope", "_send",
+        "_started", "_trailers", "_upload",
     )  # fmt: skip
 
-    def __init__(self, balancer: Balancer, fields: HopFields, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(
+        self,
+        balancer: Balancer,
+        fields: HopFields,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        buffering: Buffering,
+    ) -> None:
         self._balancer = balancer
         self._fields = fields
+        self._buffering = buffering
         self._scope = scope
         self._receive = receive
         self._send = send
         self._record: Record = scope[RECORD_KEY]
         self._record.runner = PROCESS
+        self._body: BodyBuffer | None = None
         self._upload: Upload | None = None
         self._expects = False
         self._head: ResponseHead | None = None
         self._started = False
         self._trailers = False
 
-    async def run(self) -> None:
+    def run(self) -> Awaitable[None]:
         """Send the request and pass the response on, until its end.
 
         :raises ExchangeError: 502, the upstream failed or does not support the request; 503, see ``WaitQueue.wait``.
         :raises ClientDisconnected: the client disconnected.
         """
-        balancer = self._balancer
-        if self._record.has_body:
+        return self._relay_with_body() if self._record.has_body else self._relay()
+
+    async def _relay_with_body(self) -> None:
+        try:
             await self._prepare_upload()
+            await self._relay()
+        finally:
+            if self._body is not None:
+                self._body.close()
+
+    async def _relay(self) -> None:
+        balancer = self._balancer
         self._balancer.meter.begun()  # by attributes, which have C types when compiled
         since = 0.0
         lost = again = False
@@ -86,14 +109,15 @@ class Relay:
     # The request.
 
     async def _prepare_upload(self) -> None:
-        """Make the upload. Read the whole body first if its content-length is small (``upload.py``)."""
+        """Make the upload. Read the whole body first if it is buffered, or its content-length is small."""
         headers = self._scope["headers"]
-        self._upload = Upload(self._receive)
         self._expects = any(name == b"expect" for name, _ in headers)
-        length = announced_length(headers)
-        small = length is not None and length <= KEPT and not self._expects
-        if small and not await self._upload.gather():
-            raise ClientDisconnected(self._record)
+        if self._buffering.of_body(self._balancer.on_threads) or (not self._expects and is_small(headers)):
+            self._body = body = BodyBuffer(self._receive, self._record, self._buffering.files)
+            await body.fill()
+            self._scope["headers"] = body.headers(headers)
+            self._expects = False
+        self._upload = Upload(self._receive, self._record, self._body)
 
     async def _attempt(self, connection: UpstreamConnection) -> tuple[Reset | None, bool]:
         """Send the request on ``connection``, pass the response on, and give the connection back.
@@ -182,7 +206,7 @@ class Relay:
             elif kind is Informational:
                 await self._pass_informational(stream, event)
             else:
-                raise ClientDisconnected(self._record)
+                raise cast(Abandoned, event).error
 
     async def _hold(self, stream: ClientStream) -> None:
         """Wait for the event after the head, at most ``HOLD``; then send the head."""

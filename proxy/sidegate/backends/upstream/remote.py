@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Sequence
 
 from sidegate.aio.tasks import internal_task
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.context import BuildContext
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
@@ -60,16 +61,21 @@ def build(context: BuildContext) -> RemoteBackend | None:
         codec_maker(config, ASSUMED_STREAMS),
         fronts=1,
     )
-    return RemoteBackend(balancer, backend.h2 or backend.h2c, tls, server_name)
+    return RemoteBackend(balancer, Buffering(config, backend), backend.h2 or backend.h2c, tls, server_name)
 
 
 class RemoteBackend(UpstreamBackend):
     """An App whose requests go to servers at ``addresses`` (``unix:/path``, ``tcp://host:port``)."""
 
     def __init__(
-        self, balancer: Balancer, addresses: Sequence[str], tls: ssl.SSLContext | None, server_name: str | None
+        self,
+        balancer: Balancer,
+        buffering: Buffering,
+        addresses: Sequence[str],
+        tls: ssl.SSLContext | None,
+        server_name: str | None,
     ) -> None:
-        super().__init__(balancer, "")
+        super().__init__(balancer, buffering, "")
         self._addresses = [parse_upstream(address) for address in addresses]
         self._tls = tls
         self._server_name = server_name

@@ -14,6 +14,7 @@ from typing import Any
 
 from sidegate.aio.tasks import internal_task
 from sidegate.asgi import TUNNEL_KEY, Handover, Receive, Scope, Send
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.client_stream import ClientStream
@@ -30,8 +31,17 @@ class Tunnel(Relay):
 
     __slots__ = ("_accept", "_bytes")
 
-    def __init__(self, balancer: Balancer, fields: HopFields, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(balancer, fields, scope, receive, denial(send))
+    def __init__(
+        self,
+        balancer: Balancer,
+        fields: HopFields,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        *,
+        buffering: Buffering,
+    ) -> None:
+        super().__init__(balancer, fields, scope, receive, denial(send), buffering=buffering)
         self._accept = send
         self._bytes: Any = None  # the exchange's `ByteStream`, once it has accepted
 

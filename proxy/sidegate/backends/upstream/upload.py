@@ -3,8 +3,9 @@
 The relay makes one for a request that has a body. It owns the only second task that a relayed request can have, and a
 copy of the bytes sent so far, because a request that a peer refused is sent again to another one.
 
-A body whose content-length is at most ``KEPT`` bytes is read completely before a connection is selected: so a slow
-client uses no capacity of a worker, and no second task is needed. Larger bodies are streamed.
+A body that is buffered, or whose content-length is at most ``KEPT`` bytes, is read completely before a connection is
+selected (``body_buffer.py``): so a slow client uses no capacity of a worker. Up to ``KEPT`` bytes need no second task.
+Other bodies are streamed.
 """
 
 from __future__ import annotations
@@ -12,23 +13,27 @@ from __future__ import annotations
 import asyncio
 
 from sidegate.aio.tasks import internal_task
-from sidegate.asgi import Headers, Receive
+from sidegate.aio.temporary_files import TemporaryFile
+from sidegate.asgi import Receive
+from sidegate.backends.body_buffer import KEPT, BodyBuffer
 from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
-
-KEPT = 64 * 1024
-"""Largest number of bytes that are kept to be sent again."""
+from sidegate.errors import ClientDisconnected, ExchangeError
+from sidegate.observe.record import Record
 
 
 class Upload:
-    """One request's body. ``replayable``: whether all bytes read so far are still kept."""
+    """One request's body; ``buffer``: what was read of it. ``replayable``: whether all bytes read so far are kept."""
 
-    __slots__ = ("_ended", "_kept", "_receive", "_size", "_task", "replayable")
+    __slots__ = ("_ended", "_file", "_kept", "_receive", "_record", "_size", "_task", "replayable")
 
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._kept: list[bytes] = []
-        self._size = 0
-        self._ended = False
+    def __init__(self, receive: Receive, record: Record, buffer: BodyBuffer | None) -> None:
+        self._record = record
+        content = None if buffer is None else buffer.content
+        self._receive = receive if buffer is None else buffer.receive
+        self._kept = [content] if isinstance(content, bytes) else []
+        self._ended = isinstance(content, bytes)
+        self._file = buffer if isinstance(content, TemporaryFile) else None  # has the whole body
+        self._size = 0 if buffer is None or content is None else buffer.size
         self._task: asyncio.Task[None] | None = None
         self.replayable = True
 
@@ -42,15 +47,11 @@ class Upload:
         """Whether any bytes of the body were read."""
         return self._size > 0
 
-    async def gather(self) -> bool:
-        """Read the whole body. False if the client disconnected before its end."""
-        while not self._ended:
-            if await self._next() is None:
-                return False
-        return True
-
     def start(self, stream: ClientStream) -> None:
-        """Send the bytes that are kept, then, in a task, the rest of the body as it arrives."""
+        """Send the bytes that are kept, then, in a task, the rest of the body as it arrives, or from its file."""
+        if self._file is not None:
+            self._ended = False
+            self._file.rewind()
         if self._ended and self.replayable:
             stream.send_data(b"".join(self._kept), True)
         else:
@@ -68,25 +69,30 @@ class Upload:
             self._task = None
 
     async def _pump(self, stream: ClientStream) -> None:
+        try:
+            await self._send_all(stream)
+        except (ClientDisconnected, ExchangeError) as error:
+            stream.put(Abandoned(error))
+
+    async def _send_all(self, stream: ClientStream) -> None:
         for data in self._kept.copy():
             stream.send_data(data, False)
             await stream.drained()
         while not self._ended:
             piece = await self._next()
-            if piece is None:
-                stream.put(Abandoned())
-                return
             if piece or self._ended:
                 stream.send_data(piece, self._ended)
                 await stream.drained()
 
-    async def _next(self) -> bytes | None:
-        """Read the next piece; None if the client disconnected."""
+    async def _next(self) -> bytes:
+        """Read the next piece."""
         message = await self._receive()
         if message["type"] != "http.request":
-            return None
+            raise ClientDisconnected(self._record)
         data: bytes = message["body"]
         self._ended = not message["more_body"]
+        if self._file is not None:
+            return data
         self._size += len(data)
         if self.replayable:
             self._kept.append(data)
@@ -94,11 +100,3 @@ class Upload:
                 self.replayable = False
                 self._kept.clear()
         return data
-
-
-def announced_length(headers: Headers) -> int | None:
-    """The value of ``content-length`` in checked fields; None if there is no such field."""
-    for name, value in headers:
-        if name == b"content-length":
-            return int(value)
-    return None

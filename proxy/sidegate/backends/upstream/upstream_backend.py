@@ -10,6 +10,7 @@ from typing import Any
 
 from sidegate.asgi import RECORD_KEY, Receive, Scope, Send
 from sidegate.backends.backend import Backend
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.relay import Relay
 from sidegate.backends.upstream.request_fields import HopFields
@@ -19,15 +20,16 @@ from sidegate.backends.upstream.tunnel import Tunnel
 class UpstreamBackend(Backend):
     """An App whose requests go to other processes. ``root_path``: the value for the application in a worker."""
 
-    def __init__(self, balancer: Balancer, root_path: str) -> None:
+    def __init__(self, balancer: Balancer, buffering: Buffering, root_path: str) -> None:
         super().__init__(balancer.name)
         self._balancer = balancer
+        self._buffering = buffering
         self._fields = HopFields(root_path)
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope[RECORD_KEY].backend = self.name
         kind = Relay if scope["type"] == "http" else Tunnel
-        return kind(self._balancer, self._fields, scope, receive, send).run()
+        return kind(self._balancer, self._fields, scope, receive, send, buffering=self._buffering).run()
 
     async def start(self) -> None:
         """Start the balancer, without waiting for a connection."""
@@ -36,6 +38,7 @@ class UpstreamBackend(Backend):
     async def stop(self) -> None:
         """Close every connection."""
         await self._balancer.stop()
+        self._buffering.files.stop()
 
     def statistics(self) -> dict[str, Any]:
         """See ``Balancer``."""

@@ -50,7 +50,7 @@ class Http1ClientCodec(ClientCodec):
     def __init__(self, policy: FieldPolicy, window: int) -> None:
         self.ready = True  # the server need not say anything first
         self.draining = False
-        self.hop = False
+        self.hop = self.threads = False
         self.connect_protocol = False
         self.max_streams = 1
         self._policy = policy

@@ -21,7 +21,7 @@ from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE, ClientCodec
 from sidegate.wire.events import Body, End, ResponseHead
-from sidegate.wire.hop import HOP_SETTING
+from sidegate.wire.hop import HOP_SETTING, THREADS_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame, ping_frame
 from sidegate.wire.http2.response import MalformedResponse, ResponseValidator
@@ -79,6 +79,7 @@ class Http2ClientCodec(ClientCodec):
         self.ready = False  # the server's SETTINGS have arrived
         self.draining = False  # after a GOAWAY of either side, with all stream numbers used, or dead
         self.hop = False  # the server is a worker that accepts our facts
+        self.threads = False  # and runs its application on threads
         self.connect_protocol = False  # the server accepts CONNECT with `:protocol` (RFC 8441)
         self.max_streams = wire.WINDOW_MAX  # number of concurrent streams that the server accepts
 
@@ -214,6 +215,8 @@ class Http2ClientCodec(ClientCodec):
                 self.max_streams = min(value, wire.WINDOW_MAX)
             elif identifier == HOP_SETTING:
                 self.hop = value == 1
+            elif identifier == THREADS_SETTING:
+                self.threads = value == 1
             elif identifier == wire.CONNECT_SETTING:
                 if value < self.connect_protocol:  # RFC 8441 3; h2 does not check it
                     detail = "SETTINGS_ENABLE_CONNECT_PROTOCOL taken back"

@@ -30,7 +30,7 @@ from typing import Any, Final, Protocol
 
 from sidegate.asgi import Headers
 from sidegate.wire import codes
-from sidegate.wire.hop import HOP_SETTING
+from sidegate.wire.hop import HOP_SETTING, THREADS_SETTING
 
 FrameEvent = tuple[Any, ...]
 """``(kind, …)`` with one of the kinds below; the comment of each kind lists the other items."""
@@ -94,7 +94,8 @@ class EngineSettings:
 
     ``header_table`` is the table size that the peer's encoder may use, and the most that our encoder uses of what the
     peer allows. ``cookies``: how many more fields, for crumbs, an engine keeps of a request (RFC 9113 8.2.3); the codec
-    checks what they are. ``hop``: announce a hop to the peer, which may be its other end (``wire/hop.py``).
+    checks what they are. ``hop``: announce a hop to the peer, which may be its other end (``wire/hop.py``);
+    ``threads``: and that this end runs its application on threads.
     """
 
     concurrent_streams: int
@@ -105,6 +106,7 @@ class EngineSettings:
     header_table: int = FIRST_TABLE
     hop: bool = False
     cookies: int = 0
+    threads: bool = False
 
     @property
     def most_fields(self) -> int:
@@ -132,6 +134,8 @@ class EngineSettings:
             pairs.append((0x1, self.header_table))
         if self.hop:
             pairs.append((HOP_SETTING, 1))
+        if self.threads:
+            pairs.append((THREADS_SETTING, 1))
         payload = b"".join(struct.pack(">HL", identifier, value) for identifier, value in pairs)
         frame = struct.pack(">HBBBL", 0, len(payload), SETTINGS_FRAME, 0, 0) + payload
         return PREFACE + frame if client else frame

@@ -71,8 +71,13 @@ class Http2Codec(Codec):
         limits: ConnectionLimits,
         now: float,
         hop_policy: FieldPolicy | None = None,
+        *,
+        threads: bool = False,
     ) -> None:
-        """``hop_policy``: this is a worker; it applies to a client whose SETTINGS announce a front."""
+        """``hop_policy``: this is a worker; it applies to a client whose SETTINGS announce a front.
+
+        ``threads``: the worker runs its application on threads.
+        """
         self._engine = engine(
             EngineSettings(
                 concurrent_streams=limits.concurrent_streams,
@@ -83,6 +88,7 @@ class Http2Codec(Codec):
                 header_table=wire.FIRST_TABLE if hop_policy is None else HEADER_TABLE,
                 hop=hop_policy is not None,
                 cookies=limits.cookies,
+                threads=threads and hop_policy is not None,
             )
         )
         # A front counts a request until its response has ended, a worker until its application has ended. A request

@@ -16,6 +16,7 @@ cdef class WsgiBackend(Backend):
     cdef public Threads threads
     cdef public ThreadMeter thread_meter
     cdef public Mailbox mailbox
+    cdef public object buffering
     cdef object _app
     cdef dict _base
     cdef str _root_path

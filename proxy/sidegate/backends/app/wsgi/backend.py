@@ -19,6 +19,7 @@ from collections.abc import Awaitable
 from typing import Any
 
 from sidegate.aio.tasks import internal_task
+from sidegate.aio.temporary_files import TemporaryFile
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.app.wsgi.environ import Environ, make_environ
@@ -27,12 +28,12 @@ from sidegate.backends.app.wsgi.input import open_body
 from sidegate.backends.app.wsgi.job import HIGH_WATER, Abandonment, Incoming, Job, Mailbox
 from sidegate.backends.app.wsgi.response import LAST, FileWrapper, WsgiResponse
 from sidegate.backends.app.wsgi.stuck import StuckThreads
-from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.backends.backend import Backend
+from sidegate.backends.body_buffer import BodyBuffer, is_small
+from sidegate.backends.buffering import Buffering
 from sidegate.backends.no_websocket import refuse_websocket
-from sidegate.backends.upstream.upload import KEPT, announced_length
 from sidegate.backends.wait_queue import WaitQueue
-from sidegate.errors import ClientDisconnected, ExchangeError, stems_from_disconnect
+from sidegate.errors import ExchangeError, stems_from_disconnect
 from sidegate.observe.record import THREAD, Record
 
 NOTICE = 0.5
@@ -50,11 +51,12 @@ class WsgiBackend(Backend):
         loaded: LoadedApp,
         base: Environ,
         wait_queue: WaitQueue,
-        threads: Threads,
         stuck: StuckThreads,
         *,
+        buffering: Buffering,
         root_path: str,
     ) -> None:
+        threads = stuck.threads
         interface = f"{loaded.kind}, {threads.capacity} thread{'s' if threads.capacity > 1 else ''}"
         super().__init__(wait_queue.meter.name, interface)
         self.behind_front = False
@@ -63,6 +65,7 @@ class WsgiBackend(Backend):
         self.wait_queue = wait_queue
         self.threads = threads
         self.thread_meter = stuck.meter
+        self.buffering = buffering
         self.mailbox = Mailbox(wait_queue.loop, self.release)
         self._app = loaded.app
         self._base = {**base, "wsgi.file_wrapper": FileWrapper}
@@ -84,6 +87,7 @@ class WsgiBackend(Backend):
         """Stop the queue's timer; let idle threads end."""
         self.wait_queue.stop()
         self.threads.stop()
+        self.buffering.files.stop()
 
     def put_behind_front(self) -> int:
         """See ``Backend``. Each request that it takes has a thread."""
@@ -98,12 +102,14 @@ class WsgiBackend(Backend):
     def act(self, job: Job) -> None:
         """Run the application for one request. Called in the request's thread."""
         environ = make_environ(job.scope, self._base)
-        environ["wsgi.input"] = open_body(job)
+        environ["wsgi.input"] = body = open_body(job)
         environ["wsgi.errors"] = errors = ErrorLog(job.scope[RECORD_KEY])
         try:
             WsgiResponse(job).run(self._app, environ)
         finally:
             errors.flush()
+            if isinstance(job.whole, TemporaryFile):
+                body.close()
 
     def begin(self, job: Job) -> None:
         """A thread has taken ``job``, or will take it."""
@@ -162,14 +168,32 @@ class WsgiRequest:
         self._record.runner = THREAD
         self._fetching: asyncio.Task[None] | None = None
 
-    async def run(self) -> None:
+    def run(self) -> Awaitable[None]:
         """Run the application in a thread and send its response.
 
         :raises ExchangeError: 503, see ``WaitQueue.wait``; 500, the application broke PEP 3333.
         :raises ClientDisconnected: the client disconnected.
         """
+        return self._run_with_body() if self._record.has_body else self._run(b"")
+
+    async def _run_with_body(self) -> None:
+        """``run`` for a request with a body: read it to its end first, unless it is neither small nor buffered."""
+        headers, buffering = self._scope["headers"], self._backend.buffering
+        small = is_small(headers) and not any(name == b"expect" for name, _ in headers)
+        if not small and not buffering.of_body(not self._record.relayed):
+            await self._run(None)
+            return
+        body = BodyBuffer(self._receive, self._record, buffering.files)
+        try:
+            await body.fill()
+            self._receive = body.receive
+            self._scope["headers"] = body.headers(headers)
+            await self._run(body.content)
+        finally:
+            body.close()
+
+    async def _run(self, whole: bytes | TemporaryFile | None) -> None:
         backend = self._backend
-        whole = b"" if not self._record.has_body else await self._small_body()
         job = Job(backend.wait_queue.loop, backend.mailbox, backend.act, self._scope, whole)
         self._backend.wait_queue.meter.begun()  # by attributes, which have C types when compiled
         at_once = self._backend.wait_queue.load_balancer.take() is not None
@@ -205,21 +229,6 @@ class WsgiRequest:
                 self._backend.begin(job)
                 await self._abandon(job)
                 raise
-
-    async def _small_body(self) -> bytes | None:
-        """Read the body if its content-length is small, so that a slow client uses no thread. Else return None."""
-        headers = self._scope["headers"]
-        length = announced_length(headers)
-        if length is None or length > KEPT or any(name == b"expect" for name, _ in headers):
-            return None
-        pieces: list[bytes] = []
-        while True:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                raise ClientDisconnected(self._record)
-            pieces.append(message["body"])
-            if not message["more_body"]:
-                return b"".join(pieces)
 
     async def _pass_on(self, job: Job) -> None:
         """Send the messages that the thread produces and read the body that it needs, until the request has ended."""

@@ -1,9 +1,10 @@
 """``wsgi.input``: the request's body as a binary file.
 
-It is made in a request's thread. A read blocks until bytes arrive. The file ends with the body, with or without a
-content-length (``wsgi.input_terminated``). ``io`` implements lines, iteration and exact sizes.
+It is made in a request's thread. The file ends with the body, with or without a content-length
+(``wsgi.input_terminated``). ``io`` implements lines, iteration and exact sizes. A body that was not read before the
+request took its thread streams in: a read blocks until bytes arrive.
 
-Every read raises ``ClientDisconnected`` (an OSError) once the request was cancelled, if the body is not complete.
+Every such read raises ``ClientDisconnected`` (an OSError) once the request was cancelled, if the body is not complete.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class WsgiInput(io.RawIOBase):
 
 
 def open_body(job: Job) -> BinaryIO:
-    """The body of a job as a file; a small body is already complete."""
+    """The body of a job as a file; a body that was read before is complete, in memory or in a temporary file."""
     whole = job.whole
-    return io.BytesIO(whole) if whole is not None else cast(BinaryIO, io.BufferedReader(WsgiInput(job), HIGH_WATER))
+    if whole is None:
+        return cast(BinaryIO, io.BufferedReader(WsgiInput(job), HIGH_WATER))
+    return io.BytesIO(whole) if isinstance(whole, bytes) else whole.open()

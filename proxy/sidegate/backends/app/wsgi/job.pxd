@@ -38,7 +38,7 @@ cdef class Abandonment:
 
 cdef class Job(Wakeup):
     cdef public object scope
-    cdef public bytes whole
+    cdef public object whole
     cdef public object out
     cdef public bint taken
     cdef public bint ended

@@ -23,6 +23,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import cast
 
+from sidegate.aio.temporary_files import TemporaryFile
 from sidegate.aio.wakeup import Wakeup
 from sidegate.asgi import RECORD_KEY, Message, Scope
 from sidegate.errors import ClientDisconnected
@@ -154,7 +155,7 @@ class Job(Wakeup):
         mailbox: Mailbox,
         act: Callable[[Job], None],
         scope: Scope,
-        whole: bytes | None,
+        whole: bytes | TemporaryFile | None,
     ) -> None:
         super().__init__(loop)
         self.scope = scope

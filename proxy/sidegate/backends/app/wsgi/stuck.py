@@ -10,6 +10,7 @@ import faulthandler
 import logging
 from collections.abc import Callable
 
+from sidegate.backends.app.wsgi.threads import Threads
 from sidegate.observe.thread_meter import ThreadMeter
 
 STDERR = 2
@@ -18,28 +19,28 @@ logger = logging.getLogger("sidegate.wsgi")
 
 
 class StuckThreads:
-    """One for each backend.
+    """One for each backend; ``threads``: all of its threads.
 
     ``stuck_after``: seconds that a request may run; after them the thread of a cancelled request is stuck. 0: never.
-    ``on_exhausted`` is called when all ``capacity`` threads are stuck.
+    ``on_exhausted`` is called when all threads are stuck.
     """
 
     def __init__(
-        self, name: str, capacity: int, meter: ThreadMeter, stuck_after: float, on_exhausted: Callable[[], None]
+        self, name: str, threads: Threads, meter: ThreadMeter, stuck_after: float, on_exhausted: Callable[[], None]
     ) -> None:
         self.meter = meter
         self.stuck_after = stuck_after
         self.count = 0
         self._name = name
-        self._capacity = capacity
+        self.threads = threads
         self._on_exhausted = on_exhausted
 
     def add(self) -> bool:
         """Count one more stuck thread. Return whether all threads are stuck now."""
         self.count += 1
         self.meter.stuck()
-        logger.error("backend %r: %d of %d threads are stuck", self._name, self.count, self._capacity)
-        if self.count < self._capacity:
+        logger.error("backend %r: %d of %d threads are stuck", self._name, self.count, self.threads.capacity)
+        if self.count < self.threads.capacity:
             return False
         faulthandler.dump_traceback(STDERR)  # the stacks show where the threads are blocked
         self._on_exhausted()

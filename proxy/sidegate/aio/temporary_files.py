@@ -1,0 +1,147 @@
+"""Temporary files that have no names, written and read by threads beside the event loop.
+
+Buffers of bodies use them. A file is made with its first byte, and the kernel removes it when it is closed or when its
+process ends in any way. No error of a write leaves this module: a full disk or a read-only file system makes ``write``
+return False and gives one line in the log, at most once in ``LOG_PERIOD``.
+
+Theory of operation. A disk may block for seconds, so every system call on a file is made in an executor. A coroutine
+that is cancelled cannot stop the call that it waits for. So a file has a lock: ``close`` waits for it, and no later
+call finds a descriptor, whose number may belong to another file by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import logging
+import os
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, BinaryIO, TypeVar
+
+T = TypeVar("T")
+
+THREADS = 4
+"""Most threads for the files of one backend; a disk that blocks must not stop the executor that applications use."""
+
+LOG_PERIOD = 60.0
+"""Shortest time in seconds between two lines in the log about files that cannot be written."""
+
+READ_AHEAD = 64 * 1024
+"""Bytes that a file which a thread reads has in memory."""
+
+logger = logging.getLogger("sidegate.buffering")
+
+
+class TemporaryFiles:
+    """Makes the files of one backend in ``folder``, by default in the usual temporary folder."""
+
+    def __init__(self, folder: str | None) -> None:
+        self.folder = folder
+        self._executor: ThreadPoolExecutor | None = None
+        self._next_line = 0.0
+
+    def new(self) -> TemporaryFile:
+        """An empty file."""
+        return TemporaryFile(self)
+
+    def submit(self, call: Callable[..., T], *arguments: Any) -> asyncio.Future[T]:
+        """Make a call in another thread."""
+        return asyncio.get_running_loop().run_in_executor(self._threads(), call, *arguments)
+
+    def close(self, file: TemporaryFile) -> None:
+        """Close a file in another thread."""
+        self._threads().submit(file.close_now)
+
+    def report(self, error: OSError) -> None:
+        """Log that a file could not be written."""
+        now = time.monotonic()
+        if now >= self._next_line:
+            self._next_line = now + LOG_PERIOD
+            where = self.folder or "the temporary folder"
+            logger.warning("cannot buffer in %s: %s; slow clients occupy threads and workers", where, error)
+
+    def stop(self) -> None:
+        """Let the threads end when they have made the calls so far."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False)
+            self._executor = None
+
+    def _threads(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(THREADS, "buffering")
+        return self._executor
+
+
+class TemporaryFile:
+    """One file. ``write`` and ``read`` are for the event loop, ``open`` for any other thread."""
+
+    __slots__ = ("_closed", "_file", "_files", "_lock", "_used")
+
+    def __init__(self, files: TemporaryFiles) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._file: Any = None  # set and closed in other threads, with the lock
+        self._used = self._closed = False
+
+    async def write(self, data: bytes, offset: int) -> bool:
+        """Write ``data`` at ``offset``. False if that was not possible."""
+        self._used = True
+        try:
+            await self._files.submit(self._write, data, offset)
+        except OSError as error:
+            self._files.report(error)
+            return False
+        return True
+
+    async def read(self, size: int, offset: int) -> bytes:
+        """Read ``size`` bytes at ``offset``.
+
+        :raises OSError: the disk failed.
+        """
+        return await self._files.submit(self._read, size, offset)
+
+    def open(self) -> BinaryIO:
+        """The file from its beginning, to be closed by the caller. It blocks.
+
+        :raises OSError: ``close`` was called before.
+        """
+        with self._lock:
+            return io.BufferedReader(io.FileIO(os.dup(self._descriptor())), READ_AHEAD)
+
+    def close(self) -> None:
+        """Remove the file, after a call that is under way. A file that ``open`` gave stays usable."""
+        if self._used and not self._closed:
+            self._closed = True
+            self._files.close(self)
+
+    def close_now(self) -> None:
+        """``close``; it may block."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+
+    def _write(self, data: bytes, offset: int) -> None:
+        with self._lock:
+            if self._file is None and not self._closed:
+                self._file = tempfile.TemporaryFile(buffering=0, dir=self._files.folder)  # noqa: SIM115 - `close_now` does
+            rest = memoryview(data)
+            while rest:
+                count = os.pwrite(self._descriptor(), rest, offset)
+                rest, offset = rest[count:], offset + count
+
+    def _read(self, size: int, offset: int) -> bytes:
+        with self._lock:
+            data = os.pread(self._descriptor(), size, offset)
+        if len(data) != size:  # pread of a regular file is not interrupted
+            raise OSError("the file is shorter than what was written")
+        return data
+
+    def _descriptor(self) -> int:
+        if self._closed:
+            raise OSError("the file is closed")
+        number: int = self._file.fileno()
+        return number
