@@ -73,7 +73,7 @@ def test_the_index_finds_what_a_scan_finds(configs: list[RouteConfig], asked: li
     index = RouteIndex(routes)
     for scope in asked:
         found = min(holding(routes, scope), key=lambda pair: pair[0], default=((), NO_ROUTE))
-        assert index.find(scope) is found[1]
+        assert index.find(scope["path"], scope) is found[1]
 
 
 def holding(routes: list[Route], scope: dict[str, Any]) -> Iterator[tuple[tuple[object, ...], Route]]:

@@ -133,6 +133,13 @@ def test_its_own_root_path_goes_before_the_fronts(start: Start, tmp_path: Path) 
     start("--bind", f"unix:{tmp_path / 'app.sock'}", "--root-path", "/own", "--lifespan", "off")
     with connected(tmp_path / "app.sock") as client:
         assert told(client) == "('192.0.2.7', 1234) https /own /x"
+        assert client.get("/%2fown//x").endswith(" /own /own/x")
+
+
+def test_the_path_is_as_the_front_sent_it(start: Start, tmp_path: Path) -> None:
+    start("--bind", f"unix:{tmp_path / 'app.sock'}", "--lifespan", "off")
+    with connected(tmp_path / "app.sock") as client:
+        assert client.get("/%2fown//x").endswith(" //own//x")
 
 
 def test_the_event_loop(start: Start, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sidegate.config.limit import Limit, for_listener, kept
 from sidegate.config.limits import FACTS_FIELDS, FACTS_SIZE
 from sidegate.config.model import Integer, Model, model, setting
 from sidegate.config.plain import pack, unpack
-from sidegate.config.schema import Config, ConnectionTimeouts, Limits, Queue
+from sidegate.config.schema import Config, ConnectionTimeouts, Limits, PathConfig, Queue
 from sidegate.config.structure import fields
 from sidegate.config.validation import validate
 
@@ -39,6 +39,7 @@ def parent(**more: Any) -> Config:
             "admin": {},
             "logging": {"level": "debug", "format": "json", "accessLog": "json", "skipPaths": ["/x"]},
             "trustedProxies": ["10.0.0.0/8"],
+            "path": {"slashes": "refuse", "encodedSlash": "refuse"},
             "http2Engine": "h2",
             "shutdownDelay": "1s",
             "gracePeriod": "20s",
@@ -69,6 +70,7 @@ def test_a_worker_logs_as_its_parent_but_requests_only_once() -> None:
 def test_what_concerns_clients_is_the_fronts() -> None:
     config = worker_config(parent(), "shop")
     assert (config.admin, config.trusted_proxies, config.shutdown_delay) == (None, (), 0.0)
+    assert config.path == PathConfig()
     assert (config.http2_engine, config.start_timeout, config.grace_period) == ("h2", 5.0, 7.0)
 
 

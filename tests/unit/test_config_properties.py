@@ -194,6 +194,7 @@ def configs(draw: st.DrawFn) -> Config:
             "gracePeriod": DURATIONS,
             "websocketDrain": st.just(0.001),
             "logging": some({"accessLog": st.just("json")}, {"skipPaths": st.lists(PATHS, max_size=2)}),
+            "path": some({}, {"slashes": st.just("merge"), "encodedSlash": st.just("refuse")}),
             "trustedProxies": st.just(["10.0.0.0/8"]),
         },
     )

@@ -105,14 +105,16 @@ def test_each_request_gets_the_state_and_the_root_path() -> None:
             sent.append(message)
 
         for _ in range(2):
-            await backend({"type": "http", RECORD_KEY: record}, None, send)  # type: ignore[arg-type]  # nothing is received
+            scope = {"type": "http", "path": "/shop", "raw_path": b"/shop", RECORD_KEY: record}
+            await backend(scope, None, send)  # type: ignore[arg-type]  # nothing is received
             sent[-1]["state"]["mine"] = 1
         await backend.stop()
         return sent
 
     first, second = asyncio.run(live())
     state = {"pool": "shared", "mine": 1}
-    assert first == second == {"type": "http", RECORD_KEY: record, "root_path": "/shop", "state": state}
+    asked = {"type": "http", "path": "/shop", "raw_path": b"/shop", RECORD_KEY: record}
+    assert first == second == {**asked, "root_path": "/shop", "state": state}
     assert record.backend == "shop"
     assert first["state"] is not second["state"]
 

@@ -30,9 +30,12 @@ class Named:
 
 
 class Facts:
-    """What a router writes into a record."""
+    """What a router reads from a record, and writes into it."""
 
     route = NO_ROUTE
+
+    def __init__(self, path: str) -> None:
+        self.path = path
 
 
 def compiled(*routes: dict[str, Any]) -> list[Route]:
@@ -57,11 +60,11 @@ def scope_for(path: str, host: str = "", method: str = "GET", query: bytes = b""
     fields = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
     if host:
         fields.append((b"host", host.encode()))
-    return {"path": path, "method": method, "headers": fields, "query_string": query, RECORD_KEY: Facts()}
+    return {"path": path, "method": method, "headers": fields, "query_string": query, RECORD_KEY: Facts(path)}
 
 
 def answered_by(index: RouteIndex, scope: dict[str, Any]) -> str | None:
-    return index.find(scope).name or None
+    return index.find(scope["path"], scope).name or None
 
 
 PATHS = index_of(
@@ -164,6 +167,15 @@ def test_the_record_learns_the_route_and_its_app_is_called() -> None:
     scope = scope_for("/x")
     asyncio.run(_call(Router(routes), scope))
     assert [app.calls for route in routes if isinstance(app := route.app, Named)] == [1, 0]
+    assert scope[RECORD_KEY].route is routes[0]
+
+
+def test_the_route_is_that_of_the_path_in_the_record() -> None:
+    """It is shorter than the application's."""
+    routes = compiled({"name": "x", "path": "/x"}, {"name": "all", "path": "/"})
+    scope = scope_for("//x")
+    scope[RECORD_KEY].path = "/x"
+    asyncio.run(_call(Router(routes), scope))
     assert scope[RECORD_KEY].route is routes[0]
 
 

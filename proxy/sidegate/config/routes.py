@@ -32,7 +32,9 @@ class PathMatch(Model):
         description="`PathPrefix` compares whole elements: /shop matches /shop and /shop/x, not /shopping.",
     )
     value: Path = setting(
-        default="/", description="The path, decoded: no `%`, no `.` or `..` elements; `*` is allowed in an `Exact` one."
+        default="/",
+        description="The path, decoded: no `%`, no `.` or `..` elements; `*` is allowed in an `Exact` one. It is "
+        "compared with the decoded path of the request, in which repeated slashes are merged.",
     )
 
     def __post_init__(self) -> None:

@@ -41,6 +41,7 @@ __all__ = [
     "ListenerTimeouts",
     "Logging",
     "Match",
+    "PathConfig",
     "PathMatch",
     "PoolConfig",
     "QueryMatch",
@@ -91,6 +92,21 @@ class Logging(Model):
     def __post_init__(self) -> None:
         if self.access_log == "off" and (self.access_log_file or self.skip_paths):
             raise ValueError("'accessLogFile' and 'skipPaths' need 'accessLog: combined' or 'accessLog: json'")
+
+
+@model
+class PathConfig(Model):
+    """What the path of a request may contain, and what the application gets."""
+
+    slashes: Literal["keep", "merge", "refuse"] = setting(
+        default="keep",
+        description="Repeated slashes: the application gets them as sent, gets one (nginx: `merge_slashes`), or the "
+        "client gets 400. Routes match the merged path in any case, and an application with a `rootPath` gets it.",
+    )
+    encoded_slash: Literal["decode", "refuse"] = setting(
+        default="decode",
+        description="An encoded slash (`%2F`): it counts as a slash, or the client gets 400. Apache httpd: refuses.",
+    )
 
 
 def _processes(value: object) -> object:
@@ -154,6 +170,7 @@ class Settings(Model):
     timeouts: ConnectionTimeouts = setting(
         default=ConnectionTimeouts(), description="How long one client may take, and how long its connection may last."
     )
+    path: PathConfig = setting(default=PathConfig(), description="Slashes in the paths of requests.")
     start_timeout: Duration = setting(
         default=60.0,
         ge=0.001,

@@ -16,6 +16,7 @@ cdef class Record:
     cdef public str client
     cdef public str method
     cdef public bytes target
+    cdef public str path
     cdef public str http_version
     cdef public double started
     cdef public Route route

@@ -40,18 +40,18 @@ class Origin:
 class Record:
     """One request and its response.
 
-    ``client``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``http_version``: ``1.0``,
-    ``1.1`` or ``2``. ``started``: seconds of ``time.perf_counter``. ``route``: the router sets it; ``NO_ROUTE`` if none
-    matched. ``backend``: the name of the backend that took the request, which sets it; empty if another App answered.
-    ``status``: 0 until the response starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the head
-    announces a body. ``runner``: what runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the
-    observer has counted and logged it. ``fault`` and ``reason``: who caused the error that ended the exchange, and the
-    reason for metrics.
+    ``client``, ``tls``: see ``Origin``. ``target``: as sent, path and query. ``path``: what the route map compares,
+    empty until the target was checked. ``http_version``: ``1.0``, ``1.1`` or ``2``. ``started``: seconds of
+    ``time.perf_counter``. ``route``: the router sets it; ``NO_ROUTE`` if none matched. ``backend``: the name of the
+    backend that took the request, which sets it; empty if another App answered. ``status``: 0 until the response
+    starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the head announces a body. ``runner``: what
+    runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the observer has counted and logged it.
+    ``fault`` and ``reason``: who caused the error that ended the exchange, and the reason for metrics.
     """
 
     __slots__ = (
         "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
-        "http_version", "listener", "method", "reason", "route", "runner", "started", "status", "target", "tls",
+        "http_version", "listener", "method", "path", "reason", "route", "runner", "started", "status", "target", "tls",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
@@ -59,6 +59,7 @@ class Record:
         self.client = client
         self.method = head.method
         self.target = head.target
+        self.path = ""
         self.http_version = head.http_version
         self.has_body = isinstance(head, RequestHead) and not head.end_stream
         self.started = started

@@ -41,6 +41,7 @@ from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
 from sidegate.server.upgrade import close_gradually
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import load_engine
+from sidegate.wire.target import PathPolicy
 
 logger = logging.getLogger("sidegate.runtime")
 
@@ -106,6 +107,7 @@ class Runtime:
         starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
         admission = Admission(loop, config.limits)
         router = Router(_routes(config, backends))
+        paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
         listeners = []
@@ -126,6 +128,7 @@ class Runtime:
                 eager_starter=starter,
                 admission=admission,
                 policy=_policy(limits, keep_forwarding=False),
+                paths=paths,
                 tls=contexts.get(index),
                 trusted=trusted,
                 trusted_policy=_policy(limits, keep_forwarding=True),

@@ -50,8 +50,8 @@ cdef class RouteIndex:
     cdef dict _by_suffix
 
     cdef PathIndex _paths(self, str hostname)
-    @cython.locals(path=str, found=Route)
-    cpdef Route find(self, scope)
+    @cython.locals(found=Route)
+    cpdef Route find(self, str path, scope)
     @cython.locals(paths=PathIndex, found=Route, dot=Py_ssize_t)
     cdef Route _of_host(self, str host, str path, scope)
 

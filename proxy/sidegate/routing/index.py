@@ -198,9 +198,8 @@ class RouteIndex:
             return self._by_suffix.setdefault(hostname[1:], PathIndex())
         return self._by_host.setdefault(hostname, PathIndex())
 
-    def find(self, scope: Scope) -> Route:
-        """The route of highest precedence that matches the request of ``scope``."""
-        path: str = scope["path"]
+    def find(self, path: str, scope: Scope) -> Route:
+        """The route of highest precedence that matches the request of ``scope``, whose path counts as ``path``."""
         found: Route | None = None
         if self._by_host or self._by_suffix:
             found = self._of_host(_hostname(scope), path, scope)

@@ -26,6 +26,6 @@ class Router:
 
     def _choose(self, scope: Scope) -> Route:
         record: Record = scope[RECORD_KEY]
-        route = self._index.find(scope)
+        route = self._index.find(record.path, scope)
         record.route = route
         return route

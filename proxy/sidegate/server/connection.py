@@ -52,7 +52,7 @@ class Connection(WritingHalf):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when the socket is connected and its TLS handshake, if any, is done."""
         self.transport = cast(asyncio.Transport, transport)
-        self.peer = peer_of(transport, self.service.tls, self.service.trusted)
+        self.peer = peer_of(transport, self.service.tls, self.service.trusted, self.service.paths)
         client = self.peer.client[0] if self.peer.client is not None else "unix"
         self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)

@@ -1,10 +1,13 @@
 """C types of a connection's two ends."""
 
+from sidegate.wire.target cimport PathPolicy
+
 
 cdef class Peer:
     cdef public object client
     cdef public object server
     cdef public object trusted
+    cdef public PathPolicy paths
     cdef public str scheme
     cdef public str tls_version
     cdef public dict extensions

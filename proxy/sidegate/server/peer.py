@@ -12,6 +12,7 @@ from typing import Any
 from sidegate.asgi import RECORD_KEY
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.tls.contexts import ServerTls
+from sidegate.wire.target import PathPolicy
 
 EXTENSIONS: dict[str, dict[str, Any]] = {
     "http.response.early_hint": {},
@@ -32,18 +33,21 @@ class Peer:
 
     ``client`` and ``server`` are (host, port); over a unix socket ``client`` is None and ``server`` (path, None).
     ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a proxy whose forwarding fields are used.
-    ``scope`` is the beginning of every scope: to copy it costs half as much as to name all its keys.
+    ``paths``: what the paths of its requests may be. ``scope``: the beginning of every scope, because to copy it costs
+    half as much as to name all its keys.
     """
 
-    __slots__ = ("client", "extensions", "scheme", "scope", "server", "tls_version", "trusted")
+    __slots__ = ("client", "extensions", "paths", "scheme", "scope", "server", "tls_version", "trusted")
 
     def __init__(
         self,
         client: tuple[str, int] | None,
         server: tuple[str, int | None] | None,
         trusted: TrustedProxies | None,
+        paths: PathPolicy,
     ) -> None:
         """Create it for cleartext; ``peer_of`` adds the values of TLS."""
+        self.paths = paths
         self.client = client
         self.server = server
         self.trusted = trusted
@@ -60,14 +64,16 @@ class Peer:
         }
 
 
-def peer_of(transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: TrustedProxies) -> Peer:
+def peer_of(
+    transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: TrustedProxies, paths: PathPolicy
+) -> Peer:
     """The facts of an open transport."""
     client = _address(transport.get_extra_info("peername"))
     server = transport.get_extra_info("sockname")
     # By the socket's family: a TCP peer that has already reset its connection has no address either.
     is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
     is_trusted = trusted.unix if is_unix else trusted.trusts(client)
-    peer = Peer(client, _address(server) or (_path(server), None), trusted if is_trusted else None)
+    peer = Peer(client, _address(server) or (_path(server), None), trusted if is_trusted else None, paths)
     ssl_object = transport.get_extra_info("ssl_object")
     if ssl_object is not None:
         peer.scheme = peer.scope["scheme"] = "https"

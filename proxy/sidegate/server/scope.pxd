@@ -4,7 +4,6 @@ from sidegate.observe.record cimport Record
 from sidegate.server.hop cimport take_facts
 from sidegate.server.peer cimport Peer
 from sidegate.wire.events cimport RequestHead
-from sidegate.wire.target cimport split_target
 
 
 cdef dict _asgi

@@ -12,7 +12,6 @@ from sidegate.server.forwarded import forwarded_scheme
 from sidegate.server.hop import take_facts
 from sidegate.server.peer import Peer
 from sidegate.wire.events import RequestHead
-from sidegate.wire.target import split_target
 
 _asgi = ASGI_VERSIONS  # a name that has a type when it is compiled
 
@@ -22,7 +21,7 @@ def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
 
     A trusted peer's information about the client is used: a front's facts, or else the forwarding fields of any proxy.
     """
-    path, raw_path, query = split_target(head.target)
+    path, raw_path, query, record.path = peer.paths.split(head.target)
     scope = peer.scope.copy()
     scope["asgi"] = _asgi.copy()
     scope["http_version"] = head.http_version

@@ -25,6 +25,7 @@ from sidegate.server.tls.contexts import ServerTls
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.hop import WebSocketFacts
 from sidegate.wire.http2 import EngineFactory
+from sidegate.wire.target import PathPolicy
 
 HIGH_WATER = 64 * 1024
 """Response bytes that an exchange may have queued before ``send`` waits (asyncio's own default for sockets)."""
@@ -67,6 +68,7 @@ class ListenerService:
     eager_starter: EagerStarter
     admission: Admission
     policy: FieldPolicy
+    paths: PathPolicy
     tls: ServerTls | None
     trusted: TrustedProxies
     trusted_policy: FieldPolicy

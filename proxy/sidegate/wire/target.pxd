@@ -1,7 +1,11 @@
 """C types of the check of a request target."""
 
 
-cdef dict _seen
+cdef class PathPolicy:
+    cdef bint _merge
+    cdef bint _refuse_repeated
+    cdef bint _refuse_encoded
+    cdef dict _seen
 
-
-cpdef split_target(bytes raw)
+    cpdef split(self, bytes raw)
+    cdef _split(self, bytes raw)

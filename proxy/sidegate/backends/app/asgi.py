@@ -11,6 +11,7 @@ from collections.abc import Awaitable
 from sidegate.asgi import RECORD_KEY, App, Receive, Scope, Send
 from sidegate.backends.app.lifespan import Lifespan
 from sidegate.backends.app.loading import LoadedApp
+from sidegate.backends.app.mount import mount
 from sidegate.backends.backend import Backend
 from sidegate.backends.body_buffer import BodyBuffer
 from sidegate.backends.buffering import Buffering
@@ -34,7 +35,7 @@ class AsgiBackend(Backend):
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         self._take(scope)
         if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
-            scope["root_path"] = self._root_path
+            mount(scope, self._root_path)
         scope["state"] = self._lifespan.state.copy()
         if self._buffering is not None and scope["type"] == "http" and scope[RECORD_KEY].has_body:
             return self._buffered(self._buffering, scope, receive, send)

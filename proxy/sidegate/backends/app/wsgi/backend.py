@@ -22,6 +22,7 @@ from sidegate.aio.tasks import internal_task
 from sidegate.aio.temporary_files import TemporaryFile
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from sidegate.backends.app.loading import LoadedApp
+from sidegate.backends.app.mount import mount
 from sidegate.backends.app.wsgi.environ import Environ, make_environ
 from sidegate.backends.app.wsgi.error_stream import ErrorLog
 from sidegate.backends.app.wsgi.input import open_body
@@ -76,7 +77,7 @@ class WsgiBackend(Backend):
         scope[RECORD_KEY].backend = self.name
         refuse_websocket(scope)
         if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
-            scope["root_path"] = self._root_path
+            mount(scope, self._root_path)
         return WsgiRequest(self, scope, receive, send).run()
 
     async def start(self) -> None:
