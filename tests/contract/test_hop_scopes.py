@@ -141,11 +141,19 @@ def test_fields_with_cookies_keep_their_order(worker: RunningWorker, codec: str)
     same(through(worker, here), here)
 
 
-def test_what_a_trusted_proxy_said(worker: RunningWorker, codec: str) -> None:
-    fields = [(b"x-forwarded-for", b"203.0.113.7, 127.0.0.1"), (b"x-forwarded-proto", b"https")]
+@pytest.mark.parametrize(
+    ("fields", "client", "scheme"),
+    [
+        ([(b"x-forwarded-for", b"203.0.113.7, 127.0.0.1"), (b"x-forwarded-proto", b"https")], "203.0.113.7", "https"),
+        ([(b"x-forwarded-for", b"203.0.113.7:4711, 127.0.0.1:80")], "203.0.113.7:4711", "http"),
+        ([(b"forwarded", b'for="[2001:db8::1]:99";proto=https, for=127.0.0.1;proto=http')], "2001:db8::1:99", "https"),
+    ],
+)
+def test_what_a_trusted_proxy_said(worker: RunningWorker, codec: str, fields: Fields, client: str, scheme: str) -> None:
     with running(app, codec, trustedProxies=["127.0.0.0/8"]) as front:
         here = only(front.client(codec), headers=fields)
-    assert (here["client"], here["scheme"]) == (("203.0.113.7", 0), "https")
+    host, port = here["client"]
+    assert (f"{host}:{port}" if port else host, here["scheme"]) == (client, scheme)
     same(through(worker, here), here)
 
 

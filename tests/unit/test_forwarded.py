@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidegate.observe.record import Record
-from sidegate.server.forwarded import TrustedProxies, forwarded_scheme
+from sidegate.server.forwarded import TrustedProxies
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.clients import Http1Client, request
 from tests.support.running import running
@@ -18,8 +20,15 @@ Client = tuple[str, int] | None
 PEER = ("10.0.0.1", 4711)
 
 
+def origin(
+    *fields: tuple[str, str], trusted: tuple[str, ...] = ("10.0.0.0/8",), peer: Client = PEER
+) -> tuple[Client, str]:
+    headers = [(name.encode(), value.encode("latin-1")) for name, value in fields]
+    return TrustedProxies(trusted).origin(headers, peer, "http")
+
+
 def client(*values: str, trusted: tuple[str, ...] = ("10.0.0.0/8",), peer: Client = PEER) -> Client:
-    return TrustedProxies(trusted).client([(b"x-forwarded-for", value.encode("latin-1")) for value in values], peer)
+    return origin(*(("x-forwarded-for", value) for value in values), trusted=trusted, peer=peer)[0]
 
 
 # Who is trusted.
@@ -67,7 +76,17 @@ def test_nobody_is_trusted_by_default() -> None:
         (("192.0.2.1, unknown",), PEER),
         (("192.0.2.1, unknown, 10.0.0.2",), ("10.0.0.2", 0)),
         (("192.0.2.1, _hidden",), PEER),
-        (("192.0.2.1:80",), PEER),
+        (("192.0.2.1:80",), ("192.0.2.1", 80)),
+        (("[2001:db8::1]:99",), ("2001:db8::1", 99)),
+        (("192.0.2.1:80, 10.0.0.2:443",), ("192.0.2.1", 80)),
+        (("2001:db8::2, [::ffff:10.0.0.2]:443",), ("2001:db8::2", 0)),
+        (("192.0.2.1:65535",), ("192.0.2.1", 65535)),
+        (("192.0.2.1:65536",), PEER),
+        (("192.0.2.1:",), PEER),
+        (("192.0.2.1:+1",), PEER),
+        (("[2001:db8::1]99",), PEER),
+        (("[2001:db8::1",), PEER),
+        (("unknown:80",), PEER),
         (("\xe9\xff",), PEER),
         (("2001:db8::1",), ("2001:db8::1", 0)),
         (("[2001:db8::1], 10.0.0.2",), ("2001:db8::1", 0)),
@@ -91,12 +110,76 @@ def test_a_unix_peer_has_no_address_of_its_own() -> None:
         (("HTTPS ",), "https"),
         (("http, https",), "https"),
         (("https", "http"), "http"),
+        (("wss",), "https"),
+        (("https, WS",), "http"),
         (("gopher",), "http"),
         (("https,",), "http"),
     ],
 )
 def test_the_scheme_is_the_nearest_proxys_word(values: tuple[str, ...], expected: str) -> None:
-    assert forwarded_scheme([(b"x-forwarded-proto", value.encode()) for value in values], "http") == expected
+    assert origin(*(("x-forwarded-proto", value) for value in values)) == (PEER, expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (("for=192.0.2.1",), (("192.0.2.1", 0), "http")),
+        (("For=192.0.2.1; PROTO=https;by=10.0.0.9;host=a",), (("192.0.2.1", 0), "https")),
+        (('for="192.0.2.1:4711";proto="wss"',), (("192.0.2.1", 4711), "https")),
+        (('for="[2001:db8::1]:99";',), (("2001:db8::1", 99), "http")),
+        (("for=[2001:db8::1]:99",), (("2001:db8::1", 99), "http")),  # the quotes are missing
+        (('for="192.0.2.1:_port"',), (("192.0.2.1", 0), "http")),
+        (("for=192.0.2.1;proto=https, for=10.0.0.2;proto=http",), (("192.0.2.1", 0), "https")),
+        (("for=192.0.2.1;proto=https", "for=10.0.0.2;proto=http"), (("192.0.2.1", 0), "https")),
+        (("for=192.0.2.1, for=10.0.0.2;proto=https",), (("192.0.2.1", 0), "https")),
+        # what the client itself claimed stays unread
+        (("for=6.6.6.6;proto=https, for=192.0.2.1;proto=http",), (("192.0.2.1", 0), "http")),
+        (('for="6.6.6.6;proto=https, for=192.0.2.1',), (("192.0.2.1", 0), "http")),
+        (('"",;=, "for=192.0.2.1", for=192.0.2.1',), (("192.0.2.1", 0), "http")),
+        ((", ,for=192.0.2.1, , ",), (("192.0.2.1", 0), "http")),
+        # unknown, obfuscated, left out: the nearest known address; the scheme is the trusted proxy's word all the same
+        (("for=192.0.2.1;proto=http, for=unknown;proto=https",), (PEER, "https")),
+        (("for=192.0.2.1, for=_hidden, for=10.0.0.2",), (("10.0.0.2", 0), "http")),
+        (("proto=https",), (PEER, "https")),
+        # commas and escapes in quotes
+        (('for=192.0.2.1;host="a,b, for=6.6.6.6"',), (("192.0.2.1", 0), "http")),
+        (('for="192.0.2\\.1";x="\\",for=6.6.6.6;\\""',), (("192.0.2.1", 0), "http")),
+        (('for=192.0.2.1;x="' + "," * 20 + '"',), (PEER, "http")),
+        # malformed
+        (("for=192.0.2.1;for=192.0.2.2",), (PEER, "http")),
+        (("for=192.0.2.1 192.0.2.2",), (PEER, "http")),
+        (("192.0.2.1",), (PEER, "http")),
+        (("for",), (PEER, "http")),
+        (("for=",), (PEER, "http")),
+        (("",), (PEER, "http")),
+        (('for="192.0.2.1',), (PEER, "http")),
+    ],
+)
+def test_forwarded(values: tuple[str, ...], expected: tuple[Client, str]) -> None:
+    assert origin(*(("forwarded", value) for value in values)) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("x-forwarded-for", "192.0.2.2", (("192.0.2.2", 0), "http")),
+        ("x-forwarded-proto", "http", (PEER, "http")),
+        ("x-forwarded-for", "", (PEER, "http")),
+        ("x-forwarded-host", "a", (("192.0.2.1", 0), "https")),
+    ],
+)
+def test_forwarded_gives_way_to_what_more_proxies_set(name: str, value: str, expected: tuple[Client, str]) -> None:
+    assert origin(("forwarded", "for=192.0.2.1;proto=https"), (name, value)) == expected
+
+
+PIECES = st.sampled_from([*'for=",;\\[]:. \t_x19', "for=192.0.2.9", "for=10.0.0.2", "proto=https"])
+TEXT = st.lists(PIECES, max_size=30).map("".join)
+
+
+@given(TEXT, st.sampled_from(["for=192.0.2.1;proto=http", 'for="192.0.2.1:80";proto=http;x=","']))
+def test_nothing_before_the_nearest_element_changes_it(claimed: str, own: str) -> None:
+    address, scheme = origin(("forwarded", f"{claimed},{own}"))
+    assert (address and address[0], scheme) == ("192.0.2.1", "http")
 
 
 # Over connections.

@@ -215,7 +215,9 @@ class Settings(Model):
     trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
         default=(),
         description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are trusted; "
-        "`unix`: every peer on a unix socket.",
+        "`unix`: every peer on a unix socket. Client and scheme are read from `X-Forwarded-For` and "
+        "`X-Forwarded-Proto`, or, if there is neither, from `Forwarded` (RFC 7239). A proxy that sets only `Forwarded` "
+        "has to remove the others, which its clients may have sent.",
     )
 
 

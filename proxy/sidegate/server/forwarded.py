@@ -7,11 +7,12 @@ already dropped the fields of any other peer.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from sidegate.asgi import Headers
+from sidegate.wire.forwarding import HTTP_SCHEMES, Address, Hop, hops_of_forwarded, hops_of_list
 
-Address = tuple[str, int]
+X_FOR, X_PROTO, FORWARDED = b"x-forwarded-for", b"x-forwarded-proto", b"forwarded"
 
 
 class TrustedProxies:
@@ -42,31 +43,42 @@ class TrustedProxies:
             address = address.ipv4_mapped
         return any(address in network for network in self._networks)
 
-    def client(self, headers: Headers, peer: Address | None) -> Address | None:
-        """The nearest address that is no trusted proxy, read from the right of ``x-forwarded-for``.
+    def origin(self, headers: Headers, peer: Address | None, scheme: str) -> tuple[Address | None, str]:
+        """Address and scheme (``http`` or ``https``) of the client; those of the connection are ``peer``, ``scheme``.
 
-        Every proxy appends the address of its peer, so only the part that trusted proxies wrote can be trusted: from
-        the right end to the first address that is not one of them. A member that is no address ends the search.
+        The client is the nearest address that is no trusted proxy. Every proxy appends the address of its peer, so only
+        what trusted proxies wrote can be trusted: the members from the right end to the first address that is not one
+        of them. A member that is no address ends the search.
+
+        ``Forwarded`` counts only if there is neither ``X-Forwarded-For`` nor ``X-Forwarded-Proto``: most proxies set
+        these and pass on what the client itself wrote into ``Forwarded``.
         """
-        client = peer
-        members = [member.strip() for member in _joined(headers, b"x-forwarded-for").split(",") if member.strip()]
-        for member in reversed(members):
-            host = member.removeprefix("[").removesuffix("]")
-            try:
-                ipaddress.ip_address(host)
-            except ValueError:
-                return client
-            client = (host, 0)
-            if host not in self:
+        found = _forwarding(headers)
+        if X_FOR in found or X_PROTO in found:
+            client, _ = self._walk(hops_of_list(found.get(X_FOR, "")), peer)
+            word = found.get(X_PROTO, "").rpartition(",")[2].strip().lower()  # the nearest proxy's
+        else:
+            client, word = self._walk(hops_of_forwarded(found.get(FORWARDED, "")), peer)
+        return client, HTTP_SCHEMES.get(word, scheme)
+
+    def _walk(self, hops: Iterator[Hop], peer: Address | None) -> tuple[Address | None, str]:
+        """The client, and the ``proto`` of the furthest trusted proxy that names one."""
+        client, proto = peer, ""
+        for address, word in hops:
+            proto = word or proto
+            if address is None:
                 break
-        return client
+            client = address
+            if address[0] not in self:
+                break
+        return client, proto
 
 
-def forwarded_scheme(headers: Headers, scheme: str) -> str:
-    """``x-forwarded-proto`` of a trusted peer (the last member: the nearest proxy's), else ``scheme``."""
-    word = _joined(headers, b"x-forwarded-proto").rpartition(",")[2].strip().lower()
-    return word if word in ("http", "https") else scheme
-
-
-def _joined(headers: Headers, name: bytes) -> str:
-    return ",".join(value.decode("latin-1") for key, value in headers if key == name)
+def _forwarding(headers: Headers) -> dict[bytes, str]:
+    """The fields that are read, by name. Several fields of one name form one list (RFC 9110 5.3)."""
+    found: dict[bytes, str] = {}
+    for name, value in headers:
+        if name in (X_FOR, X_PROTO, FORWARDED):
+            text = value.decode("latin-1")
+            found[name] = f"{found[name]},{text}" if name in found else text
+    return found

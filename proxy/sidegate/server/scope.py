@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from sidegate.asgi import ASGI_VERSIONS, RECORD_KEY, Scope
 from sidegate.observe.record import Record
-from sidegate.server.forwarded import forwarded_scheme
 from sidegate.server.hop import take_facts
 from sidegate.server.peer import Peer
 from sidegate.wire.events import RequestHead
@@ -33,7 +32,7 @@ def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     scope["extensions"] = peer.extensions.copy()
     scope[RECORD_KEY] = record
     if peer.trusted is not None and not take_facts(head.headers, scope, record):
-        scope["client"] = client = peer.trusted.client(head.headers, peer.client)
-        scope["scheme"] = forwarded_scheme(head.headers, peer.scheme)
+        client, scope["scheme"] = peer.trusted.origin(head.headers, peer.client, peer.scheme)
+        scope["client"] = client
         record.client = client[0] if client else "unix"
     return scope

@@ -202,6 +202,14 @@ def test_tls_makes_it_wss(codec: str, running: Run, authority: Authority) -> Non
     assert scope["extensions"]["tls"]["tls_version"] == 0x0304
 
 
+@pytest.mark.parametrize("field", [(b"x-forwarded-proto", b"wss"), (b"forwarded", b"for=192.0.2.1;proto=wss")])
+def test_a_proxy_may_name_the_scheme_of_the_websocket(codec: str, running: Run, field: tuple[bytes, bytes]) -> None:
+    app = Seen()
+    with running(app, codec, trustedProxies=["127.0.0.0/8"]) as server:
+        connect(server, codec, headers=[field]).closed()
+    assert app.scopes[0]["scheme"] == "wss"
+
+
 def test_no_subprotocols_are_an_empty_list(codec: str, running: Run) -> None:
     app = Seen()
     with running(app, codec) as server:

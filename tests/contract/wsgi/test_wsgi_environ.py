@@ -204,6 +204,9 @@ def test_a_trusted_proxy_says_who_and_how(codec: str, running: Run) -> None:
         environ = app.of(server, codec, headers=fields)
         assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("203.0.113.7", "https")
         assert environ["HTTPS"] == "on"
+        environ = app.of(server, codec, headers=[(b"forwarded", b'for="[2001:db8::1]:99";proto=https')])
+        assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("2001:db8::1", "99")
+        assert environ["wsgi.url_scheme"] == "https"
     with running(app, codec) as server:
         environ = app.of(server, codec, headers=fields)
         assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("127.0.0.1", "http")
