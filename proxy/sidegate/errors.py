@@ -23,7 +23,12 @@ class SidegateError(Exception):
 
 
 class ExchangeError(SidegateError):
-    """One exchange failed: who caused it, the status that the client gets, and the reason for the metric."""
+    """One exchange failed: who caused it, the status that the client gets, and the reason for the metric.
+
+    ``hint``: a sentence for the client; it must tell nothing that a stranger should not know.
+    """
+
+    hint = ""
 
     def __init__(self, fault: Fault, status: int, reason: str, detail: str = "") -> None:
         super().__init__(detail or reason)
@@ -38,6 +43,7 @@ class Refused(ExchangeError):
 
     def __init__(self, status: int, reason: str, detail: str = "") -> None:
         super().__init__(Fault.CLIENT, status, reason, detail)
+        self.hint = detail
 
 
 class Unprocessed(ExchangeError):
@@ -45,6 +51,14 @@ class Unprocessed(ExchangeError):
 
     def __init__(self, reason: str) -> None:
         super().__init__(Fault.PROXY, 503, reason)
+
+
+class UnusableUpstream(ExchangeError):
+    """No server of a backend can be used, and to wait would not help."""
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(Fault.UPSTREAM, status, reason)
+        self.hint = "No server of this application can be used. The log shows the reason."
 
 
 class StartError(SidegateError):

@@ -252,6 +252,22 @@ def test_a_server_that_does_not_begin_with_settings(engine: c.EngineName) -> Non
     assert isinstance(client(engine).receive(c.frame(c.PING, 0, 0, bytes(8)))[-1], Violation)
 
 
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\nserver: x\r\n\r\n", "HTTP/1.1 400 Bad Request"),
+        (b"<!DOCTYPE html>\n<p>505", "<!DOCTYPE html>"),
+        (b"HTTP/1.1 " + b"x" * 100, "HTTP/1.1 " + "x" * 71),
+    ],
+)
+def test_a_server_that_answers_in_http11_is_quoted(engine: c.EngineName, text: bytes, line: str) -> None:
+    made = client(engine)
+    made.take_output()
+    assert made.receive(text) == [Violation("protocol_error", f"it answered {line!r}")]
+    assert made.closed
+    assert made.receive(b"more") == []
+
+
 def test_a_window_that_overflows_ends_its_stream(engine: c.EngineName) -> None:
     made, found = answered(engine, c.window_update(1, 2**31 - 1))
     assert found == [Reset(1, codes.FLOW_CONTROL_ERROR)]

@@ -13,13 +13,13 @@ cdef class WaitQueue:
     cdef public LoadBalancer load_balancer
     cdef public object on_pressure
     cdef public object on_wait
-    cdef public bint refusing
+    cdef public object refusal
     cdef object _queue
     cdef dict _waiting
     cdef object _timer
     cdef bint _pressure_reported
 
-    cpdef refuse_all(self)
+    cpdef refuse_all(self, refusal)
     cpdef give_back(self, Target target)
     cpdef assign(self)
     cdef _not_served(self)

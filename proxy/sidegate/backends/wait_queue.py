@@ -1,8 +1,7 @@
 """The requests of one backend that wait for a target. It carries out the decisions of ``load_balancer.py``.
 
 Its targets are the connections of a balancer, or the threads of a WSGI application. It owns the waiting requests, and
-the timer that ends the wait of those whose deadline has passed. Only ``wait`` raises: ``ExchangeError`` (503), of which
-``Unprocessed`` is one.
+the timer that ends the wait of those whose deadline has passed. Only ``wait`` raises: ``ExchangeError``.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Callable
 from sidegate.aio.wakeup import Wakeup
 from sidegate.backends.load_balancer import LoadBalancer, Target, Ticket
 from sidegate.config.schema import Queue
-from sidegate.errors import ExchangeError, Fault, Unprocessed
+from sidegate.errors import ExchangeError, Fault
 from sidegate.observe.queue_meter import QueueMeter
 
 PRESSURE_PERIOD = 0.1
@@ -34,7 +33,7 @@ class WaitQueue:
         "meter",
         "on_pressure",
         "on_wait",
-        "refusing",
+        "refusal",
     )
 
     def __init__(self, meter: QueueMeter, queue: Queue) -> None:
@@ -45,8 +44,8 @@ class WaitQueue:
         """Called when a request has to wait."""
         self.on_pressure: Callable[[int], None] | None = None
         """Called with the length of the queue: when it begins to fill, while it is not empty, and with 0 at its end."""
-        self.refusing = False
-        """A request that would have to wait is refused instead: ``Unprocessed``."""
+        self.refusal: Callable[[], ExchangeError] | None = None
+        """If set: a request that would have to wait is refused instead, with the error that it makes."""
         self._queue = queue
         self._waiting: dict[Ticket, Wakeup] = {}
         self._timer: asyncio.TimerHandle | None = None
@@ -57,9 +56,9 @@ class WaitQueue:
         if self._timer is not None:
             self._timer.cancel()
 
-    def refuse_all(self) -> None:
-        """Refuse the waiting requests, and later ones until ``refusing`` is reset."""
-        self.refusing = True
+    def refuse_all(self, refusal: Callable[[], ExchangeError]) -> None:
+        """Refuse the waiting requests, and later ones until ``refusal`` is reset."""
+        self.refusal = refusal
         self._wake(self.load_balancer.expire(math.inf))
 
     async def wait(self, since: float, again: bool, waiter: Wakeup | None = None) -> Target:
@@ -68,10 +67,10 @@ class WaitQueue:
         ``waiter`` is woken when there is a target; other code may wake it, too. Without it, one is made.
 
         :raises ExchangeError: 503; the queue is full, the wait was too long, or no worker is connected.
-        :raises Unprocessed: 503; waiting requests are refused now.
+        :raises ExchangeError: the one of ``refusal``; waiting requests are refused now.
         """
-        if self.refusing:
-            raise Unprocessed("no_thread")
+        if self.refusal is not None:
+            raise self.refusal()
         ticket = self._join(since, again)
         if ticket is None:
             raise ExchangeError(Fault.PROXY, 503, "queue_full")
@@ -108,8 +107,8 @@ class WaitQueue:
         self._wake(self.load_balancer.assign())
 
     def _not_served(self) -> ExchangeError:
-        if self.refusing:
-            return Unprocessed("no_thread")
+        if self.refusal is not None:
+            return self.refusal()
         if self.load_balancer.empty:
             return ExchangeError(Fault.UPSTREAM, 503, "no_worker")
         return ExchangeError(Fault.PROXY, 503, "queue_timeout")

@@ -105,8 +105,11 @@ EXCHANGE_ERRORS = {
     "upstream_head_too_large": "the head of a server's response has more than 1000 fields or 256 KiB; trailers alike",
     "upstream_lost": "the connection to the worker or server broke before the response was complete",
     "upstream_no_websocket": "a WebSocket request to a server that does not support WebSockets over HTTP/2 (RFC 8441)",
+    "upstream_protocol": "no server of the backend speaks its protocol, such as HTTP/1.1 where h2c is configured",
     "upstream_refused": "no worker or server accepted the request, and its body can no longer be sent again",
     "upstream_reset": "the worker or server reset the stream before the response was complete",
+    "upstream_tls": "TLS fails with every server of the backend, such as by a certificate that does not verify",
+    "upstream_unreachable": "no socket of the backend exists, or there is no permission to connect to it",
     "write_timeout": "the client accepted no bytes for longer than timeouts.write",
 }
 """Why an exchange ended in an error, besides every refusal."""

@@ -42,7 +42,7 @@ def phrase(status: int) -> str:
 def error_page(status: int, request_id: str, detail: str, accept: bytes) -> tuple[Headers, bytes]:
     """Header fields and body of an error: HTML for clients that accept it, one line of text for others.
 
-    ``detail`` must be safe to show to the client: only refusals of the client's own input have one.
+    ``detail`` must be safe to show to the client (``ExchangeError.hint``).
     """
     hint = detail or _HINTS.get(status, "The request could not be answered.")
     if b"text/html" in accept:

@@ -439,8 +439,7 @@ class Exchange(ResponseHalf):
 
     def _send_error_page(self, failure: ExchangeError) -> None:
         accept = next((value for name, value in self._head.headers if name == b"accept"), b"")
-        detail = failure.detail if isinstance(failure, Refused) else ""
-        self._connection.send_error(self.record, self.stream_id, failure.status, detail, accept)
+        self._connection.send_error(self.record, self.stream_id, failure.status, failure.hint, accept)
 
 
 def _too_large(limit: int) -> Refused:

@@ -176,11 +176,10 @@ class Upgrade(Exchange):
 
     def _send_error_page(self, failure: ExchangeError) -> None:
         """Answer as any request; a handshake of another version gets the supported one (RFC 6455 4.4)."""
+        more: Headers = []
         if isinstance(failure, Refused):
             more = refusal_headers(failure.status, self._head.http_version)
-            self._answer_with_page(failure.status, failure.detail, more)
-        else:
-            self._answer_with_page(failure.status, "", [])
+        self._answer_with_page(failure.status, failure.hint, more)
 
     def _answer_with_page(self, status: int, detail: str, more: Headers) -> None:
         headers, body = error_page(status, self.record.request_id, detail, b"")

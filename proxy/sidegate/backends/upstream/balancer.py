@@ -104,6 +104,7 @@ class Balancer(ConnectionOwner):
             if endpoint not in self._endpoints:
                 self._endpoints[endpoint] = made = EndpointConnections(endpoint, self._policy, self)
                 made.start()
+        self.check_refusal()
         self.grow()
 
     async def stop(self) -> None:
@@ -179,6 +180,15 @@ class Balancer(ConnectionOwner):
         if able:
             min(able, key=lambda endpoint: (max(endpoint.retry_at() - now, 0.0), endpoint.size)).grow()
 
+    def check_refusal(self) -> None:
+        """Refuse requests that would have to wait while every endpoint has a failure that lasts."""
+        failures = [endpoint.refusal for endpoint in self._endpoints.values()]
+        first = failures[0] if failures else None
+        if first is not None and all(failures) and self._load_balancer.empty:
+            self.wait_queue.refuse_all(first.error)
+        else:
+            self.wait_queue.refusal = None
+
     # For the connections.
 
     def connection_ready(self, connection: UpstreamConnection) -> None:
@@ -186,6 +196,7 @@ class Balancer(ConnectionOwner):
         self._owners[connection].recheck()
         self.on_threads = connection.codec.threads
         self._load_balancer.add(connection)
+        self.wait_queue.refusal = None
         self.wait_queue.assign()
 
     def connection_has_room(self, connection: UpstreamConnection) -> None:

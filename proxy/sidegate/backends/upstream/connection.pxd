@@ -18,6 +18,7 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef public bint ready
     cdef public bint leaving
     cdef public bint end_expected
+    cdef public str violation
     cdef ConnectionOwner _owner
     cdef long _fronts
     cdef long _announced

@@ -78,6 +78,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         "ready",
         "streams",
         "transport",
+        "violation",
     )  # fmt: skip
 
     def __init__(
@@ -95,6 +96,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.batch = 0
         self.ready = self.leaving = False
         self.end_expected = False  # one side has announced the end, without an error: it is no failure
+        self.violation = ""  # what the peer sent instead of this version of HTTP, before the connection was ready
         self._owner = owner
         self._flush_scheduled = self._write_paused = self._read_paused = self._lost = False
         self._received = False  # anything since the last check
@@ -156,7 +158,10 @@ class UpstreamConnection(UpstreamConnectionBase):
                 self.end_expected = self.end_expected or event.code == NO_ERROR
                 self._become_unavailable()
             elif kind is Violation:
-                logger.warning("%s: %s protocol violation: %s", self.name, self.codec.version, event.detail)
+                if self.ready:
+                    logger.warning("%s: %s protocol violation: %s", self.name, self.codec.version, event.detail)
+                else:
+                    self.violation = f"the server does not speak {self.codec.version}: {event.detail}"
                 self.close()
             elif kind is not PingAck:
                 stream = streams.get(event.stream_id)

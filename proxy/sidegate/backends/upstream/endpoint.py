@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass
 from typing import Protocol
 
+from sidegate.backends.upstream.connect_failure import WrongProtocolError
 from sidegate.backends.upstream.connection import UpstreamConnection
 
 CONNECT_TIMEOUT = 5.0
@@ -50,7 +51,7 @@ class TcpEndpoint:
     """An IP address (not a name) and port. ``tls``: use TLS; the certificate must be for ``server_name``.
 
     ``alpn``: the protocol that the server must select (RFC 7301), which ``tls`` offers; else ``connect`` raises
-    ``ConnectionError``. Empty if it need not select any.
+    ``WrongProtocolError``. Empty if it need not select any.
     """
 
     host: str
@@ -73,7 +74,8 @@ class TcpEndpoint:
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and self.alpn and tls.selected_alpn_protocol() != self.alpn:
             connection.abort()
-            raise ConnectionError(f"{self} does not speak {connection.codec.version} (ALPN)")
+            version = connection.codec.version
+            raise WrongProtocolError(f"the server does not speak {version}: it did not select {self.alpn} (ALPN)")
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

@@ -17,13 +17,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sidegate.aio.tasks import internal_task
 from sidegate.backends.upstream.backoff import EndpointBackoff
+from sidegate.backends.upstream.connect_failure import ConnectFailure, WrongProtocolError, connect_failure
 from sidegate.backends.upstream.connection import UpstreamConnection
-from sidegate.backends.upstream.endpoint import Endpoint
+from sidegate.backends.upstream.endpoint import Endpoint, UnixEndpoint
 
 logger = logging.getLogger("sidegate.backend")
 
@@ -38,13 +40,15 @@ STABLE_AFTER = 10.0
 class ConnectionPolicy:
     """How many connections an endpoint has: always ``least``; up to ``most`` while requests wait.
 
-    ``idle``: seconds after which a connection beyond ``least`` that has nothing to do is closed.
+    ``idle``: seconds after which a connection beyond ``least`` that has nothing to do is closed. ``refuses``: no
+    request waits for an endpoint whose failure lasts; a worker of a pool has a successor, so requests wait.
     """
 
     backoff: EndpointBackoff
     least: int = 1
     most: int = 1
     idle: float = 60.0
+    refuses: bool = False
 
     @property
     def grows(self) -> bool:
@@ -67,6 +71,9 @@ class ConnectionsOwner(Protocol):
     def grow(self) -> None:
         """Open more connections, to any endpoint, if requests wait for them."""
 
+    def check_refusal(self) -> None:
+        """An endpoint has failed or has recovered: refuse waiting requests, or let them wait."""
+
 
 class EndpointConnections:
     """One for each endpoint."""
@@ -77,6 +84,9 @@ class EndpointConnections:
         self.failures = 0
         """Failed attempts and connections that were soon lost, in a row."""
         self._policy = policy
+        self.connected_at = -math.inf
+        """Loop time when there was a connection that was ready."""
+        self._failure: ConnectFailure | None = None
         self._failed_at = 0.0
         self._reconnectors: list[Reconnector] = []
 
@@ -97,6 +107,17 @@ class EndpointConnections:
             return False
         return self.size < self._policy.most
 
+    @property
+    def refusal(self) -> ConnectFailure | None:
+        """The failure because of which no request should wait for this endpoint; None if requests may wait.
+
+        Without a reconnector nobody would find out that the endpoint can be used again.
+        """
+        failure = self._failure
+        if failure is None or not self._policy.refuses or not self._reconnectors:
+            return None
+        return failure if failure.lasts(asyncio.get_running_loop().time() - self.connected_at) else None
+
     def start(self) -> None:
         """Open the connections that are always open."""
         for _ in range(self._policy.least):
@@ -109,6 +130,7 @@ class EndpointConnections:
     def remove(self, reconnector: Reconnector) -> None:
         """A reconnector has ended."""
         self._reconnectors.remove(reconnector)
+        self.owner.check_refusal()
 
     def recheck(self) -> None:
         """Check again whether other endpoints can be used."""
@@ -129,6 +151,8 @@ class EndpointConnections:
         """For ``/status``: the sums over the connections, and whether requests can be sent."""
         connections = [made.connection for made in self._reconnectors if made.connection is not None]
         facts: dict[str, Any] = {"endpoint": str(self.endpoint), "failures": self.failures, "ready": False}
+        if self._failure is not None:
+            facts["problem"] = self._failure.problem
         if connections:
             facts["ready"] = any(reconnector.ready for reconnector in self._reconnectors)
             facts["requests"] = sum(connection.in_use for connection in connections)
@@ -137,21 +161,31 @@ class EndpointConnections:
 
     # For the reconnectors.
 
+    def connected(self, connection: UpstreamConnection) -> None:
+        """A connection is ready."""
+        if self._failure is not None:
+            logger.info("%s: connected", connection.name)
+            self._failure = None
+            self.owner.check_refusal()
+
     def succeeded(self) -> None:
         """A connection has ended as it had to, or after it was stable."""
         self.failures = 0
 
-    def failed(self, began: float, problem: str) -> None:
+    def failed(self, began: float, connection: UpstreamConnection, failure: ConnectFailure) -> None:
         """An attempt has failed that began at loop time ``began``, or its connection was soon lost.
 
-        Several connections that break together are one failure.
+        Several connections that break together are one failure. A row of failures is logged once, and once more when
+        its reason changes.
         """
-        if self.failures == 0:
-            logger.warning("%s", problem)
+        if self.failures == 0 or (self._failure is not None and self._failure.problem != failure.problem):
+            logger.warning("%s: %s", connection.name, failure.problem)
+        self._failure = failure
         if began >= self._failed_at:
             self.failures += 1
             self._failed_at = asyncio.get_running_loop().time()
         self.owner.grow()
+        self.owner.check_refusal()
 
     def retry_at(self) -> float:
         """Loop time from which the next attempt may be made."""
@@ -227,18 +261,20 @@ class Reconnector:
         self.connection = connection = self._owner.owner.new_connection(self)
         self.connecting = True
         self._idle_batch = -1
-        problem = await self._until_ready(connection)
+        failure = await self._until_ready(connection)
         self.connecting = False
         began = loop.time()
-        if not problem:
+        if failure is None:
+            self._owner.connected(connection)
             while not connection.leaving:
                 await self._change()
-            problem = "" if connection.end_expected else "connection lost"
-        if not problem or loop.time() - began > STABLE_AFTER:
+            self._owner.connected_at = loop.time()
+            failure = None if connection.end_expected else ConnectFailure("connection lost")
+        if failure is None or loop.time() - began > STABLE_AFTER:
             self._owner.succeeded()
             return
         connection.abort()
-        self._owner.failed(started, f"{connection.name}: {problem}")
+        self._owner.failed(started, connection, failure)
 
     async def _wait_to_retry(self) -> None:
         """Wait until the next attempt may be made. The wait becomes shorter when no other endpoint can be used."""
@@ -248,20 +284,24 @@ class Reconnector:
                 async with asyncio.timeout(remaining):
                     await self._change()
 
-    async def _until_ready(self, connection: UpstreamConnection) -> str:
-        """Connect, and wait until requests may be sent. Return a description of the failure; empty if it succeeded."""
+    async def _until_ready(self, connection: UpstreamConnection) -> ConnectFailure | None:
+        """Connect, and wait until requests may be sent. Return the failure; None if it succeeded."""
         try:
             await self.endpoint.connect(connection)
             async with asyncio.timeout(READY_TIMEOUT):
                 while not connection.ready and not connection.leaving:
                     await self._change()
-        except (OSError, TimeoutError) as error:
-            return str(error) or "timeout"
+        except OSError as error:
+            return connect_failure(error, self.endpoint.path if isinstance(self.endpoint, UnixEndpoint) else "")
         except asyncio.CancelledError:
             if not connection.ready:
                 connection.abort()
             raise
-        return "" if connection.ready else "connection closed before it was ready"
+        if connection.ready:
+            return None
+        if connection.violation:
+            return connect_failure(WrongProtocolError(connection.violation))
+        return ConnectFailure("connection closed before it was ready")
 
     async def _change(self) -> None:
         self._changed = asyncio.get_running_loop().create_future()

@@ -57,7 +57,7 @@ def build(context: BuildContext) -> RemoteBackend | None:
         context.observer.pool(context.name),
         backend.queue,
         LIVENESS,
-        ConnectionPolicy(EndpointBackoff(ejects=True)),
+        ConnectionPolicy(EndpointBackoff(ejects=True), refuses=True),
         codec_maker(config, ASSUMED_STREAMS),
         fronts=1,
     )

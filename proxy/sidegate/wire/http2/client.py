@@ -29,6 +29,9 @@ from sidegate.wire.http2.response import MalformedResponse, ResponseValidator
 MOST_CONTROLS: Final = 1000
 """SETTINGS and PING frames between two calls of ``take_output``; each adds an answer to the output."""
 
+_TEXT = (b"HTTP/", b"<")
+"""How a server of HTTP/1.1 answers our preface (RFC 9113 3.4). As the length of a frame it would be millions."""
+
 _MAX_CONCURRENT_STREAMS = 0x3
 _ANSWERED = (wire.SETTINGS_FRAME, wire.PING_FRAME)
 
@@ -106,6 +109,10 @@ class Http2ClientCodec(ClientCodec):
         """Take bytes from the server. Nothing is read once ``closed``."""
         found: list[e.Event] = []
         if self.closed:
+            return found
+        if not self.ready and data.startswith(_TEXT):
+            line = bytes(data[:80]).partition(b"\n")[0].decode("latin-1").strip()
+            self._violate("protocol_error", f"it answered {line!r}", codes.PROTOCOL_ERROR, found)
             return found
         for frame in self._engine.receive(data):
             self._on_frame(frame, found)

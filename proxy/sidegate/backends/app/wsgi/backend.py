@@ -34,7 +34,7 @@ from sidegate.backends.body_buffer import BodyBuffer, is_small
 from sidegate.backends.buffering import Buffering
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.backends.wait_queue import WaitQueue
-from sidegate.errors import ExchangeError, stems_from_disconnect
+from sidegate.errors import ExchangeError, Unprocessed, stems_from_disconnect
 from sidegate.observe.record import THREAD, Record
 
 NOTICE = 0.5
@@ -135,7 +135,7 @@ class WsgiBackend(Backend):
         abandonment: Any = job.abandonment
         abandonment.stuck = True
         if self._stuck.add() and self.behind_front:
-            self.wait_queue.refuse_all()
+            self.wait_queue.refuse_all(_no_thread)
 
     def release(self, job: Job) -> None:
         """The thread that ran ``job`` is free again."""
@@ -145,7 +145,7 @@ class WsgiBackend(Backend):
                 abandonment.timer.cancel()
             if abandonment.stuck:
                 self._stuck.remove()
-                self.wait_queue.refusing = False
+                self.wait_queue.refusal = None
         if job.counted:
             self.thread_meter.ended()
         self.wait_queue.meter.ended()
@@ -153,6 +153,10 @@ class WsgiBackend(Backend):
         if abandonment is not None and job.error is not None and not stems_from_disconnect(job.error, job.record):
             text = "application failed after the client had disconnected (request id %s)"
             logger.error(text, job.record.request_id, exc_info=job.error)
+
+
+def _no_thread() -> Unprocessed:
+    return Unprocessed("no_thread")
 
 
 class WsgiRequest:
