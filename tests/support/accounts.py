@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+
+import sidegate
+from sidegate.ipc import borrowed_packages, permissions
 
 NOBODY = 65534
 
@@ -29,3 +35,23 @@ def as_nobody(function: Callable[[], str]) -> str:
         text = pipe.read()
     os.waitpid(pid, 0)
     return text
+
+
+@contextmanager
+def public_folder() -> Iterator[Path]:
+    """A folder that everybody may enter, which pytest's own temporary folders forbid."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+def _hidden() -> str:
+    """Why nobody may not read this clone, which may be in root's home; empty if nobody may."""
+    folders = [*sidegate.__path__, *(f"{path}/{name}" for name, path in borrowed_packages.packages().items())]
+    return next((reason for path in folders if (reason := permissions.denied(f"{path}/__init__.py"))), "")
+
+
+needs_readable_clone = pytest.mark.skipif(
+    os.getuid() != 0 or bool(as_nobody(_hidden)), reason="needs root, and a clone that everybody may read"
+)

@@ -168,7 +168,7 @@ def test_what_cannot_be_settled_is_told(tmp_path: Path, stack: ExitStack) -> Non
     started = preloader(tmp_path, stack, directory=str(gone))
     gone.rmdir()
     started.introduce()
-    with pytest.raises(AssertionError, match="'directory'"):
+    with pytest.raises(AssertionError, match="'pool', 'directory'"):
         started.process.hear("ready")
 
 

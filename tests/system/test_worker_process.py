@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from sidegate.config.plain import pack
 from sidegate.ipc import borrowed_packages
 from sidegate.process.boot import too_old
+from tests.support.accounts import needs_readable_clone, needs_root, public_folder
 from tests.support.lifecycle import wait_until
 from tests.support.programs import bare_environment
 from tests.support.workers import WorkerProcess, pool_of_one
@@ -67,15 +67,15 @@ async def quick():
 WAYS = {"/" + way.__name__: way for way in (about, slow, stuck, quick)}
 """
 
+PACKAGE = Path(__file__).parents[2] / "proxy" / "sidegate"
+
 Start = Callable[..., WorkerProcess]
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
     """The application's; other users may enter it, which pytest's own temporary folders forbid."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with public_folder() as folder:
         (folder / "served.py").write_text(APP)
         yield folder
 
@@ -116,7 +116,8 @@ def complaint(worker: WorkerProcess) -> str:
         message = json.loads(lines.readline())
     assert message["type"] == "failed"
     assert worker.wait() == 3
-    return str(message["message"])
+    ((path, reason),) = message.get("problems") or [([], message["message"])]
+    return ".".join(path) + f": {reason}"
 
 
 def test_it_says_what_it_runs_on_and_how_it_is(worker: Start) -> None:
@@ -143,8 +144,7 @@ def test_it_settles_in(worker: Start, folder: Path) -> None:
     assert facts["data"] == [512 << 20, 512 << 20]
     assert facts["folder"] == str(other)
     assert facts["path"][:2] == [str(folder), str(other)]
-    package = Path(__file__).parents[2] / "proxy" / "sidegate"
-    assert not {str(package), str(package / "process")} & set(facts["path"])
+    assert not {str(PACKAGE), str(PACKAGE / "process")} & set(facts["path"])
 
 
 def test_a_limit_that_cannot_be_set_is_a_failure_in_words(worker: Start) -> None:
@@ -152,10 +152,10 @@ def test_a_limit_that_cannot_be_set_is_a_failure_in_words(worker: Start) -> None
     hard = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[1]
     if os.getuid() == 0 or hard >= 2**20:
         pytest.skip("this user may open as many files as a pool may ask for")
-    assert "'limits.openFiles'" in failure(process)
+    assert failure(process).startswith("backends.app.pool.limits.openFiles: ")
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the user")
+@needs_readable_clone
 def test_it_becomes_another_user(worker: Start) -> None:
     facts = about(worker({"user": "nobody"}))
     assert facts["uid"] == 65534
@@ -164,13 +164,13 @@ def test_it_becomes_another_user(worker: Start) -> None:
     assert facts["home"] != "/root"
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the user")
+@needs_readable_clone
 def test_a_user_by_number_needs_a_group(worker: Start) -> None:
     facts = about(worker({"user": "54321", "group": "54322"}))
     assert (facts["uid"], facts["gid"], facts["groups"]) == (54321, 54322, [54322])
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can change the user")
+@needs_root
 @pytest.mark.parametrize(
     ("pool", "words"),
     [
@@ -188,7 +188,38 @@ def test_a_folder_that_is_not_there(worker: Start, folder: Path) -> None:
     gone.mkdir()
     process = worker({"directory": str(gone)}, introduce=False)
     gone.rmdir()
-    assert "'directory'" in failure(process)
+    assert failure(process) == f"backends.app.pool.directory: {gone}: No such file or directory"
+
+
+@needs_root
+def test_an_installation_that_the_user_may_not_read_is_named(
+    worker: Start, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a clone in root's home is: its packages seemed not to be installed."""
+    hidden = folder / "home"
+    shutil.copytree(PACKAGE, hidden / "sidegate", ignore=shutil.ignore_patterns("__pycache__", "*.so"))
+    hidden.chmod(0o700)
+    monkeypatch.setattr(borrowed_packages, "WORKER_BOOT", str(hidden / "sidegate" / "process" / "boot.py"))
+    reason = f"the user nobody may not enter the folder {hidden} (drwx------ root:root)"
+    words = f"{reason}, but has to read Sidegate's installation in {hidden}/sidegate"
+    assert failure(worker({"user": "nobody"}, introduce=False)) == f"backends.app.pool.user: {words}"
+
+
+@needs_readable_clone
+def test_a_folder_that_the_user_may_not_enter_is_named(worker: Start, folder: Path) -> None:
+    closed = folder / "closed"
+    closed.mkdir(0o700)
+    pool = {"user": "nobody", "directory": str(closed)}
+    reason = f"the user nobody may not enter {closed} (drwx------ root:root)"
+    assert failure(worker(pool, introduce=False)) == f"backends.app.pool.directory: {reason}"
+
+
+@needs_readable_clone
+def test_an_application_that_the_user_may_not_read_is_named(worker: Start, folder: Path) -> None:
+    folder.chmod(0o700)
+    reason = f"the user nobody may not read {folder} (drwx------ root:root)"
+    words = f"there is no module 'served' in {folder} or in this Python's packages; {reason}"
+    assert words in failure(worker({"user": "nobody"}, introduce=False))
 
 
 def test_another_version_is_told_in_words(worker: Start) -> None:

@@ -19,6 +19,7 @@ from sidegate.errors import ConfigPath, StartError
 from sidegate.supervisor import service
 from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.summary import Addresses, summary, wants_colour
+from tests.support.accounts import needs_readable_clone, public_folder
 
 Capture = pytest.CaptureFixture[str]
 
@@ -126,6 +127,65 @@ def test_check_tells_an_interface_that_is_not_the_applications(file: Path, capsy
     (line,) = capsys.readouterr().err.splitlines()
     words = "is a coroutine function, as ASGI applications are, but 'interface' is wsgi"
     assert line == f"{file}:5:15: backends.shop.app: apps_for_cli:app {words}"
+
+
+def pool_problems(file: Path, capsys: Capture, pool: str) -> list[str]:
+    """What ``check`` reports of a pool in line 5 of the file."""
+    file.write_text(GOOD.replace('{app: "apps_for_cli:app"}', f"{{app: apps_for_cli:app, directory: ., pool: {pool}}}"))
+    assert cli.main(["check", str(file)]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    return [line.partition(": ")[2] for line in lines if line.startswith(f"{file}:5:")]
+
+
+def test_check_finds_unknown_accounts(file: Path, capsys: Capture) -> None:
+    assert pool_problems(file, capsys, "{user: nosuchuser, group: nosuchgroup}") == [
+        "backends.shop.pool.user: there is no user nosuchuser",
+        "backends.shop.pool.group: there is no group nosuchgroup",
+    ]
+
+
+def test_check_finds_an_environment_file_that_cannot_be_read(file: Path, capsys: Capture) -> None:
+    (problem,) = pool_problems(file, capsys, "{envFile: missing.env}")
+    path = file.parent / "missing.env"
+    assert problem == f"backends.shop.pool.envFile: {path}: cannot be read: No such file or directory"
+
+
+@needs_readable_clone
+def test_check_imports_as_the_user_of_the_pool(capsys: Capture) -> None:
+    with public_folder() as folder:
+        (folder / "apps_for_cli.py").write_text("async def app(scope, receive, send): ...\n")
+        file = folder / "sidegate.yaml"
+        file.write_text(
+            GOOD.replace('{app: "apps_for_cli:app"}', "{app: apps_for_cli:app, directory: ., pool: {user: nobody}}")
+        )
+        assert cli.main(["check", str(file)]) == 0, capsys.readouterr().err
+        closed = folder / "closed"
+        closed.mkdir(0o700)
+        python = closed / "python"
+        python.write_text(f'#!/bin/sh\nexec {sys.executable} "$@"\n')
+        python.chmod(0o755)
+        described = f"{closed} (drwx------ root:root)"
+        assert pool_problems(file, capsys, "{user: nobody, directory: closed}") == [
+            f"backends.shop.pool.directory: the user nobody may not enter {described}",
+        ]
+        reason = f"the user nobody may not enter the folder {described}, but has to read the interpreter"
+        assert pool_problems(file, capsys, "{user: nobody, python: closed/python}") == [
+            f"backends.shop.pool.python: {reason}",
+        ]
+        (problem,) = pool_problems(file, capsys, "{user: '54321'}")
+        assert problem.startswith("backends.shop.pool.user: 54321 is not in the system's user database")
+        (folder / "apps_for_cli.py").chmod(0o600)
+        (problem,) = pool_problems(file, capsys, "{user: nobody}")
+        assert "PermissionError" in problem
+
+
+def test_check_as_an_ordinary_user_imports_as_that_user(
+    file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    pool = "pool: {user: nobody, group: '54321'}"
+    file.write_text(GOOD.replace('{app: "apps_for_cli:app"}', f"{{app: apps_for_cli:app, directory: ., {pool}}}"))
+    assert cli.main(["check", str(file)]) == 0, capsys.readouterr().err
 
 
 def test_check_without_imports(file: Path, capsys: Capture) -> None:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sidegate.ipc import permissions
-from tests.support.accounts import as_nobody, needs_root
+from tests.support.accounts import as_nobody, needs_root, public_folder
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder that everybody may enter, which pytest's own temporary folders forbid."""
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name)
-        path.chmod(0o755)
+    with public_folder() as path:
         yield path
 
 
@@ -50,3 +46,20 @@ def test_what_does_not_exist_is_named(folder: Path, name: str) -> None:
 
 def test_what_is_allowed_is_not_denied(folder: Path) -> None:
     assert permissions.denied(str(folder), os.R_OK | os.X_OK) == ""
+
+
+@needs_root
+def test_the_first_folder_of_several_that_cannot_be_read(folder: Path) -> None:
+    for name, mode in (("open", 0o755), ("listed", 0o711), ("closed", 0o700)):
+        (folder / name).mkdir()
+        (folder / name).chmod(mode)
+    (folder / "closed" / "inside").mkdir()
+    (folder / "file").touch(0o600)
+    names = ["missing", "file", "open", "listed", "closed/inside"]
+    paths = [f"{folder}/{name}" for name in names]
+    text = as_nobody(lambda: permissions.denied_folder(paths))
+    assert text == f"the user nobody may not read {folder}/listed (drwx--x--x root:root)"
+    text = as_nobody(lambda: permissions.denied_folder([*paths[:3], paths[4]]))
+    assert text == f"the user nobody may not enter the folder {folder}/closed (drwx------ root:root)"
+    assert as_nobody(lambda: permissions.denied_folder(paths[:3])) == ""
+    assert permissions.denied_folder(paths) == ""

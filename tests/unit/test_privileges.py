@@ -14,7 +14,8 @@ import pytest
 from sidegate.config.schema import PoolConfig
 from sidegate.config.validation import validate
 from sidegate.errors import StartError
-from sidegate.process.privileges import apply_privileges
+from sidegate.ipc import borrowed_packages
+from sidegate.process.privileges import PoolKeyError, apply_privileges
 
 Calls = list[tuple[Any, ...]]
 
@@ -94,8 +95,34 @@ def test_who_may_not_is_told_what_needs_root(calls: Calls, monkeypatch: pytest.M
         raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(os, "initgroups", refuse)
-    with pytest.raises(StartError, match="'user' needs root"):
+    with pytest.raises(PoolKeyError, match="'user': needs root") as caught:
         apply_privileges(pool(user="nobody"))
+    assert caught.value.key == ("user",)
+
+
+def test_the_new_user_has_to_be_able_to_read_the_installation(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def denied_everywhere(path: str) -> str:
+        asked.append(path)
+        return "closed"
+
+    monkeypatch.setattr("sidegate.process.privileges.permissions.denied", denied_everywhere)
+    apply_privileges(pool(group="0"))
+    assert not asked
+    with pytest.raises(PoolKeyError, match=r"'user': closed, but has to read Sidegate's installation in .*/sidegate$"):
+        apply_privileges(pool(user="nobody"))
+    monkeypatch.setitem(borrowed_packages.borrowed_from, "h2", "/packages")
+    denied = {"/packages/h2/__init__.py": "hidden"}
+    monkeypatch.setattr("sidegate.process.privileges.permissions.denied", lambda path: denied.get(path, ""))
+    with pytest.raises(PoolKeyError, match=r"'user': hidden, but has to read Sidegate's installation in /packages/h2$"):
+        apply_privileges(pool(user="nobody"))
+    denied.clear()
+    apply_privileges(pool(user="nobody"))
+    denied[os.path.realpath(sys.executable)] = "secret"
+    apply_privileges(pool(user="nobody"))
+    with pytest.raises(PoolKeyError, match="'python': secret, but has to read the interpreter"):
+        apply_privileges(pool(user="nobody", python=sys.executable))
 
 
 def test_only_inherited_names_move_home(calls: Calls, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,10 @@ WORKER_BOOT = str(Path(__file__).parents[1] / "process" / "boot.py")
 """The file that a worker's Python is started with."""
 
 
+borrowed_from: dict[str, str] = {}
+"""In a worker: the folder that contains each borrowed package, by the package's name."""
+
+
 def packages() -> dict[str, str]:
     """The folder in this installation that contains each borrowed package, by the package's name."""
     # The first folder is the script's or, with ``python -m``, the working directory: the application may be in it.
@@ -56,6 +60,7 @@ def packages() -> dict[str, str]:
 
 def borrow(folders: Mapping[str, str]) -> None:
     """Make the borrowed packages importable under ``PRIVATE``; the supervisor's ``packages`` returned ``folders``."""
+    borrowed_from.update(folders)
     # Before the standard finders: they would find the submodules too, and load them without the translation.
     sys.meta_path.insert(0, BorrowedFinder(folders))
 

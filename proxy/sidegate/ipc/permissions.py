@@ -10,6 +10,7 @@ import grp
 import os
 import pwd
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -31,8 +32,15 @@ def denied(path: str, mode: int = os.R_OK) -> str:
         os.lstat(path)
     except OSError as error:
         return f"{path}: {error.strerror}"
-    verb = {os.R_OK: "read", os.W_OK: "write to", os.X_OK: "enter"}.get(mode, "use")
+    verbs = {os.R_OK: "read", os.R_OK | os.X_OK: "read", os.W_OK: "write to", os.X_OK: "enter"}
+    verb = verbs.get(mode, "use")
     return f"{account()} may not {verb} {_described(path)}"
+
+
+def denied_folder(folders: Iterable[str]) -> str:
+    """Why this process may not read the first of the ``folders`` that it may not read; empty if there is none."""
+    mode = os.R_OK | os.X_OK
+    return next((denied(path, mode) for path in folders if blocking_folder(path) or _unreadable(path)), "")
 
 
 def account() -> str:
@@ -54,6 +62,10 @@ def group_name(gid: int) -> str:
         return grp.getgrgid(gid).gr_name
     except KeyError:
         return str(gid)
+
+
+def _unreadable(path: str) -> bool:
+    return Path(path).is_dir() and not _may(Path(path), os.R_OK | os.X_OK)
 
 
 def _may(path: Path, mode: int) -> bool:

@@ -2,6 +2,9 @@
 
 A worker calls it once, or the preloader for all workers that it forks. The steps that need root come first, then the
 change of the user, then the steps that need the new user's permissions. An error names the pool's key that caused it.
+
+After the change, the worker imports more of Sidegate whenever it needs it, so the new user has to be able to read the
+installation. Otherwise a package would seem not to be installed.
 """
 
 from __future__ import annotations
@@ -18,14 +21,24 @@ from pathlib import Path
 
 from sidegate.config.schema import PoolConfig
 from sidegate.errors import StartError
+from sidegate.ipc import borrowed_packages, permissions
 
 STDERR = 2
+
+
+class PoolKeyError(StartError):
+    """A key of the pool cannot be applied; ``key`` is its path in the pool."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"the pool's {key!r}: {reason}")
+        self.key = tuple(key.split("."))
+        self.reason = reason
 
 
 def apply_privileges(pool: PoolConfig) -> None:
     """Apply niceness, limits, user, umask and folder. From now on SIGABRT prints the stack of every thread.
 
-    :raises StartError: the system refuses one of them.
+    :raises PoolKeyError: the system refuses one of them, or the new user cannot read what a worker needs.
     """
     faulthandler.enable(STDERR)
     with _blamed("nice"):
@@ -34,6 +47,7 @@ def apply_privileges(pool: PoolConfig) -> None:
     _limit("memory", resource.RLIMIT_DATA, pool.limits.memory)
     if pool.user is not None:
         _become(pool.user, pool.group)
+        _check_readable(pool)
     elif pool.group is not None:
         _join(pool.group)
     if pool.umask is not None:
@@ -47,9 +61,9 @@ def _blamed(key: str) -> Iterator[None]:
     try:
         yield
     except PermissionError as error:
-        raise StartError(f"the pool's '{key}' needs root ({error.strerror})") from error
+        raise PoolKeyError(key, f"needs root ({error.strerror})") from error
     except (OSError, ValueError) as error:
-        raise StartError(f"the pool's '{key}': {error}") from error
+        raise PoolKeyError(key, str(error)) from error
 
 
 def _limit(key: str, number: int, value: int | None) -> None:
@@ -69,9 +83,7 @@ def _become(user: str, group: str | None) -> None:
     elif account is not None:
         gid = account.pw_gid
     else:
-        raise StartError(
-            f"the pool's 'user': {user} is not in the system's user database and so has no group; set 'group' too"
-        )
+        raise PoolKeyError("user", f"{user} is not in the system's user database and so has no group; set 'group' too")
     if (uid, gid) == (os.getuid(), os.getgid()):
         return
     before = os.getuid()
@@ -129,9 +141,23 @@ def _move_home(account: pwd.struct_passwd, before: int) -> None:
             os.environ[key] = own
 
 
+def _check_readable(pool: PoolConfig) -> None:
+    """Check that the new user can read this installation and the interpreter that the pool names."""
+    packages = [Path(folder, name) for name, folder in borrowed_packages.borrowed_from.items()]
+    for package in (Path(__file__).parents[1], *packages):
+        if reason := permissions.denied(str(package / "__init__.py")):
+            raise PoolKeyError("user", f"{reason}, but has to read Sidegate's installation in {package}")
+    if pool.python is not None:
+        for file in (pool.python, os.path.realpath(pool.python), os.__file__):
+            if reason := permissions.denied(file):
+                raise PoolKeyError("python", f"{reason}, but has to read the interpreter")
+
+
 def _enter(folder: str) -> None:
-    with _blamed("directory"):
+    try:
         os.chdir(folder)
+    except OSError as error:
+        raise PoolKeyError("directory", permissions.denied(folder, os.X_OK) or str(error)) from error
     resolved = str(Path(folder).resolve())
     if resolved not in sys.path:
         sys.path.insert(0, resolved)

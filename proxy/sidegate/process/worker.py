@@ -17,7 +17,6 @@ import socket
 from sidegate.backends.kinds import import_builders
 from sidegate.config.plain import unpack
 from sidegate.config.schema import Config, PoolConfig
-from sidegate.errors import StartError
 from sidegate.ipc.control import Message, send_last
 from sidegate.observe import process_log
 from sidegate.observe.cells import Area
@@ -25,7 +24,7 @@ from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process import child
 from sidegate.process.child import ChildMain, Failure
-from sidegate.process.privileges import apply_privileges
+from sidegate.process.privileges import PoolKeyError, apply_privileges
 from sidegate.process.runtime import Runtime
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.versions import engines
@@ -60,8 +59,8 @@ def prepared(first: Message, control: socket.socket) -> tuple[Config, PoolConfig
     import_builders(config.backends.values())  # while this user may read the files, and before a preloader forks
     try:
         apply_privileges(pool)
-    except StartError as error:
-        send_last(control, "failed", message=str(error))
+    except PoolKeyError as error:
+        send_last(control, "failed", problems=[[["backends", first["backend"], "pool", *error.key], error.reason]])
         return config, None
     child.exit_with_parent()  # again: the change of the user cleared the setting
     return config, pool

@@ -20,6 +20,7 @@ from sidegate.asgi import App, Receive, Scope, Send
 from sidegate.backends.app.interface import Kind, recognise
 from sidegate.config.backends import BackendConfig, lacks_lifespan
 from sidegate.errors import Problems, SidegateError
+from sidegate.ipc import permissions
 
 
 class LoadError(SidegateError):
@@ -101,10 +102,17 @@ def _import(module_name: str, folder: str) -> Any:
         return importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
-            raise LoadError(f"there is no module {error.name!r} in {folder} or in this Python's packages") from error
-        raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
+            text = f"there is no module {error.name!r} in {folder} or in this Python's packages"
+            raise LoadError(f"{text}{_denied()}") from error
+        raise LoadError(f"importing the module {module_name!r} failed{_denied()}: {_own_traceback(error)}") from error
     except BaseException as error:  # any error of a module, SystemExit too, is its failure
         raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
+
+
+def _denied() -> str:
+    """A folder of the import path that this user may not read: its modules seem not to exist."""
+    reason = permissions.denied_folder(filter(None, sys.path))
+    return reason and f"; {reason}"
 
 
 def _refuse_shadowed(name: str, folder: str) -> None:
