@@ -22,8 +22,8 @@ from sidegate.config.hop import worker_config
 from sidegate.config.plain import pack
 from sidegate.config.schema import Config, PoolConfig
 from sidegate.config.validation import validate
-from sidegate.errors import StartError
 from sidegate.process import worker
+from sidegate.process.privileges import PoolKeyError
 
 # One backend of each kind, or several of one: kind, description, whether requests may queue, whether on threads.
 EXAMPLES: list[tuple[dict[str, Any], str, str, bool, bool]] = [
@@ -131,7 +131,7 @@ def test_a_worker_imports_its_module_before_it_changes_the_user(monkeypatch: pyt
 
     def apply_privileges(_: PoolConfig) -> None:
         steps.append("change the user")
-        raise StartError("this process is no worker")
+        raise PoolKeyError("user", "this process is no worker")
 
     monkeypatch.setattr(worker, "process_log", SimpleNamespace(set_up=lambda _: None))
     monkeypatch.setattr(worker, "import_builders", lambda backends: steps.extend(one.kind for one in backends))
@@ -141,7 +141,11 @@ def test_a_worker_imports_its_module_before_it_changes_the_user(monkeypatch: pyt
         "backends": {"shop": {"app": "shop:app", "pool": {}}},
         "routes": [{"backend": "shop"}],
     }
-    first = {"config": pack(worker_config(validate(Config, written), "shop")), "pool": pack(PoolConfig())}
+    first = {
+        "backend": "shop",
+        "config": pack(worker_config(validate(Config, written), "shop")),
+        "pool": pack(PoolConfig()),
+    }
     ours, theirs = socket.socketpair()
     with ours, theirs:
         assert worker.prepared(first, theirs)[1] is None
