@@ -30,10 +30,10 @@ FAILED_START = 3
 
 EPILOG = """\
 exit codes:
-  0  success; a service was stopped by SIGTERM or SIGINT and finished its requests
+  0  success; a service was stopped by SIGTERM, SIGINT or SIGQUIT and finished its requests
   2  wrong arguments or an invalid configuration: one line for each problem on standard error; nothing was started
   3  the start failed: an address was in use, or an application's startup raised an exception
-  128 + N  a second signal N stopped the service immediately
+  128 + N  a second signal N stopped the service immediately, or a first one arrived during the start
 """
 
 HTTP2_ENGINES = ("auto", "nghttp2", "h2")
@@ -82,12 +82,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
-    from sidegate.supervisor.subprocess_call import begin_in_subprocess
+    _take_signals()
+    from sidegate.supervisor.subprocess_call import SubprocessCall
 
-    result = begin_in_subprocess("sidegate.config.load:load", arguments.config, dict(os.environ))
-    import sidegate.supervisor.service  # noqa: F401 - imported while the file is read
+    with SubprocessCall("sidegate.config.load:load", arguments.config, dict(os.environ)) as call:
+        import sidegate.supervisor.service  # noqa: F401 - imported while the file is read
 
-    loaded: Loaded = result()
+        loaded: Loaded = call.result()
     if loaded.config is None:
         problems, _ = _every_problem(loaded, import_apps=True)
         return _refuse(problems)
@@ -95,6 +96,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    _take_signals()
     from sidegate.supervisor.subprocess_call import call_in_subprocess
 
     if arguments.cert is None and arguments.key is not None:
@@ -122,8 +124,8 @@ def _worker(arguments: argparse.Namespace) -> int:
 
 
 def _serve_worker(arguments: argparse.Namespace) -> int:
+    _take_signals()
     from sidegate import standalone
-    from sidegate.ipc import signals
     from sidegate.process.runtime import BuildError
     from sidegate.supervisor.subprocess_call import call_in_subprocess
 
@@ -135,8 +137,6 @@ def _serve_worker(arguments: argparse.Namespace) -> int:
     )
     if loaded.config is None:
         return _refuse(_of_arguments(problem, standalone.ARGUMENTS) for problem in loaded.problems)
-    signals.remember_given()
-    signals.on_signal(signal.SIGTERM, _leave)  # until the event loop handles it
     try:
         return standalone.serve(loaded.config)
     except BuildError as error:
@@ -191,12 +191,8 @@ def _version(arguments: argparse.Namespace) -> int:
 
 def _start(config: Config, loaded: Loaded, arguments: Mapping[str, str] | None = None) -> int:
     """Serve ``config``. ``arguments``: the words of the command line by path, if it was made from a command line."""
-    from sidegate.ipc import signals
     from sidegate.supervisor.service import serve
 
-    # Until the supervisor's loop handles signals. If this process is PID 1, SIGTERM has no effect without a handler.
-    signals.remember_given()
-    signals.on_signal(signal.SIGTERM, _leave)
     warnings = [str(replace(warning, is_warning=False)) for warning in loaded.warnings]  # the log has the word
 
     def locate(path: ConfigPath, message: str) -> str:
@@ -213,6 +209,16 @@ def _of_arguments(problem: Problem, names: Mapping[str, str]) -> Problem:
     """
     known = [path for path in names if problem.path.startswith(path)]
     return replace(problem, line=0, path=names[max(known, key=len)] if known else problem.path)
+
+
+def _take_signals() -> None:
+    """Handle signals until an event loop does. If this process is PID 1, they have no effect without a handler."""
+    from sidegate.ipc import signals
+
+    signals.remember_given()
+    for number in (signal.SIGTERM, signal.SIGQUIT):
+        signals.on_signal(number, _leave)
+    signals.ignore((signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2))
 
 
 def _leave(number: int, _: object) -> NoReturn:

@@ -12,7 +12,10 @@ import logging
 import os
 import signal
 import sys
+import threading
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -30,6 +33,7 @@ from sidegate.observe.observer import Observer
 from sidegate.process import child
 from sidegate.process.runtime import Runtime
 from sidegate.server.forwarded import TrustedProxies
+from sidegate.supervisor.plan import REACTION_TIME
 from sidegate.supervisor.sockets import ServiceSockets
 from sidegate.supervisor.systemd import PassedSockets
 from sidegate.versions import engines
@@ -97,7 +101,7 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def serve(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT, finish the requests in flight, and return the exit code.
+    """Serve until one of ``STOP_SIGNALS``, finish the requests in flight, and return the exit code.
 
     :raises StartError: the address cannot be bound, or the application does not start.
     :raises BuildError: the application cannot be imported, or a certificate cannot be used.
@@ -107,9 +111,16 @@ def serve(config: Config) -> int:
         limits, timeouts = hop_limits(config)
         config = replace(config, limits=limits, timeouts=timeouts)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
+
+    def leave(number: int, _: object = None) -> None:
+        sockets.close()
+        os._exit(128 + number)
+
     try:
+        for number in signals.STOP_SIGNALS:  # no exception: an application's import might catch it
+            signals.on_signal(number, leave)
         with new_runner(config.event_loop) as runner:
-            runner.run(_serve(config, sockets))
+            runner.run(_serve(config, sockets, leave))
     finally:
         sockets.close()
     return 0
@@ -123,16 +134,21 @@ def _is_guarded(listener: ListenerConfig) -> bool:
     return all(address.kind == "unix" or address.host in LOOPBACK for address in addresses)
 
 
-async def _serve(config: Config, sockets: ServiceSockets) -> None:
+async def _serve(config: Config, sockets: ServiceSockets, leave: Callable[[int], None]) -> None:
+    """``leave`` ends the process at once, by the number of a signal."""
     loop = asyncio.get_running_loop()
-    asked = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signals.handle(loop, number, _on_signal, number, asked)
     runtime = _build(config, sockets)
+    asked = asyncio.Event()
+    for number in signals.STOP_SIGNALS:
+        signals.handle(loop, number, _on_signal, number, asked)
+        signals.also(number, partial(_leave_later, number, asked, leave))
+    signals.handle(loop, signal.SIGHUP, logger.warning, "SIGHUP: a worker cannot reload; restart it instead")
     start = internal_task(runtime.start())
     if not await child.first_of(start, asked):
         return  # no request was accepted yet, so there is nothing to finish
     start.result()
+    for number in signals.STOP_SIGNALS:
+        signals.handle(loop, number, _on_signal, number, asked)
     sockets.listen()
     runtime.serve()
     _announce(config, sockets)
@@ -159,6 +175,18 @@ def _announce(config: Config, sockets: ServiceSockets) -> None:
     where = ", ".join(sockets.urls(NAME, "h2" if config.listeners[0].tls else "h2c"))
     app = config.backends[NAME].app
     logger.info("Sidegate %s worker (%s, %s): %s at %s", __version__, parts["loop"], parts["http2"], app, where)
+
+
+def _leave_later(number: int, asked: asyncio.Event, leave: Callable[[int], None]) -> None:
+    """Leave if the event loop does not learn of the signal, because the application's startup blocks it."""
+
+    def check() -> None:
+        if not asked.is_set():
+            leave(number)
+
+    timer = threading.Timer(REACTION_TIME, check)
+    timer.daemon = True
+    timer.start()
 
 
 def _on_signal(number: signal.Signals, asked: asyncio.Event) -> None:

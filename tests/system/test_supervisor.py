@@ -10,12 +10,14 @@ import signal
 import socket
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
 from tests.support.lifecycle import PATIENCE, Start, get_in_background, held_open, serving, status, wait_until
-from tests.support.server import Sidegate, http_get
+from tests.support.processes import tree
+from tests.support.server import APPS, Sidegate, http_get
 
 # ---- replacing fronts -------------------------------------------------------------------------------------
 
@@ -113,7 +115,7 @@ def test_a_front_that_never_becomes_ready_is_ended(start: Start, switches: Path)
 # ---- stopping ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 def test_a_graceful_stop_finishes_what_is_in_flight(start: Start, switches: Path, number: signal.Signals) -> None:
     server = start(config={"gracePeriod": "20s"})
     (front,) = serving(server)
@@ -174,11 +176,29 @@ def test_a_front_that_is_stuck_is_killed_at_the_end(start: Start, switches: Path
     assert "is killed: it did not exit after it had drained" in server.log()
 
 
-def test_a_stop_while_applications_are_imported(start: Start, switches: Path) -> None:
+POOLED = {"backends": {"app": {"app": "lifecycle:app", "directory": str(APPS), "pool": {"workers": 1}}}}
+
+
+@pytest.mark.parametrize("backends", [{}, POOLED], ids=["front", "pool"])
+def test_a_stop_while_applications_are_imported(start: Start, switches: Path, backends: dict[str, Any]) -> None:
     (switches / "hang").touch()
-    server = start(ready=False)
-    wait_until(lambda: server.fronts, "a front that imports")
+    server = start(ready=False, config={"gracePeriod": "1h", **backends})
+    wait_until(lambda: len(tree(server.pid)) > 1 and (switches / "hanging").exists(), "an import under way")
     assert server.stop() == 0
+    assert "Traceback" not in server.log()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+@pytest.mark.parametrize("backends", [{}, POOLED], ids=["front", "pool"])
+def test_a_stop_while_a_startup_blocks_the_event_loop(
+    start: Start, switches: Path, backends: dict[str, Any], number: signal.Signals
+) -> None:
+    (switches / "sleep").touch()
+    server = start(ready=False, config={"gracePeriod": "1h", **backends})
+    wait_until((switches / "sleeping").exists, "a startup that blocks")
+    assert server.stop(number) == 0
+    assert "its start did not react to SIGTERM" in server.log()
+    assert not [word for word in ("Traceback", " error ", " warning ") if word in server.log()]
 
 
 def test_a_stop_while_an_application_starts_up(start: Start, switches: Path) -> None:
@@ -187,6 +207,14 @@ def test_a_stop_while_an_application_starts_up(start: Start, switches: Path) -> 
     wait_until((switches / "waiting").exists, "a startup under way")
     assert server.admin("/readyz") == (503, "no front process is serving yet\n")
     assert server.stop() == 0
+
+
+def test_sigusr2_does_not_end_the_service(start: Start) -> None:
+    server = start()
+    (front,) = serving(server)
+    os.killpg(server.pid, signal.SIGUSR2)
+    server.wait_log("SIGUSR2: this version cannot be upgraded while it runs")
+    assert http_get(server.url("/pid")) == (200, str(front))
 
 
 def test_sighup_does_not_end_the_service(start: Start) -> None:

@@ -238,6 +238,53 @@ def test_a_stop_during_the_start(tmp_path: Path) -> None:
     assert command.stop() == 0
 
 
+BLOCKING = {
+    "import": """
+import time
+print("begun", flush=True)
+while True:
+    try:
+        time.sleep(3600)
+    except BaseException:
+        pass
+""",
+    "startup": """
+import time
+async def app(scope, receive, send):
+    print("begun", flush=True)
+    time.sleep(3600)
+""",
+}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+@pytest.mark.parametrize("blocked", BLOCKING)
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_stop_while_the_application_blocks_its_start(
+    tmp_path: Path, blocked: str, loop: str, number: signal.Signals
+) -> None:
+    (tmp_path / "served.py").write_text(BLOCKING[blocked])
+    path = tmp_path / "app.sock"
+    command = Command(tmp_path, "--bind", f"unix:{path}", "--event-loop", loop)
+    wait_until(lambda: "begun" in command.log(), "a start that blocks")
+    command.process.send_signal(number)
+    assert command.process.wait(PATIENCE) == 128 + number
+    assert command.log() == "begun\n"
+    assert not path.exists()
+
+
+def test_signals_of_other_servers_end_nothing(start: Start, tmp_path: Path) -> None:
+    command = start("--bind", f"unix:{tmp_path / 'app.sock'}")
+    with connected(tmp_path / "app.sock") as client:
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
+            command.process.send_signal(number)
+        wait_until(lambda: "SIGHUP: a worker cannot reload" in command.log(), "an answer")
+        assert client.get("/x")
+    command.process.send_signal(signal.SIGQUIT)
+    assert command.process.wait(PATIENCE) == 0
+    assert "shut down" in command.log()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -13,6 +13,7 @@ from sidegate.supervisor.child_state import TRANSITIONS, ChildStatus, Event, Imp
 from sidegate.supervisor.plan import (
     END_TIME,
     FAILED_START_GRACE,
+    REACTION_TIME,
     Abort,
     Action,
     Close,
@@ -166,6 +167,8 @@ def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
     ("child", "at", "action"),
     [
         (a_child(1), 60.0, Kill(1, "not ready within 60 s")),
+        (a_child(1, Event.INTERRUPT), REACTION_TIME, Kill(1, "its start did not react to SIGTERM")),
+        (a_child(1, Event.INTERRUPT, Event.DRAIN), 30.0, Abort(1)),
         (a_child(1, *DRAINING), 30.0, Abort(1)),
         (a_child(1, *ENDING), 30.0, Kill(1, "it did not exit after it had drained")),
         (replace(a_child(1, *ENDING), left=-60.0), END_TIME, Kill(1, "it did not exit after it had drained")),
@@ -299,7 +302,8 @@ class Supervised(RuleBasedStateMachine):
                 self.happen(serial, Event.SERVE)
             case Drain(serial, seconds):
                 assert seconds >= 0
-                self.happen(serial, Event.DRAIN)
+                starts = self.children[serial].state is State.STARTING
+                self.happen(serial, Event.INTERRUPT if starts else Event.DRAIN)
             case Abort(serial):
                 self.happen(serial, Event.ABORT)
             case Kill(serial):

@@ -66,12 +66,28 @@ def ignore(numbers: Iterable[int], inherited: Iterable[int] = ()) -> None:
         if number in inherited:
             _given[number] = signal.SIG_IGN
         _install(number, signal.SIG_IGN if _given[number] is signal.SIG_IGN else _nothing)
+        signal.siginterrupt(number, False)  # a C library need not expect EINTR from a signal that means nothing to it
 
 
 def handle(loop: asyncio.AbstractEventLoop, number: int, callback: Callable[..., object], *arguments: object) -> None:
     """``loop.add_signal_handler`` whose handler no forked child keeps."""
     loop.add_signal_handler(number, callback, *arguments)
     _ours[number] = signal.getsignal(number)
+
+
+def also(number: int, action: Callable[[], object]) -> None:
+    """Call ``action``, too, when the signal arrives, even while the event loop is blocked by Python code.
+
+    ``handle`` sets the handler alone again.
+    """
+    known = signal.getsignal(number)
+
+    def both(number: int, frame: FrameType | None) -> None:
+        action()
+        if callable(known):
+            known(number, frame)
+
+    _install(number, both)
 
 
 def on_signal(number: int, handler: Callable[[int, FrameType | None], object]) -> None:
@@ -95,7 +111,6 @@ def fork() -> int:
 
 def _install(number: int, handler: Handler) -> None:
     signal.signal(number, handler)
-    signal.siginterrupt(number, False)  # a C library need not expect EINTR from a signal that means nothing to it
     _ours[number] = handler
 
 

@@ -260,7 +260,7 @@ def _facts(label: str, source: str) -> Axis:
 
 
 PROCESS_KIND = _facts("kind", "front, worker, preloader")
-PROCESS_STATE = _facts("state", "starting, ready, serving, draining, ending, killed, dead")
+PROCESS_STATE = _facts("state", "starting, interrupted, ready, serving, draining, ending, killed, dead")
 RESTART_CAUSE = _facts(
     "cause",
     "why it ended: exit_N, a signal's name, failed_start, start_timeout, drained (the process itself got SIGTERM); of "
@@ -268,7 +268,7 @@ RESTART_CAUSE = _facts(
     "its WSGI threads were blocked), not_forked (the preloader could not fork it)",
 )
 POOL = _facts("backend", "the name of a backend with a pool")
-WORKER_STATE = _facts("state", "starting, ready, serving, draining, ending, killed")
+WORKER_STATE = _facts("state", "starting, interrupted, ready, serving, draining, ending, killed")
 SLOT = _facts("slot", "the worker's number in its pool, from 0; a replacement has the same number")
 
 BUILD_INFO = Metric(

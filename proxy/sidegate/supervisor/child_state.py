@@ -5,6 +5,7 @@ them.
 
     STARTING ──ready──► READY ──serve──► SERVING ──drain──► DRAINING ──drained──► ENDING ──exited──► DEAD
         │                 │                 │                   │                    │
+        ├─interrupt─► INTERRUPTED ──drain───────────────────────┤                    │
         └──── drain, failed, abort, kill and exited lead to the right from every state ────► KILLED ──► DEAD
 
 A child *leaves* when it first enters a state to the right of SERVING: from that moment it takes no new
@@ -21,6 +22,7 @@ class State(enum.Enum):
     """The state of a child."""
 
     STARTING = "starting"  # importing applications, running their lifespan startup
+    INTERRUPTED = "interrupted"  # was sent SIGTERM while it started, has not reacted yet
     READY = "ready"  # able to serve, but not told to yet
     SERVING = "serving"  # accepts connections
     DRAINING = "draining"  # finishes the requests in flight
@@ -36,6 +38,7 @@ class Event(enum.Enum):
     FAILED = "failed"  # message: it could not start
     DRAINED = "drained"  # message: every exchange has ended
     SERVE = "serve"  # order
+    INTERRUPT = "interrupt"  # order: SIGTERM, because a child that starts may not read messages
     DRAIN = "drain"  # order; or message, when the child itself received SIGTERM
     ABORT = "abort"  # order: abort all requests, then exit
     KILL = "kill"  # order: SIGKILL
@@ -53,7 +56,13 @@ _LEAVING = {
 # An order and a message may cross in the control socket, so late messages change nothing: a child that was told to
 # drain may still send "ready", and a child that was killed may have sent any message before.
 TRANSITIONS: dict[State, dict[Event, State]] = {
-    State.STARTING: {**_LEAVING, Event.READY: State.READY, Event.DRAIN: State.DRAINING},
+    State.STARTING: {
+        **_LEAVING,
+        Event.READY: State.READY,
+        Event.INTERRUPT: State.INTERRUPTED,
+        Event.DRAIN: State.DRAINING,
+    },
+    State.INTERRUPTED: {**_LEAVING, Event.READY: State.INTERRUPTED, Event.DRAIN: State.DRAINING},
     State.READY: {**_LEAVING, Event.SERVE: State.SERVING, Event.DRAIN: State.DRAINING},
     State.SERVING: {**_LEAVING, Event.DRAIN: State.DRAINING},
     State.DRAINING: {**_LEAVING, Event.READY: State.DRAINING, Event.DRAIN: State.DRAINING},

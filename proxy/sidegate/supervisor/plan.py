@@ -30,6 +30,10 @@ from sidegate.supervisor.child_state import ChildStatus, State
 END_TIME = 2.0
 """Seconds that a child always has between its last message and its exit (interpreter shutdown, log flush)."""
 
+REACTION_TIME = 1.0
+"""Seconds that a child has to react to SIGTERM while it starts. If its application blocks the event loop, it cannot;
+nothing is lost by killing it."""
+
 FAILED_START_GRACE = 5.0
 """Seconds that the other fronts of a failed first start have for their applications' lifespan shutdown."""
 
@@ -289,6 +293,8 @@ def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, fl
         return Kill(child.serial, f"not ready within {limits.start:g} s"), child.since + limits.start
     if child.left is None:
         return None
+    if child.state is State.INTERRUPTED:
+        return Kill(child.serial, "its start did not react to SIGTERM"), child.since + REACTION_TIME
     late = child.left + limits.drain
     late = late if limits.end is None else min(late, limits.end)
     if child.state is State.DRAINING:

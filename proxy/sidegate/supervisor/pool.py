@@ -190,7 +190,7 @@ class Pool:
         process.cause = process.cause or member.stuck or member.retired or otherwise
         starting = member.child.state is State.STARTING
         # Before the message: fronts must stop selecting this worker before it drains.
-        self._happened(serial, Event.DRAIN)
+        self._happened(serial, Event.INTERRUPT if starting else Event.DRAIN)
         if starting or isinstance(process, PreloaderProcess):
             # It may be importing and read no messages; until it can drain, SIGTERM ends it.
             process.signal(signal.SIGTERM)
@@ -201,7 +201,8 @@ class Pool:
         process = self.processes[serial]
         if self.state(serial) is State.STARTING:
             process.cause = "start_timeout"
-        logger.error("%s is killed: %s", self.processes.title(serial), reason)
+        level = logging.INFO if self.state(serial) is State.INTERRUPTED else logging.ERROR
+        logger.log(level, "%s is killed: %s", self.processes.title(serial), reason)
         process.signal(signal.SIGKILL)
         self._happened(serial, Event.KILL)
 

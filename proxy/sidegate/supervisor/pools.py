@@ -21,6 +21,7 @@ from pathlib import Path
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc.control import Message
+from sidegate.supervisor.folder_lock import lock_folder, remove_abandoned
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.plan import PoolsState
 from sidegate.supervisor.pool import Pool, PoolContext
@@ -35,6 +36,8 @@ SAMPLE_PERIOD = 1.0
 
 LONGEST_FOLDER = 90
 """Longest folder name, in bytes, that leaves room for a socket's name: sun_path has 104 (macOS) or 108 (Linux)."""
+
+FOLDER_PREFIX = "sidegate-"
 
 PR_SET_CHILD_SUBREAPER = 36
 """<linux/prctl.h>: a descendant whose parent has exited becomes our child."""
@@ -66,6 +69,7 @@ class Pools:
         self._loop = loop
         self._watches: dict[str, Watch] = {}
         self._folder: Path | None = None
+        self._lock = -1
         self._sampling: asyncio.Task[None] | None = None
         pooled = {name: backend.pool for name, backend in config.backends.items() if backend.pool is not None}
         for name, pool in pooled.items():
@@ -75,6 +79,8 @@ class Pools:
         if not pooled:
             return
         self._folder = _private_folder()
+        self._lock = lock_folder(self._folder)
+        remove_abandoned(self._folder.parent, FOLDER_PREFIX)
         context = PoolContext(loop.now, loop.note, self._publish, locate, loop.learn)
         for number, (name, pool) in enumerate(pooled.items()):
             folder = self._folder / str(number)  # not the backend's name, which may be long
@@ -112,7 +118,7 @@ class Pools:
             pool.stop(kill_at)
 
     def close(self) -> None:
-        """Kill the processes that still run and remove the folder. Call it last."""
+        """Kill the processes that still run and remove the folder. Call it last; calling it again does nothing."""
         if self._sampling is not None:
             self._sampling.cancel()
         for pool in self.pools.values():
@@ -120,6 +126,8 @@ class Pools:
                 process.signal(signal.SIGKILL)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            os.close(self._lock)
+            self._folder = None
 
     # ---- fronts -------------------------------------------------------------------------------------------
 
@@ -172,6 +180,6 @@ def _private_folder() -> Path:
     roots = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp is safe there
     fit = [root for root in roots if root and len(os.fsencode(root)) < LONGEST_FOLDER and os.access(root, os.W_OK)]
     try:
-        return Path(tempfile.mkdtemp(prefix="sidegate-", dir=next(iter(fit), None)))
+        return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=next(iter(fit), None)))
     except OSError as error:
         raise StartError(f"cannot create the folder for the workers' sockets: {error}") from error

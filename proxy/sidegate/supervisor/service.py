@@ -61,8 +61,11 @@ class _Service:
         supervisor = Supervisor(
             self.config, self.sockets, Operator(self.locate, _report, lambda: self._announce(supervisor, addresses))
         )
-        async with self._admin_server(supervisor, addresses):
-            return await supervisor.run()
+        try:
+            async with self._admin_server(supervisor, addresses):
+                return await supervisor.run()
+        finally:
+            supervisor.pools.close()  # again, if a signal came before the supervisor ran
 
     @contextlib.asynccontextmanager
     async def _admin_server(self, supervisor: Supervisor, addresses: Addresses) -> AsyncIterator[None]:

@@ -15,8 +15,6 @@ import pkgutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -30,37 +28,50 @@ def call_in_subprocess(name: str, *arguments: Any) -> Any:
 
     :raises StartError: the function raised it, or the process exited without a result (it has printed the reason).
     """
-    return begin_in_subprocess(name, *arguments)()
+    with SubprocessCall(name, *arguments) as call:
+        return call.result()
 
 
-def begin_in_subprocess(name: str, *arguments: Any) -> Callable[[], Any]:
-    """As ``call_in_subprocess``, but the function runs meanwhile: call what is returned to wait for its result."""
-    command = [sys.executable, "-P", "-m", "sidegate.supervisor.subprocess_call"]
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
-    )
-    with contextlib.suppress(BrokenPipeError), cast(IO[bytes], process.stdin) as pipe:
-        pickle.dump((name, arguments), pipe)
-    return partial(_result, process, name)
+class SubprocessCall:
+    """As ``call_in_subprocess``, but the function runs meanwhile. A context whose end, as by ^C, ends the process."""
 
-
-def _result(process: subprocess.Popen[bytes], name: str) -> Any:
-    with process:
+    def __init__(self, name: str, *arguments: Any) -> None:
+        self._name = name
+        command = [sys.executable, "-P", "-m", "sidegate.supervisor.subprocess_call"]
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment()
+        )
         try:
-            output = cast(IO[bytes], process.stdout).read()
-        except BaseException:  # ^C
-            process.kill()
+            with contextlib.suppress(BrokenPipeError), cast(IO[bytes], self._process.stdin) as pipe:
+                pickle.dump((name, arguments), pipe)
+        except BaseException:
+            self._end()
             raise
-    if process.returncode != 0:
-        raise StartError(f"the process for {name} exited with status {process.returncode}")
-    gc.disable()  # there is nothing to collect among objects that are all new: with thousands of routes it takes long
-    try:
-        error, result = pickle.loads(output)  # noqa: S301 - from our own process, over a pipe that no other has
-    finally:
-        gc.enable()
-    if error is not None:
-        raise error
-    return result
+
+    def __enter__(self) -> SubprocessCall:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+
+    def result(self) -> Any:
+        """Wait for the function's result. Errors: see ``call_in_subprocess``."""
+        output = cast(IO[bytes], self._process.stdout).read()
+        if self._process.wait() != 0:
+            raise StartError(f"the process for {self._name} exited with status {self._process.returncode}")
+        gc.disable()  # there is no garbage among objects that are all new: with thousands of routes it takes long
+        try:
+            error, result = pickle.loads(output)  # noqa: S301 - from our own process, over a pipe that no other has
+        finally:
+            gc.enable()
+        if error is not None:
+            raise error
+        return result
+
+    def _end(self) -> None:
+        self._process.kill()  # if it has not exited
+        cast(IO[bytes], self._process.stdout).close()
+        self._process.wait()
 
 
 def environment() -> dict[str, str]:
@@ -85,7 +96,11 @@ def main() -> None:
         result = pkgutil.resolve_name(name)(*arguments)
     except StartError as raised:
         error = raised
-    pickle.dump((error, result), sys.stdout.buffer)
+    try:
+        pickle.dump((error, result), sys.stdout.buffer)
+        sys.stdout.flush()
+    except BrokenPipeError:  # the caller was killed
+        os._exit(1)
 
 
 if __name__ == "__main__":

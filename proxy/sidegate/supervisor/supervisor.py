@@ -22,6 +22,7 @@ from typing import Protocol
 
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
+from sidegate.ipc import signals
 from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
@@ -39,6 +40,12 @@ logger = logging.getLogger("sidegate.supervisor")
 
 BAD_CONFIGURATION = 2
 FAILED_START = 3
+
+CANNOT = {
+    signal.SIGHUP: "SIGHUP: this version cannot reload; restart it instead",
+    signal.SIGUSR2: "SIGUSR2: this version cannot be upgraded while it runs; restart it instead",
+}
+"""Answers to signals by which other servers are operated."""
 
 DRAINED = "drained"
 """The cause of an exit after the front itself received SIGTERM."""
@@ -105,16 +112,17 @@ class Supervisor:
     async def run(self) -> int:
         """Serve until a signal stops the service or the first start fails; return the exit code.
 
-        The first SIGTERM or SIGINT drains, the second one stops immediately (exit code 128 plus its number, as in
-        shells). SIGUSR1 opens the access log's file again, for logrotate (nginx uses the same signal).
+        The first SIGTERM, SIGINT or SIGQUIT drains, the second one stops immediately (exit code 128 plus its number, as
+        in shells). SIGUSR1 opens the access log's file again, for logrotate (nginx uses the same signal).
         """
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGCHLD, self._on_child_ended)
         self._on_child_ended()  # as PID 1 we may have inherited orphans that exited before the handler was set
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in signals.STOP_SIGNALS:
             loop.add_signal_handler(number, self._note, partial(self._stop, number))
         loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
-        loop.add_signal_handler(signal.SIGHUP, logger.warning, "SIGHUP: this version cannot reload; restart it instead")
+        for number, text in CANNOT.items():
+            loop.add_signal_handler(number, logger.warning, text)
         try:
             return await self._work()
         finally:
@@ -235,16 +243,18 @@ class Supervisor:
         if self.state(front) is State.STARTING:
             # It may be importing and read no messages; until it can drain, SIGTERM ends it.
             front.signal(signal.SIGTERM)
+            self._happened(front.serial, Event.INTERRUPT)
         else:
             front.send("drain", grace=seconds)
-        self._happened(front.serial, Event.DRAIN)
+            self._happened(front.serial, Event.DRAIN)
 
     def _kill(self, front: FrontProcess, reason: str) -> None:
         if self.state(front) is State.STARTING:
             front.cause = "start_timeout"
             self._failed_to_start(f"front {front.pid} is killed: {reason}")
         else:
-            logger.error("front %d is killed: %s", front.pid, reason)
+            level = logging.INFO if self.state(front) is State.INTERRUPTED else logging.ERROR
+            logger.log(level, "front %d is killed: %s", front.pid, reason)
         front.signal(signal.SIGKILL)
         self._happened(front.serial, Event.KILL)
 

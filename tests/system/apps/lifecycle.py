@@ -8,6 +8,7 @@
 ``sabotage``    importing breaks the front from within, as a defect of ours would
 ``raise``       the lifespan startup raises
 ``wait``        the lifespan startup does not end
+``sleep``       the lifespan startup does not end and blocks the event loop
 ==============  ==================================================================
 
 and the lifespan shutdown leaves a file ``shutdown-PID`` there.
@@ -43,6 +44,7 @@ def switched(name: str) -> bool:
 if switched("crash"):
     os._exit(9)
 while switched("hang"):
+    (FOLDER / "hanging").touch()
     time.sleep(0.02)
 if switched("sabotage"):
     runtime.Router = None  # type: ignore[assignment,attr-defined]  # broken on purpose
@@ -73,6 +75,9 @@ async def lifespan(receive: Receive, send: Send) -> None:
     while switched("wait"):
         (FOLDER / "waiting").touch()
         await asyncio.sleep(0.02)
+    while switched("sleep"):
+        (FOLDER / "sleeping").touch()
+        time.sleep(3600)
     if switched("raise"):
         raise RuntimeError("the database is down")
     await send({"type": "lifespan.startup.complete"})
