@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -39,6 +40,37 @@ def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, switches: Pa
     server.wait_ready()
     supervisor.send_signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+READ_ONLY = """
+for folder in /tmp /var/tmp /usr/tmp; do
+    if [ -d $folder ]; then mount --bind $folder $folder && mount -o remount,ro,bind $folder || exit 99; fi
+done
+unset XDG_RUNTIME_DIR RUNTIME_DIRECTORY TMPDIR COVERAGE_PROCESS_CONFIG
+cd / && mount -t tmpfs tmpfs "$1" && shift && exec "$@"
+"""
+IN_A_MOUNT_NAMESPACE = ["unshare", "--mount", "sh", "-c"]
+
+
+@pytest.mark.skipif(
+    not works(IN_A_MOUNT_NAMESPACE, "mount -t tmpfs tmpfs /mnt"),
+    reason="needs unshare(1) and the right to make a mount namespace",
+)
+def test_a_pool_without_a_writable_temporary_folder(tmp_path: Path) -> None:
+    """As in a container with a read-only root: the places that were tried are named, and one may be mounted."""
+    config = app_config("plain:app")
+    config["backends"]["app"]["pool"] = {"workers": 1}
+    mounted = tmp_path / "mounted"
+    mounted.mkdir()
+    prefix = [*IN_A_MOUNT_NAMESPACE, READ_ONLY, "sh", str(mounted)]
+    with contextlib.closing(Sidegate(tmp_path / "none", config, prefix=prefix)) as server:
+        assert server.wait() == 3
+        assert "Traceback" not in server.log()
+        assert "the temporary folder (/tmp): Read-only file system. Mount a writable folder" in server.log()
+    config["runtimeDirectory"] = str(mounted)
+    with contextlib.closing(Sidegate(tmp_path / "some", config, prefix=prefix)) as server:
+        server.wait_ready()
+        assert http_get(server.url("/"))[0] == 200
 
 
 # Coverage data would belong to a user who cannot write where it goes. `env` also is a second exec, which ends the

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,19 +71,52 @@ def test_a_runtime_folder_that_does_not_fit_is_passed_over(
     if "/" not in name:
         unfit.mkdir()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(unfit))
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setattr(tempfile, "gettempdir", lambda: str(other))
     pools = make(a_config())
     assert len(list(other.iterdir())) == 1
     pools.close()
 
 
-def test_no_place_for_sockets_ends_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(**_: object) -> str:
-        raise OSError(28, "No space left on device")
+def test_the_folder_of_systemd_is_used(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", f"{short}:/run/another")
+    pools = make(a_config())
+    assert len(list(short.iterdir())) == 1
+    pools.close()
 
-    monkeypatch.setattr(tempfile, "mkdtemp", full)
-    with pytest.raises(StartError, match=r"cannot create the folder for the workers' sockets: .*No space left"):
+
+def test_the_configured_folder_is_used_alone(short: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", tempfile.gettempdir())
+    pools = make(replace(a_config(), runtime_directory=str(short)))
+    assert len(list(short.iterdir())) == 1
+    pools.close()
+    with pytest.raises(StartError) as caught:
+        make(replace(a_config(), runtime_directory=str(short / "missing")))
+    reason = f"runtimeDirectory ({short}/missing): No such file or directory. Mount a writable folder, "
+    assert str(caught.value).startswith(f"cannot create the folder for the workers' sockets: {reason}")
+
+
+def test_without_any_place_for_sockets_the_error_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    def read_only(prefix: str, dir: str) -> str:  # noqa: A002 - the name of tempfile
+        raise OSError(30, "Read-only file system")
+
+    def none_usable() -> str:
+        raise FileNotFoundError(2, "No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "mkdtemp", read_only)
+    monkeypatch.setattr(tempfile, "gettempdir", none_usable)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.setenv("RUNTIME_DIRECTORY", "/run/" + "x" * 90)
+    monkeypatch.setenv("TMPDIR", "/scratch")
+    with pytest.raises(StartError) as caught:
         make(a_config())
+    assert str(caught.value) == (
+        "cannot create the folder for the workers' sockets: XDG_RUNTIME_DIR: not set; "
+        f"RUNTIME_DIRECTORY (/run/{'x' * 90}): the name is too long for a unix socket's; "
+        "the temporary folder (/scratch): Read-only file system; the temporary folder (/tmp): Read-only file system. "
+        "Mount a writable folder, such as a tmpfs or an emptyDir, and name it in the key 'runtimeDirectory'"
+    )
 
 
 @pytest.mark.parametrize("key", ["user", "group"])

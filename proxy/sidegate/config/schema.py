@@ -212,6 +212,11 @@ class Settings(Model):
         description="Folder of the files into which fronts buffer bodies (`bodyBuffering`); the files have no names. "
         "By default the usual temporary folder (`TMPDIR`, `/tmp`). If no file can be written, bodies are not buffered.",
     )
+    runtime_directory: Annotated[str, After(values.file_path)] | None = setting(
+        default=None,
+        description="Folder in which a private folder for the sockets of pools' workers is made. By default "
+        "`$XDG_RUNTIME_DIR`, `$RUNTIME_DIRECTORY` (systemd), or the temporary folder, whichever can be written.",
+    )
     trusted_proxies: tuple[Annotated[str, After(values.network)], ...] = setting(
         default=(),
         description="Address blocks of peers whose forwarding headers (`X-Forwarded-*`, …) are trusted; "

@@ -12,7 +12,6 @@ import os
 import shutil
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +24,7 @@ from sidegate.supervisor.folder_lock import lock_folder, remove_abandoned
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.plan import PoolsState
 from sidegate.supervisor.pool import Pool, PoolContext
+from sidegate.supervisor.runtime_folder import FOLDER_PREFIX, make_runtime_folder
 from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.watch import Watch
 from sidegate.supervisor.worker_process import Launch
@@ -33,11 +33,6 @@ logger = logging.getLogger("sidegate.supervisor")
 
 SAMPLE_PERIOD = 1.0
 """Seconds between two checks of workers and files."""
-
-LONGEST_FOLDER = 90
-"""Longest folder name, in bytes, that leaves room for a socket's name: sun_path has 104 (macOS) or 108 (Linux)."""
-
-FOLDER_PREFIX = "sidegate-"
 
 PR_SET_CHILD_SUBREAPER = 36
 """<linux/prctl.h>: a descendant whose parent has exited becomes our child."""
@@ -78,7 +73,7 @@ class Pools:
                     raise StartError(locate(("backends", name, "pool", key), "only root may set it"))
         if not pooled:
             return
-        self._folder = _private_folder()
+        self._folder = make_runtime_folder(config.runtime_directory)
         self._lock = lock_folder(self._folder)
         remove_abandoned(self._folder.parent, FOLDER_PREFIX)
         context = PoolContext(loop.now, loop.note, self._publish, locate, loop.learn)
@@ -170,16 +165,3 @@ class Pools:
                     self._loop.note(partial(pool.files_changed, names))
                 if pool.sampled:
                     self._loop.note(pool.sample)
-
-
-def _private_folder() -> Path:
-    """Create the folder for the workers' sockets, which no other user can access.
-
-    :raises StartError: it cannot be created.
-    """
-    roots = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]  # noqa: S108 - mkdtemp is safe there
-    fit = [root for root in roots if root and len(os.fsencode(root)) < LONGEST_FOLDER and os.access(root, os.W_OK)]
-    try:
-        return Path(tempfile.mkdtemp(prefix=FOLDER_PREFIX, dir=next(iter(fit), None)))
-    except OSError as error:
-        raise StartError(f"cannot create the folder for the workers' sockets: {error}") from error
