@@ -12,7 +12,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
@@ -235,21 +235,26 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
     from sidegate.supervisor.pool_check import check_pools
     from sidegate.wire.http2 import load_engine
 
-    found, kinds = check(loaded.listeners, loaded.backends, import_apps)
+    event_loop = "auto" if loaded.config is None else loaded.config.event_loop
+    missing_loop = _failure(partial(loop_factory, event_loop))
+    found, kinds = check(loaded.listeners, loaded.backends, import_apps, "auto" if missing_loop else event_loop)
     if loaded.config is not None:
         if import_apps:
             of_pools, kinds_of_pools = check_pools(loaded.config)
             found += of_pools
             kinds |= kinds_of_pools
-        for key, load in (
-            ("http2Engine", partial(load_engine, loaded.config.http2_engine)),
-            ("eventLoop", partial(loop_factory, loaded.config.event_loop)),
-        ):
-            try:
-                load()
-            except StartError as error:
-                found.append(((key,), str(error)))
+        missing_engine = _failure(partial(load_engine, loaded.config.http2_engine))
+        missing = {"http2Engine": missing_engine, "eventLoop": missing_loop}
+        found += [((key,), message) for key, message in missing.items() if message]
     return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)], kinds
+
+
+def _failure(load: Callable[[], object]) -> str:
+    try:
+        load()
+    except StartError as error:
+        return str(error)
+    return ""
 
 
 def _refuse(problems: Iterable[Problem]) -> int:

@@ -20,8 +20,9 @@ from itertools import chain
 from typing import Any
 
 from sidegate import __version__
-from sidegate.aio.event_loops import new_runner
+from sidegate.aio.event_loops import ProcessLoop
 from sidegate.aio.tasks import internal_task
+from sidegate.backends.app.loading import Applications
 from sidegate.config.address import parse_address
 from sidegate.config.hop import hop_limits
 from sidegate.config.schema import Config, ListenerConfig
@@ -31,7 +32,7 @@ from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process import child
-from sidegate.process.runtime import Runtime
+from sidegate.process.runtime import Runtime, import_applications
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.supervisor.plan import REACTION_TIME
 from sidegate.supervisor.sockets import ServiceSockets
@@ -119,8 +120,12 @@ def serve(config: Config) -> int:
     try:
         for number in signals.STOP_SIGNALS:  # no exception: an application's import might catch it
             signals.on_signal(number, leave)
-        with new_runner(config.event_loop) as runner:
-            runner.run(_serve(config, sockets, leave))
+        for sock in chain(*sockets.by_listener().values()):
+            signals.close_in_children(sock)
+        with ProcessLoop(config.event_loop) as loop:
+            applications = import_applications(config, loop)
+            process_log.set_up(config.logging)  # again: an import may have changed the loggers
+            loop.run(_serve(config, sockets, applications, leave))
     finally:
         sockets.close()
     return 0
@@ -134,10 +139,12 @@ def _is_guarded(listener: ListenerConfig) -> bool:
     return all(address.kind == "unix" or address.host in LOOPBACK for address in addresses)
 
 
-async def _serve(config: Config, sockets: ServiceSockets, leave: Callable[[int], None]) -> None:
+async def _serve(
+    config: Config, sockets: ServiceSockets, applications: Applications, leave: Callable[[int], None]
+) -> None:
     """``leave`` ends the process at once, by the number of a signal."""
     loop = asyncio.get_running_loop()
-    runtime = _build(config, sockets)
+    runtime = _build(config, sockets, applications)
     asked = asyncio.Event()
     for number in signals.STOP_SIGNALS:
         signals.handle(loop, number, _on_signal, number, asked)
@@ -157,17 +164,15 @@ async def _serve(config: Config, sockets: ServiceSockets, leave: Callable[[int],
     await runtime.drain(0.0, config.grace_period)
 
 
-def _build(config: Config, sockets: ServiceSockets) -> Runtime:
+def _build(config: Config, sockets: ServiceSockets, applications: Applications) -> Runtime:
     observer = Observer(config, Area.create(CellLayout(config).size).cells)
     tls = config.listeners[0].tls
     certified = tls is not None and tls.client_certificates is not None  # then every peer has shown a certificate
     fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)
     own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
-    for sock in chain(*own.values(), *sockets.by_listener().values()):
+    for sock in chain(*own.values()):
         signals.close_in_children(sock)
-    runtime = Runtime.build(config, own, observer, fronts)
-    process_log.set_up(config.logging)  # again: the applications are imported
-    return runtime
+    return Runtime.build(config, own, observer, applications, fronts=fronts)
 
 
 def _announce(config: Config, sockets: ServiceSockets) -> None:

@@ -46,7 +46,7 @@ class RunningWorker(Running):
     fronts = TrustedProxies(["unix"])
 
     async def _start(self) -> Runtime:
-        runtime = Runtime.build(self.config, self._sockets, self.observer, self.fronts)
+        runtime = Runtime.build(self.config, self._sockets, self.observer, self.applications, fronts=self.fronts)
         await runtime.start()
         runtime.serve()
         return runtime

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 
+from sidegate.backends.app.loading import import_applications
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.errors import Fault, Problems, StartError
@@ -61,7 +62,9 @@ def built(settings: Config) -> Iterator[Callable[[], Runtime]]:
     area = Area.create(CellLayout(settings).size)
     sockets = {listener.name: [socket.socket()] for listener in settings.listeners}
     try:
-        yield lambda: Runtime.build(settings, sockets, Observer(settings, area.cells))
+        yield lambda: Runtime.build(
+            settings, sockets, Observer(settings, area.cells), import_applications(settings.backends)
+        )
     finally:
         for (sock,) in sockets.values():
             sock.close()

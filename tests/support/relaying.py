@@ -30,7 +30,9 @@ class RunningWorker(Running):
 
     async def _start(self) -> Runtime:
         fronts = TrustedProxies(["unix"])
-        runtime = Runtime.build(self.config, self._sockets, self.observer, fronts, self._report)
+        runtime = Runtime.build(
+            self.config, self._sockets, self.observer, self.applications, fronts=fronts, report=self._report
+        )
         await runtime.start()
         runtime.serve()
         return runtime

@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 import uvloop
 
+from sidegate.backends.app.loading import import_applications
 from sidegate.config.address import parse_address
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
@@ -132,6 +133,7 @@ class Running:
     def __init__(self, config: Config, loop_factory: LoopFactory) -> None:
         gc.freeze()  # what is there by now is not walked at the end: in a long run that took most of a test's time
         self.config = config
+        self.applications = import_applications(config.backends)
         self.reports: list[dict[str, Any]] = []
         self.layout = CellLayout(config)
         self._area = Area.create(self.layout.size)
@@ -155,7 +157,7 @@ class Running:
             raise
 
     async def _start(self) -> Runtime:
-        runtime = Runtime.build(self.config, self._sockets, self.observer, report=self._report)
+        runtime = Runtime.build(self.config, self._sockets, self.observer, self.applications, report=self._report)
         await runtime.start()
         runtime.serve()
         return runtime

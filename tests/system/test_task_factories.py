@@ -33,6 +33,7 @@ def test_a_task_factory(tmp_path: Path, factory: str) -> None:
         "front": {"app": "task_factories:app"},
         "pool": {"app": "task_factories:app", "pool": {"workers": 1}},
         "wsgi": {"app": "task_factories:wsgi"},
+        "wsgi-pool": {"app": "task_factories:make_wsgi()", "pool": {"workers": 1}},
     }
     config = {
         "listeners": [listener(), listener(name="https", tls={"selfSigned": True})],
@@ -43,6 +44,7 @@ def test_a_task_factory(tmp_path: Path, factory: str) -> None:
     with contextlib.closing(Sidegate(tmp_path, config, env={"TASK_FACTORY": factory})) as server:
         server.wait_ready()
         wait_workers(server, 1, "pool")
+        wait_workers(server, 1, "wsgi-pool")
         for http2 in (False, True):
             with httpx.Client(http2=http2, verify=False, base_url=server.url("", "https"), timeout=30) as client:
                 check_requests(client)
@@ -57,7 +59,7 @@ def check_requests(client: httpx.Client) -> None:
         for _ in range(2):
             response = client.get(f"/{place}/wait")
             assert (place, response.status_code, response.text) == (place, 200, "made")
-    for place in ("front", "pool", "wsgi"):
+    for place in ("front", "pool", "wsgi", "wsgi-pool"):
         response = client.post(f"/{place}/size", content=iter([b"x" * MIB] * 2))
         assert (place, response.status_code, response.text) == (place, 200, str(2 * MIB))
 

@@ -14,7 +14,10 @@ from typing import Any
 
 import pytest
 
+from sidegate.aio.event_loops import ProcessLoop
 from sidegate.backends import kinds
+from sidegate.backends.app import loading
+from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.kinds import MODULES, build_backends
 from sidegate.backends.respond import RespondBackend
 from sidegate.config.backends import KINDS, BackendConfig, Respond
@@ -24,6 +27,7 @@ from sidegate.config.schema import Config, PoolConfig
 from sidegate.config.validation import validate
 from sidegate.process import worker
 from sidegate.process.privileges import PoolKeyError
+from sidegate.process.runtime import import_applications
 
 # One backend of each kind, or several of one: kind, description, whether requests may queue, whether on threads.
 EXAMPLES: list[tuple[dict[str, Any], str, str, bool, bool]] = [
@@ -118,11 +122,20 @@ def test_all_modules_are_imported_before_the_first_application(monkeypatch: pyte
         steps.append("import")
         return SimpleNamespace(build=lambda context: steps.append(context.name))
 
+    def load_app(reference: str, *_: Any) -> LoadedApp:
+        steps.append(reference)
+        return LoadedApp(load_app, "asgi", "ASGI 3 application")
+
     monkeypatch.setattr(kinds, "import_module", import_module)
+    monkeypatch.setattr(loading, "load_app", load_app)
     written = {"first": {"app": "shop:app"}, "second": {"respond": {}}, "third": {"app": "shop:app"}}
     config: Any = SimpleNamespace(backends={name: validate(BackendConfig, data) for name, data in written.items()})
     unused: Any = None
-    assert build_backends(config, unused, unused, []) == {}
+    with ProcessLoop("auto") as loop:
+        assert set(import_applications(config, loop).loaded) == {"first", "third"}
+    assert steps == ["import", "import", "shop:app", "shop:app"]
+    steps.clear()
+    assert build_backends(config, unused, unused, {}, []) == {}
     assert steps == ["import", "import", "first", "second", "third"]
 
 

@@ -1,18 +1,27 @@
-"""The event loops that a process may run on: uvloop's or asyncio's own.
+"""The event loop of a process that runs applications: uvloop's or asyncio's own.
 
-A child makes its loop by it, and ``sidegate check`` asks it. uvloop is imported only if it is used.
+``sidegate check`` uses it as well. uvloop is imported only if it is used.
+
+Applications are imported before the loop runs: code that has an event loop of its own (``asyncio.run``, asgiref's
+``async_to_sync``) or must not run in one (Django's ORM) fails within a running loop.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
-from typing import Literal
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Any, Literal, TypeVar
 
+from sidegate.aio.tasks import internal_task
 from sidegate.errors import StartError
 
+T = TypeVar("T")
+
 EventLoopName = Literal["auto", "uvloop", "asyncio"]
+
+REFERENCES = 2
+"""Those to a closed loop that nobody keeps: a local variable and the argument of ``getrefcount``."""
 
 
 def loop_factory(name: EventLoopName) -> Callable[[], asyncio.AbstractEventLoop]:
@@ -31,15 +40,49 @@ def loop_factory(name: EventLoopName) -> Callable[[], asyncio.AbstractEventLoop]
     return new_event_loop
 
 
-@contextlib.contextmanager
-def new_runner(name: EventLoopName) -> Iterator[asyncio.Runner]:
-    """A runner with a new event loop, which is closed at the end.
+class ProcessLoop:
+    """The event loop of a process. It is made first, offered to the applications that are imported, and then runs.
 
-    :raises StartError: as ``loop_factory``.
+    As a context manager it closes the loop at the end.
     """
-    with asyncio.Runner(loop_factory=loop_factory(name)) as runner:
-        try:
-            yield runner
-        finally:
-            # The runner's end takes tasks, too, and an application's task factory may not be able to make them.
-            runner.get_loop().set_task_factory(None)
+
+    def __init__(self, name: EventLoopName) -> None:
+        """Make the loop.
+
+        :raises StartError: as ``loop_factory``.
+        """
+        self._make = loop_factory(name)
+        self._runner = asyncio.Runner(loop_factory=self._make)
+
+    def offer(self) -> None:
+        """Make it the loop that ``asyncio.get_event_loop()`` returns while no loop runs.
+
+        Call it before each import: an earlier one may have set another (``asyncio.run`` does) or closed this one.
+        """
+        if self._runner.get_loop().is_closed():
+            self._runner = asyncio.Runner(loop_factory=self._make)
+        asyncio.set_event_loop(self._runner.get_loop())
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run ``coroutine`` to its end, in the context of the caller, and return its result."""
+        self.offer()
+        loop = self._runner.get_loop()
+        result: T = loop.run_until_complete(internal_task(coroutine, loop=loop))
+        return result
+
+    def close(self) -> bool:
+        """Cancel all tasks and close the loop. Return whether an application keeps it."""
+        self.offer()
+        loop = self._runner.get_loop()
+        # The end takes tasks, too, and an application's task factory may not be able to make them.
+        loop.set_task_factory(None)
+        self._runner.close()
+        del self._runner
+        asyncio.set_event_loop(None)
+        return sys.getrefcount(loop) > REFERENCES
+
+    def __enter__(self) -> ProcessLoop:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

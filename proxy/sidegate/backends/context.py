@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sidegate.backends.app.loading import LoadedApp
 from sidegate.config.schema import BackendConfig, Config
 from sidegate.errors import Problems
 from sidegate.observe.observer import Observer
@@ -22,13 +23,14 @@ class Report(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BuildContext:
-    """One for each backend; ``name``: the backend's."""
+    """One for each backend; ``name``: the backend's. ``application``: what was imported for it, if it has one."""
 
     config: Config
     name: str
     observer: Observer
     report: Report
     problems: Problems
+    application: LoadedApp | None = None
 
     @property
     def backend(self) -> BackendConfig:

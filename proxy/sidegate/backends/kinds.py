@@ -7,9 +7,10 @@ same name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
+from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.backend import Backend
 from sidegate.backends.context import BuildContext, Report
 from sidegate.config.schema import BackendConfig, Config
@@ -36,14 +37,16 @@ def import_builders(backends: Iterable[BackendConfig]) -> dict[str, Builder]:
     return {kind: import_module(MODULES[kind]).build for kind in {backend.kind for backend in backends}}
 
 
-def build_backends(config: Config, observer: Observer, report: Report, problems: Problems) -> dict[str, Backend]:
+def build_backends(
+    config: Config, observer: Observer, report: Report, applications: Mapping[str, LoadedApp], problems: Problems
+) -> dict[str, Backend]:
     """Make the backends, by name. A backend that cannot be built is added to ``problems``.
 
     It must be called within a running event loop.
     """
     builders = import_builders(config.backends.values())
     built = {
-        name: builders[backend.kind](BuildContext(config, name, observer, report, problems))
+        name: builders[backend.kind](BuildContext(config, name, observer, report, problems, applications.get(name)))
         for name, backend in config.backends.items()
     }
     return {name: backend for name, backend in built.items() if backend is not None}

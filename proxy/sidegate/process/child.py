@@ -1,9 +1,9 @@
 """The code that all children of the supervisor share: a child's run, from the first message to the exit code.
 
 ``front`` and ``worker`` build on this module, which uses the runtime. It owns the process: its event loop, its signals
-and the order *build, start, send ready, serve, drain, send drained*. The subclass decides what is built and what is
-sent; the runtime serves. A child reports a failure to start through the control socket, because the supervisor knows
-its position in the configuration file.
+and the order *import, build, start, send ready, serve, drain, send drained*. The subclass decides what is built and
+what is sent; the runtime serves. A child reports a failure to start through the control socket, because the supervisor
+knows its position in the configuration file.
 
 A child never runs longer than its supervisor: the kernel kills it when the supervisor exits (Linux), and on every
 system the child exits when the control socket is closed.
@@ -23,13 +23,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from sidegate import __version__
-from sidegate.aio.event_loops import EventLoopName, new_runner
+from sidegate.aio.event_loops import EventLoopName, ProcessLoop
 from sidegate.aio.tasks import internal_task
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc import signals
 from sidegate.ipc.control import Channel, Message, front_drain_time, receive_first, send_last
-from sidegate.process.runtime import BuildError, Runtime
+from sidegate.observe import process_log
+from sidegate.process.runtime import BuildError, Runtime, import_applications
 
 PR_SET_PDEATHSIG = 1
 """<linux/prctl.h>: the signal that the kernel sends to this process when its parent exits."""
@@ -84,11 +85,15 @@ def exit_with_parent() -> None:
 
 
 def run(child: ChildMain, event_loop: EventLoopName, control: socket.socket) -> int:
-    """Run ``child`` in a new event loop, report a failure to the supervisor, and return the exit code."""
+    """Import the applications of ``child``, then run it in its event loop. Returns the exit code.
+
+    A failure is reported to the supervisor.
+    """
     failure: Failure | None
     try:
-        with new_runner(event_loop) as runner:
-            failure = runner.run(child.run())
+        with ProcessLoop(event_loop) as loop:
+            child.import_applications(loop)
+            failure = loop.run(child.run())
     except StartError as error:
         failure = {"message": str(error)}
     if failure is None:
@@ -133,10 +138,17 @@ class ChildMain:
 
     # The steps of every child.
 
+    def import_applications(self, loop: ProcessLoop) -> None:
+        """Import what ``build`` needs, before the event loop runs.
+
+        SIGTERM keeps its default effect meanwhile: an import may take long, and no request would be lost.
+        """
+        self.applications = import_applications(self._config, loop)
+        process_log.set_up(self._config.logging)  # again: an import may have changed the loggers
+
     async def run(self) -> Failure | None:
         """Start, serve, drain. Returns the fields of the message ``failed``, or None if nothing failed."""
         try:
-            # SIGTERM keeps its default effect meanwhile: an import may take long, and no request would be lost.
             self._runtime = self.build()
             await self._until_ended()
         except BuildError as error:

@@ -51,6 +51,9 @@ class Front(ChildMain):
         super().__init__(config, control)
         self._first = first
         self._access_log: AccessLog | None = None
+        # Before the imports: a program that an application starts must not inherit these.
+        os.set_inheritable(first["cells"], False)
+        self._sockets = {name: [child.inherited(fd) for fd in fds] for name, fds in first["sockets"].items()}
 
     async def run(self) -> Failure | None:
         """See ``ChildMain``; afterwards the access log is closed."""
@@ -62,12 +65,8 @@ class Front(ChildMain):
 
     def build(self) -> Runtime:
         self._access_log = self._open_access_log()
-        os.set_inheritable(self._first["cells"], False)
         observer = Observer(self._config, Area(self._first["cells"]).cells, self._access_log)
-        sockets = {name: [child.inherited(fd) for fd in fds] for name, fds in self._first["sockets"].items()}
-        runtime = Runtime.build(self._config, sockets, observer, report=self._tell)
-        process_log.set_up(self._config.logging)  # again: the applications are imported
-        return runtime
+        return Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
 
     def _open_access_log(self) -> AccessLog | None:
         try:

@@ -1,8 +1,8 @@
 """A preloader: it imports a pool's application once and forks the pool's workers, which share its memory pages.
 
-The supervisor starts it like a worker; a forked process runs ``worker.serve``. The preloader has no event loop and
-starts no thread, because neither works after a fork. It owns the workers' pids until it has reaped them. The supervisor
-decides when it forks. When the preloader exits, its workers go on.
+The supervisor starts it like a worker; a forked process runs ``worker.serve``. The preloader starts no thread and
+closes the event loop that the import may use, because neither works after a fork. It owns the workers' pids until it
+has reaped them. The supervisor decides when it forks. When the preloader exits, its workers go on.
 """
 
 from __future__ import annotations
@@ -17,8 +17,10 @@ import socket
 import threading
 from dataclasses import dataclass
 
+from sidegate.aio.event_loops import EventLoopName, ProcessLoop
 from sidegate.backends.app.loading import LoadError, find_kind
 from sidegate.config.schema import BackendConfig, Config, PoolConfig
+from sidegate.errors import StartError
 from sidegate.ipc import signals
 from sidegate.ipc.control import READ_SIZE, Decoder, encode, send_last
 from sidegate.process import child, worker
@@ -45,24 +47,36 @@ def main(control_fd: int) -> int:
     if first is None:
         return child.FAILED_START
     config, pool = worker.prepared(first, control)
-    kind = None if pool is None else _import(config.backends[first["backend"]], control)
-    if pool is None or kind is None:
+    if pool is None:
+        return child.FAILED_START
+    kind = _import(config.backends[first["backend"]], pool.preload, config.event_loop, control)
+    if kind is None:
         return child.FAILED_START
     forked = Preloader(control, kind).run()
     return 0 if forked is None else _run_worker(config, pool, forked)
 
 
-def _import(backend: BackendConfig, control: socket.socket) -> str | None:
-    """A description of the application's kind. If it cannot be run, tell the supervisor and return None."""
+def _import(backend: BackendConfig, warn: bool, event_loop: EventLoopName, control: socket.socket) -> str | None:
+    """A description of the application's kind. If it cannot be run, tell the supervisor and return None.
+
+    ``warn`` of what a fork loses: ``sidegate check`` imports without a fork, too.
+    """
     # Objects that a collection frees before the fork leave free memory, and a worker that reuses it unshares a page.
     gc.disable()
     try:
-        kind = find_kind(str(backend.app), backend.directory, backend.interface)
-    except LoadError as error:
+        loop = ProcessLoop(event_loop)
+        kind = find_kind(str(backend.app), backend.directory, backend.interface, loop.offer)
+        keeps_loop = loop.close()
+    except (LoadError, StartError) as error:
         send_last(control, "failed", message=str(error))
         return None
     gc.freeze()
-    if threading.active_count() > 1:
+    if warn and keeps_loop:
+        logger.warning(
+            "the application kept the event loop, or started a task, while it was imported: the forked workers have "
+            "another loop, in which that cannot be used"
+        )
+    if warn and threading.active_count() > 1:
         logger.warning("the application started threads while it was imported: the forked workers do not have them")
     return kind
 

@@ -19,10 +19,12 @@ from typing import Any
 
 from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter, eager_starter
-from sidegate.backends.app.loading import check_applications
+from sidegate.aio.event_loops import EventLoopName, ProcessLoop
+from sidegate.backends.app import loading
+from sidegate.backends.app.loading import Applications
 from sidegate.backends.backend import Backend
 from sidegate.backends.context import Report
-from sidegate.backends.kinds import build_backends
+from sidegate.backends.kinds import build_backends, import_builders
 from sidegate.backends.upstream.tls import check_contexts
 from sidegate.backends.weighted import by_weight
 from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
@@ -60,6 +62,12 @@ class BuildError(SidegateError):
         self.problems = problems
 
 
+def import_applications(config: Config, event_loop: ProcessLoop) -> Applications:
+    """Import the applications that run in this process. Call it before the event loop runs."""
+    import_builders(config.backends.values())
+    return loading.import_applications(config.backends, event_loop.offer)
+
+
 def _no_report(kind: str, **fields: Any) -> None:
     """The ``report`` of a process without a supervisor: it does nothing."""
 
@@ -88,16 +96,18 @@ class Runtime:
         config: Config,
         sockets: Mapping[str, list[socket.socket]],
         observer: Observer,
+        applications: Applications,
+        *,
         fronts: TrustedProxies | None = None,
         report: Report = _no_report,
     ) -> Runtime:
-        """Import applications, load certificates, compile routes. Call it within a running event loop.
+        """Load certificates, compile routes, make the backends. Call it within a running event loop.
 
         ``fronts``: given in a worker only; the peers whose facts about a client it trusts. ``report``: sends the
         supervisor a message about a pool.
         """
-        problems: Problems = []
-        backends = build_backends(config, observer, report, problems)
+        problems = applications.problems.copy()
+        backends = build_backends(config, observer, report, applications.loaded, problems)
         contexts = build_tls(dict(enumerate(config.listeners)), problems)
         if problems:
             raise BuildError(problems)
@@ -226,17 +236,25 @@ class Runtime:
 
 
 def check(
-    listeners: Mapping[int, ListenerConfig], backends: Mapping[str, BackendConfig], import_apps: bool
+    listeners: Mapping[int, ListenerConfig],
+    backends: Mapping[str, BackendConfig],
+    import_apps: bool,
+    event_loop: EventLoopName = "auto",
 ) -> tuple[Problems, dict[str, str]]:
     """The problems that only building finds, and a description of each application. Nothing is started.
 
-    Applications are imported into this process.
+    Applications are imported into this process, before ``event_loop`` would run.
+
+    :raises StartError: uvloop is required and cannot be imported.
     """
     problems: Problems = []
     build_tls(listeners, problems, self_signed=False)
     check_contexts(backends, problems)
-    kinds = check_applications(backends, problems) if import_apps else {}
-    return problems, kinds
+    if not import_apps:
+        return problems, {}
+    with ProcessLoop(event_loop) as loop:
+        applications = loading.import_applications(backends, loop.offer)
+    return problems + applications.problems, {name: app.kind for name, app in applications.loaded.items()}
 
 
 def build_tls(

@@ -96,9 +96,7 @@ class Worker(ChildMain):
     def build(self) -> Runtime:
         observer = Observer(self._config, self._area.cells)
         sockets = {self._config.listeners[0].name: [self._listening]}
-        runtime = Runtime.build(self._config, sockets, observer, fronts=FRONTS, report=self._tell)
-        process_log.set_up(self._config.logging)  # again: the applications are imported
-        return runtime
+        return Runtime.build(self._config, sockets, observer, self.applications, fronts=FRONTS, report=self._tell)
 
     def started(self) -> None:
         self._runtime.serve()

@@ -15,6 +15,7 @@ from typing import Any
 import hpack
 import yaml
 
+from sidegate.backends.app.loading import import_applications
 from sidegate.config.load import load
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
@@ -108,7 +109,7 @@ async def make_stage(protocol: str, engine: str, requests: int, clocks: Clocks =
     """As a front makes it, on the running loop; ``requests`` are those of one connection."""
     config = await asyncio.to_thread(_config, protocol, engine)
     observer = Observer(config, Area.create(CellLayout(config).size).cells, clock=clocks.observer)
-    runtime = Runtime.build(config, {"only": []}, observer)
+    runtime = Runtime.build(config, {"only": []}, observer, import_applications(config.backends))
     await runtime.start()
     service = runtime._listeners[0].service  # nobody but a benchmark looks inside
     if protocol != "h2":

@@ -50,11 +50,17 @@ def wsgi(environ: Any, start_response: Any) -> Iterable[bytes]:
     return [b"%d" % size]
 
 
+def make_wsgi() -> Any:
+    """The same in a process whose loop gets the factory before it runs."""
+    FACTORIES[NAME]()
+    return wsgi
+
+
 # The factories.
 
 
 def set_factory(factory: Callable[..., Any]) -> None:
-    asyncio.get_running_loop().set_task_factory(factory)
+    asyncio.get_event_loop().set_task_factory(factory)
 
 
 def wrapping(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **kwargs: Any) -> asyncio.Task[Any]:
@@ -106,7 +112,7 @@ FACTORIES: dict[str, Callable[[], None]] = {
     "sentry": sentry,
     "aiotask_context": aiotask_context,
 }
-"""By name; each sets its factory in the running loop."""
+"""By name; each sets its factory in the loop that runs or will run (Sentry's only in one that runs)."""
 
 IS_MADE: dict[str, Callable[[Any], bool]] = {
     "wrapping": lambda task: task.get_coro().__name__ == "wrapper",

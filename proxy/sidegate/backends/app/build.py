@@ -1,7 +1,6 @@
 """Builds the backend of an application in this process: the kind ``app``.
 
-It imports the application, because ASGI or WSGI is known only after the import. It raises no error: an application that
-cannot be imported becomes a problem with its path in the configuration.
+The application was imported before the event loop ran (``loading.py``); ASGI or WSGI is known since then.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 from functools import partial
 
 from sidegate.backends.app.asgi import AsgiBackend
-from sidegate.backends.app.loading import LoadedApp, load_of_backend
+from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.app.wsgi.backend import WsgiBackend
 from sidegate.backends.app.wsgi.environ import base_environ
 from sidegate.backends.app.wsgi.stuck import StuckThreads
@@ -23,10 +22,9 @@ from sidegate.config.hop import longest_request
 
 
 def build(context: BuildContext) -> Backend | None:
-    """Import the application and make its backend; None: it cannot be run."""
-    name, backend = context.name, context.backend
+    """Make the backend; None: its application could not be imported."""
+    name, backend, loaded = context.name, context.backend, context.application
     buffering = Buffering(context.config, backend)
-    loaded = load_of_backend(name, backend, context.problems)
     if loaded is None:
         return None
     if loaded.interface == "asgi":

@@ -1,8 +1,8 @@
 """Imports an application: from ``module:attribute`` to an ASGI 3 or a WSGI callable.
 
-It is used when a runtime is built and by ``sidegate check``. It raises only ``LoadError``. The message is for the
-operator; if an import fails, it has the traceback. ``load_of_backend`` and ``check_applications`` add it to the
-problems of the configuration instead.
+A process does it before its event loop runs, and so do a preloader and ``sidegate check``. It raises only
+``LoadError``. The message is for the operator; if an import fails, it has the traceback. ``import_applications``
+collects the messages as problems of the configuration instead.
 """
 
 from __future__ import annotations
@@ -39,25 +39,60 @@ class LoadedApp(NamedTuple):
     kind: str
 
 
-def load_app(reference: str, directory: str | None, interface: str = "auto") -> LoadedApp:
+class Applications(NamedTuple):
+    """The applications that a process has imported, by the backend's name, and what is wrong with the others."""
+
+    loaded: Mapping[str, LoadedApp]
+    problems: Problems
+
+
+Prepare = Callable[[], None]
+"""Called before a module is imported and before a factory is called: it sets the thread's event loop."""
+
+NO_LOOP = "no running event loop"
+"""Message of the ``RuntimeError`` of ``asyncio.get_running_loop``, and so of ``create_task``."""
+
+LATER = """
+Applications are imported, and their factories called, before the event loop runs. What needs a running loop
+(create_task, get_running_loop, some clients' constructors) belongs into the lifespan startup."""
+
+
+def _no_preparation() -> None:
+    pass
+
+
+def load_app(
+    reference: str, directory: str | None, interface: str = "auto", prepare: Prepare = _no_preparation
+) -> LoadedApp:
     """Import ``module:attribute``, or ``module:factory()``, with ``directory`` (by default ``.``) first on sys.path.
 
     ``interface`` is asgi, wsgi, or auto: then the application's signature decides.
 
     :raises LoadError: it cannot be imported, or does not fit ``interface``.
     """
-    target = _find_app(reference, directory)
+    target = _find_app(reference, directory, prepare)
     if reference.endswith("()"):
+        prepare()
         target = _call_factory(target, reference)
     kind = _recognise(target, reference, interface)
     app = _wrap_asgi2(target) if kind == "ASGI 2" else target
     return LoadedApp(app, "wsgi" if kind == "WSGI" else "asgi", _description(kind))
 
 
-def load_of_backend(name: str, backend: BackendConfig, problems: Problems) -> LoadedApp | None:
-    """The application of a backend. If it cannot be run, that is added to ``problems``; None: it was not imported."""
+def import_applications(configs: Mapping[str, BackendConfig], prepare: Prepare = _no_preparation) -> Applications:
+    """Import the application of each backend that runs one in this process. No event loop may run."""
+    problems: Problems = []
+    loaded = {
+        name: _load_of_backend(name, backend, prepare, problems)
+        for name, backend in configs.items()
+        if backend.kind == "app"
+    }
+    return Applications({name: app for name, app in loaded.items() if app is not None}, problems)
+
+
+def _load_of_backend(name: str, backend: BackendConfig, prepare: Prepare, problems: Problems) -> LoadedApp | None:
     try:
-        loaded = load_app(str(backend.app), backend.directory, backend.interface)
+        loaded = load_app(str(backend.app), backend.directory, backend.interface, prepare)
     except LoadError as error:
         problems.append((("backends", name, "app"), str(error)))
         return None
@@ -66,33 +101,25 @@ def load_of_backend(name: str, backend: BackendConfig, problems: Problems) -> Lo
     return loaded
 
 
-def check_applications(configs: Mapping[str, BackendConfig], problems: Problems) -> dict[str, str]:
-    """Import every application that fronts run. Return the kind of each (``ASGI 3 application``) by its backend's name.
-
-    An application that cannot be imported is added to ``problems``.
-    """
-    loaded = {
-        name: load_of_backend(name, backend, problems) for name, backend in configs.items() if backend.kind == "app"
-    }
-    return {name: app.kind for name, app in loaded.items() if app is not None}
-
-
-def find_kind(reference: str, directory: str | None, interface: str = "auto") -> str:
+def find_kind(
+    reference: str, directory: str | None, interface: str = "auto", prepare: Prepare = _no_preparation
+) -> str:
     """Import the same object as ``load_app``. Return a description of its kind; empty for a factory.
 
     No factory is called: the application that it makes may be usable in one process only.
 
     :raises LoadError: as ``load_app``.
     """
-    target = _find_app(reference, directory)
+    target = _find_app(reference, directory, prepare)
     return "" if reference.endswith("()") else _description(_recognise(target, reference, interface))
 
 
-def _find_app(reference: str, directory: str | None) -> Any:
+def _find_app(reference: str, directory: str | None, prepare: Prepare) -> Any:
     folder = str(Path(directory or ".").resolve())
     if folder not in sys.path:
         sys.path.insert(0, folder)
     module_name, _, attribute = reference.partition(":")
+    prepare()
     return _attribute(_import(module_name, folder), module_name, attribute.removesuffix("()"))
 
 
@@ -104,9 +131,9 @@ def _import(module_name: str, folder: str) -> Any:
         if error.name is not None and (module_name == error.name or module_name.startswith(f"{error.name}.")):
             text = f"there is no module {error.name!r} in {folder} or in this Python's packages"
             raise LoadError(f"{text}{_denied()}") from error
-        raise LoadError(f"importing the module {module_name!r} failed{_denied()}: {_own_traceback(error)}") from error
+        raise LoadError(f"importing the module {module_name!r} failed{_denied()}: {_described(error)}") from error
     except BaseException as error:  # any error of a module, SystemExit too, is its failure
-        raise LoadError(f"importing the module {module_name!r} failed: {_own_traceback(error)}") from error
+        raise LoadError(f"importing the module {module_name!r} failed: {_described(error)}") from error
 
 
 def _denied() -> str:
@@ -139,7 +166,19 @@ def _call_factory(factory: Any, reference: str) -> Any:
     try:
         return factory()
     except BaseException as error:  # as above
-        raise LoadError(f"calling the factory {reference} failed: {_own_traceback(error)}") from error
+        raise LoadError(f"calling the factory {reference} failed: {_described(error)}") from error
+
+
+def _described(error: BaseException) -> str:
+    """The error with its traceback, and with advice if it asked for a running event loop."""
+    return f"{_own_traceback(error)}{LATER if _wants_loop(error) else ''}"
+
+
+def _wants_loop(error: BaseException | None) -> bool:
+    if error is None:
+        return False
+    wanted = isinstance(error, RuntimeError) and NO_LOOP in str(error)
+    return wanted or _wants_loop(error.__cause__ or error.__context__)
 
 
 def _own_traceback(error: BaseException) -> str:
