@@ -133,7 +133,7 @@ def test_the_fronts_share_the_concurrency(processes: int, streams: int) -> None:
 NAMES = {field.name for part in (Limits, ConnectionTimeouts) for field in fields(part).values()}
 UNLIMITED = {"request_body", "concurrent_requests", "connection_requests"}  # 0 is no limit
 KEPT = {"concurrent_streams", "tls_handshake", "queue_delay", "stream_window", "stream_reset_rate"}
-KEPT |= {"control_frame_period", "proxy_fields"}
+KEPT |= {"control_frame_period", "proxy_fields", "proxy_header", "proxy_header_size"}
 
 
 def bounds(part: type[Limits | ConnectionTimeouts], word: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,19 @@ def client(*values: str, trusted: tuple[str, ...] = ("10.0.0.0/8",), peer: Clien
 )
 def test_membership(block: str, host: str, inside: bool) -> None:
     assert (host in TrustedProxies([block])) is inside
+
+
+def test_the_other_end_of_a_socket() -> None:
+    proxies = TrustedProxies(["127.0.0.0/8"])
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        with socket.create_connection(server.getsockname()) as sock:
+            assert proxies.trusts_socket(sock)
+            assert not TrustedProxies(["10.0.0.0/8", "unix"]).trusts_socket(sock)
+        assert not proxies.trusts_socket(server)  # it has no other end, like a socket whose peer has reset it
+    here, there = socket.socketpair(socket.AF_UNIX)
+    with here, there:
+        assert not proxies.trusts_socket(here)
+        assert TrustedProxies(["unix"]).trusts_socket(here)
 
 
 def test_nobody_is_trusted_by_default() -> None:

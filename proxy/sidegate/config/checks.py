@@ -32,7 +32,7 @@ class Delays:
 class Parts:
     """The parts that are compared: listeners and routes by index, names of backends, the admin server's address.
 
-    A part that is not valid by itself is missing here.
+    ``trusts``: whether there are trusted proxies. A part that is not valid by itself is missing here.
     """
 
     listeners: Mapping[int, ListenerConfig]
@@ -40,11 +40,14 @@ class Parts:
     backends: Collection[str]
     admin: str | None
     delays: Delays | None
+    trusts: bool
 
 
 def problems(parts: Parts) -> Found:
     """Check every rule between the parts of a configuration, for files and for Configs that are made in Python."""
     yield from _listener_problems(parts.listeners, parts.admin)
+    if not parts.trusts:
+        yield from _proxy_protocol_problems(parts.listeners)
     yield from _route_problems(parts.routes, parts.backends)
     if parts.delays is not None:
         yield from _delay_problems(parts.delays)
@@ -95,6 +98,16 @@ def _listener_problems(listeners: Mapping[int, ListenerConfig], admin: str | Non
     if admin is not None and not _any_port(admin):
         addresses[("admin", "address")] = admin
     yield from _repeated(addresses, "address")
+
+
+def _proxy_protocol_problems(listeners: Mapping[int, ListenerConfig]) -> Found:
+    """Without a trusted proxy nobody may send a PROXY header."""
+    for place, item in listeners.items():
+        if item.proxy_protocol:
+            yield (
+                ("listeners", place, "proxyProtocol"),
+                "needs trustedProxies, the address blocks of the load balancers: from nobody else it is believed",
+            )
 
 
 def _route_problems(routes: Mapping[int, RouteConfig], backends: Collection[str]) -> Found:

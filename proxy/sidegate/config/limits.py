@@ -110,6 +110,13 @@ class Limits(Model):
         "`X-Forwarded-*`: applications believe that a proxy has set them. `*` at the end stands for any rest. From "
         "other peers they are dropped. The list replaces the default; nginx and Envoy: set by hand.",
     )
+    proxy_header_size: Annotated[Size, Limit(kept)] = setting(
+        default=4096,
+        ge=232,
+        le=64 * 1024,
+        description="Largest PROXY header of version 2 (`proxyProtocol` of a listener); it may contain the client's "
+        "certificate. nginx: 4Ki.",
+    )
     request_body: Annotated[Size, NO_LIMIT] = setting(
         default=16 * 1024 * 1024,
         ge=0,
@@ -194,6 +201,13 @@ class Limits(Model):
 class ConnectionTimeouts(Model):
     """How long one client may take, and how long its connection may last."""
 
+    proxy_header: Annotated[Duration, Limit(kept)] = setting(
+        default=5.0,
+        ge=0.001,
+        le=600,
+        description="From accept to the end of the PROXY header (`proxyProtocol` of a listener). Caddy: 5s; Traefik: "
+        "10s.",
+    )
     tls_handshake: Annotated[Duration, Limit(kept)] = setting(
         default=10.0,
         ge=0.001,

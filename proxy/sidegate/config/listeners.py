@@ -94,6 +94,12 @@ class ListenerConfig(Model):
         min_length=1,
         description="Offered by ALPN in this order; on a cleartext listener `h2` is accepted with prior knowledge.",
     )
+    proxy_protocol: Boolean = setting(
+        default=False,
+        description="Whether a load balancer in `trustedProxies` sends a PROXY header (version 1 or 2) before each "
+        "connection, which names the client and its TLS. Connections of such peers without it are refused. Any other "
+        "peer is an ordinary client, whose header would be a bad request.",
+    )
     limits: ListenerLimits = setting(
         default=ListenerLimits(), description="Limits of its connections, where they differ from the top level's."
     )

@@ -139,6 +139,7 @@ class _Validation:
             routes=routes if isinstance(backends, dict) else {},
             backends=backends,
             admin=settings.admin.address if settings.admin else None,
+            trusts=bool(settings.trusted_proxies) or "trustedProxies" in bad,
             delays=None if bad & {camel(field.name) for field in dataclasses.fields(delays)} else delays,
         )
 

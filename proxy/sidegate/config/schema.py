@@ -236,6 +236,7 @@ class Config(Settings, Entries):
             routes=dict(enumerate(self.routes)),
             backends=self.backends,
             admin=self.admin.address if self.admin else None,
+            trusts=bool(self.trusted_proxies),
             delays=checks.Delays(self.shutdown_delay, self.websocket_drain, self.grace_period),
         )
         found = list(checks.problems(parts))

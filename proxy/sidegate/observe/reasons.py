@@ -52,6 +52,7 @@ REFUSALS = {
 
 VIOLATIONS = {
     "accept_failed": "a connection could not be accepted, mostly for lack of file descriptors",
+    "bad_proxy_header": "a trusted proxy sent a malformed PROXY header",
     "body_timeout": "the rest of an unread body did not arrive within timeouts.bodyIdle",
     "compression_error": "the HPACK state is lost (RFC 9113 4.3)",
     "continuation_flood": "more CONTINUATION frames than limits.continuationFrames",
@@ -61,9 +62,11 @@ VIOLATIONS = {
     "excessive_load": "a header block far above the limits, or another overload that the HTTP/2 engine detects",
     "flow_control_error": "more bytes than the flow-control window allowed (RFC 9113 5.2)",
     "frame_size_error": "a frame with a size that is not allowed (RFC 9113 4.2)",
+    "no_proxy_header": "a trusted proxy sent no PROXY header, and the listener has proxyProtocol",
     "no_protocol": "a TLS client without ALPN where the listener speaks only HTTP/2",
     "preface_timeout": "no HTTP/2 preface within timeouts.http2Preface",
     "protocol_error": "any other violation of RFC 9113",
+    "proxy_header_timeout": "a PROXY header was not complete within timeouts.proxyHeader",
     "stream_closed": "a frame on a stream that had ended (RFC 9113 5.1)",
     "stream_resets": "more reset streams than limits.streamResetBurst and streamResetRate",
     "write_timeout": "the client accepted no bytes for longer than timeouts.write",

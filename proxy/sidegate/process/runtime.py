@@ -147,7 +147,7 @@ class Runtime:
                 threads=capacity is not None,
                 websocket=listener.websocket,
             )
-            listeners.append(Listener(service, sockets[listener.name]))
+            listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol))
         return cls(listeners, backends, clock, starter, config.websocket_drain)
 
     async def start(self) -> None:

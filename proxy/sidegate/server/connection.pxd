@@ -16,6 +16,7 @@ cdef class Connection(WritingHalf):
     cdef public object lingering_since
     cdef public bint winding_down
     cdef Origin _origin
+    cdef object _header
     cdef bytes _first_bytes
     cdef bint _reading_paused
     cdef bint _body_open

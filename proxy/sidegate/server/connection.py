@@ -29,14 +29,17 @@ from sidegate.server.service import GOAWAY_PAUSE, ListenerService
 from sidegate.server.websocket import WebSocket
 from sidegate.server.writing_half import WritingHalf
 from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
+from sidegate.wire.proxy_header import ProxyHeader
 from sidegate.wire.sniff import sniff
 
 
 class Connection(WritingHalf):
     """An ``asyncio.Protocol``, made by the listener for an accepted socket whose TLS handshake, if any, is done."""
 
-    def __init__(self, service: ListenerService) -> None:
+    def __init__(self, service: ListenerService, header: ProxyHeader | None = None) -> None:
+        """``header``: the PROXY header that preceded the connection."""
         super().__init__(service)
+        self._header = header
         self._eager_starter = service.eager_starter
         self.protocol: str | None = None
         """``h2`` or ``http/1.1``; None until the first bytes have shown it."""
@@ -52,7 +55,8 @@ class Connection(WritingHalf):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when the socket is connected and its TLS handshake, if any, is done."""
         self.transport = cast(asyncio.Transport, transport)
-        self.peer = peer_of(transport, self.service.tls, self.service.trusted, self.service.paths)
+        service = self.service
+        self.peer = peer_of(transport, service.tls, service.trusted, service.paths, self._header)
         client = self.peer.client[0] if self.peer.client is not None else "unix"
         self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)

@@ -175,7 +175,7 @@ class ResponseHalf:
     async def _write_file(self, file: OpenFile) -> None:
         """Write the file by sendfile(2) on cleartext HTTP/1.1 of known length, else read it piece by piece."""
         connection = self._connection
-        if not connection.peer.tls_version and self._codec.sendfile(self.stream_id, file.count):
+        if not connection.peer.encrypted and self._codec.sendfile(self.stream_id, file.count):
             await connection.sendfile(file, self.record)
             self.record.bytes_out += file.count
             return

@@ -7,6 +7,7 @@ already dropped the fields of any other peer.
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Iterable, Iterator
 
 from sidegate.asgi import Headers
@@ -31,6 +32,16 @@ class TrustedProxies:
     def trusts(self, peer: Address | None) -> bool:
         """Whether the other end of a TCP connection is trusted. ``peer`` is None if it has already disconnected."""
         return peer is not None and (self._any_peer or peer[0] in self)
+
+    def trusts_socket(self, sock: socket.socket) -> bool:
+        """Whether the other end of a connected socket is trusted."""
+        if sock.family == socket.AF_UNIX:
+            return self.unix
+        try:
+            host, port, *_ = sock.getpeername()
+        except OSError:  # it has already disconnected
+            return False
+        return self.trusts((host, port))
 
     def __contains__(self, host: str) -> bool:
         if not self._networks:

@@ -1,7 +1,8 @@
 """Accepts connections on the sockets of one listener.
 
-It is step 1 of the request line: it accepts, does the TLS handshake, and gives the socket to a Connection. It owns the
-accept loop and the handshakes in progress; it never reads a request.
+It is step 1 of the request line: it accepts, reads the PROXY header of a trusted proxy if the listener has
+``proxyProtocol``, does the TLS handshake, and gives the socket to a Connection. It owns the accept loop and the
+handshakes in progress; it never reads a request.
 
 It does not use ``loop.create_server``, because asyncio does not report the reason of a failed handshake, and an
 operator must see it counted by reason. ``connect_accepted_socket`` raises it.
@@ -19,8 +20,10 @@ from typing import Any
 
 from sidegate.aio.tasks import internal_task
 from sidegate.server.connection import Connection
+from sidegate.server.proxy_protocol import read_header
 from sidegate.server.service import ListenerService
 from sidegate.server.tls.read_buffer import cover_used
+from sidegate.wire.proxy_header import ProxyHeader, ProxyHeaderError
 
 logger = logging.getLogger("sidegate.listener")
 
@@ -47,19 +50,24 @@ _REASONS = {
 
 
 class Listener:
-    """The sockets of one listener in one process; they are inherited and stay open for other processes."""
+    """The sockets of one listener in one process; they are inherited and stay open for other processes.
 
-    def __init__(self, service: ListenerService, sockets: Sequence[socket.socket]) -> None:
+    ``proxy_protocol``: trusted proxies send a PROXY header before each connection.
+    """
+
+    def __init__(self, service: ListenerService, sockets: Sequence[socket.socket], proxy_protocol: bool) -> None:
         self._service = service
         self._sockets = list(sockets)
+        self._proxy_protocol = proxy_protocol
         self._tls: dict[str, Any] = {}
         # It has the methods of a protocol, but no base class from asyncio, which could not be compiled.
-        self._make: Callable[[], Any] = partial(Connection, service)
+        self._make: Callable[..., Any] = partial(Connection, service)
         if service.tls is not None:
             self._make = self._connection_for_tls
             self._tls = {"ssl": service.tls.context, "ssl_handshake_timeout": service.limits.tls_handshake}
         self._handshakes: set[asyncio.Task[None]] = set()
         self._accepting = False
+        self._warned = False  # of connections without a PROXY header
 
     @property
     def service(self) -> ListenerService:
@@ -140,15 +148,21 @@ class Listener:
             self._service.loop.add_reader(listening.fileno(), self._accept, listening)
 
     async def _open(self, sock: socket.socket) -> None:
-        """Do the TLS handshake if there is one; then the connection manages itself."""
+        """Read the PROXY header, do the TLS handshake, each if it is wanted; then the connection manages itself."""
         service = self._service
         try:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            transport, _ = await service.loop.connect_accepted_socket(self._make, sock, **self._tls)
+            make = self._make
+            if self._proxy_protocol and service.trusted.trusts_socket(sock):
+                make = partial(make, await read_header(sock, service.loop, service.limits))
+            transport, _ = await service.loop.connect_accepted_socket(make, sock, **self._tls)
         except asyncio.CancelledError:
             sock.close()
             raise
+        except ProxyHeaderError as error:
+            self._refuse_header(sock, error)
+            return
         except (OSError, EOFError) as error:
             sock.close()
             if self._tls:
@@ -158,10 +172,25 @@ class Listener:
         if self._tls:
             service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
 
-    def _connection_for_tls(self) -> Connection:
+    def _refuse_header(self, sock: socket.socket, error: ProxyHeaderError) -> None:
+        """Close the connection of a trusted proxy without a valid PROXY header; the first time, tell the operator."""
+        name, level = self._service.meter.name, logging.DEBUG if self._warned else logging.WARNING
+        logger.log(level, "listener %s: refused a connection of a trusted proxy (%s): %s", name, _peer(sock), error)
+        self._warned = True
+        sock.close()
+        self._service.meter.violation(error.reason)
+
+    def _connection_for_tls(self, header: ProxyHeader | None = None) -> Connection:
         """The loop calls this just before it makes the TLS transport with its read buffer, in the same step."""
         cover_used(self._service.loop)
-        return Connection(self._service)
+        return Connection(self._service, header)
+
+
+def _peer(sock: socket.socket) -> str:
+    try:
+        return str(sock.getpeername()[0]) if sock.family != socket.AF_UNIX else "unix"
+    except OSError:  # it has already disconnected
+        return "unknown"
 
 
 def handshake_reason(error: BaseException) -> str:

@@ -10,5 +10,6 @@ cdef class Peer:
     cdef public PathPolicy paths
     cdef public str scheme
     cdef public str tls_version
+    cdef public bint encrypted
     cdef public dict extensions
     cdef public dict scope

@@ -11,7 +11,9 @@ from typing import Any
 
 from sidegate.asgi import RECORD_KEY
 from sidegate.server.forwarded import TrustedProxies
+from sidegate.server.proxy_protocol import tls_extension
 from sidegate.server.tls.contexts import ServerTls
+from sidegate.wire.proxy_header import ProxyHeader
 from sidegate.wire.target import PathPolicy
 
 EXTENSIONS: dict[str, dict[str, Any]] = {
@@ -32,12 +34,14 @@ class Peer:
     """The two ends of a connection; the same for all its requests.
 
     ``client`` and ``server`` are (host, port); over a unix socket ``client`` is None and ``server`` (path, None).
-    ``tls_version`` is empty in cleartext. ``trusted`` is set if the peer is a proxy whose forwarding fields are used.
+    ``tls_version`` is that of the client's connection, empty in cleartext. ``encrypted``: whether this connection uses
+    TLS, because a proxy may have ended the client's. ``trusted`` is set if the peer is a proxy whose forwarding fields
+    are used.
     ``paths``: what the paths of its requests may be. ``scope``: the beginning of every scope, because to copy it costs
     half as much as to name all its keys.
     """
 
-    __slots__ = ("client", "extensions", "paths", "scheme", "scope", "server", "tls_version", "trusted")
+    __slots__ = ("client", "encrypted", "extensions", "paths", "scheme", "scope", "server", "tls_version", "trusted")
 
     def __init__(
         self,
@@ -53,6 +57,7 @@ class Peer:
         self.trusted = trusted
         self.scheme = "http"
         self.tls_version = ""
+        self.encrypted = False
         self.extensions = EXTENSIONS
         self.scope: dict[str, Any] = {
             **dict.fromkeys(SCOPE_KEYS),
@@ -65,22 +70,49 @@ class Peer:
 
 
 def peer_of(
-    transport: asyncio.BaseTransport, tls: ServerTls | None, trusted: TrustedProxies, paths: PathPolicy
+    transport: asyncio.BaseTransport,
+    tls: ServerTls | None,
+    trusted: TrustedProxies,
+    paths: PathPolicy,
+    header: ProxyHeader | None,
 ) -> Peer:
-    """The facts of an open transport."""
+    """The facts of an open transport. ``header``: what a trusted proxy said of its client before the connection."""
     client = _address(transport.get_extra_info("peername"))
     server = transport.get_extra_info("sockname")
-    # By the socket's family: a TCP peer that has already reset its connection has no address either.
-    is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
-    is_trusted = trusted.unix if is_unix else trusted.trusts(client)
-    peer = Peer(client, _address(server) or (_path(server), None), trusted if is_trusted else None, paths)
+    ends: tuple[Any, Any] = client, _address(server) or (_path(server), None)
+    if header is None:
+        # By the socket's family: a TCP peer that has already reset its connection has no address either.
+        is_unix = transport.get_extra_info("socket").family == socket.AF_UNIX
+        is_trusted = trusted.unix if is_unix else trusted.trusts(client)
+    else:
+        # A proxy that sends a header cannot remove forwarding fields: they are the client's own.
+        ends = (header.client, header.server) if header.client is not None else ends
+        is_trusted = trusted.trusts(header.client)
+    peer = Peer(*ends, trusted if is_trusted else None, paths)
     ssl_object = transport.get_extra_info("ssl_object")
     if ssl_object is not None:
-        peer.scheme = peer.scope["scheme"] = "https"
-        peer.tls_version = ssl_object.version() or ""
-        if tls is not None:
-            peer.extensions = {**EXTENSIONS, "tls": tls.extension(ssl_object)}
+        peer.encrypted = True
+        _set_tls(peer, ssl_object.version() or "", None if tls is None else tls.extension(ssl_object))
+    if header is not None and header.over_tls is not None:
+        _set_tls_of_proxy(peer, header)
     return peer
+
+
+def _set_tls(peer: Peer, version: str, extension: dict[str, Any] | None) -> None:
+    peer.scheme = peer.scope["scheme"] = "https"
+    peer.tls_version = version
+    if extension is not None:
+        peer.extensions = {**EXTENSIONS, "tls": extension}
+
+
+def _set_tls_of_proxy(peer: Peer, header: ProxyHeader) -> None:
+    """Store whether the client's connection used TLS. What this connection uses is the proxy's affair."""
+    if header.tls is not None:
+        _set_tls(peer, header.tls.version, tls_extension(header.tls))
+    else:
+        peer.scheme = peer.scope["scheme"] = "http"
+        peer.tls_version = ""
+        peer.extensions = EXTENSIONS
 
 
 def _address(name: Any) -> tuple[str, int] | None:

@@ -108,8 +108,12 @@ def _add_tls(environ: Environ, tls: dict[str, Any]) -> None:
     version = TLS_VERSIONS.get(tls["tls_version"])
     if version is not None:
         environ["SSL_PROTOCOL"] = version
-    chain = tls["client_cert_chain"]
-    environ["SSL_CLIENT_VERIFY"] = "SUCCESS" if chain else "NONE"
+    chain, name, error = tls["client_cert_chain"], tls["client_cert_name"], tls["client_cert_error"]
+    if error:
+        environ["SSL_CLIENT_VERIFY"] = f"FAILED:{error}"
+        return
+    environ["SSL_CLIENT_VERIFY"] = "SUCCESS" if chain or name else "NONE"
     if chain:
         environ["SSL_CLIENT_CERT"] = chain[0]
-        environ["SSL_CLIENT_S_DN"] = tls["client_cert_name"] or ""
+    if chain or name:  # a proxy that ended TLS may have told the name only
+        environ["SSL_CLIENT_S_DN"] = name or ""
