@@ -38,7 +38,7 @@ from sidegate.server.admission import Admission
 from sidegate.server.codecs import import_codecs
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.listener import Listener
-from sidegate.server.service import ListenerService
+from sidegate.server.service import FieldPolicies, ListenerService
 from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
 from sidegate.server.upgrade import close_gradually
 from sidegate.wire.fields import FieldPolicy
@@ -137,13 +137,11 @@ class Runtime:
                 loop=loop,
                 eager_starter=starter,
                 admission=admission,
-                policy=_policy(limits, keep_forwarding=False),
+                policies=_policies(limits, behind_front=fronts is not None),
                 paths=paths,
                 tls=contexts.get(index),
                 trusted=trusted,
-                trusted_policy=_policy(limits, keep_forwarding=True),
                 enforces_request_timeouts=fronts is None and any(route.timeouts.request for route in config.routes),
-                hop_policy=None if fronts is None else _policy(limits, keep_forwarding=True, keep_own=True),
                 threads=capacity is not None,
                 websocket=listener.websocket,
             )
@@ -289,6 +287,14 @@ def _put_behind_front(backends: Mapping[str, Backend]) -> int | None:
     """Put a worker's backend behind the fronts. Returns how many requests it takes at once; None: it has no limit."""
     capacities = [backend.put_behind_front() for backend in backends.values()]
     return min((capacity for capacity in capacities if capacity is not None), default=None)
+
+
+def _policies(limits: ConnectionLimits, behind_front: bool) -> FieldPolicies:
+    return FieldPolicies(
+        clients=_policy(limits, keep_forwarding=False),
+        proxies=_policy(limits, keep_forwarding=True),
+        fronts=_policy(limits, keep_forwarding=True, keep_own=True) if behind_front else None,
+    )
 
 
 def _policy(limits: ConnectionLimits, keep_forwarding: bool, keep_own: bool = False) -> FieldPolicy:

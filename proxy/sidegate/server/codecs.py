@@ -26,9 +26,10 @@ def import_codecs(protocols: Iterable[str]) -> None:
 
 def make_codec(service: ListenerService, protocol: str, trusted: bool, opened: float) -> Codec:
     """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
-    policy = service.trusted_policy if trusted else service.policy
+    policies = service.policies
+    policy = policies.proxies if trusted else policies.clients
     if protocol == "h2":
-        hop_policy = service.hop_policy if trusted else None
-        return Http2Codec(service.engine, policy, service.limits, opened, hop_policy, threads=service.threads)
+        of_fronts = policies.fronts if trusted else None
+        return Http2Codec(service.engine, policy, service.limits, opened, of_fronts, threads=service.threads)
     codec: Codec = importlib.import_module(HTTP1).Http1Codec(policy, service.limits, opened)
     return codec

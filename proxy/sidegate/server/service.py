@@ -53,6 +53,19 @@ class ServedConnection(Protocol):
         """Abort the connection now."""
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class FieldPolicies:
+    """The header policies of one listener.
+
+    ``clients``: for ordinary peers. ``proxies``: for trusted ones, whose forwarding fields are kept. ``fronts``: in a
+    worker, for those of them that announced themselves as fronts; it keeps their facts. None elsewhere.
+    """
+
+    clients: FieldPolicy
+    proxies: FieldPolicy
+    fronts: FieldPolicy | None
+
+
 @dataclass(eq=False, slots=True)
 class ListenerService:
     """The shared state of one listener: the root App, the limits, the meters and the clock."""
@@ -67,18 +80,14 @@ class ListenerService:
     loop: asyncio.AbstractEventLoop
     eager_starter: EagerStarter
     admission: Admission
-    policy: FieldPolicy
+    policies: FieldPolicies
     paths: PathPolicy
     tls: ServerTls | None
     trusted: TrustedProxies
-    trusted_policy: FieldPolicy
-    """The policy for peers in ``trusted``: their forwarding fields are kept."""
     websocket: WebSocketConfig
     """The listener's settings; those of a route replace them."""
     enforces_request_timeouts: bool = False
     """Whether the routes' ``timeouts.request`` are enforced here. A front does it for its workers."""
-    hop_policy: FieldPolicy | None = None
-    """In a worker, the policy for those of ``trusted`` that announced themselves as fronts; it keeps their facts."""
     threads: bool = False
     """Whether this is a worker that runs its application on threads."""
     connections: set[ServedConnection] = field(default_factory=set)
