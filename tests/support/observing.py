@@ -51,6 +51,8 @@ def make_record(
     record = Record(listener, "192.0.2.1", head, time.perf_counter())
     record.headers = head.headers
     record.route = route_at(route)
+    if route >= 0:
+        listener.route_found(route)
     for name, value in fields.items():
         setattr(record, name, value)
     return record

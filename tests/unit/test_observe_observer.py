@@ -10,6 +10,7 @@ import pytest
 from sidegate.errors import Fault
 from sidegate.observe.cells import Area
 from sidegate.observe.observer import Observer
+from sidegate.observe.record import OPEN_ENDED
 from tests.support.observing import Service, client_left, make_config, make_record
 
 
@@ -79,6 +80,47 @@ def test_in_flight_rises_and_falls(service: Service, observer: Observer) -> None
     assert service.value("sidegate_requests_in_flight", listener="http") == 0
     observer.finished(record)
     assert service.value("sidegate_requests_in_flight", listener="local") == 0
+
+
+def test_a_route_in_flight_rises_and_falls(service: Service, observer: Observer) -> None:
+    name = "sidegate_route_requests_in_flight"
+    record = make_record(observer.listener("local"), route=1, backend="b1", status=200)
+    observer.started(record)
+    assert (service.value(name, route="r1"), service.value(name, route="r0")) == (1, None)
+    observer.finished(record)
+    assert service.value(name, route="r1") == 0
+
+
+def test_what_lasts_as_long_as_its_client_wants_is_no_latency(service: Service, observer: Observer) -> None:
+    finish(observer, status=200, counting=OPEN_ENDED)
+    finish(observer, status=200)
+    assert service.requests(code="200") == 2
+    assert service.value("sidegate_request_duration_seconds_count", route="r0") == 1
+
+
+def test_a_dead_fronts_requests_in_flight_are_counted_as_lost(service: Service) -> None:
+    area, dead = service.start(make_config())
+    _, alive = service.start(make_config())
+    for route in (0, 0, 1, -1):
+        dead.started(make_record(dead.listener("http"), route=route))
+    alive.started(make_record(alive.listener("http"), route=0))
+    finish(dead)
+    service.collector.retire(area)
+    labels = {"fault": "proxy", "reason": "front_lost"}
+    for name, count in (("r0", 2), ("r1", 1), ("", 1)):
+        assert service.requests(route=name, code="0", protocol="", backend="") == count
+        assert service.value("sidegate_exchange_errors_total", route=name, **labels) == count
+    assert service.requests() == 1
+    assert service.value("sidegate_route_requests_in_flight", route="r0") == 1
+    assert service.value("sidegate_route_requests_in_flight", route="r1") == 0
+
+
+def test_a_front_that_has_finished_its_requests_has_lost_none(service: Service) -> None:
+    area, observer = service.start(make_config())
+    finish(observer, 3)
+    finish(observer, route=-1)
+    service.collector.retire(area)
+    assert service.requests(code="0", protocol="", backend="") is None
 
 
 def test_what_is_over_for_its_client_counts_once_and_stays_in_flight(service: Service, observer: Observer) -> None:

@@ -36,6 +36,11 @@ class Facts:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.listener = self
+        self.found: list[int] = []
+
+    def route_found(self, route: int) -> None:
+        self.found.append(route)
 
 
 def compiled(*routes: dict[str, Any]) -> list[Route]:
@@ -168,6 +173,14 @@ def test_the_record_learns_the_route_and_its_app_is_called() -> None:
     asyncio.run(_call(Router(routes), scope))
     assert [app.calls for route in routes if isinstance(app := route.app, Named)] == [1, 0]
     assert scope[RECORD_KEY].route is routes[0]
+    assert scope[RECORD_KEY].found == [0]
+
+
+def test_no_route_is_none_in_flight() -> None:
+    scope = scope_for("/y")
+    with pytest.raises(ExchangeError):
+        asyncio.run(_call(Router(compiled({"name": "x", "path": "/x"})), scope))
+    assert scope[RECORD_KEY].found == []
 
 
 def test_the_route_is_that_of_the_path_in_the_record() -> None:

@@ -23,6 +23,7 @@ from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from sidegate import __version__
+from sidegate.errors import Fault
 from sidegate.observe import metrics
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import BUCKETS, FRONT_METRICS, SUM, CellLayout, Metric
@@ -88,8 +89,10 @@ class CellCollector(Collector):
         self._areas[area] = layout
 
     def retire(self, area: Area) -> None:
-        """The child has exited: keep its counters, drop its gauges, close the area."""
-        _add_area(self._retired, area, self._areas.pop(area), gauges=False)
+        """The child has exited: keep its counters, count the requests that it had in flight, drop its gauges."""
+        layout = self._areas.pop(area)
+        _add_area(self._retired, area, layout, gauges=False)
+        _add_lost(self._retired, layout.lost(area))
         area.close()
 
     def collect(self) -> Iterator[Family]:
@@ -106,6 +109,8 @@ class CellCollector(Collector):
                 totals[name][tuple(labels)] += value
         for route, _ in totals[metrics.WEBSOCKET_BYTES.name]:
             totals[metrics.WEBSOCKETS_OPEN.name][route,] += 0.0  # a route that had WebSockets shows 0 when none is open
+        for route, *_ in totals[metrics.REQUESTS.name]:
+            totals[metrics.ROUTE_IN_FLIGHT.name][route,] += 0.0
         for metric in FRONT_METRICS:
             yield _family(metric, totals[metric.name])
         for metric, known in _supervisor_values(facts):
@@ -144,6 +149,13 @@ def _add_area(totals: Totals, area: Area, layout: CellLayout, *, gauges: bool) -
             labels = (*block.labels, label)
             if labels[0] not in left_out:
                 of_metric[labels] += value
+
+
+def _add_lost(totals: Totals, lost: Mapping[str, float]) -> None:
+    """Count requests that ended with their front: their clients got no response, or not all of it."""
+    for route, count in lost.items():
+        totals[metrics.REQUESTS.name][route, "", "", "0"] += count
+        totals[metrics.EXCHANGE_ERRORS.name][route, Fault.PROXY, "front_lost"] += count
 
 
 def _family(metric: Metric, values: Mapping[Labels, float]) -> Family:

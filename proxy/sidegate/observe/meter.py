@@ -12,15 +12,21 @@ from sidegate.observe.metrics import CellLayout
 
 
 class ListenerMeter:
-    """Counts for one listener. ``in_flight``: the cell of the gauge of its exchanges in flight."""
+    """Counts for one listener.
+
+    ``in_flight``: the cell of the gauge of its exchanges in flight. ``routed``: the first cell of the gauge of all
+    listeners' exchanges in flight by route, which are in the order of the routes.
+    """
 
     __slots__ = (
-        "_cells", "_failed", "_handshakes", "_open", "_opened", "_refused", "_violated", "in_flight", "name",
+        "_cells", "_failed", "_handshakes", "_open", "_opened", "_refused", "_violated", "in_flight",
+        "name", "routed",
     )  # fmt: skip
 
     def __init__(self, name: str, layout: CellLayout, cells: Cells) -> None:
         self.name = name
         self.in_flight = layout.cell(metrics.IN_FLIGHT, name)
+        self.routed = layout.start(metrics.ROUTE_IN_FLIGHT)
         self._cells = cells
         self._opened = layout.offsets(metrics.CONNECTIONS, name)
         self._open = layout.offsets(metrics.OPEN_CONNECTIONS, name)
@@ -28,6 +34,10 @@ class ListenerMeter:
         self._failed = layout.offsets(metrics.HANDSHAKE_FAILURES, name)
         self._refused = layout.offsets(metrics.REFUSED, name)
         self._violated = layout.offsets(metrics.CONNECTION_ERRORS, name)
+
+    def route_found(self, route: int) -> None:
+        """The router has found the route with this index for an exchange."""
+        self._cells[self.routed + route] += 1.0
 
     def connection_opened(self, protocol: str) -> None:
         """A connection's protocol is known: ``1.1`` or ``2``."""

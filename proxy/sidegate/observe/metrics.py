@@ -123,7 +123,7 @@ ROUTE = Axis(("route",), "the route's name in the config; empty: no route matche
 ROUTE_BACKEND = Axis(
     ("route", "backend"), "names in the config; empty: no route matched, no backend was reached", _route_backends
 )
-PROTOCOL = Axis(("protocol",), "HTTP version: 1.0, 1.1, 2", _fixed(*PROTOCOLS))
+PROTOCOL = Axis(("protocol",), "HTTP version: 1.0, 1.1, 2; empty: lost with its front", _fixed(*PROTOCOLS))
 CONNECTION_PROTOCOL = Axis(("protocol",), "HTTP version spoken: 1.1 (also for 1.0), 2", _fixed(*CONNECTION_PROTOCOLS))
 CODE = Axis(
     ("code",),
@@ -168,10 +168,15 @@ REQUESTS = Metric(
     (ROUTE_BACKEND, PROTOCOL, CODE), zeros=False,
 )  # fmt: skip
 DURATION = Metric(
-    "sidegate_request_duration_seconds", "histogram", "Time from the request head to the last byte of the response.",
+    "sidegate_request_duration_seconds", "histogram",
+    "Time from the request head to the last byte of the response, without WebSockets and event streams.",
     (ROUTE, BUCKET), zeros=False,
 )  # fmt: skip
 IN_FLIGHT = Metric("sidegate_requests_in_flight", "gauge", "Requests in flight.", (LISTENER,))
+ROUTE_IN_FLIGHT = Metric(
+    "sidegate_route_requests_in_flight", "gauge", "Requests in flight whose route is known, with WebSockets.",
+    (ROUTE,), zeros=False,
+)  # fmt: skip
 REQUEST_BYTES = Metric(
     "sidegate_request_body_bytes_total", "counter", "Body bytes of ended requests, without framing.", (ROUTE,)
 )
@@ -247,10 +252,10 @@ WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING)
 """Metrics that fronts cannot count for WebSockets that they relay: workers count them, with the fronts' routes."""
 
 FRONT_METRICS = (
-    REQUESTS, DURATION, IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS, HANDSHAKES,
-    HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, BACKEND_IN_FLIGHT, BACKEND_QUEUE,
-    BACKEND_QUEUE_WAIT, BACKEND_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES, WEBSOCKET_BYTES,
-    WEBSOCKET_CLOSES, WEBSOCKET_PING,
+    REQUESTS, DURATION, IN_FLIGHT, ROUTE_IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS,
+    HANDSHAKES, HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, BACKEND_IN_FLIGHT,
+    BACKEND_QUEUE, BACKEND_QUEUE_WAIT, BACKEND_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES,
+    WEBSOCKET_BYTES, WEBSOCKET_CLOSES, WEBSOCKET_PING,
 )  # fmt: skip
 """Counted by fronts in their cells. The supervisor adds the workers' counts to threads and ``WORKER_METRICS``."""
 
@@ -372,6 +377,7 @@ class CellLayout:
             self._cells[metric.name] = cells = MetricCells(metric, end, [known[axis] for axis in metric.axes])
             end = cells.end
         self.size = end
+        self._route_backends = _route_backends(config)
         self._threaded = [name for (name,) in _threaded(config)]
         self._undeclared = [name for name in self._threaded if config.backends[name].interface == "auto"]
 
@@ -402,9 +408,20 @@ class CellLayout:
         return cells.block(labels[:-1]) + cells.run.index(labels[-1])
 
     def ended(self, cells: Cells, route: str) -> int:
-        """The number of exchanges of a route that have ended: each is in one bucket of the histogram."""
-        start = self.start(DURATION, route)
-        return int(sum(cells[start : start + len(BUCKETS) + 1]))
+        """The number of exchanges of a route that have ended."""
+        size = len(PROTOCOLS) * len(CODES)
+        pairs = (pair for pair in self._route_backends if pair[0] == route)
+        starts = [self.start(REQUESTS, *pair, PROTOCOLS[0]) for pair in pairs]
+        return int(sum(sum(cells[start : start + size]) for start in starts))
+
+    def lost(self, area: Area) -> dict[str, float]:
+        """The number of exchanges in flight by route, of a front that has exited; empty: it had none.
+
+        The route is empty for those that had not reached the router.
+        """
+        known = {route: area.cells[cell] for route, cell in self.offsets(ROUTE_IN_FLIGHT).items()}
+        known[""] = sum(area.cells[cell] for cell in self.offsets(IN_FLIGHT).values()) - sum(known.values())
+        return {route: count for route, count in known.items() if count > 0}
 
     def without_threads(self, area: Area) -> set[str]:
         """The backends in this layout whose applications are not known to be WSGI.

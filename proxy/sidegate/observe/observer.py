@@ -23,7 +23,7 @@ from sidegate.observe.cells import Cells
 from sidegate.observe.meter import ListenerMeter
 from sidegate.observe.metrics import BUCKETS, NO_RESPONSE, PROTOCOLS, CellLayout
 from sidegate.observe.queue_meter import QueueMeter
-from sidegate.observe.record import Record, final_status
+from sidegate.observe.record import COUNTED, TIMED, Record, final_status
 from sidegate.observe.thread_meter import ThreadMeter
 from sidegate.observe.websocket_meter import WebSocketMeter
 
@@ -126,7 +126,9 @@ class Observer:
         """Its application has ended, and the connection has taken or dropped its last byte. Call it once."""
         self.in_flight -= 1
         self._cells[record.listener.in_flight] -= 1.0
-        if not record.counted:
+        if record.route.index >= 0:
+            self._cells[record.listener.routed + record.route.index] -= 1.0
+        if record.counting != COUNTED:
             self.count(record)
 
     def count(self, record: Record) -> None:
@@ -134,7 +136,6 @@ class Observer:
 
         Call it earlier if the exchange has ended for the client while its application still runs, perhaps for ever.
         """
-        record.counted = True
         cells = self._cells
         duration = self._clock() - record.started
         route = self._routes[record.route.index]
@@ -145,9 +146,11 @@ class Observer:
             status = final_status(record) or NO_RESPONSE
         requests = route.requests.get(record.backend, route.unreached) + self._protocols[record.http_version]
         cells[requests + status] += 1.0
-        bucket = 0 if duration <= _FIRST_BUCKET else bisect_left(BUCKETS, duration)  # most requests need no bisection
-        cells[route.duration + bucket] += 1.0
-        cells[route.duration + self._sum] += duration
+        if record.counting == TIMED:
+            bucket = 0 if duration <= _FIRST_BUCKET else bisect_left(BUCKETS, duration)  # most need no bisection
+            cells[route.duration + bucket] += 1.0
+            cells[route.duration + self._sum] += duration
+        record.counting = COUNTED
         if record.bytes_in:
             cells[route.bytes_in] += record.bytes_in
         if record.bytes_out:

@@ -93,6 +93,7 @@ EXCHANGE_ERRORS = {
     "client_disconnected": "the client disconnected before the response was complete",
     "content_length_mismatch": "a body was shorter or longer than its content-length",
     "exception": "the application raised an exception",
+    "front_lost": "its front process exited before the response was complete: killed, or crashed with an application",
     "no_response": "the application returned without completing its response",
     "no_route": "no route matched",
     "no_thread": "all threads of a worker are stuck: the front sends the request to another worker",

@@ -28,7 +28,7 @@ cdef class Record:
     cdef public str tls
     cdef public bint has_body
     cdef public int runner
-    cdef public bint counted
+    cdef public int counting
     cdef public object fault
     cdef public str reason
     cdef str _request_id

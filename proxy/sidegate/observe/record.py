@@ -20,6 +20,10 @@ TASK, THREAD, PROCESS = range(3)
 """What runs the application: the task of the exchange, a thread, or another process. With a thread or a process, the
 task only relays messages, so it is cancelled when the client disconnects."""
 
+TIMED, OPEN_ENDED, COUNTED = range(3)
+"""How the observer counts a record. A WebSocket or an event stream is open-ended: it lasts as long as its client wants,
+so its duration is no latency."""
+
 _request_prefix = os.urandom(8).hex()
 _request_numbers = itertools.count(1)
 
@@ -45,13 +49,15 @@ class Record:
     ``time.perf_counter``. ``route``: the router sets it; ``NO_ROUTE`` if none matched. ``backend``: the name of the
     backend that took the request, which sets it; empty if another App answered. ``status``: 0 until the response
     starts. ``bytes_in``, ``bytes_out``: body bytes. ``has_body``: whether the head announces a body. ``runner``: what
-    runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counted``: the observer has counted and logged it.
+    runs the application (``TASK``, ``THREAD``, ``PROCESS``). ``counting``: ``TIMED``; ``OPEN_ENDED``, not to be
+    timed; ``COUNTED``, the observer has counted and logged it.
     ``fault`` and ``reason``: who caused the error that ended the exchange, and the reason for metrics.
     """
 
     __slots__ = (
-        "_request_id", "backend", "bytes_in", "bytes_out", "client", "counted", "fault", "has_body", "headers",
-        "http_version", "listener", "method", "path", "reason", "route", "runner", "started", "status", "target", "tls",
+        "_request_id", "backend", "bytes_in", "bytes_out", "client", "counting", "fault", "has_body", "headers",
+        "http_version", "listener", "method", "path", "reason", "route", "runner", "started", "status",
+        "target", "tls",
     )  # fmt: skip
 
     def __init__(self, listener: ListenerMeter, client: str, head: RequestHead | Rejected, started: float) -> None:
@@ -73,7 +79,7 @@ class Record:
         self.fault: Fault | None = None
         self.reason = ""
         self.runner = 0  # TASK; compiled, a literal costs less than a name of the module
-        self.counted = False
+        self.counting = 0  # TIMED
         self._request_id = ""
 
     @property

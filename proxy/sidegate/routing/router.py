@@ -28,4 +28,6 @@ class Router:
         record: Record = scope[RECORD_KEY]
         route = self._index.find(record.path, scope)
         record.route = route
+        if route.index >= 0:
+            record.listener.route_found(route.index)
         return route

@@ -23,10 +23,10 @@ from sidegate.aio.done import DONE, failed
 from sidegate.aio.eager import EagerCoroutine
 from sidegate.asgi import App, Headers, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, Unprocessed, stems_from_disconnect
-from sidegate.observe.record import TASK, Record
+from sidegate.observe.record import OPEN_ENDED, TASK, Record
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.files import OpenFile
-from sidegate.server.messages import as_bytes, bad_message, check_early_hint, check_fields, check_start
+from sidegate.server.messages import as_bytes, bad_message, check_early_hint, check_fields, check_start, is_event_stream
 from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER
 from sidegate.server.states import (
@@ -198,6 +198,8 @@ class ResponseHalf:
         headers = self._headers
         if whole is not None and self._remaining is None and not self._is_bodiless():
             headers.append((b"content-length", b"%d" % whole))
+        if whole is None and self._remaining is None and is_event_stream(headers):
+            self.record.counting = OPEN_ENDED
         self.record.status = self._status
         self._codec.send_head(self.stream_id, self._status, headers, end_stream)
 

@@ -47,6 +47,14 @@ def check_early_hint(message: Message) -> Headers:
     return check_fields(raw, "early hint")[0]
 
 
+def is_event_stream(headers: Headers) -> bool:
+    """Whether a response is a stream of server-sent events."""
+    for name, value in headers:  # no generator: a compiled one costs more
+        if name == b"content-type":
+            return value.startswith(b"text/event-stream")
+    return False
+
+
 def as_bytes(data: object) -> bytes:
     """Body data, copied if it is another buffer than ``bytes``."""
     if isinstance(data, bytes | bytearray | memoryview):

@@ -16,7 +16,7 @@ from typing import Any
 from sidegate.aio.done import DONE, failed
 from sidegate.asgi import WEBSOCKET_SETTINGS_KEY, App, Handover, Headers, Message, Scope
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
-from sidegate.observe.record import Record
+from sidegate.observe.record import OPEN_ENDED, Record
 from sidegate.observe.websocket_meter import WebSocketMeter
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
@@ -106,6 +106,7 @@ class Upgrade(Exchange):
         """Accept. ``headers``: checked; ``dated``: ``date`` is one of them."""
         self.sending = STREAMING
         self.record.status = 101 if self._head.http_version == "1.1" else 200
+        self.record.counting = OPEN_ENDED
         self._meter = self._connection.service.websocket_meter(self.record, self._scope)
         self._meter.opened()
         self._connection.observer.in_flight -= 1  # it may be open for days: it does not count for `concurrentRequests`
