@@ -424,7 +424,7 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
     )
     worker.add_argument(
         "--trust", action="append", default=[], metavar="CIDR",
-        help="address block of fronts that are trusted, besides unix sockets and loopback; repeatable",
+        help="address block of fronts that are trusted, besides those on unix sockets; repeatable",
     )  # fmt: skip
     worker.add_argument(
         "--grace-period", default="25s", metavar="TIME",

@@ -1,7 +1,8 @@
 """``sidegate worker``: a worker without a supervisor, for the application's own container or another host.
 
 It binds its sockets with the supervisor's ``ServiceSockets`` and serves what a pool's worker serves. Options say which
-peers may send facts about a client, because anybody may connect to this worker.
+peers may send facts about a client, because anybody may connect to this worker. On a unix socket the permissions of the
+socket decide who that is; to a port on loopback every user of the machine can connect, so loopback is not trusted.
 """
 
 from __future__ import annotations
@@ -41,10 +42,11 @@ from sidegate.versions import engines
 
 logger = logging.getLogger("sidegate.worker")
 
-TRUSTED = ("unix", "127.0.0.0/8", "::1/128")
-"""Peers on the same machine, which are always trusted; ``--trust`` adds others."""
+TRUSTED = ("unix",)
+"""Peers that are always trusted; ``--trust`` adds others."""
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+LOOPBACK = {"127.0.0.1": ("127.0.0.1",), "::1": ("::1",), "localhost": ("127.0.0.1", "::1")}
+"""The peers' addresses, by the address that they can connect to."""
 
 NAME = "worker"
 
@@ -108,7 +110,7 @@ def serve(config: Config) -> int:
     :raises BuildError: the application cannot be imported, or a certificate cannot be used.
     """
     process_log.set_up(config.logging)
-    if _is_guarded(config.listeners[0]):
+    if _is_guarded(config.listeners[0], TrustedProxies(config.trusted_proxies)):
         limits, timeouts = hop_limits(config)
         config = replace(config, limits=limits, timeouts=timeouts)
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), lambda _, message: message)
@@ -131,12 +133,17 @@ def serve(config: Config) -> int:
     return 0
 
 
-def _is_guarded(listener: ListenerConfig) -> bool:
-    """Whether only fronts and this machine can connect; if anybody can connect, the limits for clients apply."""
-    if listener.tls is not None and listener.tls.client_certificates is not None:
+def _is_guarded(listener: ListenerConfig, trusted: TrustedProxies) -> bool:
+    """Whether only trusted peers can connect; if anybody can connect, the limits for clients apply."""
+    if _asks_for_certificates(listener):
         return True
     addresses = [parse_address(address) for address in listener.addresses]
-    return all(address.kind == "unix" or address.host in LOOPBACK for address in addresses)
+    peers = [("unix",) if address.kind == "unix" else LOOPBACK.get(address.host, ()) for address in addresses]
+    return all(hosts and all(host == "unix" or host in trusted for host in hosts) for hosts in peers)
+
+
+def _asks_for_certificates(listener: ListenerConfig) -> bool:
+    return listener.tls is not None and listener.tls.client_certificates is not None
 
 
 async def _serve(
@@ -166,9 +173,7 @@ async def _serve(
 
 def _build(config: Config, sockets: ServiceSockets, applications: Applications) -> Runtime:
     observer = Observer(config, Area.create(CellLayout(config).size).cells)
-    tls = config.listeners[0].tls
-    certified = tls is not None and tls.client_certificates is not None  # then every peer has shown a certificate
-    fronts = TrustedProxies(config.trusted_proxies, any_peer=certified)
+    fronts = TrustedProxies(config.trusted_proxies, any_peer=_asks_for_certificates(config.listeners[0]))
     own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
     for sock in chain(*own.values()):
         signals.close_in_children(sock)
@@ -180,6 +185,9 @@ def _announce(config: Config, sockets: ServiceSockets) -> None:
     where = ", ".join(sockets.urls(NAME, "h2" if config.listeners[0].tls else "h2c"))
     app = config.backends[NAME].app
     logger.info("Sidegate %s worker (%s, %s): %s at %s", __version__, parts["loop"], parts["http2"], app, where)
+    unix = all(address.startswith("unix:") for address in config.listeners[0].addresses)
+    if not (unix or _asks_for_certificates(config.listeners[0]) or set(config.trusted_proxies) - set(TRUSTED)):
+        logger.warning("no peer is trusted: what fronts say about their clients is dropped; name the fronts by --trust")
 
 
 def _leave_later(number: int, asked: asyncio.Event, leave: Callable[[int], None]) -> None:

@@ -104,7 +104,7 @@ def test_a_shared_socket_is_taken_over_under_load(serve: Serve, spawn: Spawn, tm
 def test_workers_on_tcp_and_one_of_them_dies(serve: Serve, spawn: Spawn) -> None:
     ports = [reserve_port() for _ in range(2)]
     addresses = [f"tcp://127.0.0.1:{port}" for port in ports]
-    processes = [spawn(*worker_command(address)) for address in addresses]
+    processes = [spawn(*worker_command(address, "--trust", "127.0.0.1")) for address in addresses]
     for (
         port
     ) in ports:  # an address that refuses connections for seconds would be ejected for longer than the test waits
@@ -121,6 +121,20 @@ def test_workers_on_tcp_and_one_of_them_dies(serve: Serve, spawn: Spawn) -> None
     processes[0].wait()
     for _ in range(50):
         assert http_get(server.url("/pid")) == (200, str(processes[1].pid))
+
+
+@pytest.mark.parametrize(("options", "version"), [((), "2"), (("--trust", "127.0.0.1"), "1.1")])
+def test_a_worker_on_tcp_believes_a_front_that_it_was_told_of(
+    serve: Serve, spawn: Spawn, options: tuple[str, ...], version: str
+) -> None:
+    """To any other it is a server of somebody else, and the application sees the front's connection."""
+    address = f"tcp://127.0.0.1:{reserve_port()}"
+    spawn(*worker_command(address, *options))
+    server = serve(remote_config(address))
+    wait_answer(server)
+    scope = json.loads(http_get(server.url("/a"))[1])
+    assert (scope["client"][0], scope["http_version"]) == ("127.0.0.1", version)
+    assert (scope["server"] == ["127.0.0.1", server.port()]) == (version == "1.1")
 
 
 def test_a_name_is_resolved_and_the_hop_may_be_tls(serve: Serve, spawn: Spawn, authority: Authority) -> None:

@@ -150,11 +150,24 @@ def test_the_event_loop(start: Start, tmp_path: Path) -> None:
             assert told(client)
 
 
-def test_on_tcp_loopback_is_trusted(start: Start) -> None:
-    port = reserve_port()
-    start("--bind", f"tcp://127.0.0.1:{port}")
+def test_on_tcp_only_those_are_trusted_that_are_named(start: Start) -> None:
+    """Any user of the machine can connect to a port on loopback."""
+    port, limit = reserve_port(), 32 * 1024  # of the header fields of a client, not of a front
+    command = start("--bind", f"tcp://127.0.0.1:{port}", "--lifespan", "off")
+    assert "no peer is trusted: what fronts say about their clients is dropped" in command.log()
     with connected_tcp(port) as client:
+        assert not client.codec.hop
+        assert told(client).startswith("('127.0.0.1', ")
+        forwarded = [(b"x-forwarded-for", b"192.0.2.7")]
+        assert client.finish(client.begin("/x", forwarded)).body.decode().startswith("('127.0.0.1', ")
+        assert client.finish(client.begin("/x", [(b"x-large", b"x" * limit)])).status == 431
+    command.stop()
+    command = start("--bind", f"tcp://127.0.0.1:{port}", "--lifespan", "off", "--trust", "127.0.0.1")
+    assert "no peer is trusted" not in command.log()
+    with connected_tcp(port) as client:
+        assert client.codec.hop
         assert told(client).startswith("('192.0.2.7', 1234)")
+        assert client.finish(client.begin("/x", [(b"x-large", b"x" * limit)])).status == 200
 
 
 def test_with_tls_and_client_certificates(start: Start, authority: Authority) -> None:
