@@ -233,12 +233,14 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
     from sidegate.aio.event_loops import loop_factory
     from sidegate.process.runtime import check
     from sidegate.supervisor.pool_check import check_pools
+    from sidegate.supervisor.sockets import unknown_groups
     from sidegate.wire.http2 import load_engine
 
     event_loop = "auto" if loaded.config is None else loaded.config.event_loop
     missing_loop = _failure(partial(loop_factory, event_loop))
     found, kinds = check(loaded.listeners, loaded.backends, import_apps, "auto" if missing_loop else event_loop)
     if loaded.config is not None:
+        found += unknown_groups(loaded.config)
         if import_apps:
             of_pools, kinds_of_pools = check_pools(loaded.config)
             found += of_pools
@@ -397,7 +399,10 @@ def _add_run(run: argparse.ArgumentParser) -> None:
 def _add_worker(worker: argparse.ArgumentParser) -> None:
     _add_app(worker)
     worker.add_argument("--bind", required=True, metavar="ADDRESS", help="unix:/path or tcp://host:port")
-    worker.add_argument("--mode", metavar="OCTAL", help="permissions of the unix socket, such as 0660")
+    worker.add_argument("--mode", metavar="OCTAL", help="permissions of the unix socket (default: 0660)")
+    worker.add_argument(
+        "--group", metavar="GROUP", help="group of the unix socket, by name or number (default: its folder's)"
+    )
     worker.add_argument(
         "--directory", default=".", metavar="FOLDER", help="folder that is put first on the import path (default: .)"
     )

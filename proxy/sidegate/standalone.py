@@ -18,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from sidegate import __version__
@@ -48,11 +49,16 @@ TRUSTED = ("unix",)
 LOOPBACK = {"127.0.0.1": ("127.0.0.1",), "::1": ("::1",), "localhost": ("127.0.0.1", "::1")}
 """The peers' addresses, by the address that they can connect to."""
 
+SOCKET_MODE = "0660"
+"""Permissions of the unix socket: its fronts are processes of the same user or group. Others may not connect, because
+a peer on a unix socket is trusted."""
+
 NAME = "worker"
 
 ARGUMENTS = {
     "listeners[0].address": "--bind",
     "listeners[0].mode": "--mode",
+    "listeners[0].group": "--group",
     "listeners[0].tls": "--tls-cert",
     "listeners[0].tls.certificates[0].key": "--tls-key",
     "listeners[0].tls.clientCertificates": "--client-ca",
@@ -75,8 +81,11 @@ ARGUMENTS = {
 def document(arguments: argparse.Namespace) -> dict[str, Any]:
     """The YAML document that is equivalent to the arguments; its limits are still those for clients."""
     listener: dict[str, Any] = {"name": NAME, "address": arguments.bind.removeprefix("tcp://"), "protocols": ["h2"]}
-    if arguments.mode is not None:
-        listener["mode"] = arguments.mode
+    if arguments.bind.startswith("unix:"):
+        listener["mode"] = arguments.mode or SOCKET_MODE
+        listener["group"] = arguments.group or _folder_group(arguments.bind.removeprefix("unix:"))
+    else:
+        listener |= {"mode": arguments.mode, "group": arguments.group}
     if arguments.tls_cert is not None:
         pair = {"cert": arguments.tls_cert, "key": arguments.tls_key or arguments.tls_cert}
         listener["tls"] = {"certificates": [pair]}
@@ -101,6 +110,15 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
         "http2Engine": arguments.http2_engine or "auto",
         "eventLoop": arguments.event_loop or "auto",
     }
+
+
+def _folder_group(path: str) -> str | None:
+    """The group of the socket's folder, in which its fronts may be; None if this process may not use it."""
+    try:
+        group = Path(path).absolute().parent.stat().st_gid
+    except OSError:
+        return None
+    return str(group) if os.geteuid() == 0 or group in {os.getegid(), *os.getgroups()} else None
 
 
 def serve(config: Config) -> int:

@@ -23,6 +23,7 @@ from sidegate.config.validation import validate
 from sidegate.errors import Fault
 from sidegate.process.runtime import BuildError, check
 from tests.support import http2
+from tests.support.accounts import as_nobody, needs_root, public_folder
 from tests.support.apps import echo, hello
 from tests.support.certificates import Authority
 from tests.support.clients import Response, request
@@ -322,6 +323,22 @@ def test_a_pools_request_waits_for_the_successor_of_a_missing_worker(engine: str
         peer = server.accept()
         peer.answer(peer.request()[0])
         assert client.finish(stream).status == 200
+
+
+@needs_root
+def test_a_forbidden_socket_is_described() -> None:
+    with public_folder() as folder, socket.socket(socket.AF_UNIX) as server:
+        server.bind(f"{folder}/s")
+        server.listen()
+        Path(f"{folder}/s").chmod(0o640)
+
+        def connect() -> str:
+            with pytest.raises(PermissionError) as caught, socket.socket(socket.AF_UNIX) as client:
+                client.connect(f"{folder}/s")
+            return connect_failure(caught.value, f"{folder}/s").problem
+
+        described = f"{folder}/s (srw-r----- root:root)"
+        assert as_nobody(connect) == f"cannot connect: the user nobody may not write to {described}"
 
 
 def tls_error(reason: str) -> ssl.SSLError:

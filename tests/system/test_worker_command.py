@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import socket
 import ssl
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from sidegate.wire import hop
+from tests.support.accounts import needs_root
 from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
 from tests.support.ports import reserve_port
@@ -113,6 +115,24 @@ def connected_tcp(port: int, context: ssl.SSLContext | None = None) -> Iterator[
 def told(client: FrontClient) -> str:
     """What the application answers to a request with a front's facts."""
     return client.finish(client.begin("/x", FACTS)).body.decode()
+
+
+def test_a_unix_socket_is_for_the_group_of_its_folder(start: Start, tmp_path: Path) -> None:
+    """So that a front of another user in this group can connect."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    if os.geteuid() == 0:
+        os.chown(folder, -1, 54322)
+    start("--bind", f"unix:{folder}/a")
+    found = (folder / "a").stat()
+    assert (found.st_mode & 0o777, found.st_gid) == (0o660, folder.stat().st_gid)
+
+
+@needs_root
+def test_a_unix_socket_has_the_group_that_is_named(start: Start, tmp_path: Path) -> None:
+    start("--bind", f"unix:{tmp_path}/a", "--group", "54321", "--mode", "0666")
+    found = (tmp_path / "a").stat()
+    assert (found.st_mode & 0o777, found.st_gid) == (0o666, 54321)
 
 
 def test_on_a_unix_socket(start: Start, tmp_path: Path) -> None:

@@ -144,6 +144,12 @@ def test_check_finds_unknown_accounts(file: Path, capsys: Capture) -> None:
     ]
 
 
+def test_check_finds_an_unknown_group_of_a_socket(file: Path, capsys: Capture) -> None:
+    file.write_text(GOOD.replace("protocols: [http/1.1]", "group: nosuchgroup"))
+    assert cli.main(["check", str(file)]) == 2
+    assert capsys.readouterr().err == f"{file}:3:60: listeners[1].group: there is no group nosuchgroup\n"
+
+
 def test_check_finds_an_environment_file_that_cannot_be_read(file: Path, capsys: Capture) -> None:
     (problem,) = pool_problems(file, capsys, "{envFile: missing.env}")
     path = file.parent / "missing.env"
@@ -379,6 +385,21 @@ def test_every_named_argument_is_an_option(file: Path, capsys: Capture) -> None:
         options = {word.strip(",") for name in names.values() for word in name.split() if word.startswith("--")}
         assert len(options) > 6
         assert not [option for option in options if option not in text]
+
+
+def test_a_worker_in_a_folder_that_is_not_there(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
+    def serve(config: Config) -> int:
+        started.append(config)
+        return 0
+
+    monkeypatch.setattr(standalone, "serve", serve)
+    assert cli.main(["worker", "a:b", "--bind", "unix:/no/such/folder/socket"]) == 0
+    assert cli.main(["worker", "a:b", "--bind", "tcp://127.0.0.1:0"]) == 0
+    assert [(config.listeners[0].mode, config.listeners[0].group) for config in started] == [
+        (0o660, None),
+        (None, None),
+    ]
+    assert cli.main(["worker", "a:b", "--bind", "tcp://127.0.0.1:0", "--group", "x"]) == 2
 
 
 def test_problems_of_a_workers_arguments(capsys: Capture) -> None:

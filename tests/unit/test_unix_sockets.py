@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 
 from sidegate.errors import StartError
+from sidegate.supervisor.sockets import ServiceSockets
 from sidegate.supervisor.systemd import PassedSockets
 from sidegate.supervisor.unix_socket import PathTakenError, UnixSocket
-from tests.support.binding import Bind, connect, the_sockets
+from tests.support.accounts import as_nobody, needs_root, public_folder
+from tests.support.binding import Bind, a_config, connect, locate, the_sockets
 
 # ---- unix sockets -----------------------------------------------------------------------------------------
 
@@ -63,6 +65,81 @@ def test_a_server_of_another_socket_type_is_left_alone(bind: Bind, tmp_path: Pat
         other.bind(str(tmp_path / "s"))
         with pytest.raises(StartError, match="another server listens on this path"):
             bind(f"unix:{tmp_path / 's'}")
+
+
+@needs_root
+def test_a_socket_that_this_user_may_not_connect_to_is_left_alone() -> None:
+    """Nobody can tell whether its server lives."""
+    with public_folder() as folder, socket.socket(socket.AF_UNIX) as other:
+        folder.chmod(0o777)
+        other.bind(f"{folder}/s")
+        Path(f"{folder}/s").chmod(0o600)
+        words = (
+            "the socket there belongs to the user root, and the user nobody may not connect to it to find out whether "
+            "a server listens; remove it or choose another path"
+        )
+        assert as_nobody(lambda: taken(f"{folder}/s")) == words
+        other.listen()
+        assert as_nobody(lambda: taken(f"{folder}/s")) == words
+        connect(other)
+
+
+@needs_root
+def test_a_stale_socket_of_another_user_is_told_from_a_server() -> None:
+    with public_folder() as folder, socket.socket(socket.AF_UNIX) as other:
+        folder.chmod(0o1777)
+        other.bind(f"{folder}/s")
+        Path(f"{folder}/s").chmod(0o666)
+        words = "the user nobody may not remove the socket that the user root has left"
+        assert as_nobody(lambda: taken(f"{folder}/s")).startswith(f"no server listens on this path, but {words}; ")
+        other.listen()
+        assert as_nobody(lambda: taken(f"{folder}/s")).startswith("another server listens on this path")
+
+
+@needs_root
+def test_a_folder_that_this_user_may_not_write_is_named() -> None:
+    with public_folder() as folder:
+
+        def refused() -> str:
+            with pytest.raises(StartError) as caught:
+                ServiceSockets(a_config(f"unix:{folder}/s"), PassedSockets([]), locate)
+            return str(caught.value)
+
+        reason = f"the user nobody may not create files in {folder} (drwxr-xr-x root:root)"
+        assert as_nobody(refused).endswith(f"cannot listen on unix:{folder}/s: {reason}")
+
+
+def taken(path: str) -> str:
+    """Why the path cannot be bound."""
+    with pytest.raises(PathTakenError) as caught:
+        UnixSocket(path, None)
+    return str(caught.value)
+
+
+@needs_root
+def test_a_unix_socket_has_its_group(bind: Bind, tmp_path: Path) -> None:
+    bind(f"unix:{tmp_path / 's'}", mode="0660", group="54322")
+    status = (tmp_path / "s").stat()
+    assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (54322, 0o660)
+
+
+@needs_root
+def test_a_group_that_this_user_is_not_in() -> None:
+    with public_folder() as folder:
+        folder.chmod(0o777)
+
+        def refused() -> str:
+            with pytest.raises(PathTakenError) as caught:
+                UnixSocket(f"{folder}/s", 0o660, 54322)
+            return str(caught.value)
+
+        assert as_nobody(refused) == "the user nobody is not in the group 54322, which 'group' names"
+        assert not list(folder.iterdir())
+
+
+def test_a_group_that_there_is_not(bind: Bind, tmp_path: Path) -> None:
+    with pytest.raises(StartError, match="there is no group nosuchgroup"):
+        bind(f"unix:{tmp_path / 's'}", group="nosuchgroup")
 
 
 def test_a_file_that_is_no_socket_is_left_alone(bind: Bind, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from sidegate.config.websocket import WebSocketConfig
 
 Name = Annotated[str, After(values.name)]
 Address = Annotated[str, After(values.address)]
+Account = Annotated[str, After(values.account)]
 FilePath = Annotated[str, After(values.file_path)]
 UnixMode = Annotated[
     int,
@@ -85,6 +86,11 @@ class ListenerConfig(Model):
     mode: UnixMode | None = setting(
         default=None, description='Permissions of a unix socket, in octal and quotes: `"0660"`.'
     )
+    group: Account | None = setting(
+        default=None,
+        description="Group of a unix socket, by name or number; Sidegate must be root or in the group. By default "
+        "Sidegate's own, or the folder's if that is set-group-ID.",
+    )
     backlog: Integer = setting(
         default=2048, ge=1, le=65535, description="Connections that the kernel queues until Sidegate accepts them."
     )
@@ -109,5 +115,6 @@ class ListenerConfig(Model):
     websocket: WebSocketConfig = setting(default=WebSocketConfig(), description="WebSockets of its connections.")
 
     def __post_init__(self) -> None:
-        if self.mode is not None and not any(address.startswith("unix:") for address in self.addresses):
-            raise ValueError("'mode' is for unix sockets, and none of the addresses is one")
+        for key in ("mode", "group"):
+            if getattr(self, key) is not None and not any(address.startswith("unix:") for address in self.addresses):
+                raise ValueError(f"{key!r} is for unix sockets, and none of the addresses is one")

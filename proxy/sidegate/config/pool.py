@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from sidegate.config import values
-from sidegate.config.listeners import FilePath, UnixMode
+from sidegate.config.listeners import Account, FilePath, UnixMode
 from sidegate.config.model import Boolean, Integer, Model, model, setting
 from sidegate.config.quantities import Duration, Size
 from sidegate.config.rules import After, Before
@@ -18,8 +18,6 @@ MAX_THREADS = 1024
 
 USUAL_JITTER = 10
 """In percent; see ``PoolConfig.recycle_jitter``."""
-
-Account = Annotated[str, After(values.account)]
 
 
 def _expand_workers(data: object) -> object:

@@ -32,7 +32,13 @@ def denied(path: str, mode: int = os.R_OK) -> str:
         os.lstat(path)
     except OSError as error:
         return f"{path}: {error.strerror}"
-    verbs = {os.R_OK: "read", os.R_OK | os.X_OK: "read", os.W_OK: "write to", os.X_OK: "enter"}
+    verbs = {
+        os.W_OK | os.X_OK: "create files in",
+        os.R_OK: "read",
+        os.R_OK | os.X_OK: "read",
+        os.W_OK: "write to",
+        os.X_OK: "enter",
+    }
     verb = verbs.get(mode, "use")
     return f"{account()} may not {verb} {_described(path)}"
 
@@ -66,6 +72,16 @@ def group_name(gid: int) -> str:
 
 def _unreadable(path: str) -> bool:
     return Path(path).is_dir() and not _may(Path(path), os.R_OK | os.X_OK)
+
+
+def group_id(group: str) -> int:
+    """The number of a group, by name or number. Raises LookupError with a sentence."""
+    if group.isdecimal():
+        return int(group)
+    try:
+        return grp.getgrnam(group).gr_gid
+    except KeyError:
+        raise LookupError(f"there is no group {group}") from None
 
 
 def _may(path: Path, mode: int) -> bool:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 
 from sidegate.config.address import Address, parse_address
 from sidegate.config.schema import Config
-from sidegate.errors import SidegateError, StartError
+from sidegate.errors import Problems, SidegateError, StartError
+from sidegate.ipc import permissions
 from sidegate.supervisor.systemd import PassedSockets
 from sidegate.supervisor.unix_socket import PathTakenError, UnixSocket
 
@@ -145,6 +146,7 @@ class _Wanted:
     address: Address
     backlog: int
     mode: int | None = None
+    group: str | None = None
 
     def bind(self, passed: PassedSockets) -> list[Bound]:
         """The sockets of this address, bound and non-blocking.
@@ -153,7 +155,8 @@ class _Wanted:
         """
         try:
             if self.address.kind == "unix":
-                file = UnixSocket(self.address.path, self.mode)
+                group = None if self.group is None else permissions.group_id(self.group)
+                file = UnixSocket(self.address.path, self.mode, group)
                 bound = [self._bound(file.socket, file)]
             elif self.address.kind == "fd":
                 bound = [self._bound(_adopt(self.address.fd))]
@@ -176,9 +179,22 @@ def _wanted(config: Config) -> Iterator[_Wanted]:
     for i, listener in enumerate(config.listeners):
         for j, text in enumerate(listener.addresses):
             path = ("listeners", i, "addresses", j)
-            yield _Wanted(listener.name, path, parse_address(text), listener.backlog, listener.mode)
+            address = parse_address(text)
+            yield _Wanted(listener.name, path, address, listener.backlog, listener.mode, listener.group)
     if config.admin:
         yield _Wanted("", ("admin", "address"), parse_address(config.admin.address), ADMIN_BACKLOG)
+
+
+def unknown_groups(config: Config) -> Problems:
+    """The groups of unix sockets that the system does not have, for ``sidegate check``."""
+    problems: Problems = []
+    for index, listener in enumerate(config.listeners):
+        if listener.group is not None:
+            try:
+                permissions.group_id(listener.group)
+            except LookupError as error:
+                problems.append((("listeners", index, "group"), str(error)))
+    return problems
 
 
 def _bind_tcp(address: Address) -> list[socket.socket]:
@@ -309,5 +325,7 @@ def _reason(error: OSError, address: Address) -> str:
         return "no network interface of this machine has this address"
     if address.kind == "unix":
         folder = pathlib.Path(address.path).parent
+        if error.errno == errno.EACCES and (reason := permissions.denied(str(folder), os.W_OK | os.X_OK)):
+            return reason
         return f"{error.strerror or error}: the folder {folder} must exist and be writable"
     return error.strerror or str(error)
