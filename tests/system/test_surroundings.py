@@ -47,7 +47,7 @@ for folder in /tmp /var/tmp /usr/tmp; do
     if [ -d $folder ]; then mount --bind $folder $folder && mount -o remount,ro,bind $folder || exit 99; fi
 done
 unset XDG_RUNTIME_DIR RUNTIME_DIRECTORY TMPDIR COVERAGE_PROCESS_CONFIG
-cd / && mount -t tmpfs tmpfs "$1" && shift && exec "$@"
+cd /proc && mount -t tmpfs tmpfs "$1" && shift && exec "$@"
 """
 IN_A_MOUNT_NAMESPACE = ["unshare", "--mount", "sh", "-c"]
 
