@@ -29,6 +29,7 @@ from tests.support.pools import (
     wait_workers,
     workers,
 )
+from tests.support.ports import reserve_port
 from tests.support.programs import works
 from tests.support.server import APPS, Sidegate, http_get, listener
 
@@ -209,11 +210,20 @@ def test_a_worker_that_cannot_start_leaves_the_rest_serving(serve: Serve) -> Non
     config["backends"]["broken"] = {"app": "no_such_module:app", "directory": str(APPS), "pool": {}}
     config["backends"]["broken"]["queue"] = {"timeout": "1s"}
     config["routes"].append({"name": "broken", "path": "/broken", "backend": "broken"})
+    config["admin"] = {"address": f"127.0.0.1:{reserve_port()}", "ready": "any"}
     server = serve(config)
     server.wait_log("no module 'no_such_module'")
     assert answered_by(server) in wait_workers(server, 1)
     code, _ = http_get(server.url("/broken"))
     assert code == 503
+
+
+def test_a_pool_that_was_never_ready_keeps_the_service_unready(tmp_path: Path) -> None:
+    config = pool_config()
+    config["backends"]["broken"] = {"app": "no_such_module:app", "directory": str(APPS), "pool": {}}
+    with contextlib.closing(Sidegate(tmp_path, config)) as server:
+        server.wait_log("http://")  # the summary: it serves
+        assert server.admin("/readyz") == (503, "backend broken: no worker was ready yet\n")
 
 
 def test_a_killed_worker_is_replaced_and_its_request_told(serve: Serve) -> None:

@@ -105,9 +105,7 @@ def test_workers_on_tcp_and_one_of_them_dies(serve: Serve, spawn: Spawn) -> None
     ports = [reserve_port() for _ in range(2)]
     addresses = [f"tcp://127.0.0.1:{port}" for port in ports]
     processes = [spawn(*worker_command(address, "--trust", "127.0.0.1")) for address in addresses]
-    for (
-        port
-    ) in ports:  # an address that refuses connections for seconds would be ejected for longer than the test waits
+    for port in ports:  # one that refuses connections for seconds would be ejected for longer than the test waits
         wait_until(partial(accepts, port), f"a worker listens on port {port}")
     server = serve(remote_config(addresses))
     seen: set[str] = set()
@@ -135,6 +133,21 @@ def test_a_worker_on_tcp_believes_a_front_that_it_was_told_of(
     scope = json.loads(http_get(server.url("/a"))[1])
     assert (scope["client"][0], scope["http_version"]) == ("127.0.0.1", version)
     assert (scope["server"] == ["127.0.0.1", server.port()]) == (version == "1.1")
+
+
+def test_a_server_that_is_down_makes_the_service_unready_only_if_that_is_wanted(
+    tmp_path: Path, spawn: Spawn, serve: Serve
+) -> None:
+    path = f"unix:{tmp_path}/app.sock"
+    serve(remote_config(path))  # it is ready
+    config = {**remote_config(path), "admin": {"address": f"127.0.0.1:{reserve_port()}", "ready": "all"}}
+    with contextlib.closing(Sidegate(tmp_path / "all", config)) as server:
+        server.wait_log("http://")  # the summary: it serves
+        reason = f"{path}: cannot connect: No such file or directory"
+        words = f"backend remote: not reached in the last 30 s ({reason})\n"
+        wait_until(lambda: server.admin("/readyz") == (503, words), words)
+        spawn(*worker_command(path))
+        server.wait_ready()
 
 
 def test_a_name_is_resolved_and_the_hop_may_be_tls(serve: Serve, spawn: Spawn, authority: Authority) -> None:

@@ -66,6 +66,12 @@ class Admin(Model):
     address: Annotated[str, After(values.address)] = setting(
         default="127.0.0.1:9090", description="Where it listens; do not expose it to the public."
     )
+    ready: Literal["serving", "all", "any"] = setting(
+        default="serving",
+        description="When `/readyz` is 200. `serving`: every front accepts connections, and every `app` backend has "
+        "been ready once. `all`: and every `h2c` and `h2` backend was reached in the last 30s. `any`: a front accepts "
+        "connections, and at least one backend can answer.",
+    )
 
 
 @model

@@ -24,7 +24,10 @@ from sidegate.supervisor.subprocess_call import environment
 
 
 class FrontProcess(ChildProcess):
-    """A front that was spawned and is not reaped yet. ``statistics``: the last ones of its Runtime that it sent."""
+    """A front that was spawned and is not reaped yet.
+
+    ``statistics``: the last ones of its Runtime that it sent, at the time ``reported`` (``time.monotonic``).
+    """
 
     def __init__(self, child: ChildStatus, area: Area, sockets: Mapping[str, list[socket.socket]]) -> None:
         """Start the process; ``area`` is for its counters.
@@ -33,6 +36,7 @@ class FrontProcess(ChildProcess):
         """
         self.area = area
         self.statistics: Mapping[str, Any] = {}
+        self.reported = 0.0
         self._descriptors = {name: [sock.fileno() for sock in group] for name, group in sockets.items()}
         super().__init__(child.serial, child.slot, self._spawn)
 

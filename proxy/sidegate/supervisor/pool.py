@@ -72,7 +72,7 @@ class Pool:
 
     ``restarts`` and ``preloader_restarts`` count the processes that were replaced or exited unexpectedly, by cause.
     ``pressure``: number of requests that wait in a front, by its serial. ``has_started``: the pool has had a worker, or
-    has failed to start one.
+    has failed to start one. ``was_ready``: a worker has been ready once.
     """
 
     def __init__(self, launch: Launch, config: PoolConfig, context: PoolContext) -> None:
@@ -92,7 +92,7 @@ class Pool:
         self.processes = PoolProcesses(launch.name)
         self.restarts: Counter[str] = Counter()
         self.preloader_restarts: Counter[str] = Counter()
-        self.has_started = False
+        self.has_started = self.was_ready = False
         self.pressure: dict[int, int] = {}
         self._launch = launch
         self._config = config
@@ -289,6 +289,7 @@ class Pool:
                 self._last_failure = ""
                 process.engines = message.get("engines", {})
                 if isinstance(process, WorkerProcess):
+                    self.was_ready = True
                     self._context.learn(message.get("interfaces", {}))
                     _note_memory(process, self._config.max_memory, self.processes.title(process.serial))
                 self._happened(process.serial, Event.READY)

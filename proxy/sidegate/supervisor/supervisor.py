@@ -280,7 +280,7 @@ class Supervisor:
                 case "drained":
                     self._happened(front.serial, Event.DRAINED)
                 case "statistics":
-                    front.statistics = message["statistics"]
+                    front.statistics, front.reported = message["statistics"], time.monotonic()
                 case "pressure" | "stuck":
                     self.pools.heard(front, message)
                 case "exhausted":

@@ -22,10 +22,15 @@ from sidegate.supervisor.child_process import ChildProcess
 from sidegate.supervisor.child_state import State
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.pool import Pool
+from sidegate.supervisor.readiness import PoolFacts, ReadinessFacts, RemoteFacts, readiness
 from sidegate.supervisor.summary import Addresses
 from sidegate.supervisor.supervisor import Supervisor
 
 FRONT, WORKER, PRELOADER = "front", "worker", "preloader"
+
+POOL = "pool"
+REMOTE = ("h2c", "h2")
+"""The kinds of backends (``KINDS``) that other processes answer for."""
 
 
 class SupervisorView:
@@ -47,9 +52,21 @@ class SupervisorView:
     def ready(self) -> tuple[bool, str]:
         if self._supervisor.wanted.stop is not None:
             return False, "stopping"
-        if not self._supervisor.serving:
-            return False, "no front process is serving yet"
-        return True, ""
+        admin = self._supervisor.config.admin
+        return readiness(admin.ready if admin else "serving", self._readiness())
+
+    def _readiness(self) -> ReadinessFacts:
+        supervisor = self._supervisor
+        kinds = {name: backend.kind for name, backend in supervisor.config.backends.items()}
+        serving = supervisor.serving
+        pools = supervisor.pools.pools
+        return ReadinessFacts(
+            fronts=supervisor.config.processes,
+            serving=len(serving),
+            local=any(kind not in (POOL, *REMOTE) for kind in kinds.values()),
+            pools={name: PoolFacts(pool.was_ready, len(pool.published())) for name, pool in pools.items()},
+            remotes={name: _remote(name, serving) for name, kind in kinds.items() if kind in REMOTE},
+        )
 
     def status(self) -> Mapping[str, Any]:
         supervisor = self._supervisor
@@ -109,6 +126,19 @@ class SupervisorView:
             },
             pools=[_pool_fact(name, pool) for name, pool in pools.items()],
         )
+
+
+def _remote(name: str, fronts: Iterable[FrontProcess]) -> RemoteFacts:
+    """What the fronts have last reported of a backend of third-party servers."""
+    now = time.monotonic()
+    times, problems = [], []
+    for front in fronts:
+        statistics = front.statistics.get("backends", {}).get(name, {})
+        if (since := statistics.get("sinceConnected")) is not None:
+            times.append(since + now - front.reported)
+        connections = statistics.get("connections", ())
+        problems += [f"{one['endpoint']}: {one['problem']}" for one in connections if "problem" in one]
+    return RemoteFacts(min(times, default=None), "; ".join(dict.fromkeys(problems)))
 
 
 def _process(process: ChildProcess, state: State) -> dict[str, Any]:

@@ -8,6 +8,7 @@ checks for peers that do not answer and for idle connections. Only ``wait`` rais
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
@@ -120,9 +121,17 @@ class Balancer(ConnectionOwner):
             self._timer.cancel()
 
     def statistics(self) -> dict[str, Any]:
-        """For ``/status``: the connections to each endpoint, and how many requests wait."""
-        connections = [endpoint.statistics() for endpoint in self._endpoints.values()]
-        return {"connections": connections, "queued": len(self._load_balancer.queue)}
+        """For ``/status``: the connections to each endpoint, and how many requests wait.
+
+        ``sinceConnected``: seconds since any endpoint had a connection that was ready; None: never.
+        """
+        endpoints, now = self._endpoints.values(), self.loop.time()
+        since = min((endpoint.since_connected(now) for endpoint in endpoints), default=math.inf)
+        return {
+            "connections": [endpoint.statistics() for endpoint in endpoints],
+            "queued": len(self._load_balancer.queue),
+            "sinceConnected": None if since == math.inf else round(since, 3),
+        }
 
     # For the relays.
 

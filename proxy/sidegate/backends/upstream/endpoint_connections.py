@@ -107,6 +107,10 @@ class EndpointConnections:
             return False
         return self.size < self._policy.most
 
+    def since_connected(self, now: float) -> float:
+        """Seconds since there was a connection that was ready; infinity if there was none."""
+        return 0.0 if any(reconnector.ready for reconnector in self._reconnectors) else now - self.connected_at
+
     @property
     def refusal(self) -> ConnectFailure | None:
         """The failure because of which no request should wait for this endpoint; None if requests may wait.
@@ -116,7 +120,7 @@ class EndpointConnections:
         failure = self._failure
         if failure is None or not self._policy.refuses or not self._reconnectors:
             return None
-        return failure if failure.lasts(asyncio.get_running_loop().time() - self.connected_at) else None
+        return failure if failure.lasts(self.since_connected(asyncio.get_running_loop().time())) else None
 
     def start(self) -> None:
         """Open the connections that are always open."""
