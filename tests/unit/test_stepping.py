@@ -73,7 +73,25 @@ def test_many_wait_at_once_and_none_has_a_task() -> None:
                 wakeup.wake()
             await turns()
         assert ended == [2, 1, 0]
-        assert not STEPPING.now
+        assert STEPPING.loop is None
+
+    run(test)
+
+
+def test_a_step_of_another_loop_is_no_step_of_this_one() -> None:
+    """Another thread may be within one, while a task of this loop begins to wait."""
+
+    async def test(steps: SpareTaskStarter, wakeup: Wakeup) -> None:
+        other = asyncio.new_event_loop()
+        STEPPING.loop = other
+        try:
+            waiting = wakeup.wakeup()
+        finally:
+            STEPPING.loop = None
+            other.close()
+        assert isinstance(waiting, asyncio.Future)
+        wakeup.wake()
+        await waiting
 
     run(test)
 

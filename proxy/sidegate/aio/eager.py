@@ -218,11 +218,11 @@ class SpareTaskStarter(EagerStarter):
         self._task = None
         references = getrefcount(task)
         _enter_task(self._loop, task)
-        _stepping.now = True
+        _stepping.loop = self._loop
         try:
             awaited = step(self._context, coroutine)
         finally:
-            _stepping.now = False
+            _stepping.loop = None
             _leave_task(self._loop, task)
         if (awaited is ENDED or isinstance(awaited, Wakeup)) and (
             getrefcount(task) == references and self._is_untouched(task)

@@ -2,7 +2,7 @@
 
 
 cdef class Stepping:
-    cdef public bint now
+    cdef public object loop
 
 
 cdef class Wakeup:

@@ -5,7 +5,7 @@ steps the exchange's coroutine, handles it.
 
 Theory of operation. A relayed request waits for one thing, the events of its stream, and runs a few steps. A task for
 the request and a future for each wait would cost a third of its time. So while an exchange is stepped without a task of
-its own (``STEPPING.now``), the awaitable of ``wakeup`` yields the ``Wakeup`` itself instead of a future, and
+its own (``STEPPING``), the awaitable of ``wakeup`` yields the ``Wakeup`` itself instead of a future, and
 ``SpareTaskStarter`` tells it which coroutine to continue (``hand_to``). Within a task, ``wakeup`` returns an ordinary
 future.
 """
@@ -18,12 +18,15 @@ from typing import Any, Protocol
 
 
 class Stepping:
-    """``now``: whether the running coroutine is stepped without a task of its own."""
+    """``loop``: the loop that steps a coroutine without a task of its own at this moment; None: no loop does.
 
-    __slots__ = ("now",)
+    Loops in several threads share it. So it must name the loop: a task of another loop cannot yield a ``Wakeup``.
+    """
+
+    __slots__ = ("loop",)
 
     def __init__(self) -> None:
-        self.now = False
+        self.loop: asyncio.AbstractEventLoop | None = None
 
 
 STEPPING = Stepping()
@@ -49,7 +52,7 @@ class Wakeup:
 
     def wakeup(self) -> Awaitable[None]:
         """Return an awaitable that is done when ``wake`` is called."""
-        if STEPPING.now:
+        if STEPPING.loop is self.loop:
             self._yielded = False
             return self
         self._stepper = None  # it is left from a wait that was cancelled
