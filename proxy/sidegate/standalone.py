@@ -38,6 +38,7 @@ from sidegate.process.runtime import Runtime, import_applications
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.supervisor.plan import REACTION_TIME
 from sidegate.supervisor.sockets import ServiceSockets
+from sidegate.supervisor.stop_report import report_stop
 from sidegate.supervisor.systemd import PassedSockets
 from sidegate.versions import engines
 
@@ -169,7 +170,9 @@ async def _serve(
 ) -> None:
     """``leave`` ends the process at once, by the number of a signal."""
     loop = asyncio.get_running_loop()
-    runtime = _build(config, sockets, applications)
+    layout = CellLayout(config)
+    area = Area.create(layout.size)
+    runtime = _build(config, sockets, applications, area)
     asked = asyncio.Event()
     for number in signals.STOP_SIGNALS:
         signals.handle(loop, number, _on_signal, number, asked)
@@ -185,12 +188,15 @@ async def _serve(
     runtime.serve()
     _announce(config, sockets)
     await asked.wait()
+    began = loop.time()
+    logger.info("stopping")
     sockets.close_listeners()  # these copies; through the runtime's, connections in the kernel's backlog are accepted
     await runtime.drain(0.0, config.grace_period)
+    report_stop(logger, loop.time() - began, layout.cut(area))
 
 
-def _build(config: Config, sockets: ServiceSockets, applications: Applications) -> Runtime:
-    observer = Observer(config, Area.create(CellLayout(config).size).cells)
+def _build(config: Config, sockets: ServiceSockets, applications: Applications, area: Area) -> Runtime:
+    observer = Observer(config, area.cells)
     fronts = TrustedProxies(config.trusted_proxies, any_peer=_asks_for_certificates(config.listeners[0]))
     own = {name: [sock.dup() for sock in group] for name, group in sockets.by_listener().items()}
     for sock in chain(*own.values()):

@@ -105,13 +105,30 @@ def test_sigterm_to_a_worker_drains_it_beside_its_successor(start: Start, switch
     wait_until((switches / "holding").exists, "a request in flight")
     os.kill(old, signal.SIGTERM)
     (new,) = wait_until(lambda: [pid for pid in serving_workers(server, "app") if pid != old], "a successor")
+    states = {old: "draining", new: "serving"}
+    wait_until(lambda: {worker["pid"]: worker["state"] for worker in workers(server, "app")} == states, "the drain")
     assert wait_answer(server) == new
-    assert {worker["pid"]: worker["state"] for worker in workers(server, "app")} == {old: "draining", new: "serving"}
     (switches / "release").touch()
     thread.join(PATIENCE)
     assert answers == [(200, str(old))]
     wait_until(lambda: restarts(server, "drained") == 1, "the cause")
     assert (switches / f"shutdown-{old}").exists()
+
+
+@pytest.mark.parametrize("preload", [False, True])
+def test_a_worker_that_got_sigterm_serves_until_its_successor_does(start: Start, switches: Path, preload: bool) -> None:
+    server = start(config=pooled(preload=preload))
+    (old,) = wait_workers(server, 1, "app")
+    (switches / "wait").touch()
+    os.kill(old, signal.SIGTERM)
+    wait_until((switches / "waiting").exists, "a successor that starts")
+    assert {worker["pid"]: worker["state"] for worker in workers(server, "app")}[old] == "serving"
+    assert wait_answer(server) == old
+    (switches / "wait").unlink()
+    wait_until(lambda: restarts(server, "drained") == 1, "the cause")
+    (new,) = serving_workers(server, "app")
+    assert new != old
+    assert wait_answer(server) == new
 
 
 def test_an_exit_of_the_application_is_a_cause(start: Start) -> None:

@@ -119,6 +119,8 @@ def test_exits_are_reported(tmp_path: Path, stack: ExitStack) -> None:
     os.kill(killed.pid, signal.SIGKILL)
     assert started.process.hear("exited") == {"type": "exited", "pid": killed.pid, "status": -signal.SIGKILL}
     os.kill(drained.pid, signal.SIGTERM)
+    assert drained.hear()[0]["type"] == "retire"
+    os.kill(drained.pid, signal.SIGTERM)  # the second one, because nobody starts a successor
     assert started.process.hear("exited") == {"type": "exited", "pid": drained.pid, "status": 0}
 
 

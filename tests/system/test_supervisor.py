@@ -129,6 +129,7 @@ def test_a_graceful_stop_finishes_what_is_in_flight(start: Start, switches: Path
     thread.join(PATIENCE)
     assert answers == [(200, str(front))]
     assert (switches / f"shutdown-{front}").exists()
+    assert server.log().endswith(" s: no request was aborted\n")
 
 
 def refused(port: int) -> bool:
@@ -166,6 +167,7 @@ def test_what_is_left_at_the_end_of_the_grace_period_is_cut(start: Start, switch
         with contextlib.suppress(ConnectionResetError):
             while client.recv(4096):
                 pass
+    assert server.log().endswith(" s: 1 request was aborted\n")
 
 
 def test_a_front_that_is_stuck_is_killed_at_the_end(start: Start, switches: Path) -> None:
@@ -173,6 +175,7 @@ def test_a_front_that_is_stuck_is_killed_at_the_end(start: Start, switches: Path
     with held_open(server, "/block"):
         wait_until((switches / "blocking").exists, "a blocked event loop")
         assert server.stop() == 0
+    assert server.log().endswith(" s: 1 request was aborted\n")
     assert "is killed: it did not exit after it had drained" in server.log()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import stat
@@ -188,7 +189,8 @@ def test_a_json_log_is_json_from_the_first_line(start: Start) -> None:
     assert lines[0]["message"] == "backend app: lifecycle:app is an ASGI 3 application"
     assert lines[1]["message"] == "serving"
     assert lines[1]["listeners"] == {"http": [server.url("")]}
-    assert lines[-1]["message"] == "SIGTERM: stopping"
+    assert lines[-2]["message"] == "SIGTERM: stopping"
+    assert re.fullmatch(r"stopped after \d+\.\d s: no request was aborted", lines[-1]["message"])
 
 
 def test_the_working_directory_may_hold_a_package_called_like_ours(tmp_path: Path) -> None:

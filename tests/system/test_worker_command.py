@@ -146,6 +146,7 @@ def test_on_a_unix_socket(start: Start, tmp_path: Path) -> None:
         assert client.get("/x") == "None http  /x"
     assert command.stop() == 0
     assert "shut down" in command.log()
+    assert command.log().endswith(" s: no request was aborted\n")
     assert not path.exists()
 
 
@@ -250,6 +251,15 @@ def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, tmp_path: Pa
     parent.send_signal(number)
     assert command.process.wait(PATIENCE) == 0
     assert not path.exists()
+
+
+def test_the_last_line_says_what_was_aborted(start: Start, tmp_path: Path) -> None:
+    command = start("--bind", f"unix:{tmp_path / 'app.sock'}", "--grace-period", "500ms")
+    with connected(tmp_path / "app.sock") as client:
+        client.begin("/hang")
+        client.get("/x")
+        assert command.stop() == 0
+    assert command.log().endswith(" s: 1 request was aborted\n")
 
 
 def test_a_second_signal_ends_at_once(start: Start, tmp_path: Path) -> None:

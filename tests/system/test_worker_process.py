@@ -276,11 +276,14 @@ def test_a_drain_while_requests_keep_coming_loses_none(worker: Start) -> None:
     assert process.wait() == 0
 
 
-def test_sigterm_drains_and_tells(worker: Start) -> None:
+def test_sigterm_requests_a_successor_and_a_second_one_drains(worker: Start) -> None:
     process = worker()
     client = process.client()
     stream = client.begin("/slow")
     client.get("/quick")
+    process.process.terminate()
+    assert process.hear("retire") == {"type": "retire", "cause": "drained"}
+    assert client.get("/quick") == "quick"
     process.process.terminate()
     process.hear("draining")
     assert bytes(client.finish(stream).body) == b"slow"

@@ -38,7 +38,7 @@ Supervisor to worker: ``drain`` and ``abort`` as to a front, and first, once, ``
 (``config.hop.worker_config``), ``pool``, ``backend`` (its name), ``socket`` (descriptor, listening), ``cells``,
 ``supervisor`` and ``ignored``. Worker to supervisor: ``ready``, ``failed`` (``message``), ``draining``, ``drained`` and
 ``exhausted`` as a front, and ``retire`` with ``cause`` to request a successor; the worker goes on serving until it is
-told to drain.
+told to drain. SIGTERM makes it send ``retire``, a second one ``draining``.
 
 A preloader is started as a worker is, with the additional argument ``preload``, and gets the same ``config`` without
 ``socket`` and ``cells``. It sends ``ready`` with ``found`` (a description of the application that it imported) or

@@ -423,6 +423,13 @@ class CellLayout:
         known[""] = sum(area.cells[cell] for cell in self.offsets(IN_FLIGHT).values()) - sum(known.values())
         return {route: count for route, count in known.items() if count > 0}
 
+    def cut(self, area: Area) -> int:
+        """The number of exchanges that a stop has aborted, in a process that has exited."""
+        cells = self._cells[EXCHANGE_ERRORS.name]
+        values = area.read(cells.start, cells.end - cells.start) or []
+        aborted = values[cells.run.index(reasons.SHUTDOWN) :: len(cells.run)]
+        return int(sum(aborted) + sum(self.lost(area).values()))
+
     def without_threads(self, area: Area) -> set[str]:
         """The backends in this layout whose applications are not known to be WSGI.
 

@@ -7,6 +7,7 @@ not in these tables counts as ``other``; a test reads the source tree and checks
 from __future__ import annotations
 
 OTHER = "other"
+SHUTDOWN = "shutdown"
 
 REFUSALS = {
     "bad_chunk": "the chunked framing is malformed",
@@ -105,7 +106,7 @@ EXCHANGE_ERRORS = {
     "queue_timeout": "no worker or thread was free within the backend's queue.timeout",
     "request_timeout": "the response was not complete within the route's timeouts.request",
     "response_head_too_large": "a response has more than 1000 header fields or 256 KiB of them; trailers count alike",
-    "shutdown": "aborted at the end of gracePeriod",
+    SHUTDOWN: "aborted at the end of gracePeriod",
     "upstream_head_too_large": "the head of a server's response has more than 1000 fields or 256 KiB; trailers alike",
     "upstream_lost": "the connection to the worker or server broke before the response was complete",
     "upstream_no_websocket": "a WebSocket request to a server that does not support WebSockets over HTTP/2 (RFC 8441)",

@@ -82,6 +82,7 @@ class Worker(ChildMain):
     ) -> None:
         super().__init__(config, control)
         self._listening = listening
+        self._serves = False  # and has not been told to end
         self._area = area
         self._layout = CellLayout(config)
         self._most_requests = pool.max_requests - math.floor(pool.max_requests * _random_part(pool.recycle_jitter))
@@ -100,10 +101,19 @@ class Worker(ChildMain):
 
     def started(self) -> None:
         self._runtime.serve()
+        self._serves = True
         parts = engines(self._config.http2_engine, child.loop_package(), http1=False)
         self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
         if self._most_requests:
             self._watch_requests()
+
+    def _on_terminate(self) -> None:
+        """Request a successor, and serve until the supervisor drains this worker; a second SIGTERM drains at once."""
+        if self._serves:
+            self._serves = False
+            self._tell("retire", cause="drained")
+        else:
+            super()._on_terminate()
 
     def _watch_requests(self) -> None:
         """Request a successor once; until the supervisor drains this worker, it serves requests as before."""

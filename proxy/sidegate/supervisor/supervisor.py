@@ -35,6 +35,7 @@ from sidegate.supervisor.pid_one import reap
 from sidegate.supervisor.plan import Action, PoolsState, Sockets, Stop, Wanted
 from sidegate.supervisor.pools import Pools, SupervisorLoop
 from sidegate.supervisor.sockets import Locate, ServiceSockets
+from sidegate.supervisor.stop_report import report_stop
 
 logger = logging.getLogger("sidegate.supervisor")
 
@@ -105,6 +106,8 @@ class Supervisor:
         self._news: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
         self._reported: set[str] = set()
+        self._stop_began: float | None = None
+        self._cut = 0
         self.interfaces = Interfaces(config.backends)
         loop = SupervisorLoop(self._now, self._note, self._started_fronts, self.interfaces.learn)
         self.pools = Pools(config, operator.locate, loop)
@@ -156,6 +159,8 @@ class Supervisor:
             for order in orders:
                 self._carry_out(order)
             if isinstance(last, plan.Exit):
+                if self._stop_began is not None:
+                    report_stop(logger, self._now() - self._stop_began, self._cut)
                 return last.code
             if isinstance(last, plan.Wait) and not orders and not acted:
                 times = [time for time in (last.until, due) if time is not None]
@@ -326,6 +331,8 @@ class Supervisor:
         self._happened(front.serial, Event.EXITED)
         del self.fronts[front.serial]
         self.pools.front_ended(front)
+        if self.wanted.stop is not None:
+            self._cut += self._layout.cut(front.area)
         self.counts.retire(front.area)
         if self.wanted.stop is not None:
             logger.debug("front %d exited (%s)", front.pid, cause)
@@ -347,6 +354,7 @@ class Supervisor:
         now = self._now()
         if self.wanted.stop is None:
             logger.info("%s: stopping", number.name)
+            self._stop_began = now
             delay = self.config.shutdown_delay if self.wanted.sockets is Sockets.LISTENING else 0.0
             stop = Stop(now + delay, now + self.config.grace_period, 0)
         else:
