@@ -132,6 +132,21 @@ def test_an_inherited_descriptor(start: Start) -> None:
         assert server.stop() == 0
 
 
+def test_clients_of_an_inherited_socket_wait_for_the_start(start: Start, switches: Path) -> None:
+    (switches / "hang").touch()
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as given, contextlib.ExitStack() as stack:
+        fd, address = given.fileno(), given.getsockname()
+        listeners = [{"name": "http", "address": f"fd:{fd}"}]
+        start(ready=False, config={"listeners": listeners}, pass_fds=[fd])
+        wait_until((switches / "hanging").exists, "an import under way")
+        clients = [stack.enter_context(socket.create_connection(address, PATIENCE)) for _ in range(20)]
+        for client in clients:
+            client.sendall(b"GET /pid HTTP/1.1\r\nHost: x\r\n\r\n")
+        (switches / "hang").unlink()
+        for client in clients:
+            assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
 def test_a_unix_socket_with_its_mode(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
     server = start(config={"listeners": [{"name": "http", "address": f"unix:{path}", "mode": "0620"}]})

@@ -159,9 +159,9 @@ class _Wanted:
                 file = UnixSocket(self.address.path, self.mode, group)
                 bound = [self._bound(file.socket, file)]
             elif self.address.kind == "fd":
-                bound = [self._bound(_adopt(self.address.fd))]
+                bound = [self._bound(_adopt(self.address.fd, self.backlog))]
             elif self.address.kind == "systemd":
-                bound = [self._bound(_adopt(fd)) for fd in passed.take(self.address.name)]
+                bound = [self._bound(_adopt(fd, self.backlog)) for fd in passed.take(self.address.name)]
             else:
                 bound = [self._bound(sock) for sock in _bind_tcp(self.address)]
         except OSError as error:
@@ -263,8 +263,13 @@ def _bind_one(family: socket.AddressFamily, host: str, port: int) -> socket.sock
     return sock
 
 
-def _adopt(fd: int) -> socket.socket:
-    """The inherited descriptor as a socket. It is made non-inheritable: only children that it is passed to get it."""
+def _adopt(fd: int, backlog: int) -> socket.socket:
+    """The inherited descriptor as a socket. It is made non-inheritable: only children that it is passed to get it.
+
+    If it already listens, as systemd's do, the kernel accepts clients during the start. They wait for its end, up to
+    ``backlog`` of them: with the shorter backlog of a predecessor the others would have to repeat their SYN, at
+    intervals that grow beyond the start.
+    """
     if fd < 3:
         raise AddressError("descriptors 0 to 2 are standard input, output and error")
     try:
@@ -278,6 +283,8 @@ def _adopt(fd: int) -> socket.socket:
         sock.detach()
         raise AddressError(f"descriptor {fd} is not a TCP or unix stream socket")
     os.set_inheritable(fd, False)
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        sock.listen(backlog)
     return sock
 
 
