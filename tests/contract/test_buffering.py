@@ -7,10 +7,19 @@ from pathlib import Path
 import pytest
 
 from sidegate.wire.hop import THREADS_SETTING
-from tests.contract.test_relay import REFUSED, either, front_and_peer, front_and_two, post, retries
+from tests.contract.test_relay import (
+    MAX_CONCURRENT_STREAMS,
+    REFUSED,
+    either,
+    front_and_peer,
+    front_and_two,
+    post,
+    retries,
+)
 from tests.support import http2
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.clients import request
+from tests.support.raw_server import OK
 from tests.support.running import Run, only_record, wait_for
 
 FILE = 300_000
@@ -100,3 +109,82 @@ def test_a_buffered_body_is_sent_again_from_its_file(codec: str, tmp_path: Path)
         second.answer(again)
         assert client.finish(stream).status == 200
         assert retries(front, "refused") == 1
+
+
+LARGE = 16 << 20
+"""More than the kernel's socket buffers and the memory of a buffer hold."""
+
+BLOCK = 1 << 16
+
+
+async def send_large(send: Send, *headers: tuple[bytes, bytes]) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": list(headers)})
+    for number in range(LARGE // BLOCK):
+        await send({"type": "http.response.body", "body": bytes([number]) * BLOCK, "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+EXPECTED = b"".join(bytes([number]) * BLOCK for number in range(LARGE // BLOCK))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_an_asgi_application_need_not_wait_for_a_slow_client(
+    codec: str, running: Run, fails: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    sent: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send_large(send)
+        sent.append(scope["path"])
+        if fails:
+            raise LookupError("after the response")
+
+    with running(app, codec, backend={"responseBuffering": "on"}) as server:
+        client = server.client(codec)
+        stream = client.begin("GET", "/", [], end=True)
+        wait_for(lambda: sent)
+        response = client.finish(stream)
+        assert (response.status, response.reset) == (200, False)
+        assert response.body == EXPECTED
+        only_record(server)
+    assert ("after the response" in caplog.text) is fails
+
+
+def test_an_asgi_application_waits_if_it_refuses_buffering(codec: str, running: Run) -> None:
+    sent: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/large":
+            await send_large(send, (b"x-accel-buffering", b"no"))
+        else:
+            await respond(send)
+        sent.append(scope["path"])
+
+    with running(app, codec, backend={"responseBuffering": "on"}) as server:
+        client = server.client(codec)
+        stream = client.begin("GET", "/large", [], end=True)
+        client.until(stream, lambda response: response.status)
+        assert request(server.client(codec), "GET", "/").status == 200
+        assert sent == ["/"]
+        assert client.finish(stream).body == EXPECTED
+
+
+def test_a_server_of_a_foreign_kind_is_waited_for_unless_told(engine: str, tmp_path: Path) -> None:
+    """``auto`` does not buffer what no threads make; the slow client's window stops the server."""
+    for mode, buffered in (("auto", False), ("on", True)):
+        folder = tmp_path / mode
+        folder.mkdir()
+        backend = {"responseBuffering": mode, "queue": {"size": 0}}
+        with front_and_peer(folder, engine, (MAX_CONCURRENT_STREAMS, 1), backend=backend) as (front, _, peer):
+            client = front.client(engine, credit=False)
+            stream = client.begin("GET", "/", [], end=True)
+            number, _ = peer.request()
+            peer.send(peer.head(number, OK), *(http2.data(number, bytes(1 << 14)) for _ in range(12)))
+            peer.send(http2.data(number, b"", end=True))
+            if buffered:
+                wait_for(lambda: front.upstream_connections()[0]["requests"] == 0)
+            else:
+                client.until(stream, lambda response: len(response.received) > 60_000)
+                assert request(front.client(engine), "GET", "/").status == 503  # the queue has no room
+                assert front.upstream_connections()[0]["requests"] == 1
+            client.close()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from common import pattern
 
 from sidegate.wire import hop
 from tests.conftest import Serve
@@ -19,6 +20,7 @@ from tests.support.clients import Http1Client, Http2Client, request
 from tests.support.lifecycle import wait_until
 from tests.support.pools import pool_config, wait_workers
 from tests.support.server import APPS, Sidegate
+from tests.support.streaming import MIB
 from tests.support.workers import FrontClient
 
 APP = "wsgi_plain:app"
@@ -114,6 +116,37 @@ def test_slow_uploads_stop_nobody(server: Sidegate, version: Version, place: Pla
             assert told["CONTENT_LENGTH"] == str(size + 1)
             assert told["body"] == "x" * size + "y"
     assert not list(Path(server.config["tempDirectory"]).iterdir())
+
+
+@pytest.mark.parametrize("size", [3 * MIB, 16 * MIB])
+def test_stalled_readers_stop_nobody(server: Sidegate, version: Version, place: Place, size: int) -> None:
+    with contextlib.ExitStack() as stack:
+        with contextlib.closing(connect(server, version)) as client:
+            before = finished(client, place)
+            slow = [stack.enter_context(contextlib.closing(stalling(server, version))) for _ in range(THREADS)]
+            path = f"/pieces?size={size}"
+            streams = [client.begin("GET", path, place, end=True) for client in slow]
+            wait_until(lambda: finished(client, place) == before + THREADS, "applications that have finished")
+        all_threads_are_free(server, version, place)
+        assert not list(Path(server.config["tempDirectory"]).iterdir())
+        expected = b"".join(pattern(size))
+        for client, stream in zip(slow, streams, strict=True):
+            response = client.finish(stream)
+            assert (response.status, response.reset) == (200, False)
+            assert response.received == expected
+
+
+def stalling(server: Sidegate, version: Version) -> Http1Client | Http2Client:
+    """A client for which the kernel keeps little."""
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    sock.connect(("127.0.0.1", server.port()))
+    return version(sock)
+
+
+def finished(client: Http1Client | Http2Client, place: Place) -> int:
+    """How many of the application's streamed responses were closed."""
+    return int(json.loads(request(client, "GET", "/state", headers=place).body)["closed"])
 
 
 def test_a_worker_without_a_front_buffers_itself(server: Sidegate, worker: str) -> None:

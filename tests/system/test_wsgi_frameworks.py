@@ -123,6 +123,18 @@ def test_file_of_unknown_length(client: httpx.Client) -> None:
     assert response.json() == {"note": "x", "name": "pattern.bin", **told(content)}
 
 
+@pytest.mark.parametrize("framework", ["flask"], indirect=True)
+def test_events_come_one_by_one(client: httpx.Client, mount: str) -> None:
+    """Buffered responses are not delayed: each event is made when the one before has arrived."""
+    key = f"events-{mount}-{client.base_url.scheme}"
+    with client.stream("GET", "/events", params={"key": key}) as response:
+        lines = (line for line in response.iter_lines() if line)
+        for number in range(3):
+            assert next(lines) == f"data: {number}"
+            assert client.get("/open", params={"key": f"{key}{number + 1}"}).status_code == 200
+        assert not list(lines)
+
+
 def test_file(client: httpx.Client) -> None:
     content = b"".join(pattern(300_000))
     response = client.post("/file", data={"note": "für dich"}, files={"file": ("pattern.bin", content)})

@@ -29,8 +29,8 @@ APP = "wsgi_plain:app"
 THREADS = 4
 GIGABYTE = 1024 * MIB
 PIECE = 64 * 1024
-WINDOWS = 16 * MIB
-"""More than what is under way between an application and a client that does not read, over both hops."""
+WINDOWS = (16 + 1 + 64) * MIB
+"""More than what is under way between an application and a client that does not read, over both hops, and buffered."""
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,8 @@ def test_a_worker_runs_its_backend_behind_one_listener() -> None:
     }
     (backend,) = config.backends.values()
     original = parent().backends["shop"]
-    assert backend == dataclasses.replace(original, threads=7, pool=None, queue=Queue(), body_buffering="off")
+    own = dataclasses.replace(original, threads=7, pool=None, queue=Queue())
+    assert backend == dataclasses.replace(own, body_buffering="off", response_buffering="off")
     assert backend.interface == "wsgi"
 
 

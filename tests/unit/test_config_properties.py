@@ -129,6 +129,7 @@ BACKENDS = st.one_of(
             "rootPath": PATHS.map(lambda path: path.rstrip("/")),
             "lifespan": st.sampled_from(["auto", "on", "off"]),
             "bodyBuffering": st.sampled_from(["auto", "on", "off"]),
+            "responseBuffering": st.sampled_from(["auto", "on", "off"]),
         },
     ),
 )

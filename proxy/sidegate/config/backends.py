@@ -101,6 +101,13 @@ class BackendConfig(Model):
         "first 64 KiB into memory, more into a file in `tempDirectory`. Then slow uploads occupy nothing, and "
         "`content-length` is always known. `auto`: for WSGI applications, also those of `sidegate worker`. nginx: on.",
     )
+    response_buffering: Choice = setting(
+        default="auto",
+        description="Whether the part of a response that a slow client has not taken is kept, so that the thread and "
+        "the worker are free when the application has finished: 1 MiB in memory, then up to 64 MiB in a file in "
+        "`tempDirectory`; beyond that the application waits. Nothing is delayed. `X-Accel-Buffering: no` in a response "
+        "turns it off. `auto`: for WSGI applications, also those of `sidegate worker`. nginx: on.",
+    )
 
     def __post_init__(self) -> None:
         keys = dict.fromkeys(kind.key for kind in KINDS.values())
@@ -210,7 +217,8 @@ def _describe_addresses(key: str, backend: BackendConfig) -> str:
     return ", ".join(f"{key} {address}" for address in getattr(backend, key))
 
 
-_APPLICATION_KEYS = ("interface", "threads", "directory", "root_path", "lifespan", "queue", "body_buffering")
+_BUFFERING_KEYS = ("body_buffering", "response_buffering")
+_APPLICATION_KEYS = ("interface", "threads", "directory", "root_path", "lifespan", "queue", *_BUFFERING_KEYS)
 
 KINDS = {
     "pool": BackendKind(
@@ -234,14 +242,14 @@ KINDS = {
     ),
     "h2c": BackendKind(
         selected_by=("h2c",),
-        keys=("queue", "body_buffering"),
+        keys=("queue", *_BUFFERING_KEYS),
         describe=partial(_describe_addresses, "h2c"),
         contradictions=partial(_repeated_addresses, "h2c"),
         queued="always",
     ),
     "h2": BackendKind(
         selected_by=("h2",),
-        keys=("tls", "queue", "body_buffering"),
+        keys=("tls", "queue", *_BUFFERING_KEYS),
         describe=partial(_describe_addresses, "h2"),
         contradictions=partial(_repeated_addresses, "h2"),
         queued="always",

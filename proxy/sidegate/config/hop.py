@@ -60,7 +60,8 @@ def worker_config(config: Config, name: str) -> Config:
 
 def _worker_backend(backend: BackendConfig, pool: PoolConfig) -> BackendConfig:
     """The backend in a worker. Its fronts have the queue, and buffer."""
-    return dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue(), body_buffering="off")
+    own = dataclasses.replace(backend, threads=pool.threads, pool=None, queue=Queue())
+    return dataclasses.replace(own, body_buffering="off", response_buffering="off")
 
 
 def longest_request(config: Config, name: str) -> float:

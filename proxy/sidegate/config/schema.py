@@ -215,8 +215,9 @@ class Settings(Model):
     )
     temp_directory: Annotated[str, After(values.file_path)] | None = setting(
         default=None,
-        description="Folder of the files into which fronts buffer bodies (`bodyBuffering`); the files have no names. "
-        "By default the usual temporary folder (`TMPDIR`, `/tmp`). If no file can be written, bodies are not buffered.",
+        description="Folder of the files into which fronts buffer bodies (`bodyBuffering`, `responseBuffering`). "
+        "The files have no names. By default the usual temporary folder (`TMPDIR`, `/tmp`). If no file can be written, "
+        "bodies that do not fit into memory are not buffered.",
     )
     runtime_directory: Annotated[str, After(values.file_path)] | None = setting(
         default=None,

@@ -321,7 +321,7 @@ def test_the_standard_loop_serves_wsgi_too(codec: str, running: Run) -> None:
 
 def test_many_requests_do_not_mix(codec: str, running: Run) -> None:
     """Bodies of many sizes at once, both ways, on few threads."""
-    with running(echo, codec, threads=3, backend={"bodyBuffering": "off"}) as server:
+    with running(echo, codec, threads=3) as server:
         for turn in range(4):
             asked = []
             for number in range(12):

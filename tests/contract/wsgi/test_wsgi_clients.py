@@ -236,7 +236,7 @@ def until_still(app: Endless) -> None:
 def test_a_client_that_does_not_read_stops_the_generator(codec: str, running: Run) -> None:
     """A2wsgi 46: a queue without bound took what the client did not, until the memory was gone."""
     app = Endless(block=10_000, pause=0, most=256 * MIB)
-    with running(app, codec, threads=2) as server:
+    with running(app, codec, threads=2, backend={"responseBuffering": "off"}) as server:
         client = server.client(codec, False)
         stream = client.begin("GET", "/", [], end=True)
         client.until(stream, lambda response: response.body)

@@ -11,6 +11,7 @@ GET /redirect          302 to /hello?name=redirected, by the framework's own way
 POST /upload           JSON: size and SHA-256 of the body, read as a stream
 GET /download?size=n   n bytes of ``pattern``, sent as a stream
 GET /gate?key=k        ``first``, and ``last`` only after /open?key=k was asked for
+GET /events?key=k      server-sent events ``0``, ``1`` after /open?key=k1, ``2`` after /open?key=k2 (Flask only)
 GET /error             raises
 =====================  =================================================================================
 """
@@ -65,6 +66,14 @@ def gated(key: str) -> Iterator[bytes]:
     """The body of /gate."""
     yield b"first\n"
     yield b"last\n" if _gates[key].wait(GATE_PATIENCE) else b"never opened\n"
+
+
+def gated_events(key: str) -> Iterator[bytes]:
+    """Three server-sent events; each but the first only after /open?key=``key`` and its number."""
+    for number in range(3):
+        if number and not _gates[f"{key}{number}"].wait(GATE_PATIENCE):
+            return
+        yield b"data: %d\n\n" % number
 
 
 def open_gate(key: str) -> None:

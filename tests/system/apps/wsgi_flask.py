@@ -3,7 +3,7 @@ from typing import Any
 from common import COOKIES, ApplicationFailed, pattern
 from flask import Flask, Response, jsonify, redirect, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
-from wsgi_common import about, about_file, digest, gated, open_gate
+from wsgi_common import about, about_file, digest, gated, gated_events, open_gate
 
 app = Flask(__name__)
 
@@ -55,6 +55,11 @@ def download() -> Response:
 @app.get("/gate")
 def gate() -> Response:
     return Response(gated(request.args["key"]), mimetype="text/plain")
+
+
+@app.get("/events")
+def events() -> Response:
+    return Response(gated_events(request.args["key"]), mimetype="text/event-stream")
 
 
 @app.get("/open")

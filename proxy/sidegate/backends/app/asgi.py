@@ -6,6 +6,7 @@ Step 7 of the request line. It adds to the scope the values that only the backen
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable
 
 from sidegate.asgi import RECORD_KEY, App, Receive, Scope, Send
@@ -15,6 +16,7 @@ from sidegate.backends.app.mount import mount
 from sidegate.backends.backend import Backend
 from sidegate.backends.body_buffer import BodyBuffer
 from sidegate.backends.buffering import Buffering
+from sidegate.backends.response_buffer import BufferedSend
 from sidegate.config.backends import Choice
 from sidegate.observe.record import Record
 
@@ -37,19 +39,29 @@ class AsgiBackend(Backend):
         if self._root_path:  # if it is empty, a worker keeps the root_path that the front sent
             mount(scope, self._root_path)
         scope["state"] = self._lifespan.state.copy()
-        if self._buffering is not None and scope["type"] == "http" and scope[RECORD_KEY].has_body:
+        if self._buffering is not None and scope["type"] == "http":
             return self._buffered(self._buffering, scope, receive, send)
         return self._app(scope, receive, send)
 
     async def _buffered(self, buffering: Buffering, scope: Scope, receive: Receive, send: Send) -> None:
-        """Call the application when the request's body is complete."""
+        """Call the application when the request's body is complete, or keep what a slow client has not taken."""
         body = BodyBuffer(receive, scope[RECORD_KEY], buffering.files)
+        response = BufferedSend(send, buffering.files)
         try:
-            await body.fill()
-            scope["headers"] = body.headers(scope["headers"])
-            await self._app(scope, body.receive, send)
+            if buffering.of_body(on_threads=False) and scope[RECORD_KEY].has_body:
+                await body.fill()
+                scope["headers"] = body.headers(scope["headers"])
+                receive = body.receive
+            try:
+                await self._app(scope, receive, response.send if buffering.of_response(on_threads=False) else send)
+            except Exception:
+                with contextlib.suppress(Exception):
+                    await response.finish()  # it may be complete
+                raise
+            await response.finish()
         finally:
             body.close()
+            response.close()
 
     def _take(self, scope: Scope) -> None:
         record: Record = scope[RECORD_KEY]

@@ -28,7 +28,7 @@ def build(context: BuildContext) -> Backend | None:
     if loaded is None:
         return None
     if loaded.interface == "asgi":
-        buffers = buffering.of_body(on_threads=False)
+        buffers = buffering.of_body(on_threads=False) or buffering.of_response(on_threads=False)
         return AsgiBackend(name, loaded, backend.root_path, backend.lifespan, buffering if buffers else None)
     return _on_threads(context, loaded, buffering)
 

@@ -19,6 +19,7 @@ cdef class Relay:
     cdef object _send
     cdef Record _record
     cdef object _body
+    cdef object _buffer
     cdef object _upload
     cdef bint _expects
     cdef ResponseHead _head
@@ -26,6 +27,8 @@ cdef class Relay:
     cdef bint _trailers
 
     cdef bint _is_whole(self, upload)
+    cdef object _pass(self, message)
+    cdef bint _may_buffer(self) except -1
     cdef ClientStream _open(self, UpstreamConnection connection, bint whole)
     cdef _give_back(self, UpstreamConnection connection, ClientStream stream)
     @cython.locals(head=ResponseHead)

@@ -2,8 +2,8 @@
 
 Step 7 of the request line, for upstream backends. It asks the balancer for a connection, sends the request on it,
 passes the response to the exchange, and sends the request again where ``retry.py`` allows it. It owns the client
-stream, the upload and the buffer of the request's body. It parses nothing: credit for a piece goes back to the peer
-when ``send`` has accepted the piece.
+stream, the upload and the buffers of both bodies. It parses nothing: credit for a piece goes back to the peer when
+``send`` has accepted the piece.
 
 Theory of operation. The relay holds the response's head back until the stream's next event, so that a request whose
 worker exits in between can still be sent again. If there is no next event, it sends the head after ``HOLD``. A small
@@ -13,12 +13,15 @@ response that arrives as a whole costs one wake-up. When the client disconnects,
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable
 from typing import cast
 
+from sidegate.aio.done import DONE
 from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
 from sidegate.backends.body_buffer import BodyBuffer, announced_length, is_small
 from sidegate.backends.buffering import Buffering
+from sidegate.backends.response_buffer import ResponseBuffer, may_be_buffered
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
@@ -38,8 +41,8 @@ class Relay:
     """One for each request; ``run`` is called once."""
 
     __slots__ = (
-        "_balancer", "_body", "_buffering", "_expects", "_fields", "_head", "_receive", "_record", "_scope", "_send",
-        "_started", "_trailers", "_upload",
+        "_balancer", "_body", "_buffer", "_buffering", "_expects", "_fields", "_head", "_receive", "_record", "_scope",
+        "_send", "_started", "_trailers", "_upload",
     )  # fmt: skip
 
     def __init__(
@@ -61,6 +64,7 @@ class Relay:
         self._record: Record = scope[RECORD_KEY]
         self._record.runner = PROCESS
         self._body: BodyBuffer | None = None
+        self._buffer: ResponseBuffer | None = None
         self._upload: Upload | None = None
         self._expects = False
         self._head: ResponseHead | None = None
@@ -89,22 +93,36 @@ class Relay:
         since = 0.0
         lost = again = False
         try:
-            while True:
-                connection = None if again else self._balancer.take()
-                if connection is not None:
-                    self._balancer.meter.placed_at_once()
-                else:
-                    since = since or balancer.loop.time()
-                    connection = await balancer.wait(since, again)
-                reset, sent = await self._attempt(connection)
-                if reset is None:
-                    return
-                reason = retry.reason_to_retry(reset.code, self._record.method, sent, lost)
-                await self._prepare_retry(reason)
-                again = True
-                lost = lost or reason is retry.LOST
-        finally:
-            self._balancer.meter.ended()
+            try:
+                while True:
+                    connection = None if again else self._balancer.take()
+                    if connection is not None:
+                        self._balancer.meter.placed_at_once()
+                    else:
+                        since = since or balancer.loop.time()
+                        connection = await balancer.wait(since, again)
+                    reset, sent = await self._attempt(connection)
+                    if reset is None:
+                        break
+                    reason = retry.reason_to_retry(reset.code, self._record.method, sent, lost)
+                    await self._prepare_retry(reason)
+                    again = True
+                    lost = lost or reason is retry.LOST
+            finally:
+                self._balancer.meter.ended()
+            if self._buffer is not None:
+                await self._buffer.finish()  # the worker is free
+        except BaseException as error:
+            if self._buffer is not None:
+                await self._give_up_buffer(self._buffer, error)
+            raise
+
+    async def _give_up_buffer(self, buffer: ResponseBuffer, error: BaseException) -> None:
+        """The response is incomplete: if that is the worker's fault, the client gets what there is of it."""
+        if isinstance(error, ExchangeError):
+            with contextlib.suppress(Exception):
+                await buffer.finish()
+        buffer.close()
 
     # The request.
 
@@ -218,17 +236,34 @@ class Relay:
         if not stream.events:
             await self._pass_piece(b"")
 
+    def _pass(self, message: Message) -> Awaitable[None]:
+        """Send a message. From the moment when there is something to wait for, the response is buffered."""
+        sent = self._send(message)
+        if sent is DONE or self._buffer is not None or not self._may_buffer():
+            return sent
+        self._buffer = buffer = ResponseBuffer(self._send, sent, self._buffering.files)
+        self._send = buffer.send
+        return DONE
+
+    def _may_buffer(self) -> bool:
+        head = self._head
+        return (
+            head is not None
+            and self._buffering.of_response(self._balancer.on_threads)
+            and may_be_buffered(head.headers)
+        )
+
     async def _pass_piece(self, data: bytes) -> None:
         """Send a piece of the body that is not the last one."""
         if not self._started:
-            await self._send(self._start(True))
-        await self._send({"type": "http.response.body", "body": data, "more_body": True})
+            await self._pass(self._start(True))
+        await self._pass({"type": "http.response.body", "body": data, "more_body": True})
 
     async def _finish(self, data: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
         """Send the last piece of the body, and the trailers if the response's start announced them."""
         if not self._started:
-            await self._send(self._start(bool(trailers)))
-        await self._send({"type": "http.response.body", "body": data})
+            await self._pass(self._start(bool(trailers)))
+        await self._pass({"type": "http.response.body", "body": data})
         if self._trailers:
             await self._send({"type": "http.response.trailers", "headers": trailers})
 

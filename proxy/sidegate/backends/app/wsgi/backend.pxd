@@ -36,3 +36,8 @@ cdef class WsgiRequest:
     cdef object _send
     cdef Record _record
     cdef object _fetching
+    cdef object _buffer
+    cdef object _headers
+
+    cdef Py_ssize_t _note_headers(self, message) except -1
+    cdef bint _may_buffer(self) except -1

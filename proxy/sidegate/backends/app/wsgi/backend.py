@@ -18,9 +18,10 @@ import logging
 from collections.abc import Awaitable
 from typing import Any
 
+from sidegate.aio.done import DONE
 from sidegate.aio.tasks import internal_task
 from sidegate.aio.temporary_files import TemporaryFile
-from sidegate.asgi import RECORD_KEY, Message, Receive, Scope, Send
+from sidegate.asgi import RECORD_KEY, Headers, Message, Receive, Scope, Send
 from sidegate.backends.app.loading import LoadedApp
 from sidegate.backends.app.mount import mount
 from sidegate.backends.app.wsgi.environ import Environ, make_environ
@@ -33,6 +34,7 @@ from sidegate.backends.backend import Backend
 from sidegate.backends.body_buffer import BodyBuffer, is_small
 from sidegate.backends.buffering import Buffering
 from sidegate.backends.no_websocket import refuse_websocket
+from sidegate.backends.response_buffer import ResponseBuffer, may_be_buffered
 from sidegate.backends.wait_queue import WaitQueue
 from sidegate.errors import ExchangeError, Unprocessed, stems_from_disconnect
 from sidegate.observe.record import THREAD, Record
@@ -106,7 +108,7 @@ class WsgiBackend(Backend):
         environ["wsgi.input"] = body = open_body(job)
         environ["wsgi.errors"] = errors = ErrorLog(job.scope[RECORD_KEY])
         try:
-            WsgiResponse(job).run(self._app, environ)
+            WsgiResponse(job, self.buffering).run(self._app, environ)
         finally:
             errors.flush()
             if isinstance(job.whole, TemporaryFile):
@@ -162,7 +164,7 @@ def _no_thread() -> Unprocessed:
 class WsgiRequest:
     """One for each request; ``run`` is called once."""
 
-    __slots__ = ("_backend", "_fetching", "_receive", "_record", "_scope", "_send")
+    __slots__ = ("_backend", "_buffer", "_fetching", "_headers", "_receive", "_record", "_scope", "_send")
 
     def __init__(self, backend: WsgiBackend, scope: Scope, receive: Receive, send: Send) -> None:
         self._backend = backend
@@ -172,6 +174,8 @@ class WsgiRequest:
         self._record: Record = scope[RECORD_KEY]
         self._record.runner = THREAD
         self._fetching: asyncio.Task[None] | None = None
+        self._buffer: ResponseBuffer | None = None
+        self._headers: Headers = []
 
     def run(self) -> Awaitable[None]:
         """Run the application in a thread and send its response.
@@ -208,16 +212,32 @@ class WsgiRequest:
             await self._wait_in_queue(job)
         self._backend.begin(job)
         try:
-            self._backend.threads.start(job, not at_once)
-            await self._pass_on(job)
-        except BaseException:
-            await self._abandon(job)
-            raise
+            try:
+                self._backend.threads.start(job, not at_once)
+                await self._pass_on(job)
+            except BaseException:
+                await self._abandon(job)
+                raise
+            finally:
+                if self._fetching is not None:
+                    self._fetching.cancel()
+            if self._buffer is not None:  # the thread is free
+                await self._finish(job, self._buffer)
+            if job.error is not None:
+                raise job.error
         finally:
-            if self._fetching is not None:
-                self._fetching.cancel()
-        if job.error is not None:
-            raise job.error
+            if self._buffer is not None:
+                self._buffer.close()
+            if job.file is not None:
+                job.file.close()
+
+    async def _finish(self, job: Job, buffer: ResponseBuffer) -> None:
+        """Wait until the client has taken the response. An error of the application is raised after it."""
+        try:
+            await buffer.finish()
+        except BaseException:
+            if job.error is None:
+                raise
 
     async def _wait_in_queue(self, job: Job) -> None:
         """Wait until a thread has taken ``job``, or will take it."""
@@ -246,12 +266,26 @@ class WsgiRequest:
                 await job.wakeup()
 
     async def _pass_message(self, job: Job, message: Message) -> None:
-        size = len(message["body"]) if "body" in message else 0
+        size = len(message["body"]) if "body" in message else self._note_headers(message)
         if size and job.out and job.out[0] is LAST:  # send one message, so that the response has a content-length
             job.out.popleft()
             message["more_body"] = False
-        await self._send(message)
+        sent = self._send(message)
+        if sent is not DONE:
+            if size and self._buffer is None and self._may_buffer():
+                self._buffer = buffer = ResponseBuffer(self._send, sent, self._backend.buffering.files)
+                self._send = buffer.send
+            else:
+                await sent
         job.passed(size)
+
+    def _note_headers(self, message: Message) -> int:
+        if "headers" in message:
+            self._headers = message["headers"]
+        return 0
+
+    def _may_buffer(self) -> bool:
+        return self._backend.buffering.of_response(not self._record.relayed) and may_be_buffered(self._headers)
 
     async def _fetch(self, job: Job, body: Incoming) -> None:
         """Read the client's body until ``HIGH_WATER`` bytes of it wait for the application."""

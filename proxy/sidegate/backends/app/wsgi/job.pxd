@@ -48,6 +48,7 @@ cdef class Job(Wakeup):
     cdef public double began
     cdef public Abandonment abandonment
     cdef public object error
+    cdef public object file
     cdef public Incoming body
     cdef Mailbox _mailbox
     cdef object _act

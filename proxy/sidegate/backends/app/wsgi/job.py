@@ -21,7 +21,7 @@ import contextvars
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from typing import BinaryIO, cast
 
 from sidegate.aio.temporary_files import TemporaryFile
 from sidegate.aio.wakeup import Wakeup
@@ -141,6 +141,7 @@ class Job(Wakeup):
         "counted",
         "ended",
         "error",
+        "file",
         "gone",
         "out",
         "released",
@@ -162,6 +163,8 @@ class Job(Wakeup):
         self.whole = whole
         self.out: deque[Message] = deque()
         self.taken = self.ended = False  # written by the thread
+        self.file: BinaryIO | None = None
+        """The file that is the response, kept open until it is sent."""
         self.began = 0.0
         self.counted = self.released = False  # written by the loop
         self.abandonment: Abandonment | None = None

@@ -7,6 +7,7 @@ from sidegate.backends.app.wsgi.job cimport Job
 
 cdef class WsgiResponse:
     cdef Job _job
+    cdef object _buffering
     cdef int _status
     cdef list _headers
     cdef bint _started

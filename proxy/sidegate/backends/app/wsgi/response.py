@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import re
 import stat
 from collections.abc import Callable, Iterable
-from os import fstat
 from types import TracebackType
 from typing import Any
 
 from sidegate.asgi import Headers, Message
 from sidegate.backends.app.wsgi.environ import Environ
 from sidegate.backends.app.wsgi.job import HIGH_WATER, Job
+from sidegate.backends.buffering import Buffering
+from sidegate.backends.response_buffer import may_be_buffered
 from sidegate.errors import ExchangeError, Fault, stems_from_disconnect
 from sidegate.wire.fields import ResponseTooLarge, response_fields
 
@@ -68,10 +70,11 @@ class FileWrapper:
 class WsgiResponse:
     """One for each request; ``run`` is called once."""
 
-    __slots__ = ("_headers", "_job", "_remaining", "_started", "_status")
+    __slots__ = ("_buffering", "_headers", "_job", "_remaining", "_started", "_status")
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, buffering: Buffering) -> None:
         self._job = job
+        self._buffering = buffering
         self._status = 0
         self._headers: Headers = []
         self._started = False
@@ -194,12 +197,15 @@ class WsgiResponse:
         self._job.put({"type": "http.response.start", "status": self._status, "headers": self._headers})
 
     def _send_file(self, file: Any) -> bool:
-        """Let the event loop send ``file`` by sendfile and wait until it is sent. False if it is not a regular file."""
+        """Let the event loop send ``file`` by sendfile. False if it is not a regular file.
+
+        The application closes its file afterwards. So the thread waits until it is sent, or keeps it open as its own.
+        """
         raw = getattr(file, "raw", file)  # open() returns a file with `raw`; gzip and zip files are of other types
         if not (isinstance(file, io.BufferedReader | io.FileIO) and isinstance(raw, io.FileIO)):
             return False
         number = raw.fileno()
-        facts = fstat(number)
+        facts = os.fstat(number)
         if not stat.S_ISREG(facts.st_mode):
             return False
         self._start()
@@ -207,9 +213,14 @@ class WsgiResponse:
         count = max(0, facts.st_size - offset)
         if self._remaining != _ANY:
             count = min(count, self._remaining)
-        message = {"type": "http.response.zerocopysend", "file": number, "offset": offset, "count": count}
-        self._job.emit(message)
-        self._job.emit_all()
+        job = self._job
+        buffered = self._buffering.of_response(not job.record.relayed) and may_be_buffered(self._headers)
+        if buffered:
+            job.file = io.FileIO(os.dup(number))
+            number = job.file.fileno()
+        job.emit({"type": "http.response.zerocopysend", "file": number, "offset": offset, "count": count})
+        if not buffered:
+            job.emit_all()
         return True
 
     def _close_after_failure(self, result: Any) -> None:
