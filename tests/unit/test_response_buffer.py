@@ -91,6 +91,20 @@ def test_small_pieces_are_joined() -> None:
     run(test)
 
 
+def test_small_pieces_that_are_about_to_be_written_are_joined() -> None:
+    async def test(client: SlowClient, buffer: ResponseBuffer, files: TemporaryFiles) -> None:
+        assert buffer.send(piece(bytes(MEMORY))) is DONE
+        for _ in range(10_000):
+            assert buffer.send(piece(b"1")) is DONE
+        client.read_all()
+        buffer.send(piece(b"", more=False))
+        await buffer.finish()
+        assert client.body == b"0" + bytes(MEMORY) + b"1" * 10_000
+        assert len(client.got) < 10
+
+    run(test)
+
+
 @pytest.mark.parametrize("last", [b"", b"last"])
 def test_an_end_that_comes_alone_or_with_bytes(last: bytes) -> None:
     async def test(client: SlowClient, buffer: ResponseBuffer, files: TemporaryFiles) -> None:

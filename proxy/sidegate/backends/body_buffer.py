@@ -15,6 +15,9 @@ from sidegate.observe.record import Record
 KEPT = 64 * 1024
 """Largest number of bytes of one body that are kept in memory."""
 
+MANY_PIECES = 64
+"""Number of pieces that are kept as separate objects; more are joined, because each object costs memory."""
+
 PIECE = 256 * 1024
 """Bytes of one read of the file: so many that the switch to another thread does not matter."""
 
@@ -61,6 +64,8 @@ class BodyBuffer:
             if message["type"] != "http.request":
                 raise ClientDisconnected(self._record)
             self._pieces.append(message["body"])
+            if len(self._pieces) > MANY_PIECES:
+                self._pieces = [b"".join(self._pieces)]
             self._waiting += len(message["body"])
             self.ended = not message["more_body"]
             if (self._waiting > KEPT or (self.ended and self._written)) and not await self._write():

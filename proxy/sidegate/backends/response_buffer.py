@@ -131,14 +131,10 @@ class ResponseBuffer:
         size = len(data)
         self._held += size
         if not self._filed and not self._waiting and self._held <= MEMORY:
-            if self._first and len(self._first[-1]) + size <= SMALL:
-                self._first[-1] += data
-            elif data:
-                self._first.append(data)
+            _append(self._first, data)
             return DONE
-        if data:
-            self._last.append(data)
-            self._waiting += size
+        _append(self._last, data)
+        self._waiting += size
         return DONE if self._waiting < PIECE else self._make_room()
 
     @property
@@ -250,6 +246,14 @@ class ResponseBuffer:
         else:
             data = b""
         return data
+
+
+def _append(pieces: list[bytes] | deque[bytes], data: bytes) -> None:
+    """Append ``data``; join it with the last piece if both are small."""
+    if pieces and len(pieces[-1]) + len(data) <= SMALL:
+        pieces[-1] += data
+    elif data:
+        pieces.append(data)
 
 
 class BufferedSend:

@@ -14,7 +14,7 @@ import pytest
 
 from sidegate.errors import Fault
 from tests.support.clients import request
-from tests.support.running import Run, fetch, only_record, record_of, wait_for
+from tests.support.running import Run, fetch, only_record, record_of, wait_equal, wait_for
 from tests.support.wsgi import Environ, StartResponse, echo, hello, respond
 
 MEMORY = 64 * 1024
@@ -263,3 +263,15 @@ def test_a_connection_serves_on_after_a_buffered_body(codec: str, running: Run) 
         client = server.client(codec)
         for size in (FILE, 3, FILE):
             assert request(client, "POST", "/", b"y" * size).body == b"y" * size
+
+
+def test_a_body_that_comes_byte_by_byte(codec: str, running: Run) -> None:
+    body = os.urandom(300)
+    with running(echo, codec) as server:
+        client = server.client(codec)
+        stream = client.begin("POST", "/", [], end=False)
+        for place in range(len(body)):
+            client.body(stream, body[place : place + 1], end=False)
+            wait_equal(lambda: [record.bytes_in for record in server.observer.open], [place + 1])
+        client.body(stream, b"", end=True)
+        assert client.finish(stream).body == body

@@ -124,7 +124,8 @@ class Abandonment:
 class Job(Wakeup):
     """One for each request: ``act`` runs the application for ``scope``.
 
-    ``whole`` is the complete body; None if the body arrives in pieces. ``error`` is set if the request failed.
+    ``whole`` is the complete body, in memory or in a file; None if the body arrives in pieces. ``error`` is set if the
+    request failed.
     """
 
     __slots__ = (
