@@ -124,9 +124,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("policy", "path", "reason"), REFUSED)
 def test_slashes_are_refused_if_the_operator_says_so(
-    codec: str, serve: Serve, policy: dict[str, str], path: str, reason: str
+    codec: str, running: Run, policy: dict[str, str], path: str, reason: str
 ) -> None:
-    with serve(codec, path=policy) as server:
+    with running(asgi_app, codec, path=policy) as server:
         assert fetch(server, codec, "GET", path).status == 400
         front: Any = getattr(server, "front", server)
         wait_for(lambda: front.observer.records)
