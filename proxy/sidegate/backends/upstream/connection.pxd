@@ -26,8 +26,7 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef bint _write_paused
     cdef bint _lost
     cdef bint _read_paused
-    cdef bint _received
-    cdef object _pinged
+    cdef double _silence
 
     cpdef data_received(self, bytes data)
     cdef _pause_reading(self)

@@ -32,6 +32,9 @@ LAST_STREAM = 1 << 30
 
 PING = b"sidegate"
 
+_RECEIVED, _QUIET = -2.0, -1.0
+"""``_silence`` since the last check; a loop time instead: that of a PING, unanswered so far."""
+
 
 class ConnectionOwner:
     """The interface by which a connection reports its states; ``Balancer`` implements it."""
@@ -67,9 +70,8 @@ class UpstreamConnection(UpstreamConnectionBase):
         "_fronts",
         "_lost",
         "_owner",
-        "_pinged",
         "_read_paused",
-        "_received",
+        "_silence",
         "_write_paused",
         "codec",
         "end_expected",
@@ -99,8 +101,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.violation = ""  # what the peer sent instead of this version of HTTP, before the connection was ready
         self._owner = owner
         self._flush_scheduled = self._write_paused = self._read_paused = self._lost = False
-        self._received = False  # anything since the last check
-        self._pinged: float | None = None  # loop time of a PING that is not answered
+        self._silence = _QUIET
 
     # For the event loop.
 
@@ -113,7 +114,7 @@ class UpstreamConnection(UpstreamConnectionBase):
 
     def data_received(self, data: bytes) -> None:
         """Handle bytes from the peer."""
-        self._received = True
+        self._silence = _RECEIVED
         self._handle(self.codec.receive(data))
         if self._announced != self.codec.max_streams or not self.ready:
             self._apply_settings()
@@ -242,20 +243,19 @@ class UpstreamConnection(UpstreamConnectionBase):
 
         Any input counts as the answer, because it proves that the peer's event loop runs. 0 if the version has no PING.
         """
-        if self._received or not self.ready or self._lost:
-            self._received = False
-            self._pinged = None
+        if self._silence == _RECEIVED or not self.ready or self._lost:
+            self._silence = _QUIET
             return 0.0
-        if self._pinged is None:
+        if self._silence == _QUIET:
             if not self.codec.ping(PING):
                 return 0.0
-            self._pinged = now
+            self._silence = now
             self.schedule_flush()
-        return now - self._pinged
+        return now - self._silence
 
     def restart_silence_check(self) -> None:
         """Restart the check for silence: this process was blocked and may not have read the peer's answer."""
-        self._received = True
+        self._silence = _RECEIVED
 
     def leave(self) -> None:
         """Send no further request, on HTTP/2 a GOAWAY; close when the streams in flight have ended."""
