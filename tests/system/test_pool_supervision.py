@@ -296,7 +296,7 @@ def test_check_tells_what_would_keep_workers_from_starting(tmp_path: Path) -> No
     assert [re.sub(r".*: backends\.", "", problem) for problem in problems] == [
         "dead.app: its process ended while it imported the application",
         "slow.app: is not imported within startTimeout, 0.001 s",
-        f"bare.app: cannot start a worker process: {tmp_path}/missing.env: cannot be read: No such file or directory",
+        f"bare.pool.envFile: {tmp_path}/missing.env: cannot be read: No such file or directory",
     ]
 
 
