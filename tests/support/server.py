@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -10,7 +11,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -128,12 +129,19 @@ class Sidegate:
 
     def wait_ready(self) -> None:
         """Return once ``/readyz`` says 200; fail with the log when the server ends or takes too long."""
+        self._wait(lambda: self.admin("/readyz")[0] == 200)
+
+    def wait_serving(self) -> None:
+        """Return once a front serves, whatever the backends do; fail as ``wait_ready``."""
+        self._wait(lambda: any(one["state"] == "serving" for one in json.loads(self.admin("/status")[1])["processes"]))
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + READY_PATIENCE
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
                 raise AssertionError(f"sidegate ended with exit code {self.process.returncode}:\n{self.log()}")
             with contextlib.suppress(OSError):
-                if self.admin("/readyz")[0] == 200:
+                if condition():
                     self._remember()
                     return
             time.sleep(0.05)

@@ -42,7 +42,8 @@ def wait_answer(server: Sidegate) -> int:
 
 def test_a_startup_that_fails_is_shown_once_and_tried_again(start: Start, switches: Path) -> None:
     (switches / "raise").touch()
-    server = start(config=pooled(workers=2))
+    server = start(ready=False, config=pooled(workers=2))
+    server.wait_serving()
     log = server.wait_log("the database is down")
     wait_until(lambda: restarts(server, "failed_start") >= 4, "two more failed attempts")
     assert 'raise RuntimeError("the database is down")' in log
@@ -53,7 +54,8 @@ def test_a_startup_that_fails_is_shown_once_and_tried_again(start: Start, switch
 
 def test_a_worker_that_is_never_ready_is_killed_and_the_rest_serves(start: Start, switches: Path) -> None:
     (switches / "hang").touch()
-    server = start(config=pooled(startTimeout="1s"))
+    server = start(ready=False, config=pooled(startTimeout="1s"))
+    server.wait_serving()
     assert "is killed: not ready within 1 s" in server.log()
     wait_until(lambda: restarts(server, "start_timeout") >= 1, "the cause")
     assert serving(server)
@@ -86,7 +88,8 @@ def test_an_interpreter_that_goes_away_is_waited_for(start: Start, tmp_path: Pat
 
 def test_an_application_that_cannot_be_preloaded_leaves_the_rest_serving(start: Start, switches: Path) -> None:
     (switches / "crash").touch()
-    server = start(config=pooled(preload=True))
+    server = start(ready=False, config=pooled(preload=True))
+    server.wait_serving()
     assert re.search(r"backend app: preloader \d+ exited \(exit_9\)", server.log())
     metrics = server.admin("/metrics")[1]
     assert 'sidegate_pool_workers{backend="app",state="serving"} 0.0' in metrics
@@ -195,7 +198,8 @@ def test_a_worker_that_its_preloader_did_not_fork_is_forgotten(start: Start, swi
     python.write_text(LAZY_PRELOADER.format(python=sys.executable, switch=str(switch)))
     python.chmod(0o755)
     switch.touch()
-    server = start(config=pooled(python=str(python), preload=True))
+    server = start(ready=False, config=pooled(python=str(python), preload=True))
+    server.wait_serving()
     wait_until(lambda: restarts(server, "not_forked") >= 1, "the cause")
     switch.unlink()
     wait_answer(server)

@@ -222,7 +222,7 @@ def test_a_pool_that_was_never_ready_keeps_the_service_unready(tmp_path: Path) -
     config = pool_config()
     config["backends"]["broken"] = {"app": "no_such_module:app", "directory": str(APPS), "pool": {}}
     with contextlib.closing(Sidegate(tmp_path, config)) as server:
-        server.wait_log("http://")  # the summary: it serves
+        server.wait_serving()
         assert server.admin("/readyz") == (503, "backend broken: no worker was ready yet\n")
 
 

@@ -142,7 +142,7 @@ def test_a_server_that_is_down_makes_the_service_unready_only_if_that_is_wanted(
     serve(remote_config(path))  # it is ready
     config = {**remote_config(path), "admin": {"address": f"127.0.0.1:{reserve_port()}", "ready": "all"}}
     with contextlib.closing(Sidegate(tmp_path / "all", config)) as server:
-        server.wait_log("http://")  # the summary: it serves
+        server.wait_serving()
         reason = f"{path}: cannot connect: No such file or directory"
         words = f"backend remote: not reached in the last 30 s ({reason})\n"
         wait_until(lambda: server.admin("/readyz") == (503, words), words)
