@@ -63,3 +63,27 @@ def test_the_first_folder_of_several_that_cannot_be_read(folder: Path) -> None:
     assert text == f"the user nobody may not enter the folder {folder}/closed (drwx------ root:root)"
     assert as_nobody(lambda: permissions.denied_folder(paths[:3])) == ""
     assert permissions.denied_folder(paths) == ""
+
+
+def test_every_user_gets_the_same_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in a process whose permissions are not asked for: a fork's are, above."""
+    closed = {folder}
+    monkeypatch.setattr(permissions, "_may", lambda path, mode: path not in closed)
+    monkeypatch.setattr(os, "geteuid", lambda: 54321)
+    owner = f"{permissions.user_name(os.getuid())}:{permissions.group_name(folder.stat().st_gid)}"
+    described = f"{folder} (drwxr-xr-x {owner})"
+    assert permissions.denied(f"{folder}/file") == f"the user 54321 may not enter the folder {described}"
+    assert permissions.denied(str(folder)) == f"the user 54321 may not read {described}"
+    assert permissions.denied_folder([f"{folder}/file"]) == permissions.denied(f"{folder}/file")
+    closed.add(folder / "gone")
+    monkeypatch.setattr(os, "lstat", lambda _: None)
+    closed.remove(folder)
+    assert permissions.denied(f"{folder}/gone") == f"the user 54321 may not read {folder}/gone"
+
+
+def test_groups_by_name_and_number() -> None:
+    name = permissions.group_name(os.getgid())
+    assert permissions.group_id(name) == permissions.group_id(str(os.getgid())) == os.getgid()
+    assert permissions.group_name(54321) == "54321"
+    with pytest.raises(LookupError, match="there is no group nosuchgroup"):
+        permissions.group_id("nosuchgroup")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from sidegate.errors import StartError
+from sidegate.ipc import permissions
+from sidegate.supervisor import sockets as sockets_module
 from sidegate.supervisor.sockets import ServiceSockets
 from sidegate.supervisor.systemd import PassedSockets
 from sidegate.supervisor.unix_socket import PathTakenError, UnixSocket
@@ -107,6 +110,37 @@ def test_a_folder_that_this_user_may_not_write_is_named() -> None:
 
         reason = f"the user nobody may not create files in {folder} (drwxr-xr-x root:root)"
         assert as_nobody(refused).endswith(f"cannot listen on unix:{folder}/s: {reason}")
+
+
+def test_the_words_for_what_the_system_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, in a process that is not a fork."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    path = str(tmp_path / "s")
+    monkeypatch.setattr(os, "chown", refuse)
+    with pytest.raises(PathTakenError, match="is not in the group 54322"):
+        UnixSocket(path, None, 54322)
+    assert not Path(path).exists()
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", refuse)
+        assert "may not remove the socket" in taken(path)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    assert "to find out whether a server listens" in taken(path)
+    assert Path(path).is_socket()
+
+
+def test_the_words_for_a_folder_without_permission(bind: Bind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(sockets_module, "UnixSocket", refuse)
+    monkeypatch.setattr(permissions, "denied", lambda path, mode: f"not in {path}")
+    with pytest.raises(StartError, match=f"cannot listen on unix:{tmp_path}/s: not in {tmp_path}$"):
+        bind(f"unix:{tmp_path}/s")
 
 
 def taken(path: str) -> str:
