@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -17,11 +18,12 @@ import httpx
 import pytest
 
 from tests.conftest import Serve
+from tests.support.accounts import public_folder
 from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
 from tests.support.pools import Load, all_succeeded, remote_config, wait_workers, worker_command
 from tests.support.ports import reserve_port
-from tests.support.programs import environment, program
+from tests.support.programs import environment, program, works
 from tests.support.server import APPS, Sidegate, http_get
 
 Spawn = Callable[..., subprocess.Popen[bytes]]
@@ -148,6 +150,30 @@ def test_a_server_that_is_down_makes_the_service_unready_only_if_that_is_wanted(
         wait_until(lambda: server.admin("/readyz") == (503, words), words)
         spawn(*worker_command(path))
         server.wait_ready()
+
+
+AS_NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "env", "--unset=COVERAGE_PROCESS_CONFIG"]
+
+
+@pytest.mark.skipif(
+    not works(AS_NOBODY, sys.executable, "-c", "import sidegate"),
+    reason="needs root, setpriv(1) and an interpreter that everybody may run",
+)
+def test_a_socket_that_the_front_may_not_use_is_answered_at_once(spawn: Spawn) -> None:
+    with public_folder() as folder, contextlib.ExitStack() as stack:
+        path = folder / "app.sock"
+        spawn(*worker_command(f"unix:{path}", "--mode", "0600"))
+        wait_until(path.exists, "a socket")
+        config = remote_config(f"unix:{path}", queue={"timeout": "1h"})
+        del config["listeners"][1]  # its certificate would be made in a folder that nobody may not write
+        server = stack.enter_context(contextlib.closing(Sidegate(folder / "front", config, prefix=AS_NOBODY)))
+        server.wait_ready()
+        code, body = http_get(server.url("/pid"))
+        assert (code, "No server of this application can be used." in body) == (503, True)
+        described = f"the user nobody may not write to {path} (srw------- root:root)"
+        assert f"backend remote: unix:{path}: cannot connect: {described}" in server.log()
+        path.chmod(0o666)
+        wait_answer(server)
 
 
 def test_a_name_is_resolved_and_the_hop_may_be_tls(serve: Serve, spawn: Spawn, authority: Authority) -> None:
