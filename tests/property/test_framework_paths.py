@@ -43,7 +43,7 @@ from sidegate.routing.index import RouteIndex
 from sidegate.wire.target import PathPolicy, RequestTarget
 
 with warnings.catch_warnings():
-    warnings.simplefilter("ignore", DeprecationWarning)  # WebOb imports cgi
+    warnings.simplefilter("ignore")  # WebOb imports cgi, Pyramid pkg_resources
     from pyramid.config import Configurator
     from pyramid.response import Response as PyramidResponse
 
@@ -225,12 +225,18 @@ def asgi(app: Any) -> Ask:
     async def run(scope: Scope) -> bytes:
         unread: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
         body: list[bytes] = []
+        answered = asyncio.Event()
 
         async def receive() -> Message:
-            return unread.pop() if unread else await asyncio.Future()
+            if unread:
+                return unread.pop()
+            await answered.wait()
+            return {"type": "http.disconnect"}
 
         async def send(message: Message) -> None:
             body.append(message.get("body", b""))
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                answered.set()
 
         await app(scope, receive, send)
         return b"".join(body)
