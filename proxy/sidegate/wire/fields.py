@@ -290,7 +290,7 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     kept: Headers = []
     length: int | None = None
     dated = close = large = False
-    options: Headers = []
+    options: Headers | None = None  # most responses have none, and a list costs each of them
     for pair in raw:
         name, value = pair
         checked = None
@@ -311,13 +311,13 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
             dated = True
             kept.append(field_)
         elif kind is _OPTIONS:
-            options.append(field_)
+            options = [field_] if options is None else [*options, field_]
         elif kind is _CLOSE:
             close = True
     # So many fields, none of them longer than MAX_PAIR, have fewer bytes than RESPONSE_BLOCK.
     if large or len(kept) > RESPONSE_FIELDS:
         _check_size(kept)
-    return _without_nominated(kept, options) if options else (kept, length, dated, close)
+    return (kept, length, dated, close) if options is None else _without_nominated(kept, options)
 
 
 def _check_size(kept: Headers) -> None:
