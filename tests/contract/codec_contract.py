@@ -343,6 +343,23 @@ def check_many_cookies(make: MakePeer) -> None:
     answer(peer, head.stream_id)
 
 
+def check_an_application_ends_the_connection(make: MakePeer) -> None:
+    """HTTP/1.1 closes; HTTP/2 goes on, and only a front would be told."""
+    peer = make()
+    first = peer.open().stream_id
+    headers = [(b"x", b"y")]
+    peer.codec.close_after(99, headers)
+    answer(peer, first)
+    assert not peer.codec.closed
+    stream = peer.open().stream_id
+    peer.codec.close_after(stream, headers)
+    assert headers == [(b"x", b"y")]
+    response = answer(peer, stream, headers=headers)
+    is_http1 = isinstance(peer.codec, Http1Codec)
+    assert response.header(b"connection") == (b"close" if is_http1 else None)
+    assert peer.codec.closed == is_http1
+
+
 def check_a_websocket(make: MakePeer) -> None:
     peer = make()
     answer(peer, peer.open().stream_id)
@@ -529,6 +546,7 @@ CHECKS = (
     check_a_websocket_denied,
     check_what_a_websocket_sends_too_early,
     check_many_cookies,
+    check_an_application_ends_the_connection,
     check_a_websocket_is_held_back_by_its_reader,
     check_a_websocket_is_pending_while_the_peer_does_not_read,
     check_a_websocket_outlives_the_farewell,

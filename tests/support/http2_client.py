@@ -38,13 +38,22 @@ def heads(stream_id: int, fields: Iterable[tuple[bytes, bytes]] = OK, end: bool 
 
 
 def pair(
-    client_engine: c.EngineName, server_engine: c.EngineName, hop: bool = False, front: bool = False, **limits: Any
+    client_engine: c.EngineName,
+    server_engine: c.EngineName,
+    hop: bool = False,
+    front: bool = False,
+    *,
+    threads: bool = False,
+    **limits: Any,
 ) -> Pair:
-    """Both ends of a connection, greetings exchanged. ``hop``, ``limits``: the server's; ``front``: the client's."""
+    """Both ends of a connection, greetings exchanged.
+
+    ``hop``, ``threads``, ``limits``: the server's; ``front``: the client's.
+    """
     chosen = ConnectionLimits(**limits)
     policy = FieldPolicy(chosen.header_fields, chosen.header_block)
     hop_policy = FieldPolicy(chosen.header_fields, chosen.header_block, keep_own=True) if hop else None
-    server = Http2Codec(load_engine(server_engine), policy, chosen, 0.0, hop_policy)
+    server = Http2Codec(load_engine(server_engine), policy, chosen, 0.0, hop_policy, threads=threads)
     made = Pair(client(client_engine, replace(SETTINGS, hop=front)), server)
     assert made.heard() == made.asked() == []
     assert made.client.ready

@@ -23,6 +23,7 @@ from sidegate.wire.events import (
     ResponseHead,
     Violation,
 )
+from sidegate.wire.fields import CLOSE
 from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
 from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
 from sidegate.wire.http2.client import MOST_CONTROLS
@@ -365,6 +366,23 @@ def test_a_fact_with_a_control_character_is_malformed(engine: c.EngineName) -> N
     assert isinstance(refused, Rejected)
     assert refused.reason == "bad_field_value"
     assert hop.heard() == [Reset(1, codes.PROTOCOL_ERROR)]
+
+
+@pytest.mark.parametrize("threads", [False, True])
+@pytest.mark.parametrize("hop", [False, True])
+def test_only_a_worker_says_that_it_has_threads(engine: c.EngineName, hop: bool, threads: bool) -> None:
+    assert pair(engine, engine, hop, front=True, threads=threads).client.threads == (hop and threads)
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_a_front_is_told_that_the_application_ends_the_connection(engine: c.EngineName, front: bool) -> None:
+    hop = pair(engine, engine, hop=True, front=front)
+    stream = hop.open(c.GET)
+    headers = [(b"x", b"y")]
+    hop.server.close_after(stream, headers)
+    hop.server.send_head(stream, 200, headers, True)
+    told = [(CLOSE, b"1")] if front else []
+    assert hop.heard() == [ResponseHead(stream, 200, [(b"x", b"y"), *told], True)]
 
 
 def test_reserved_bits_are_ignored(engine: c.EngineName) -> None:
