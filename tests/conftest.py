@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,12 @@ from tests.support.certificates import Authority
 from tests.support.server import Sidegate
 
 forms.choose()
+
+# What runs in the background, or by nohup, ignores these signals, and so would all that it starts. A handler does not
+# pass on to other programs.
+for _number in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda *_: None)
 
 # The machine's load must not fail a test.
 hypothesis.settings.register_profile(
