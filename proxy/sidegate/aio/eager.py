@@ -257,7 +257,7 @@ class SpareTaskStarter(EagerStarter):
         )
 
     def _has_base_values(self) -> bool:
-        """Whether the context is still equal to the starter's. By identity: equal values may be different objects."""
+        """Whether each variable has the same object as in the starter's context; an equal object is a change."""
         context = self._context
         if len(context) != len(self._values):
             return False
