@@ -40,7 +40,7 @@ def serving(server: Sidegate) -> list[int]:
 def get_in_background(url: str) -> tuple[threading.Thread, list[tuple[int, str]]]:
     """A GET on a thread of its own, and the list that its answer will be in."""
     answers: list[tuple[int, str]] = []
-    thread = threading.Thread(target=lambda: answers.append(http_get(url)))
+    thread = threading.Thread(target=lambda: answers.append(http_get(url, patience=PATIENCE)))
     thread.start()
     return thread, answers
 

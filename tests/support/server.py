@@ -200,11 +200,11 @@ class Sidegate:
         self._seen.update((process.pid, process) for process in processes.tree(self.pid))
 
 
-def http_get(url: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
+def http_get(url: str, headers: Mapping[str, str] | None = None, patience: float = 10.0) -> tuple[int, str]:
     """GET by HTTP/1.1 without TLS: status and body, whatever the status."""
     request = urllib.request.Request(url, headers=dict(headers or {}))
     try:
-        with urllib.request.urlopen(request, timeout=10) as response:
+        with urllib.request.urlopen(request, timeout=patience) as response:
             return response.status, response.read().decode()
     except urllib.error.HTTPError as error:
         with error:

@@ -327,16 +327,20 @@ def restarts(server: Sidegate, cause: str) -> int:
     return int(status(server)["pools"]["pooled"]["restarts"].get(cause, 0))
 
 
-def test_a_pool_grows_with_its_queue_and_shrinks_again(serve: Serve) -> None:
+def test_a_pool_grows_with_its_queue_and_shrinks_again(serve: Serve, tmp_path: Path) -> None:
     pool = {"workers": {"min": 1, "max": 3, "idleTimeout": "1s"}, "concurrency": 1}
-    server = serve(pool_config(pool))
+    config = pool_config(pool)
+    config["backends"]["pooled"]["queue"] = {"timeout": "1m"}
+    server = serve(config)
+    grown = tmp_path / "grown"
     wait_workers(server, 1)
     with contextlib.ExitStack() as stack:
         answers = []
         for _ in range(6):
-            thread, answer = get_in_background(server.url("/slow?seconds=2"))
-            stack.callback(thread.join, 30)
+            thread, answer = get_in_background(server.url(f"/slow?until={grown}"))
+            stack.callback(thread.join, 60)
             answers.append(answer)
+        stack.callback(grown.touch)
         wait_workers(server, 3)
     assert [answer[0][0] for answer in answers] == [200] * 6
     wait_workers(server, 1)

@@ -11,6 +11,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -76,9 +77,14 @@ async def status(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def slow(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers after ``seconds``."""
+    """Answers after ``seconds``, or once the file ``until`` exists."""
+    options = query(scope)
     try:
-        await asyncio.sleep(float(query(scope).get("seconds", 1)))
+        if "until" in options:
+            while not Path(options["until"]).exists():
+                await asyncio.sleep(0.02)
+        else:
+            await asyncio.sleep(float(options.get("seconds", 1)))
     except asyncio.CancelledError:
         met["cancelled"] += 1
         raise
