@@ -208,10 +208,10 @@ def _announce(config: Config, sockets: ServiceSockets) -> None:
     parts = engines(config.http2_engine, child.loop_package(), http1=False)
     where = ", ".join(sockets.urls(NAME, "h2" if config.listeners[0].tls else "h2c"))
     app = config.backends[NAME].app
-    logger.info("Sidegate %s worker (%s, %s): %s at %s", __version__, parts["loop"], parts["http2"], app, where)
     unix = all(address.startswith("unix:") for address in config.listeners[0].addresses)
     if not (unix or _asks_for_certificates(config.listeners[0]) or set(config.trusted_proxies) - set(TRUSTED)):
         logger.warning("no peer is trusted: what fronts say about their clients is dropped; name the fronts by --trust")
+    logger.info("Sidegate %s worker (%s, %s): %s at %s", __version__, parts["loop"], parts["http2"], app, where)
 
 
 def _leave_later(number: int, asked: asyncio.Event, leave: Callable[[int], None]) -> None:

@@ -283,7 +283,7 @@ def test_a_stop_during_the_start(tmp_path: Path) -> None:
     waits = "    print('begun', flush=True)\n    await asyncio.sleep(3600)\n"
     (tmp_path / "served.py").write_text(f"import asyncio\nasync def app(scope, receive, send):\n{waits}")
     command = Command(tmp_path, "--bind", f"unix:{tmp_path / 'app.sock'}")
-    wait_until(lambda: "begun" in command.log(), "a startup that has begun")
+    wait_until(lambda: "begun\n" in command.log(), "a startup that has begun")
     assert command.stop() == 0
 
 
@@ -315,7 +315,7 @@ def test_a_stop_while_the_application_blocks_its_start(
     (tmp_path / "served.py").write_text(BLOCKING[blocked])
     path = tmp_path / "app.sock"
     command = Command(tmp_path, "--bind", f"unix:{path}", "--event-loop", loop)
-    wait_until(lambda: "begun" in command.log(), "a start that blocks")
+    wait_until(lambda: "begun\n" in command.log(), "a start that blocks")
     command.process.send_signal(number)
     assert command.process.wait(PATIENCE) == 128 + number
     assert command.log() == "begun\n"
