@@ -41,7 +41,7 @@ def before(engine: str, **backend: Any) -> Iterator[RunningFront]:
             "listeners": [{"name": "test", "address": "127.0.0.1:0"}],
             "backends": {"app": {"queue": {"timeout": "2s"}, **backend}},
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
-            "http2Engine": "h2" if engine == "http2-h2" else "nghttp2",
+            "http2Engine": "h2" if engine == "http2-h2" else "auto" if engine == "http1" else "nghttp2",
         },
     )
     front = RunningFront(config, uvloop.new_event_loop)
