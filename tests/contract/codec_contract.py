@@ -245,6 +245,7 @@ def check_winding_down_loses_nothing(make: MakePeer) -> None:
     peer.codec.goaway(False)
     assert not peer.codec.closed
     assert answer(peer, first, b"first").body == b"first"
+    assert peer.codec.goaway_noticed()
     peer.codec.goaway(True)
     peer.read()
     assert peer.codec.closed

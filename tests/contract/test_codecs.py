@@ -44,8 +44,11 @@ def test_goaway_of_http2_comes_in_two_phases(make_http2: Callable[[], Http2Peer]
         pytest.importorskip("sidegate.wire.http2.nghttp2", reason="the nghttp2 binding was not built")
     peer = make_http2()
     first = peer.open().stream_id
+    assert not peer.codec.goaway_noticed()
     peer.codec.goaway(False)
-    peer.read()
+    assert not peer.codec.goaway_noticed()
+    peer.read()  # the library acknowledges the PING
+    assert peer.codec.goaway_noticed()
     second = peer.open().stream_id
     peer.codec.goaway(True)
     peer.read()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from sidegate.errors import Fault
+from sidegate.server.service import GOAWAY_PAUSE
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond
 from tests.support.clients import Http2Client, request
 from tests.support.running import Running, running, wait_for
@@ -310,6 +311,36 @@ def test_an_http2_connection_ends_in_two_phases(engine: str) -> None:
         wait_for(lambda: len(server.observer.records) == 3)
         assert [record.status for record in server.observer.records] == [200] * 3
         assert waiting < crossed
+
+
+def test_the_second_phase_waits_until_the_client_has_noticed_the_first(engine: str) -> None:
+    with running(hello, engine, limits={"connectionRequests": 1}) as server:
+        client = http2(server, engine)
+        client.begin("GET", "/", [], end=True)
+        received = b""
+        while not (pings := [payload for kind, payload in frames(received) if kind == 6]):
+            received += client.sock.recv(65536)  # past the library, which would acknowledge the PING
+        threading.Event().wait(2 * GOAWAY_PAUSE)
+        crossed = raw_request(client, b"/crossed")
+        client.sock.sendall(b"\x00\x00\x08\x06\x01\x00\x00\x00\x00" + pings[0])
+        while data := client.sock.recv(65536):
+            received += data
+        assert [int.from_bytes(frame[:4], "big") for kind, frame in frames(received) if kind == 7] == [
+            2**31 - 1,
+            crossed,
+        ]
+        wait_for(lambda: len(server.observer.records) == 2)
+        assert [record.status for record in server.observer.records] == [200, 200]
+
+
+def test_a_client_that_never_notices_is_not_waited_for(engine: str) -> None:
+    with running(hello, engine, limits={"connectionRequests": 1}) as server:
+        client = http2(server, engine)
+        client.begin("GET", "/", [], end=True)
+        received = b""
+        while data := client.sock.recv(65536):
+            received += data
+        assert [kind for kind, _ in frames(received)][-1] == 7
 
 
 def raw_request(client: Http2Client, path: bytes) -> int:

@@ -393,6 +393,19 @@ def test_going_away_in_two_steps(engine: c.EngineName, speaker: c.Speaker) -> No
     assert made.closed
 
 
+def test_only_the_answer_to_the_ping_behind_the_goaway_shows_that_it_was_noticed(engine: c.EngineName) -> None:
+    made = c.started(engine)
+    made.goaway(False)
+    heard = c.listen(made.take_output())
+    (ping,) = (frame for frame in heard.frames if frame.type == c.PING)
+    made.receive(c.frame(c.PING, c.ACK, 0, b"anything"), 0.0)
+    assert not made.goaway_noticed()
+    made.receive(c.frame(c.PING, c.ACK, 0, ping.opaque_data), 0.0)
+    assert made.goaway_noticed()
+    made.receive(c.frame(c.PING, c.ACK, 0, b"anything"), 0.0)
+    assert made.goaway_noticed()
+
+
 def test_going_away_while_idle_closes_at_once(engine: c.EngineName) -> None:
     made = c.started(engine)
     made.goaway(True)

@@ -25,7 +25,7 @@ from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import peer_of
-from sidegate.server.service import GOAWAY_PAUSE, ListenerService
+from sidegate.server.service import GOAWAY_PATIENCE, GOAWAY_PAUSE, ListenerService
 from sidegate.server.websocket import WebSocket
 from sidegate.server.writing_half import WritingHalf
 from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
@@ -253,13 +253,15 @@ class Connection(WritingHalf):
         if self.protocol is not None:
             self.codec.goaway(False)
             self.schedule_flush()
-        self._loop.call_later(GOAWAY_PAUSE, self._final_goaway)
+        self._loop.call_later(GOAWAY_PAUSE, self._final_goaway, self._loop.time() + GOAWAY_PATIENCE)
 
-    def _final_goaway(self) -> None:
+    def _final_goaway(self, latest: float) -> None:
         if self._lost:
             return
         if self.protocol is None:
             self.transport.close()
+        elif not self.codec.goaway_noticed() and self._loop.time() < latest:
+            self._loop.call_later(GOAWAY_PAUSE, self._final_goaway, latest)
         else:
             self.codec.goaway(True)
             self.schedule_flush()

@@ -34,11 +34,14 @@ LOW_WATER = 16 * 1024
 """``send`` continues when no more than this is queued."""
 
 GOAWAY_PAUSE = 0.5
-"""Seconds between the announcement of the end and the refusal of more requests.
+"""Least number of seconds between the announcement of the end and the refusal of more requests.
 
-It is more than a round trip, so that requests on their way are answered. HTTP/2: the two phases of GOAWAY (RFC 9113
-6.8); HTTP/1.1: ``connection: close`` in a response.
+It is more than a usual round trip, so that requests on their way are answered. HTTP/2: the two phases of GOAWAY (RFC
+9113 6.8); HTTP/1.1: ``connection: close`` in a response.
 """
+
+GOAWAY_PATIENCE = 5.0
+"""Seconds after which an HTTP/2 client that has not acknowledged the announcement is not waited for any longer."""
 
 
 class ServedConnection(Protocol):

@@ -54,5 +54,6 @@ cdef class Codec:
     cpdef bytes take_output(self)
     cpdef bint read_paused(self)
     cpdef goaway(self, bint final)
+    cpdef bint goaway_noticed(self)
     cpdef next_deadline(self)
     cpdef list on_deadline(self, double now)

@@ -280,9 +280,17 @@ class Codec:
     def goaway(self, final: bool) -> None:
         """Drain. Call it first with ``final=False`` (HTTP/2: GOAWAY with 2^31-1), then, a moment later, with ``True``.
 
+        The moment has passed when ``goaway_noticed``, or when the peer takes too long to notice it.
         HTTP/1.1 answers with ``Connection: close`` from the first call on, and takes a request that is already on its
         way until the second call. ``closed`` turns true when the last stream has ended, on HTTP/1.1 not before the
         second call unless a response announced the close.
+        """
+        raise NotImplementedError
+
+    def goaway_noticed(self) -> bool:
+        """Whether all requests that the peer sent before it knew of ``goaway(False)`` have arrived.
+
+        HTTP/2 finds it out by a PING (RFC 9113 6.8: at least one round trip); HTTP/1.1 has no such frame: always true.
         """
         raise NotImplementedError
 

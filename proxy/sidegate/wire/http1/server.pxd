@@ -67,5 +67,6 @@ cdef class Http1Codec(Codec):
     cpdef bytes take_output(self)
     cpdef bint read_paused(self)
     cpdef goaway(self, bint final)
+    cpdef bint goaway_noticed(self)
     cpdef next_deadline(self)
     cpdef list on_deadline(self, double now)

@@ -362,6 +362,10 @@ class Http1Codec(Codec):
         if final and self._writer.stage in (IDLE, DONE) and not self._buffer:
             self._shut()
 
+    def goaway_noticed(self) -> bool:
+        """See ``events.Codec``."""
+        return True
+
     def next_deadline(self) -> float | None:
         """The deadline for a head (the first: from the connection's start), or for the rest of a skipped body."""
         return self._deadline

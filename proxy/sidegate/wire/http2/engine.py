@@ -52,7 +52,7 @@ STREAM_ERROR: Final = 10  # stream, code: the engine reset a stream because of a
 GOAWAY: Final = 11  # code, last stream: GOAWAY received
 FAULT: Final = 12  # code, detail: the connection has failed, GOAWAY is in the output; always the last event
 SETTINGS: Final = 13  # (identifier, value) pairs: SETTINGS received, after its CONTROL; to a client, and on a hop
-PONG: Final = 14  # 8 bytes: PING acknowledged, after its CONTROL; in the client's role only
+PONG: Final = 14  # 8 bytes: PING acknowledged, after its CONTROL
 
 CONNECT_SETTING: Final = 0x8
 """SETTINGS_ENABLE_CONNECT_PROTOCOL: the server accepts CONNECT with ``:protocol`` (RFC 8441 3)."""

@@ -234,7 +234,7 @@ class H2Engine(SendingHalf):
         found.append((wire.CONTROL, frame[3]))
         self._feed(frame)
         self._flush()
-        if self._client and frame[3] == _PING and flags & _ACK:
+        if frame[3] == _PING and flags & _ACK:
             found.append((wire.PONG, frame[9:]))
 
     def _on_goaway(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:

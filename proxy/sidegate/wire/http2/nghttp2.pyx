@@ -199,6 +199,9 @@ cdef class Nghttp2Engine:
             self.events.append((RESET, stream_id, frame.rst_stream.error_code))
         elif kind == NGHTTP2_GOAWAY:
             self.events.append((GOAWAY, frame.goaway.error_code, frame.goaway.last_stream_id))
+        elif kind == NGHTTP2_PING:
+            if frame.hd.flags & NGHTTP2_FLAG_ACK:
+                self.events.append((PONG, frame.ping.opaque_data[:8]))
         elif kind == NGHTTP2_SETTINGS or kind > NGHTTP2_CONTINUATION:
             self.events.append(_control[kind])
             if kind == NGHTTP2_SETTINGS and self.telling and not frame.hd.flags & NGHTTP2_FLAG_ACK:

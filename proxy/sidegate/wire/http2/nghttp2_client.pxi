@@ -66,9 +66,7 @@ cdef class Nghttp2Client(Nghttp2Engine):
             self.events.append(self.block.take(HEAD, frame.hd.stream_id, frame.hd.flags & NGHTTP2_FLAG_END_STREAM))
             return 0
         Nghttp2Engine.frame_received(self, frame)
-        if kind == NGHTTP2_PING and frame.hd.flags & NGHTTP2_FLAG_ACK:
-            self.events.append((PONG, frame.ping.opaque_data[:8]))
-        elif kind == NGHTTP2_GOAWAY:
+        if kind == NGHTTP2_GOAWAY:
             self.give_up_beyond(frame.goaway.last_stream_id)
         return 0
 

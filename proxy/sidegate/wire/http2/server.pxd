@@ -26,6 +26,7 @@ cdef class Http2Codec(Codec):
     cdef object _last
     cdef object _final
     cdef bint _draining
+    cdef bint _noticed
     cdef bint _dead
     cdef Py_ssize_t _block
     cdef object _block_deadline
@@ -62,3 +63,4 @@ cdef class Http2Codec(Codec):
     cpdef bytes take_output(self)
     cpdef bint read_paused(self)
     cpdef goaway(self, bint final)
+    cpdef bint goaway_noticed(self)

@@ -31,13 +31,15 @@ from sidegate.wire.events import Codec, RequestHead
 from sidegate.wire.fields import CLOSE, FieldPolicy, accept_fields
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
 from sidegate.wire.http2 import engine as wire
-from sidegate.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame
+from sidegate.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame, ping_frame
 from sidegate.wire.http2.floods import FloodCounters
 from sidegate.wire.http2.head import CONNECT, HeadValidator, Malformed, said
 from sidegate.wire.http2.streams import RequestStream, Streams
 
 if TYPE_CHECKING:
     from sidegate.config.schema import ConnectionLimits
+
+_GOAWAY_PING = b"sidegate"
 
 # The most frequent kinds of frames; C integers when compiled.
 _HEAD, _DATA, _END, _CLOSED, _WINDOW = wire.HEAD, wire.DATA, wire.END, wire.CLOSED, wire.WINDOW
@@ -57,6 +59,7 @@ class Http2Codec(Codec):
         "_hop_policy",
         "_last",
         "_limits",
+        "_noticed",
         "_now",
         "_preface_deadline",
         "_serves_front",
@@ -104,6 +107,7 @@ class Http2Codec(Codec):
         self._last = 0  # the highest stream seen
         self._final: int | None = None  # the last stream that the final GOAWAY promised to serve
         self._draining = False  # no more streams will come
+        self._noticed = False  # the client has acknowledged the PING behind the first GOAWAY
         self._dead = False
         self._block = 0
         self._block_deadline: float | None = None
@@ -301,6 +305,9 @@ class Http2Codec(Codec):
         self._draining = True
         found.append(e.GoAway(frame[1], frame[2]))
 
+    def _on_pong(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self._noticed = self._noticed or frame[1] == _GOAWAY_PING
+
     def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, detail = frame
         self._violate(wire.WORDS.get(code, "protocol_error"), detail, code, found)
@@ -413,6 +420,12 @@ class Http2Codec(Codec):
             self._final = self._last
             self._draining = True
         self._engine.write(goaway_frame(self._last if final else wire.WINDOW_MAX, codes.NO_ERROR))
+        if not final:
+            self._engine.write(ping_frame(_GOAWAY_PING))
+
+    def goaway_noticed(self) -> bool:
+        """See ``events.Codec``."""
+        return self._noticed or self._draining or self._dead
 
 
 _RARE = {
@@ -425,4 +438,5 @@ _RARE = {
     wire.GOAWAY: Http2Codec._on_goaway,
     wire.FAULT: Http2Codec._on_fault,
     wire.SETTINGS: Http2Codec._on_settings,
+    wire.PONG: Http2Codec._on_pong,
 }
