@@ -181,6 +181,28 @@ def test_a_preloader_that_dies_is_replaced_and_its_workers_go_on(start: Start) -
     assert wait_until(lambda: [pid for pid in serving_workers(server, "app") if pid != worker], "a successor")
 
 
+def test_a_preloader_that_is_stopped_hides_no_dead_worker(start: Start) -> None:
+    server = start(config=pooled(preload=True))
+    (worker,) = wait_workers(server, 1, "app")
+    (old,) = status(server)["pools"]["app"]["preloaders"]
+    os.kill(old["pid"], signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: serving_workers(server, "app") == [], "the fronts know")
+    os.kill(old["pid"], signal.SIGKILL)
+    assert wait_until(lambda: serving_workers(server, "app"), "a successor") != [worker]
+    assert server.stop() == 0
+
+
+def test_a_stop_with_a_preloader_that_is_stopped(start: Start) -> None:
+    server = start(config={**pooled(preload=True), "gracePeriod": "1s"})
+    (worker,) = wait_workers(server, 1, "app")
+    (old,) = status(server)["pools"]["app"]["preloaders"]
+    os.kill(old["pid"], signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    wait_until(lambda: serving_workers(server, "app") == [], "the fronts know")
+    assert server.stop() == 0
+
+
 LAZY_PRELOADER = """#!{python}
 import os, pathlib, socket, sys
 if pathlib.Path({switch!r}).exists() and sys.argv[-1] == "preload":

@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.lifecycle import wait_until
+from tests.support.lifecycle import PATIENCE, wait_until
 from tests.support.workers import ForkedWorker, Process, pool_of_one
 
 SIZE = 48 << 20
@@ -122,6 +122,20 @@ def test_exits_are_reported(tmp_path: Path, stack: ExitStack) -> None:
     assert drained.hear()[0]["type"] == "retire"
     os.kill(drained.pid, signal.SIGTERM)  # the second one, because nobody starts a successor
     assert started.process.hear("exited") == {"type": "exited", "pid": drained.pid, "status": 0}
+
+
+@pytest.mark.skipif(not hasattr(os, "waitid"), reason="a system that cannot see an exit without reaping")
+def test_a_pid_stays_in_use_until_the_supervisor_sends_no_signal_to_it(tmp_path: Path, stack: ExitStack) -> None:
+    started = preloader(tmp_path, stack).ready()
+    worker, other = started.serving(), started.serving()
+    process = psutil.Process(worker.pid)
+    process.kill()
+    assert started.process.hear("exited")["pid"] == worker.pid
+    os.kill(other.pid, signal.SIGKILL)
+    assert started.process.hear("exited")["pid"] == other.pid
+    assert process.status() == psutil.STATUS_ZOMBIE
+    started.process.say("reap", pid=worker.pid)
+    process.wait(PATIENCE)
 
 
 def test_a_worker_goes_on_without_its_preloader(tmp_path: Path, stack: ExitStack) -> None:

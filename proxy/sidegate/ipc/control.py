@@ -48,8 +48,9 @@ A preloader is started as a worker is, with the additional argument ``preload``,
 =============  ===========================================================================================
 ``fork``       to the preloader: fork the worker ``number``, with three descriptors passed with the message:
                its control socket, its listening socket, its cells
-``forked``     from it: the worker ``number`` is the process ``pid``
-``exited``     from it: the forked process ``pid`` exited with ``status``, negative for a signal
+``forked``     from it: the worker ``number`` is the process ``pid``; it closes its copies of the descriptors next
+``exited``     from it: the forked process ``pid`` has exited with ``status``, negative for a signal
+``reap``       to it, the answer to ``exited``: the process ``pid`` gets no signal any more, so its pid may be reused
 =============  ===========================================================================================
 """
 

@@ -1,8 +1,9 @@
 """A preloader: it imports a pool's application once and forks the pool's workers, which share its memory pages.
 
 The supervisor starts it like a worker; a forked process runs ``worker.serve``. The preloader starts no thread and
-closes the event loop that the import may use, because neither works after a fork. It owns the workers' pids until it
-has reaped them. The supervisor decides when it forks. When the preloader exits, its workers go on.
+closes the event loop that the import may use, because neither works after a fork. It reaps a worker when the
+supervisor, which sends the worker's signals, permits it. The supervisor decides when it forks. When the preloader
+exits, its workers go on.
 """
 
 from __future__ import annotations
@@ -105,13 +106,28 @@ def _exit_with_supervisor(control: int) -> None:
     threading.Thread(target=wait, daemon=True, name="supervisor's end").start()
 
 
+def _exit_status(pid: int) -> int | None:
+    """The exit status of a child, negative for a signal; None if it runs. The child is not reaped.
+
+    macOS has ``waitid`` since Python 3.13; before, the child is reaped.
+    """
+    if not hasattr(os, "waitid"):
+        ended, status = os.waitpid(pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if ended else None
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
 class Preloader:
-    """Forks workers and reaps them."""
+    """Forks workers and reports their exits."""
 
     def __init__(self, control: socket.socket, kind: str) -> None:
         self._control = control
         self._kind = kind
         self._decoder = Decoder()
+        self._workers: set[int] = set()  # pids of the forked processes whose exit was not reported yet
         # The loop in ``run`` sleeps in poll(); SIGCHLD must wake it when a worker exits.
         self._wake, self._woken = socket.socketpair()
         self._wake.setblocking(False)
@@ -128,7 +144,7 @@ class Preloader:
         while True:
             for fd, _ in poll.poll():
                 if fd == self._wake.fileno():
-                    self._reap()
+                    self._report_exits()
                     continue
                 forked, ended = self._receive()
                 if forked is not None or ended:
@@ -150,6 +166,9 @@ class Preloader:
                 forked = self._fork(message["number"], descriptors)
                 if forked is not None:
                     return forked, False
+            elif message["type"] == "reap":
+                with contextlib.suppress(ChildProcessError):  # reaped when its exit was reported
+                    os.waitpid(message["pid"], 0)
         return None, False
 
     def _fork(self, number: int, descriptors: list[int]) -> ForkedWorker | None:
@@ -157,9 +176,10 @@ class Preloader:
         if pid == 0:
             self._forget()
             return ForkedWorker(*descriptors)
+        self._workers.add(pid)
+        self._tell("forked", pid=pid, number=number)  # the supervisor expects it before the end of the control socket
         for fd in descriptors:
             os.close(fd)
-        self._tell("forked", pid=pid, number=number)
         return None
 
     def _forget(self) -> None:
@@ -169,13 +189,15 @@ class Preloader:
         for sock in (self._control, self._wake, self._woken):
             sock.close()
 
-    def _reap(self) -> None:
+    def _report_exits(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake.recv(READ_SIZE):
                 pass
-        with contextlib.suppress(ChildProcessError):
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                self._tell("exited", pid=ended[0], status=os.waitstatus_to_exitcode(ended[1]))
+        for pid in list(self._workers):
+            status = _exit_status(pid)
+            if status is not None:
+                self._workers.remove(pid)
+                self._tell("exited", pid=pid, status=status)
 
     def _tell(self, kind: str, **fields: object) -> None:
         with contextlib.suppress(BrokenPipeError):  # the next read shows that the supervisor has exited

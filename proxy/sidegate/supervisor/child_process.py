@@ -1,8 +1,8 @@
 """One child process from the supervisor's side: starting it, sending it messages and signals, reaping it.
 
-``front_process`` and ``worker_process`` define what the child runs. This module owns the child's pid until it is
-reaped, and the supervisor's end of the socket pair. The supervisor's loop and the pools decide what a message or an
-exit means.
+``front_process`` and ``worker_process`` define what the child runs. This module owns the child's pid until it is reaped
+(the kernel may then give the number to another process), and the supervisor's end of the socket pair. The supervisor's
+loop and the pools decide what a message or an exit means.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class ChildProcess:
     """A child that was started and is not reaped yet.
 
     ``engines``: the engines that it reported. ``cause``: why it exits, in one word, if the supervisor knows more than
-    the exit status shows. ``started``: when it was started, in Unix seconds.
+    the exit status shows. ``started``: when it was started, in Unix seconds. ``exited``: its exit was reported, so its
+    pid may be another process's.
     """
 
     def __init__(self, serial: int, slot: int, spawn: Spawn) -> None:
@@ -40,6 +41,7 @@ class ChildProcess:
         self.started = time.time()
         self.engines: Mapping[str, str] = {}
         self.cause = ""
+        self.exited = False
         self._pending_signal: signal.Signals | None = None
         self._socket, theirs = socket.socketpair()
         with theirs:
@@ -65,17 +67,24 @@ class ChildProcess:
         self._channel.pass_on(descriptors, kind, **fields)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal now, or as soon as the pid is known."""
+        """Send a signal now, or as soon as the pid is known; do nothing if the child has exited.
+
+        A child whose pid is not known cannot be killed. It exits by itself when the supervisor closes the connection.
+        """
+        if self.exited:
+            return
         if self.pid is None:
             self._pending_signal = number
+            if number is signal.SIGKILL:
+                self._disconnect()
             return
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, number)
 
     @property
     def resident(self) -> int:
-        """Its resident memory in bytes; 0 while its pid is not known."""
-        return 0 if self.pid is None else resident_bytes(self.pid)
+        """Its resident memory in bytes; 0 while its pid is not known and after its exit."""
+        return 0 if self.pid is None or self.exited else resident_bytes(self.pid)
 
     def found(self, pid: int) -> None:
         """Set the pid, and send a signal that waited for it."""
@@ -83,11 +92,21 @@ class ChildProcess:
         if self._pending_signal is not None:
             self.signal(self._pending_signal)
 
+    def read_available(self) -> None:
+        """Handle the messages that have arrived."""
+        self._channel.read_available()
+
     def read_remaining_messages(self) -> None:
-        """The process was reaped: handle its remaining messages, then close the channel and its socket."""
+        """The process has exited: handle its remaining messages, then close the channel and its socket."""
+        self.exited = True
         self._channel.read_available()
         self._channel.close()
         self._socket.close()
+
+    def _disconnect(self) -> None:
+        """End the connection in both directions, as the exit of either process would."""
+        with contextlib.suppress(OSError):  # it has ended already
+            self._socket.shutdown(socket.SHUT_RDWR)
 
 
 def spawn(command: list[str], environment: Mapping[str, str], inherited: Sequence[int]) -> int:

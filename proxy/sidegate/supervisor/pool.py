@@ -176,7 +176,13 @@ class Pool:
             worker.open(self._listener(worker), partial(self._context.note, partial(self._gone, worker)))
 
     def _listener(self, process: WorkerProcess | PreloaderProcess) -> Callable[[Message], None]:
-        return lambda message: self._context.note(partial(self._heard, process, message))
+        def listener(message: Message) -> None:
+            if message["type"] == "forked":  # not later: the worker's exit may be reported next
+                self.processes.forked(message["number"], message["pid"])
+            else:
+                self._context.note(partial(self._heard, process, message))
+
+        return listener
 
     def _forker(self) -> PreloaderProcess | None:
         """The newest preloader that is ready; while there is none, the plan spawns no worker."""
@@ -201,6 +207,9 @@ class Pool:
         process = self.processes[serial]
         if self.state(serial) is State.STARTING:
             process.cause = "start_timeout"
+            preloader = self.processes.preloader_of(process)
+            if process.pid is None and preloader is not None and self.state(preloader.serial) is State.SERVING:
+                self._kill(preloader.serial, "it does not fork workers")
         level = logging.INFO if self.state(serial) is State.INTERRUPTED else logging.ERROR
         logger.log(level, "%s is killed: %s", self.processes.title(serial), reason)
         process.signal(signal.SIGKILL)
@@ -254,19 +263,29 @@ class Pool:
         self.wanted = replace(self.wanted, peak=max(count for _, count in self._peaks), concurrency=concurrency)
 
     def ended(self, pid: int, status: int) -> bool:
-        """A process was reaped. Returns whether it was one of this pool."""
-        for process in self.processes.all():
-            if process.pid == pid:
-                process.read_remaining_messages()
-                self._context.note(partial(self._end, process, exit_cause(status)))
-                return True
-        return False
+        """A process has exited. Returns whether it was one of this pool."""
+        self.processes.read_preloaders()
+        process = self.processes.running(pid)
+        if process is None:
+            return False
+        process.read_remaining_messages()
+        self._context.note(partial(self._end, process, exit_cause(status)))
+        return True
 
     def _gone(self, worker: WorkerProcess) -> None:
-        """The worker's control socket was closed. If its pid is known, its exit is reported; else it was not forked."""
-        if worker.pid is None and worker.serial in self.processes.workers:
+        """The worker's control socket was closed.
+
+        The worker gets no more requests: it has exited, even if its exit is reported late, or it cannot be managed any
+        more. If its pid is not known, nobody will report its exit: it was not forked.
+        """
+        if worker.serial not in self.processes.workers:
+            return
+        self.processes.read_preloaders()
+        if worker.pid is None:
             worker.read_remaining_messages()
             self._end(worker, "not_forked")
+        else:
+            self._happened(worker.serial, Event.DRAINED)
 
     def _happened(self, serial: int, event: Event) -> None:
         member = self.members[serial]
@@ -310,11 +329,9 @@ class Pool:
                 self._retire(process.serial, message["cause"])
             case "exhausted":
                 self.stuck(process.serial, STUCK_THREADS)
-            case "forked":
-                if (worker := self.processes.workers.get(message["number"])) is not None:
-                    worker.found(message["pid"])
             case "exited":
                 self.ended(message["pid"], message["status"])
+                process.send("reap", pid=message["pid"])
 
     def _failed(self, reason: str) -> None:
         """Log a reason once: all workers of a pool fail for the same reason, and each is started again and again."""

@@ -36,6 +36,30 @@ class PoolProcesses:
     def all(self) -> list[WorkerProcess | PreloaderProcess]:
         return [*self.workers.values(), *self.preloaders.values()]
 
+    def running(self, pid: int) -> WorkerProcess | PreloaderProcess | None:
+        """The process with this pid whose exit was not reported yet."""
+        return next((process for process in self.all() if process.pid == pid and not process.exited), None)
+
+    def preloader_of(self, process: WorkerProcess | PreloaderProcess) -> PreloaderProcess | None:
+        """The preloader that forks this worker, if there is one and it is not reaped yet."""
+        preloader = process.preloader if isinstance(process, WorkerProcess) else None
+        return None if preloader is None else self.preloaders.get(preloader.serial)
+
+    def forked(self, number: int, pid: int) -> None:
+        """A preloader has forked the worker ``number``."""
+        if (worker := self.workers.get(number)) is not None:
+            worker.found(pid)
+
+    def read_preloaders(self) -> None:
+        """Learn the pids of forked workers. Call it before the end of a worker's control socket or its exit is handled.
+
+        A preloader sends a worker's pid before it closes its copy of the worker's control socket, and the supervisor
+        reaps a worker only after its preloader has exited. So when the socket's end or the exit is noticed, the message
+        has arrived, unless the preloader was killed before it sent it.
+        """
+        for preloader in self.preloaders.values():
+            preloader.read_available()
+
     def title(self, serial: int) -> str:
         """The name of a process in log lines."""
         pid = self[serial].pid

@@ -321,7 +321,7 @@ class Supervisor:
         for pid, status in reap():
             self.pools.ended(pid, status)
             for front in self.fronts.values():
-                if front.pid == pid:
+                if front.pid == pid and not front.exited:
                     front.read_remaining_messages()
                     self._note(partial(self._ended, front, status))
 

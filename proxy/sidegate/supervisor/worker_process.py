@@ -83,13 +83,13 @@ class PreloaderProcess(ChildProcess):
 class WorkerProcess(ChildProcess):
     """A worker that was started and is not reaped yet. ``path``: the path of its socket.
 
-    ``baseline``: its resident memory, in bytes, when it was ready. ``forked``: it is a child of a preloader, which
-    reports its pid later.
+    ``baseline``: its resident memory, in bytes, when it was ready. ``preloader``: the process that forks it and reports
+    its pid later (None: the supervisor has started it).
     """
 
     def __init__(self, child: ChildStatus, launch: Launch, preloader: PreloaderProcess | None) -> None:
         """Start it, or let ``preloader`` fork it. Raises the errors of ``Launch.spawn``."""
-        self.forked = preloader is not None
+        self.preloader = preloader
         self.baseline = 0
         self._launch = launch
         self._unix = UnixSocket(str(launch.folder / str(child.serial)), SOCKET_MODE)
@@ -98,7 +98,7 @@ class WorkerProcess(ChildProcess):
             with self._unix.socket as listening:
                 listening.listen(socket.SOMAXCONN)
                 self._listening = listening.fileno()
-                super().__init__(child.serial, child.slot, self._starter(preloader))
+                super().__init__(child.serial, child.slot, self._start)
         except BaseException:
             self.close()
             raise
@@ -110,7 +110,7 @@ class WorkerProcess(ChildProcess):
     def open(self, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
         """Open the channel; send the configuration, unless the worker was forked from a preloader, which has it."""
         self.listen(on_message, on_gone)
-        if not self.forked:
+        if self.preloader is None:
             descriptors = {"socket": self._listening, "cells": self._area.fd}
             self.send("config", **self._launch.first_message(**descriptors))
 
@@ -135,12 +135,9 @@ class WorkerProcess(ChildProcess):
         self._unix.unlink()
         self._area.close()
 
-    def _starter(self, preloader: PreloaderProcess | None) -> Callable[[socket.socket], int | None]:
-        def start(theirs: socket.socket) -> int | None:
-            control = theirs.fileno()
-            if preloader is None:
-                return self._launch.spawn(control, self._listening, self._area.fd)
-            preloader.pass_on([control, self._listening, self._area.fd], "fork", number=self.serial)
-            return None
-
-        return start
+    def _start(self, theirs: socket.socket) -> int | None:
+        control = theirs.fileno()
+        if self.preloader is None:
+            return self._launch.spawn(control, self._listening, self._area.fd)
+        self.preloader.pass_on([control, self._listening, self._area.fd], "fork", number=self.serial)
+        return None

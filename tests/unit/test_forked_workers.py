@@ -1,0 +1,392 @@
+"""Exits and messages of a preloader and its workers, in every order: the test plays the processes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import tempfile
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidegate.config.schema import PoolConfig
+from sidegate.ipc.control import Decoder, Message, encode
+from sidegate.supervisor.child_state import State
+from sidegate.supervisor.pool import Pool, PoolContext
+from sidegate.supervisor.worker_process import Launch, WorkerProcess
+from tests.support.workers import pool_of_one
+
+FIRST_PID = 5_000_000  # above the kernel's limit, so it is no process's
+WORKER = 6_000_000
+KILLED = -signal.SIGKILL
+
+
+class Forked:
+    """A worker's descriptors, as its preloader got them. ``number``: the worker's serial."""
+
+    def __init__(self, number: int, descriptors: list[int]) -> None:
+        self.number = number
+        self.control = socket.socket(fileno=descriptors[0])
+        for fd in descriptors[1:]:
+            os.close(fd)
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.control.sendall(encode(kind, **fields))
+
+    def exit(self) -> None:
+        """End the control socket, as a process that exits."""
+        self.control.close()
+
+
+class Preloader:
+    """The test's end of a preloader's control socket."""
+
+    def __init__(self, pid: int, control: socket.socket) -> None:
+        self.pid = pid
+        self.control = control
+        self.control.settimeout(60)
+        self.forked: list[Forked] = []
+        self._decoder = Decoder()
+
+    def say(self, kind: str, **fields: Any) -> None:
+        self.control.sendall(encode(kind, **fields))
+
+    def hear(self) -> tuple[Message, list[int]]:
+        """The next message, and its descriptors."""
+        while True:
+            data, descriptors, _, _ = socket.recv_fds(self.control, 1 << 20, 3)
+            assert data, "the supervisor has closed the connection"
+            messages = self._decoder.feed(data)
+            if messages:
+                assert len(messages) == 1
+                return messages[0], list(descriptors)
+
+    def fork(self) -> Forked:
+        message, descriptors = self.hear()
+        assert message["type"] == "fork"
+        self.forked.append(Forked(message["number"], descriptors))
+        return self.forked[-1]
+
+    def exit(self) -> None:
+        self.control.close()
+
+
+class Service:
+    """A pool that preloads one worker, with a clock and a supervisor's loop that the test drives.
+
+    ``signals``: pids and numbers of what the pool has signalled.
+    """
+
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+        self.now = 0.0
+        self.published: list[tuple[int, str]] = []
+        self.signals: list[tuple[int, int]] = []
+        self.preloaders: list[Preloader] = []
+        patch.setattr(Launch, "spawn", self._spawn)
+        patch.setattr(os, "kill", lambda pid, number: self.signals.append((pid, number)))
+        config = pool_of_one("shop:app", folder, {"preload": True})
+        pool = config.backends["app"].pool
+        assert isinstance(pool, PoolConfig)
+        self._news: deque[Callable[[], None]] = deque()
+        context = PoolContext(lambda: self.now, self._news.append, self._publish, lambda _, text: text, lambda _: None)
+        self.pool = Pool(Launch(config, "app", pool, folder), pool, context)
+
+    def _spawn(self, control: int, *_: int, words: tuple[str, ...] = ()) -> int:
+        assert words == ("preload",), "workers are forked"
+        self.preloaders.append(Preloader(FIRST_PID + len(self.preloaders), socket.socket(fileno=os.dup(control))))
+        return self.preloaders[-1].pid
+
+    def _publish(self, _backend: str, workers: list[tuple[int, str]]) -> None:
+        self.published = workers
+
+    def work(self) -> None:
+        """Handle what is queued, then plan, until nothing is left to do: one turn of the supervisor's loop."""
+        acted = True
+        while acted or self._news:
+            while self._news:
+                self._news.popleft()()
+            acted, _ = self.pool.step()
+
+    async def turn(self) -> None:
+        """Read all sockets, then ``work``, until nothing is left to do."""
+        for _ in range(4):
+            await asyncio.sleep(0)
+            self.work()
+
+    async def preloader(self) -> Preloader:
+        """The newest preloader, which was just started; it is ready then."""
+        await self.turn()
+        preloader = self.preloaders[-1]
+        assert preloader.hear()[0]["type"] == "config"
+        preloader.say("ready", found="ASGI 3 application")
+        await self.turn()
+        return preloader
+
+    def state(self, worker: Forked) -> State:
+        return self.pool.state(worker.number)
+
+    def workers(self) -> dict[int, WorkerProcess]:
+        return self.pool.processes.workers
+
+    async def worker(self, preloader: Preloader) -> Forked:
+        """A worker that serves, as the process ``WORKER``."""
+        await self.turn()
+        worker = preloader.fork()
+        preloader.say("forked", number=worker.number, pid=WORKER)
+        worker.say("ready", engines={}, interfaces={})
+        await self.turn()
+        assert self.state(worker) is State.SERVING
+        return worker
+
+    def exits(self, preloader: Preloader, pid: int, status: int) -> bool:
+        """Let the preloader report an exit, at once. Returns whether a worker has exited."""
+        before = set(self.workers())
+        preloader.say("exited", pid=pid, status=status)
+        for process in self.pool.processes.preloaders.values():
+            process.read_available()
+        self.work()
+        return not before <= set(self.workers())
+
+    async def stop(self) -> None:
+        """Stop the pool: no process may be left when those that were signalled have exited."""
+        self.pool.stop(self.now)
+        for _ in range(5):
+            self.now += 100
+            await self.turn()
+        for pid, number in self.signals:
+            if number == signal.SIGKILL:
+                self.pool.ended(pid, KILLED)
+        await self.turn()
+        assert not self.pool.processes.alive
+
+    def close(self) -> None:
+        for preloader in self.preloaders:
+            for worker in preloader.forked:
+                worker.exit()
+            preloader.exit()
+        for process in self.pool.processes.all():
+            process.read_remaining_messages()
+
+
+Test = Callable[[Service], Coroutine[Any, Any, None]]
+Run = Callable[[Test], None]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+    """Run a test with a service, then stop the service."""
+    with tempfile.TemporaryDirectory(prefix="sg-") as folder:
+
+        async def live(test: Test) -> None:
+            service = Service(Path(folder), monkeypatch)
+            try:
+                await test(service)
+                await service.stop()
+            finally:
+                service.close()
+
+        yield lambda test: asyncio.run(live(test))
+        assert os.listdir(folder) == []
+
+
+# ---- exits ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("preloader_first", [True, False])
+@pytest.mark.parametrize("ready", [True, False])
+def test_a_worker_and_its_preloader_exit_before_the_pid_is_known(run: Run, preloader_first: bool, ready: bool) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = preloader.fork()
+        if ready:
+            worker.say("ready", engines={}, interfaces={})
+            await service.turn()
+            assert service.published
+        preloader.say("forked", number=worker.number, pid=WORKER)
+        preloader.exit()
+        worker.exit()
+        exits = [preloader.pid, WORKER] if preloader_first else [WORKER, preloader.pid]
+        for pid in exits:
+            assert service.pool.ended(pid, KILLED)
+        service.work()
+        assert service.published == []
+        assert not service.pool.processes.alive
+        assert service.pool.restarts == service.pool.preloader_restarts == {"SIGKILL": 1}
+        assert service.signals == []
+
+    run(test)
+
+
+def test_the_exit_of_another_process_is_ignored(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = preloader.fork()
+        assert not service.pool.ended(WORKER, 0)  # an orphan that had this pid before
+        preloader.say("forked", number=worker.number, pid=WORKER)
+        worker.say("ready", engines={}, interfaces={})
+        await service.turn()
+        assert service.state(worker) is State.SERVING
+        worker.exit()
+        assert service.exits(preloader, WORKER, KILLED)
+
+    run(test)
+
+
+def test_a_worker_whose_exit_is_seen_before_its_pid_was_forked(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = preloader.fork()
+        preloader.say("forked", number=worker.number, pid=WORKER)
+        worker.exit()
+        service.workers()[worker.number].read_available()
+        service.work()
+        assert service.state(worker) is State.ENDING
+        assert service.exits(preloader, WORKER, -signal.SIGSEGV)
+        await service.turn()
+        assert service.pool.restarts == {"SIGSEGV": 1}
+
+    run(test)
+
+
+def test_a_worker_that_was_not_forked_is_forgotten(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = preloader.fork()
+        worker.exit()
+        await service.turn()
+        assert worker.number not in service.workers()
+        assert service.pool.restarts == {"not_forked": 1}
+
+    run(test)
+
+
+def test_an_exit_that_is_reported_late_hides_no_dead_worker(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = await service.worker(preloader)
+        assert [serial for serial, _ in service.published] == [worker.number]
+        worker.exit()  # the preloader is stopped
+        await service.turn()
+        assert service.published == []
+        service.now += 10
+        await service.turn()
+        successor = preloader.fork()
+        assert successor.number != worker.number
+        service.now += 100
+        await service.turn()
+        assert (WORKER, signal.SIGKILL) in service.signals  # nobody has reaped it
+        for pid in (preloader.pid, WORKER):
+            service.pool.ended(pid, KILLED)
+        preloader.exit()
+        successor.exit()
+        await service.turn()
+        assert not service.workers()
+
+    run(test)
+
+
+@pytest.mark.parametrize("reaped_first", [True, False])
+def test_an_exit_that_is_reported_twice_counts_once(run: Run, reaped_first: bool) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = await service.worker(preloader)
+        worker.exit()
+        preloader.say("exited", pid=WORKER, status=KILLED)
+        if not reaped_first:
+            await service.turn()
+        preloader.exit()
+        assert service.pool.ended(WORKER, KILLED) is reaped_first
+        service.pool.ended(preloader.pid, KILLED)
+        await service.turn()
+        assert service.pool.restarts == {"SIGKILL": 1}
+
+    run(test)
+
+
+def test_a_worker_is_reaped_when_it_gets_no_signal_any_more(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = await service.worker(preloader)
+        for _ in range(2):
+            worker.say("ready")  # violates the protocol: it would be killed
+        worker.exit()
+        assert service.exits(preloader, WORKER, 0)
+        assert service.signals == []
+        assert preloader.hear()[0] == {"type": "reap", "pid": WORKER}
+        preloader.say("exited", pid=WORKER + 1, status=0)  # a worker that was given up
+        await service.turn()
+        assert preloader.hear()[0] == {"type": "reap", "pid": WORKER + 1}
+
+    run(test)
+
+
+def test_no_signal_follows_an_exit(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = await service.worker(preloader)
+        worker.say("ready")  # violates the protocol: it would be killed
+        worker.exit()
+        preloader.exit()
+        service.pool.ended(WORKER, KILLED)
+        service.pool.ended(preloader.pid, KILLED)
+        await service.turn()
+        assert not service.pool.processes.alive
+        assert service.signals == []
+
+    run(test)
+
+
+# ---- a preloader that does not fork -----------------------------------------------------------------------
+
+
+def test_a_preloader_that_does_not_fork_is_replaced(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        (number,) = service.workers()
+        service.now += service.pool.wanted.start_timeout
+        await service.turn()
+        assert service.signals == [(preloader.pid, signal.SIGKILL)]
+        assert number not in service.workers()
+        assert service.pool.restarts == {"start_timeout": 1}
+        late = preloader.fork()  # it was forked just before the signal came: it has to exit by itself
+        late.control.settimeout(60)
+        assert late.control.recv(1) == b""
+        late.exit()
+        preloader.exit()
+        service.pool.ended(preloader.pid, KILLED)
+        assert service.pool.preloader_restarts == {}
+        successor = await service.preloader()
+        service.now += 10  # the slot's back-off
+        await service.worker(successor)
+        assert service.pool.preloader_restarts == {"SIGKILL": 1}
+
+    run(test)
+
+
+def test_a_stop_waits_for_no_worker_that_was_not_forked(run: Run) -> None:
+    async def test(service: Service) -> None:
+        await service.preloader()
+        assert service.workers()
+
+    run(test)
+
+
+def test_a_signal_waits_for_the_pid(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = preloader.fork()
+        service.pool.stop(service.now + 60)
+        service.work()
+        assert service.signals == [(preloader.pid, signal.SIGTERM)]
+        preloader.say("forked", number=worker.number, pid=WORKER)
+        await service.turn()
+        assert service.signals[1:] == [(WORKER, signal.SIGTERM)]
+        worker.exit()
+        assert service.exits(preloader, WORKER, -signal.SIGTERM)
+
+    run(test)
