@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sidegate.ipc.control import Channel, Decoder, Message, encode, receive_first, send_last
+from sidegate.ipc.control import INVALID, Channel, Decoder, Message, encode, receive_first, send_last
 
 Pair = tuple[socket.socket, socket.socket]
 LARGE = "x" * 3_000_000  # more than any socket buffer holds
@@ -160,3 +160,76 @@ async def test_descriptors_go_beside_a_message(pair: Pair) -> None:
     ours.channel.close()
     with pytest.raises(BrokenPipeError):
         ours.channel.pass_on([], "fork", number=8)
+
+
+# ---- lines that are no message ----------------------------------------------------------------------------
+
+INVALID_LINES = [
+    b"a print of the application",
+    b"\xff\xfe\x00",
+    b'{"type": "ready"',
+    b"[" * 100_000,
+    b"9" * 10_000,
+    b"",
+    b"null",
+    b'["type"]',
+    b"{}",
+    b'{"type": 1}',
+]
+
+
+@pytest.mark.parametrize("line", INVALID_LINES)
+def test_a_line_that_is_no_message_is_left_out(line: bytes) -> None:
+    decoder = Decoder()
+    assert decoder.feed(encode("ready")) == [{"type": "ready"}]
+    assert not decoder.invalid
+    assert decoder.feed(line + b"\n" + encode("drained")) == [{"type": "drained"}]
+    assert decoder.invalid
+
+
+@in_a_loop
+async def test_lines_that_are_no_message_are_reported_once(pair: Pair) -> None:
+    ours = Side(pair[0])
+    pair[1].sendall(b"one\n" + encode("ready") + b"two\n")
+    ours.channel.read_available()
+    pair[1].sendall(b"three\n" + encode("drained"))
+    ours.channel.read_available()
+    assert ours.heard == [{"type": "ready"}, {"type": INVALID}, {"type": "drained"}]
+    ours.channel.close()
+
+
+# ---- the rest of a message --------------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_last_words_follow_whole_messages(pair: Pair) -> None:
+    ours = Side(pair[0])
+    ours.channel.send("statistics", statistics=LARGE)  # the socket takes only a part of it
+    ours.channel.send("draining")
+
+    def finish() -> None:
+        ours.channel.finish()
+        send_last(pair[0], "failed", message="why")
+        pair[0].shutdown(socket.SHUT_WR)
+
+    decoder, heard = Decoder(), []
+    ours.channel.close()  # in the loop's thread
+    writer = threading.Thread(target=finish)
+    writer.start()
+    while data := pair[1].recv(1 << 20):
+        heard += decoder.feed(data)
+    writer.join()
+    assert heard == [
+        {"type": "statistics", "statistics": LARGE},
+        {"type": "draining"},
+        {"type": "failed", "message": "why"},
+    ]
+    assert not decoder.invalid
+
+
+@in_a_loop
+async def test_there_is_nobody_for_the_rest(pair: Pair) -> None:
+    ours = Side(pair[0])
+    ours.channel.send("statistics", statistics=LARGE)
+    pair[1].close()
+    ours.channel.finish()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from sidegate.config.schema import PoolConfig
-from sidegate.ipc.control import Decoder, Message, encode
+from sidegate.ipc.control import INVALID_TEXT, Decoder, Message, encode
 from sidegate.supervisor.child_state import State
 from sidegate.supervisor.pool import Pool, PoolContext
 from sidegate.supervisor.worker_process import Launch, WorkerProcess
@@ -337,6 +337,37 @@ def test_no_signal_follows_an_exit(run: Run) -> None:
         await service.turn()
         assert not service.pool.processes.alive
         assert service.signals == []
+
+    run(test)
+
+
+# ---- messages that are none -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "logged"),
+    [
+        (b"a print of the application\n", True),
+        (encode("retire"), True),
+        (encode("failed", problems=[1]), True),
+        (encode("forked"), False),
+        (encode("forked", number=[], pid={}), False),
+    ],
+)
+@pytest.mark.parametrize("sender", ["preloader", "worker"])
+def test_a_bad_message_ends_nobody(
+    run: Run, sender: str, data: bytes, logged: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = await service.worker(preloader)
+        (preloader if sender == "preloader" else worker).control.sendall(data)
+        await service.turn()
+        assert service.published
+        assert service.signals == []
+        assert (INVALID_TEXT in caplog.text) is logged
+        worker.exit()
+        assert service.exits(preloader, WORKER, 0)
 
     run(test)
 

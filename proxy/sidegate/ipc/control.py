@@ -4,6 +4,7 @@ Both sides import this module. It defines the framing and the names of the messa
 cannot lose or reorder data, so messages have no numbers and no acknowledgements. Only the first message has a version:
 both processes come from one installation, but it may have been upgraded since the supervisor started. The end of the
 stream means that the other process has exited. A ``Channel`` raises no errors of its socket, except in ``pass_on``.
+An application may write into any descriptor of its process, so a line that is no message is reported and ignored.
 
 Supervisor to front:
 
@@ -81,21 +82,40 @@ def front_drain_time(seconds: float) -> float:
     return seconds - min(ABORT_TIME, seconds / 4)
 
 
+INVALID = "invalid"
+"""The type of the message that a ``Channel`` itself makes of the first line that is no message."""
+
+INVALID_TEXT = "bytes on its control socket are no message of Sidegate; they are ignored"
+"""For a log line: what was wrong. An application has written into a descriptor that it did not open."""
+
+
 def encode(kind: str, **fields: Any) -> bytes:
     """One message as a line."""
     return json.dumps({"type": kind, **fields}, separators=(",", ":")).encode() + b"\n"
 
 
 class Decoder:
-    """Splits received bytes into messages."""
+    """Splits received bytes into messages. ``invalid``: whether there was a line that is no message."""
 
     def __init__(self) -> None:
+        self.invalid = False
         self._rest = b""
 
     def feed(self, data: bytes) -> list[Message]:
         """Take ``data`` and return the messages that it completes."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        return [json.loads(line) for line in lines]
+        messages = [message for line in lines if (message := _decoded(line)) is not None]
+        self.invalid = self.invalid or len(messages) < len(lines)
+        return messages
+
+
+def _decoded(line: bytes) -> Message | None:
+    """The message; None if the line is none."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) and isinstance(message.get("type"), str) else None
 
 
 def receive_first(sock: socket.socket) -> Message | None:
@@ -134,6 +154,7 @@ class Channel:
         self._decoder = Decoder()
         self._unsent = b""
         self._open = True
+        self._reported = False  # a line that is no message
         self._loop.add_reader(sock, self.read_available)
 
     def send(self, kind: str, **fields: Any) -> None:
@@ -168,6 +189,9 @@ class Channel:
                 return
             for message in self._decoder.feed(data):
                 self._on_message(message)
+            if self._decoder.invalid and not self._reported:
+                self._reported = True
+                self._on_message({"type": INVALID})
 
     def close(self) -> None:
         """Stop watching the socket, without closing it. Calling it again does nothing."""
@@ -175,6 +199,17 @@ class Channel:
             self._open = False
             self._loop.remove_reader(self._socket)
             self._loop.remove_writer(self._socket)
+
+    def finish(self) -> None:
+        """``close``, and wait until the socket has taken the rest of what was sent.
+
+        Without the rest, the next line on the socket (``send_last``) would be appended to a part of a message.
+        """
+        self.close()
+        self._socket.setblocking(True)
+        with contextlib.suppress(OSError):  # the other side has closed its end
+            self._socket.sendall(self._unsent)
+        self._unsent = b""
 
     def _flush(self) -> None:
         try:

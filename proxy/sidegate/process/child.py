@@ -170,7 +170,7 @@ class ChildMain:
             else:
                 work.result()
         finally:
-            self._channel.close()
+            self._channel.finish()
 
     async def _work(self) -> None:
         start = internal_task(self._runtime.start())

@@ -17,6 +17,7 @@ from functools import partial
 
 from sidegate.config.backends import THREADS
 from sidegate.config.schema import PoolConfig
+from sidegate.ipc import control
 from sidegate.ipc.control import Message
 from sidegate.supervisor import plan
 from sidegate.supervisor.child_process import exit_cause
@@ -178,7 +179,7 @@ class Pool:
     def _listener(self, process: WorkerProcess | PreloaderProcess) -> Callable[[Message], None]:
         def listener(message: Message) -> None:
             if message["type"] == "forked":  # not later: the worker's exit may be reported next
-                self.processes.forked(message["number"], message["pid"])
+                self.processes.forked(message.get("number"), message.get("pid"))
             else:
                 self._context.note(partial(self._heard, process, message))
 
@@ -301,6 +302,8 @@ class Pool:
             self._take(process, message)
         except ImpossibleEventError as error:
             self._kill(process.serial, f"it violated the control protocol ({error})")
+        except (LookupError, TypeError, ValueError):
+            logger.exception("%s: %s", self.processes.title(process.serial), control.INVALID_TEXT)
 
     def _take(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
         match message["type"]:
@@ -332,6 +335,8 @@ class Pool:
             case "exited":
                 self.ended(message["pid"], message["status"])
                 process.send("reap", pid=message["pid"])
+            case control.INVALID:
+                logger.error("%s: %s", self.processes.title(process.serial), control.INVALID_TEXT)
 
     def _failed(self, reason: str) -> None:
         """Log a reason once: all workers of a pool fail for the same reason, and each is started again and again."""

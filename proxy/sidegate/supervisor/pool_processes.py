@@ -45,9 +45,10 @@ class PoolProcesses:
         preloader = process.preloader if isinstance(process, WorkerProcess) else None
         return None if preloader is None else self.preloaders.get(preloader.serial)
 
-    def forked(self, number: int, pid: int) -> None:
-        """A preloader has forked the worker ``number``."""
-        if (worker := self.workers.get(number)) is not None:
+    def forked(self, number: object, pid: object) -> None:
+        """A preloader says that it has forked the worker ``number``."""
+        worker = self.workers.get(number) if isinstance(number, int) else None
+        if worker is not None and worker.pid is None and isinstance(pid, int):
             worker.found(pid)
 
     def read_preloaders(self) -> None:

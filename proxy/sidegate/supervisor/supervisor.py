@@ -22,7 +22,7 @@ from typing import Protocol
 
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
-from sidegate.ipc import signals
+from sidegate.ipc import control, signals
 from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
@@ -293,8 +293,12 @@ class Supervisor:
                         "backend %s: all of its WSGI threads in front %d are stuck; a pool's worker would be replaced"
                     )
                     logger.error(text, message["backend"], front.pid)
+                case control.INVALID:
+                    logger.error("front %d: %s", front.pid, control.INVALID_TEXT)
         except ImpossibleEventError as error:
             self._kill(front, f"it violated the control protocol ({error})")
+        except (LookupError, TypeError, ValueError):
+            logger.exception("front %d: %s", front.pid, control.INVALID_TEXT)
 
     def _heard_failed(self, front: FrontProcess, message: Message) -> None:
         front.cause = "failed_start" if self.state(front) is State.STARTING else "failed"

@@ -1,0 +1,135 @@
+"""The supervisor's loop: the test plays the fronts, so that it decides in which order messages and exits arrive."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from sidegate.ipc.control import INVALID_TEXT, encode
+from sidegate.supervisor import supervisor as module
+from sidegate.supervisor.front_process import FrontProcess
+from sidegate.supervisor.supervisor import Operator, Supervisor
+from tests.support.binding import Bind, a_config, locate
+
+FIRST_PID = 5_000_000  # above the kernel's limit, so it is no process's
+PATIENCE = 60.0
+READY = encode("ready", engines={}, interfaces={})
+
+
+class Service:
+    """A supervisor with one front. ``fronts``: the test's ends of the control sockets, by pid.
+
+    ``exits``: what the system reports next. ``signals``: pids and numbers of what the supervisor has signalled.
+    """
+
+    running: asyncio.Future[int]
+
+    def __init__(self, supervisor: Supervisor, patch: pytest.MonkeyPatch) -> None:
+        self.supervisor = supervisor
+        self.fronts: dict[int, socket.socket] = {}
+        self.exits: list[tuple[int, int]] = []
+        self.signals: list[tuple[int, int]] = []
+        patch.setattr(FrontProcess, "_spawn", self._spawn)
+        patch.setattr(os, "kill", lambda pid, number: self.signals.append((pid, number)))
+        patch.setattr(module, "reap", self._reap)
+
+    def _spawn(self, theirs: socket.socket) -> int:
+        pid = FIRST_PID + len(self.fronts)
+        self.fronts[pid] = theirs.dup()
+        return pid
+
+    def _reap(self) -> list[tuple[int, int]]:
+        exits, self.exits = self.exits, []
+        return exits
+
+    async def started(self, count: int) -> tuple[int, socket.socket]:
+        """Wait until ``count`` fronts were started; the last one's pid and control socket."""
+        await self.until(lambda: len(self.fronts) >= count)
+        return list(self.fronts.items())[-1]
+
+    async def serving(self, count: int = 1) -> tuple[int, socket.socket]:
+        """As ``started``; it is ready and serves."""
+        pid, control = await self.started(count)
+        control.sendall(READY)
+        await self.until(lambda: [front.pid for front in self.supervisor.serving] == [pid])
+        return pid, control
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            assert time.monotonic() < deadline
+            assert not self.running.done(), self.running
+            await asyncio.sleep(0.01)
+
+    def exit(self, pid: int, status: int = 0) -> None:
+        """End a front. The supervisor learns of its exit before it has read the front's messages."""
+        self.fronts[pid].close()
+        self.exits.append((pid, status))
+        self.supervisor._on_child_ended()  # what SIGCHLD calls
+
+
+Test = Callable[[Service], Coroutine[Any, Any, None]]
+Run = Callable[[Test], int]
+
+
+@pytest.fixture
+def run(bind: Bind, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a test while the supervisor runs, then stop the fronts; the supervisor's exit code."""
+
+    async def live(test: Test) -> int:
+        supervisor = Supervisor(a_config("127.0.0.1:0"), bind("127.0.0.1:0"), Operator(locate, print, lambda: None))
+        service = Service(supervisor, monkeypatch)
+        service.running = running = asyncio.ensure_future(supervisor.run())
+        await test(service)
+        signal.raise_signal(signal.SIGTERM)
+        await service.until(lambda: supervisor.wanted.stop is not None)
+        for front in list(supervisor.fronts.values()):
+            assert front.pid is not None
+            service.exit(front.pid)
+        return await asyncio.wait_for(running, PATIENCE)
+
+    return lambda test: asyncio.run(live(test))
+
+
+@pytest.mark.parametrize("data", [b"a print of the application\n", encode("pressure"), encode("failed")])
+def test_a_bad_message_ends_nobody(run: Run, data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(service: Service) -> None:
+        _, control = await service.serving()
+        control.sendall(data)
+        await service.until(lambda: INVALID_TEXT in caplog.text)
+        assert service.supervisor.serving
+        assert service.signals == []
+
+    assert run(test) == 0
+
+
+@pytest.mark.parametrize("data", [b"a print of the application\n", encode("pressure"), READY + READY])
+def test_a_bad_message_hides_no_exit(run: Run, data: bytes) -> None:
+    async def test(service: Service) -> None:
+        pid, control = await service.serving()
+        control.sendall(data)
+        service.exit(pid, -signal.SIGSEGV)
+        await service.serving(2)
+        assert service.supervisor.restarts == {"SIGSEGV": 1}
+        assert service.signals == []  # the pid may be another process's
+
+    assert run(test) == 0
+
+
+def test_a_front_that_violates_the_protocol_is_killed_once(run: Run) -> None:
+    async def test(service: Service) -> None:
+        pid, control = await service.serving()
+        control.sendall(3 * READY)
+        await service.until(lambda: bool(service.signals))
+        assert service.signals == [(pid, signal.SIGKILL)]
+        service.exit(pid, -signal.SIGKILL)
+        await service.serving(2)
+
+    assert run(test) == 0
