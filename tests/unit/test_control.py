@@ -233,3 +233,44 @@ async def test_there_is_nobody_for_the_rest(pair: Pair) -> None:
     ours.channel.send("statistics", statistics=LARGE)
     pair[1].close()
     ours.channel.finish()
+
+
+# ---- a side that does not read ----------------------------------------------------------------------------
+
+
+@in_a_loop
+async def test_of_a_state_only_the_last_report_waits(pair: Pair) -> None:
+    ours = Side(pair[0])
+    ours.channel.send("config", config=LARGE)
+    for number in range(1000):
+        for backend in ("shop", "blog"):
+            ours.channel.send("workers", backend=backend, workers=[[number, "x" * 10_000]])
+        ours.channel.send("reopen")
+    with pytest.raises(BrokenPipeError):
+        ours.channel.pass_on([], "fork", number=1)
+    ours.channel.send("drain", grace=1.0)
+    ours.channel.send("workers", backend="shop", workers=[])
+    theirs = Side(pair[1])
+    while not theirs.heard or theirs.heard[-1]["type"] != "drain":
+        theirs.changed.clear()
+        await asyncio.wait_for(theirs.changed.wait(), 60)
+    assert theirs.heard == [
+        {"type": "config", "config": LARGE},
+        {"type": "workers", "backend": "shop", "workers": []},
+        {"type": "workers", "backend": "blog", "workers": [[999, "x" * 10_000]]},
+        {"type": "reopen"},
+        {"type": "drain", "grace": 1.0},
+    ]
+    ours.channel.close()
+    theirs.channel.close()
+
+
+@in_a_loop
+async def test_reports_that_need_not_wait_are_all_sent(pair: Pair) -> None:
+    ours, theirs = map(Side, pair)
+    for number in range(3):
+        ours.channel.send("pressure", backend="shop", queued=number)
+    theirs.channel.read_available()
+    assert [message["queued"] for message in theirs.heard] == [0, 1, 2]
+    ours.channel.close()
+    theirs.channel.close()

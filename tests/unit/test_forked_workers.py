@@ -9,6 +9,7 @@ import socket
 import tempfile
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -79,12 +80,13 @@ class Preloader:
 class Service:
     """A pool that preloads one worker, with a clock and a supervisor's loop that the test drives.
 
-    ``signals``: pids and numbers of what the pool has signalled.
+    ``lists``: the lists of workers that the fronts got. ``signals``: pids and numbers of what the pool has signalled.
     """
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self.now = 0.0
-        self.published: list[tuple[int, str]] = []
+        self.lists: list[list[tuple[int, str]]] = []
+        self.on_publish: Callable[[], None] = lambda: None
         self.signals: list[tuple[int, int]] = []
         self.preloaders: list[Preloader] = []
         patch.setattr(Launch, "spawn", self._spawn)
@@ -102,7 +104,18 @@ class Service:
         return self.preloaders[-1].pid
 
     def _publish(self, _backend: str, workers: list[tuple[int, str]]) -> None:
-        self.published = workers
+        self.lists.append(workers)
+        self.on_publish()
+
+    @property
+    def published(self) -> list[tuple[int, str]]:
+        """The workers that the fronts know."""
+        return self.lists[-1] if self.lists else []
+
+    def read(self) -> None:
+        """Read all sockets: what the event loop does between two turns."""
+        for process in self.pool.processes.all():
+            process.read_available()
 
     def work(self) -> None:
         """Handle what is queued, then plan, until nothing is left to do: one turn of the supervisor's loop."""
@@ -147,8 +160,7 @@ class Service:
         """Let the preloader report an exit, at once. Returns whether a worker has exited."""
         before = set(self.workers())
         preloader.say("exited", pid=pid, status=status)
-        for process in self.pool.processes.preloaders.values():
-            process.read_available()
+        self.pool.processes.read_preloaders()
         self.work()
         return not before <= set(self.workers())
 
@@ -337,6 +349,46 @@ def test_no_signal_follows_an_exit(run: Run) -> None:
         await service.turn()
         assert not service.pool.processes.alive
         assert service.signals == []
+
+    run(test)
+
+
+# ---- what the fronts get ----------------------------------------------------------------------------------
+
+
+def test_the_fronts_get_one_list_for_all_changes_of_a_turn(run: Run) -> None:
+    async def test(service: Service) -> None:
+        service.pool.wanted = replace(service.pool.wanted, minimum=9, maximum=9, size=9)
+        preloader = await service.preloader()
+        workers = [preloader.fork() for _ in range(9)]
+        for number, worker in enumerate(workers):
+            preloader.say("forked", number=worker.number, pid=WORKER + number)
+            worker.say("ready", engines={}, interfaces={})
+        service.read()
+        assert service.lists == []
+        service.work()
+        assert [[serial for serial, _ in each] for each in service.lists] == [[worker.number for worker in workers]]
+        for worker in workers:
+            worker.exit()
+        service.read()
+        service.work()
+        assert service.lists[1:] == [[]]
+        assert all(service.state(worker) is State.ENDING for worker in workers)
+
+    run(test)
+
+
+def test_a_front_knows_that_a_worker_drains_before_the_worker_does(run: Run) -> None:
+    async def test(service: Service) -> None:
+        preloader = await service.preloader()
+        worker = await service.worker(preloader)
+        sent: list[tuple[str, object]] = []
+        process = service.workers()[worker.number]
+        service.on_publish = lambda: sent.append(("workers", service.published))
+        process.send = lambda kind, **fields: sent.append((kind, fields))  # type: ignore[method-assign]
+        service.pool.stop(service.now + 60)
+        service.work()
+        assert [kind for kind, _ in sent] == ["workers", "drain"]
 
     run(test)
 

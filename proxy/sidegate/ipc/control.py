@@ -82,6 +82,10 @@ def front_drain_time(seconds: float) -> float:
     return seconds - min(ABORT_TIME, seconds / 4)
 
 
+LATEST = frozenset({"workers", "reopen", "pressure", "statistics"})
+"""Messages that report a state, of ``backend`` if they name one. Only the last one counts, so while the other side does
+not read, one of them waits and not all."""
+
 INVALID = "invalid"
 """The type of the message that a ``Channel`` itself makes of the first line that is no message."""
 
@@ -152,15 +156,21 @@ class Channel:
         self._on_message = on_message
         self._on_gone = on_gone
         self._decoder = Decoder()
-        self._unsent = b""
+        self._unsent = b""  # the rest of a message
+        self._waiting: dict[object, tuple[str, dict[str, Any]]] = {}  # the messages behind it, in order
         self._open = True
         self._reported = False  # a line that is no message
         self._loop.add_reader(sock, self.read_available)
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Queue one message; do nothing if the other side has closed its end."""
+        """Queue one message; do nothing if the other side has closed its end.
+
+        A message of ``LATEST`` takes the place of an earlier one that still waits, and the fields of the message must
+        not be changed afterwards.
+        """
         if self._open:
-            self._unsent += encode(kind, **fields)
+            key = (kind, fields.get("backend")) if kind in LATEST else object()
+            self._waiting[key] = kind, fields
             self._flush()
 
     def pass_on(self, descriptors: Sequence[int], kind: str, **fields: Any) -> None:
@@ -169,7 +179,7 @@ class Channel:
         :raises OSError: the other side has closed its end, or reads so slowly that the socket's buffer is full.
         """
         data = encode(kind, **fields)
-        if not self._open or self._unsent:
+        if not self._open or self._unsent or self._waiting:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
         # A stream socket takes a message that fits into its buffer either completely or not at all.
         socket.send_fds(self._socket, [data], descriptors)
@@ -208,17 +218,26 @@ class Channel:
         self.close()
         self._socket.setblocking(True)
         with contextlib.suppress(OSError):  # the other side has closed its end
-            self._socket.sendall(self._unsent)
-        self._unsent = b""
+            self._write()
 
     def _flush(self) -> None:
         try:
-            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+            self._write()
         except BlockingIOError:
-            pass
+            self._loop.add_writer(self._socket, self._flush)
+            return
         except OSError:
             self._unsent = b""  # reading will report that the other side has closed its end
-        if self._unsent:
-            self._loop.add_writer(self._socket, self._flush)
-        else:
-            self._loop.remove_writer(self._socket)
+            self._waiting.clear()
+        self._loop.remove_writer(self._socket)
+
+    def _write(self) -> None:
+        """Write everything.
+
+        :raises OSError: the socket takes no more now, or the other side has closed its end.
+        """
+        while self._unsent or self._waiting:
+            if not self._unsent:
+                kind, fields = self._waiting.pop(next(iter(self._waiting)))
+                self._unsent = encode(kind, **fields)
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]

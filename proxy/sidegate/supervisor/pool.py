@@ -100,6 +100,7 @@ class Pool:
         self._context = context
         self._peaks: deque[tuple[float, int]] = deque()
         self._spawned = 0
+        self._is_published = True
         self._last_failure = ""
 
     # ---- state --------------------------------------------------------------------------------------------
@@ -124,6 +125,7 @@ class Pool:
         *orders, last = plan_pool(self.wanted, list(self.members.values()), self._context.now())
         for order in orders:
             self._carry_out(order)
+        self._publish()
         self.has_started = self.has_started or has_started(self.members.values())
         return bool(orders), last.until if isinstance(last, plan.Wait) else None
 
@@ -172,7 +174,9 @@ class Pool:
             self.processes.preloaders[child.serial] = preloader
             preloader.open(self._listener(preloader))
         else:
-            worker = WorkerProcess(child, self._launch, self._forker())
+            # The plan spawns no worker while a pool that preloads has no preloader that serves.
+            preloaders = [p for p in self.processes.preloaders.values() if self.state(p.serial) is State.SERVING]
+            worker = WorkerProcess(child, self._launch, preloaders[-1] if preloaders else None)
             self.processes.workers[child.serial] = worker
             worker.open(self._listener(worker), partial(self._context.note, partial(self._gone, worker)))
 
@@ -185,19 +189,13 @@ class Pool:
 
         return listener
 
-    def _forker(self) -> PreloaderProcess | None:
-        """The newest preloader that is ready; while there is none, the plan spawns no worker."""
-        preloaders = self.processes.preloaders
-        ready = [process for serial, process in preloaders.items() if self.state(serial) is State.SERVING]
-        return ready[-1] if ready else None
-
     def _drain(self, serial: int, seconds: float) -> None:
         process, member = self.processes[serial], self.members[serial]
         otherwise = STOP if self.wanted.kill_at is not None else IDLE
         process.cause = process.cause or member.stuck or member.retired or otherwise
         starting = member.child.state is State.STARTING
-        # Before the message: fronts must stop selecting this worker before it drains.
         self._happened(serial, Event.INTERRUPT if starting else Event.DRAIN)
+        self._publish()  # before the message: fronts must stop selecting this worker before it drains
         if starting or isinstance(process, PreloaderProcess):
             # It may be importing and read no messages; until it can drain, SIGTERM ends it.
             process.signal(signal.SIGTERM)
@@ -293,6 +291,12 @@ class Pool:
         child = member.child.after(event, self._context.now())
         self.members[serial] = replace(member, child=child)
         if State.SERVING in (member.child.state, child.state) and child.slot != PRELOADER:
+            self._is_published = False
+
+    def _publish(self) -> None:
+        """Send the fronts the list of workers, once for all changes of a turn."""
+        if not self._is_published:
+            self._is_published = True
             self._context.publish(self._launch.name, self.published())
 
     def _heard(self, process: WorkerProcess | PreloaderProcess, message: Message) -> None:
