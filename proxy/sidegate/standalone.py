@@ -28,6 +28,7 @@ from sidegate.backends.app.loading import Applications
 from sidegate.config.address import parse_address
 from sidegate.config.hop import hop_limits
 from sidegate.config.schema import Config, ListenerConfig
+from sidegate.errors import StartError
 from sidegate.ipc import signals
 from sidegate.observe import process_log
 from sidegate.observe.cells import Area
@@ -184,7 +185,11 @@ async def _serve(
     start.result()
     for number in signals.STOP_SIGNALS:
         signals.handle(loop, number, _on_signal, number, asked)
-    sockets.listen()
+    try:
+        sockets.listen()
+    except StartError:
+        await runtime.drain(0.0, config.grace_period)  # the application has started
+        raise
     runtime.serve()
     _announce(config, sockets)
     await asked.wait()

@@ -357,3 +357,24 @@ def test_what_does_not_start_says_why(tmp_path: Path, arguments: str, code: int,
         result = run_cli("worker", *arguments.format(folder=tmp_path).split(), "--directory", str(tmp_path))
     assert words.format(folder=tmp_path) in result.stderr
     assert result.returncode == code
+
+
+LOSES_ITS_PATH = """
+import pathlib
+
+async def app(scope, receive, send):
+    await receive()
+    pathlib.Path("a.sock").unlink()  # as another server that starts at the same time
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    pathlib.Path("shutdown").touch()
+    await send({"type": "lifespan.shutdown.complete"})
+"""
+
+
+def test_an_application_that_has_started_is_shut_down(tmp_path: Path) -> None:
+    (tmp_path / "loses.py").write_text(LOSES_ITS_PATH.replace('Path("', f'Path("{tmp_path}/'))
+    result = run_cli("worker", "loses:app", "--bind", f"unix:{tmp_path}/a.sock", "--directory", str(tmp_path))
+    assert "another server has taken the path" in result.stderr
+    assert result.returncode == 3
+    assert (tmp_path / "shutdown").exists()

@@ -17,6 +17,7 @@ import pytest
 
 from sidegate.config.schema import PoolConfig
 from sidegate.ipc.control import INVALID_TEXT, Decoder, Message, encode
+from sidegate.supervisor import child_process
 from sidegate.supervisor.child_state import State
 from sidegate.supervisor.pool import Pool, PoolContext
 from sidegate.supervisor.worker_process import Launch, WorkerProcess
@@ -447,6 +448,43 @@ def test_a_preloader_that_does_not_fork_is_replaced(run: Run) -> None:
         service.now += 10  # the slot's back-off
         await service.worker(successor)
         assert service.pool.preloader_restarts == {"SIGKILL": 1}
+
+    run(test)
+
+
+def fail(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_preloader_whose_socket_cannot_be_watched_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(service: Service) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(child_process, "Channel", fail)
+            service.work()
+        assert service.signals == [(service.preloaders[0].pid, signal.SIGKILL)]
+        assert not service.pool.processes.alive
+        service.now += 10
+        await service.worker(await service.preloader())
+
+    run(test)
+
+
+def test_a_worker_whose_socket_cannot_be_watched_is_not_forked(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test(service: Service) -> None:
+        await service.turn()
+        (preloader,) = service.preloaders
+        assert preloader.hear()[0]["type"] == "config"
+        preloader.say("ready", found="ASGI 3 application")
+        service.read()
+        with monkeypatch.context() as patch:
+            patch.setattr(child_process, "Channel", fail)
+            service.work()
+        assert not service.workers()
+        forked = preloader.fork()
+        forked.control.settimeout(60)
+        assert forked.control.recv(1) == b""  # it has to exit by itself
+        service.now += 10
+        await service.worker(preloader)
 
     run(test)
 

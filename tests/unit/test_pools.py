@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -19,10 +20,15 @@ import pytest
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
 from sidegate.errors import StartError
+from sidegate.observe.cells import Area
+from sidegate.supervisor import child_process
+from sidegate.supervisor import pools as pools_module
 from sidegate.supervisor.child_process import ChildProcess, spawn
+from sidegate.supervisor.child_state import ChildStatus
 from sidegate.supervisor.plan import PoolsState
 from sidegate.supervisor.pools import Pools, SupervisorLoop
 from sidegate.supervisor.watch import Watch
+from sidegate.supervisor.worker_process import Launch, WorkerProcess
 
 
 def a_config(**pool: Any) -> Config:
@@ -117,6 +123,62 @@ def test_without_any_place_for_sockets_the_error_names_them(monkeypatch: pytest.
         "the temporary folder (/scratch): Read-only file system; the temporary folder (/tmp): Read-only file system. "
         "Mount a writable folder, such as a tmpfs or an emptyDir, and name it in the key 'runtimeDirectory'"
     )
+
+
+@pytest.mark.parametrize("failing", ["lock_folder", "Launch", "Watch"])
+@pytest.mark.parametrize(
+    ("error", "raised"), [(OSError(28, "No space left on device"), StartError), (SystemExit(1), SystemExit)]
+)
+def test_a_start_that_fails_leaves_no_folder(
+    short: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
+    error: BaseException,
+    raised: type[BaseException],
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(pools_module, failing, fail)
+    config = replace(a_config(reload={"watch": [str(short)]}), runtime_directory=str(short))
+    before = os.listdir("/dev/fd")
+    with pytest.raises(raised) as caught:
+        make(config)
+    assert os.listdir(short) == []
+    assert len(os.listdir("/dev/fd")) == len(before)
+    if raised is StartError:
+        assert str(caught.value).startswith(f"cannot use the folder {short}/sidegate-")
+        assert str(caught.value).endswith(" for the workers' sockets: No space left on device")
+
+
+@pytest.mark.parametrize("failing", ["create", "listen", "spawn", "Channel"])
+def test_a_worker_that_cannot_be_started_leaves_nothing(
+    short: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    signals: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signals.append((pid, number)))
+    monkeypatch.setattr(Launch, "spawn", lambda *_: 5_000_000)
+    owner = {"create": Area, "listen": socket.socket, "spawn": Launch, "Channel": child_process}[failing]
+    monkeypatch.setattr(owner, failing, fail)
+    config = a_config()
+    pool = config.backends["shop"].pool
+    assert pool is not None
+    launch = Launch(config, "shop", pool, short)
+    gc.collect()
+    before = os.listdir("/dev/fd")
+    with pytest.raises(OSError, match="Too many open files"):
+        start(launch)
+    assert os.listdir(short) == []
+    assert len(os.listdir("/dev/fd")) == len(before)
+    assert signals == ([(5_000_000, signal.SIGKILL)] if failing == "Channel" else [])
+
+
+def start(launch: Launch) -> None:
+    worker = WorkerProcess(ChildStatus(1, 0, 0, 0.0), launch, None)
+    worker.open(lambda message: None, lambda: None)
 
 
 @pytest.mark.parametrize("key", ["user", "group"])

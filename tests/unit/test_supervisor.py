@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from sidegate.ipc.control import INVALID_TEXT, encode
+from sidegate.supervisor import child_process
 from sidegate.supervisor import supervisor as module
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.supervisor import Operator, Supervisor
@@ -131,5 +132,23 @@ def test_a_front_that_violates_the_protocol_is_killed_once(run: Run) -> None:
         assert service.signals == [(pid, signal.SIGKILL)]
         service.exit(pid, -signal.SIGKILL)
         await service.serving(2)
+
+    assert run(test) == 0
+
+
+def test_a_front_whose_socket_cannot_be_watched_is_killed(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def test(service: Service) -> None:
+        pid, _ = await service.serving()
+        with monkeypatch.context() as patch:
+            patch.setattr(child_process, "Channel", fail)
+            service.exit(pid)
+            await service.started(2)
+            assert service.signals == [(pid + 1, signal.SIGKILL)]
+            assert not service.supervisor.fronts
+        service.exit(pid + 1)
+        await service.serving(3)
 
     assert run(test) == 0

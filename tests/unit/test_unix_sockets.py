@@ -171,6 +171,25 @@ def test_a_group_that_this_user_is_not_in() -> None:
         assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), SystemExit(1)])
+def test_a_start_that_fails_leaves_no_file(
+    bind: Bind, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Also if a signal ends the start."""
+
+    def fail(path: str, *_: object, **__: object) -> None:
+        if path.endswith("/second"):
+            raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "chown", fail)
+        before = os.listdir("/dev/fd")
+        with pytest.raises((StartError, SystemExit)):
+            bind(f"unix:{tmp_path}/first", f"unix:{tmp_path}/second", group=str(os.getgid()))
+    assert os.listdir(tmp_path) == []
+    assert len(os.listdir("/dev/fd")) == len(before)
+
+
 def test_a_group_that_there_is_not(bind: Bind, tmp_path: Path) -> None:
     with pytest.raises(StartError, match="there is no group nosuchgroup"):
         bind(f"unix:{tmp_path / 's'}", group="nosuchgroup")

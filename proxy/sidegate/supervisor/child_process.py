@@ -52,8 +52,16 @@ class ChildProcess:
                 raise
 
     def listen(self, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
-        """Open the channel: from now on ``on_message`` is called, and ``on_gone`` when the child has closed its end."""
-        self._channel = Channel(self._socket, on_message, on_gone)
+        """Open the channel: from now on ``on_message`` is called, and ``on_gone`` when the child has closed its end.
+
+        :raises OSError: the system cannot watch another socket; then the child is killed.
+        """
+        try:
+            self._channel = Channel(self._socket, on_message, on_gone)
+        except OSError:
+            self.signal(signal.SIGKILL)
+            self._socket.close()
+            raise
 
     def send(self, kind: str, **fields: Any) -> None:
         """Send one message; do nothing if the child has closed its end."""

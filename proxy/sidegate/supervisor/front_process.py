@@ -47,7 +47,10 @@ class FrontProcess(ChildProcess):
         return spawn([sys.executable, "-P", "-m", "sidegate.process.front", str(control)], environment(), inherited)
 
     def open(self, config: Config, on_message: Callable[[Message], None]) -> None:
-        """Open the channel and send the configuration; from now on ``on_message`` is called."""
+        """Open the channel and send the configuration; from now on ``on_message`` is called.
+
+        :raises OSError: the system cannot watch another socket; then the front is killed.
+        """
         # ``on_gone`` does nothing: the front's exit is reported by waitpid.
         self.listen(on_message, on_gone=lambda: None)
         self.send(

@@ -171,14 +171,14 @@ class Pool:
     def _start(self, child: ChildStatus) -> None:
         if child.slot == PRELOADER:
             preloader = PreloaderProcess(child, self._launch)
-            self.processes.preloaders[child.serial] = preloader
             preloader.open(self._listener(preloader))
+            self.processes.preloaders[child.serial] = preloader
         else:
             # The plan spawns no worker while a pool that preloads has no preloader that serves.
             preloaders = [p for p in self.processes.preloaders.values() if self.state(p.serial) is State.SERVING]
             worker = WorkerProcess(child, self._launch, preloaders[-1] if preloaders else None)
-            self.processes.workers[child.serial] = worker
             worker.open(self._listener(worker), partial(self._context.note, partial(self._gone, worker)))
+            self.processes.workers[child.serial] = worker
 
     def _listener(self, process: WorkerProcess | PreloaderProcess) -> Callable[[Message], None]:
         def listener(message: Message) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from sidegate.config.schema import Config
+from sidegate.config.schema import Config, PoolConfig
 from sidegate.errors import StartError
 from sidegate.ipc.control import Message
 from sidegate.supervisor.folder_lock import lock_folder, remove_abandoned
@@ -58,7 +58,7 @@ class Pools:
     def __init__(self, config: Config, locate: Locate, loop: SupervisorLoop) -> None:
         """Make the pools, without starting a process.
 
-        :raises StartError: a pool needs root, or the folder for sockets cannot be created.
+        :raises StartError: a pool needs root, or the folder for sockets cannot be created or used.
         """
         self.pools: dict[str, Pool] = {}
         self._loop = loop
@@ -73,21 +73,34 @@ class Pools:
                     raise StartError(locate(("backends", name, "pool", key), "only root may set it"))
         if not pooled:
             return
-        self._folder = make_runtime_folder(config.runtime_directory)
-        self._lock = lock_folder(self._folder)
-        remove_abandoned(self._folder.parent, FOLDER_PREFIX)
-        context = PoolContext(loop.now, loop.note, self._publish, locate, loop.learn)
-        for number, (name, pool) in enumerate(pooled.items()):
-            folder = self._folder / str(number)  # not the backend's name, which may be long
-            folder.mkdir(0o700)
-            self.pools[name] = Pool(Launch(config, name, pool, folder), pool, context)
-            if pool.reload is not None:
-                self._watches[name] = Watch(pool.reload.watch)
+        self._folder = folder = make_runtime_folder(config.runtime_directory)
+        try:
+            self._lock = lock_folder(folder)
+            remove_abandoned(folder.parent, FOLDER_PREFIX)
+            self._make(config, pooled, folder, PoolContext(loop.now, loop.note, self._publish, locate, loop.learn))
+        except OSError as error:
+            self.close()
+            raise StartError(f"cannot use the folder {folder} for the workers' sockets: {error.strerror}") from error
+        except BaseException:
+            self.close()
+            raise
         if any(pool.preload for pool in pooled.values()) and sys.platform == "linux":
             import ctypes  # noqa: PLC0415 - only preloading needs its memory
 
             # The supervisor must reap a worker whose preloader has exited.
             ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+    def _make(self, config: Config, pooled: Mapping[str, PoolConfig], folder: Path, context: PoolContext) -> None:
+        """Make the pools, each with a folder in ``folder``.
+
+        :raises OSError: a folder cannot be made.
+        """
+        for number, (name, pool) in enumerate(pooled.items()):
+            own = folder / str(number)  # not the backend's name, which may be long
+            own.mkdir(0o700)
+            self.pools[name] = Pool(Launch(config, name, pool, own), pool, context)
+            if pool.reload is not None:
+                self._watches[name] = Watch(pool.reload.watch)
 
     @property
     def phase(self) -> PoolsState:
@@ -121,7 +134,8 @@ class Pools:
                 process.signal(signal.SIGKILL)
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            os.close(self._lock)
+            if self._lock >= 0:
+                os.close(self._lock)
             self._folder = None
 
     # ---- fronts -------------------------------------------------------------------------------------------

@@ -82,8 +82,8 @@ class _Service:
         supervisor.counts = view.counts
         self.sockets.listen_admin()
         runner = web.AppRunner(make_app(view), access_log=None, handle_signals=False, shutdown_timeout=0.5)
-        await runner.setup()
         try:
+            await runner.setup()
             for sock in self.sockets.admin():
                 await web.SockSite(runner, sock).start()
             yield

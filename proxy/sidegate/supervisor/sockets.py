@@ -64,14 +64,20 @@ class ServiceSockets:
         """
         self._locate = locate
         self._bound: list[Bound] = []
+        try:
+            self._bind(config, passed)
+        except BaseException:  # also SystemExit, which a signal raises
+            self.close()
+            raise
+
+    def _bind(self, config: Config, passed: PassedSockets) -> None:
         problems = []
         for wanted in _wanted(config):
             try:
                 self._bound += wanted.bind(passed)
             except AddressError as error:
-                problems.append(locate(wanted.path, f"cannot listen on {wanted.address}: {error}"))
+                problems.append(self._locate(wanted.path, f"cannot listen on {wanted.address}: {error}"))
         if problems:
-            self.close()
             raise StartError("\n".join(problems))
         if passed.left:
             names = ", ".join(passed.left)

@@ -225,12 +225,12 @@ class Supervisor:
         area = Area.create(self._layout.size)
         try:
             front = FrontProcess(child, area, self._sockets.by_listener())
+            front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
         except OSError:
             area.close()
             raise
         self.counts.attach(area, self._layout)
         self.fronts[child.serial] = front
-        front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
         logger.debug("front %d started in slot %d", front.pid, front.slot)
 
     def _listen(self) -> None:

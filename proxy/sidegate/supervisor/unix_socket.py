@@ -38,6 +38,7 @@ class UnixSocket:
         """
         _remove_stale(path)
         self.path = path
+        self._identity: tuple[int, int] | None = None
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             _bind(self.socket, path, mode)
@@ -45,6 +46,8 @@ class UnixSocket:
             if group is not None:
                 self._set_group(group)
         except BaseException:
+            if self._identity is not None:
+                self.unlink()
             self.socket.close()
             raise
 
@@ -53,7 +56,6 @@ class UnixSocket:
         try:
             os.chown(self.path, -1, group, follow_symlinks=False)
         except PermissionError as error:
-            self.unlink()
             name = permissions.group_name(group)
             raise PathTakenError(f"{permissions.account()} is not in the group {name}, which 'group' names") from error
 

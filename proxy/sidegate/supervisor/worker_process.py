@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,10 @@ class PreloaderProcess(ChildProcess):
         super().__init__(child.serial, child.slot, lambda sock: launch.spawn(sock.fileno(), words=("preload",)))
 
     def open(self, on_message: Callable[[Message], None]) -> None:
-        """Open the channel and send the configuration."""
+        """Open the channel and send the configuration.
+
+        :raises OSError: the system cannot watch another socket; then the preloader is killed.
+        """
         self.listen(on_message, on_gone=lambda: None)
         self.send("config", **self._launch.first_message())
 
@@ -92,24 +96,31 @@ class WorkerProcess(ChildProcess):
         self.preloader = preloader
         self.baseline = 0
         self._launch = launch
-        self._unix = UnixSocket(str(launch.folder / str(child.serial)), SOCKET_MODE)
-        self._area = Area.create(launch.layout.size)
-        try:
+        with ExitStack() as undo:
+            self._area = Area.create(launch.layout.size)
+            undo.callback(self._area.close)
+            self._unix = UnixSocket(str(launch.folder / str(child.serial)), SOCKET_MODE)
+            undo.callback(self._unix.unlink)
             with self._unix.socket as listening:
                 listening.listen(socket.SOMAXCONN)
                 self._listening = listening.fileno()
                 super().__init__(child.serial, child.slot, self._start)
-        except BaseException:
-            self.close()
-            raise
+            undo.pop_all()
 
     @property
     def path(self) -> str:
         return self._unix.path
 
     def open(self, on_message: Callable[[Message], None], on_gone: Callable[[], None]) -> None:
-        """Open the channel; send the configuration, unless the worker was forked from a preloader, which has it."""
-        self.listen(on_message, on_gone)
+        """Open the channel; send the configuration, unless the worker was forked from a preloader, which has it.
+
+        :raises OSError: the system cannot watch another socket; then the worker is killed and closed.
+        """
+        try:
+            self.listen(on_message, on_gone)
+        except OSError:
+            self.close()
+            raise
         if self.preloader is None:
             descriptors = {"socket": self._listening, "cells": self._area.fd}
             self.send("config", **self._launch.first_message(**descriptors))
