@@ -147,7 +147,7 @@ def _serve_worker(arguments: argparse.Namespace) -> int:
 
 def _check(arguments: argparse.Namespace) -> int:
     from sidegate.config.load import load
-    from sidegate.supervisor.summary import describe_found, route_lines
+    from sidegate.supervisor.summary import describe_found, describe_protocols, route_lines
 
     loaded = load(arguments.config, os.environ)
     problems, kinds = _every_problem(loaded, import_apps=not arguments.no_import)
@@ -159,7 +159,7 @@ def _check(arguments: argparse.Namespace) -> int:
     _say(f"{arguments.config}: ok")
     for listener in config.listeners:
         tls = "TLS" if listener.tls else "cleartext"
-        _say(f"  listener {listener.name}: {', '.join(listener.addresses)} ({tls}, {', '.join(listener.protocols)})")
+        _say(f"  listener {listener.name}: {', '.join(listener.addresses)} ({tls}, {describe_protocols(listener)})")
     for name, backend in config.backends.items():
         _say(f"  backend {name}: {describe_found(backend, kinds.get(name))}")
     for line in route_lines(config):

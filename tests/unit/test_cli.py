@@ -85,6 +85,13 @@ def test_check_says_what_a_good_file_holds(file: Path, capsys: Capture) -> None:
     ]
 
 
+def test_check_says_which_listener_redirects(file: Path, capsys: Capture) -> None:
+    file.write_text(GOOD.replace("protocols: [http/1.1]", "httpsRedirect: true"))
+    assert cli.main(["check", str(file)]) == 0
+    line = f"  listener plain: :0, unix:{file.parent}/x.sock (cleartext, h2, http/1.1, redirects to https)"
+    assert line in capsys.readouterr().out.splitlines()
+
+
 def test_check_reports_everything_at_once_in_the_order_of_the_file(file: Path, capsys: Capture) -> None:
     text = GOOD.replace("tls: {selfSigned: true}", "tls: {certificates: [{cert: c.pem, key: k.pem}]}")
     file.write_text(text.replace("apps_for_cli:app", "apps_for_cli:wrong") + "prozesses: 2\n")

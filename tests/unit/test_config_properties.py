@@ -165,6 +165,7 @@ LISTENERS = some(
         "backlog": st.integers(1, 5),
         "tls": TLS,
         "protocols": st.just(["h2"]),
+        "httpsRedirect": st.booleans(),
         "websocket": WEBSOCKETS,
         "limits": LIMITS,
         "timeouts": TIMEOUTS,

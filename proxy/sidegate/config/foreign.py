@@ -23,6 +23,7 @@ _ADDRESS = "where to listen is the 'address' of an entry of 'listeners', such as
 _POOL = "processes of an application are 'pool.workers' of its backend; 'processes' at the top level are the fronts"
 _LOGGING = "logs are set in 'logging': 'level', 'format', 'accessLog', 'accessLogFile'"
 _TRUST = "proxies whose forwarding headers are trusted are 'trustedProxies' at the top level"
+_REDIRECT = "a redirect to https is 'httpsRedirect: true' of a listener"
 _WEBSOCKET = "WebSockets are set in 'websocket' of a listener or a route"
 
 _ADVICE: dict[str, str] = {
@@ -40,6 +41,7 @@ _ADVICE: dict[str, str] = {
     "basicauth authbasic forwardauth": "Sidegate does not authenticate users",
     "include import": "a configuration is one file",
     "return redir redirect": "a fixed answer is a backend with 'respond': 'status', 'headers', 'body'",
+    "redirectscheme redirections sslredirect forcessl forcehttps httpsonly": _REDIRECT,
     "sslcertificate sslcertificatekey ssl certfile keyfile sslcertfile sslkeyfile sslkeyfilepassword": _CERTIFICATES,
     "sslprotocols": "the lowest version of TLS is 'tls.minVersion' of a listener",
     "sslclientcertificate sslcacerts cacerts clientauth": "clients' certificates are 'tls.clientCertificates'",

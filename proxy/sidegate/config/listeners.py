@@ -106,6 +106,14 @@ class ListenerConfig(Model):
         "connection, which names the client and its TLS. Connections of such peers without it are refused. Any other "
         "peer is an ordinary client, whose header would be a bad request.",
     )
+    https_redirect: Boolean = setting(
+        default=False,
+        description="Whether requests in cleartext get 308 to `https://` with the same host, path and query. The "
+        "location has the port of the first TLS listener if the request came to a port in `addresses`; otherwise "
+        "something has mapped the ports, and the location has none (443). Not redirected: requests that came to a "
+        "proxy in `trustedProxies` by https, and routes whose paths are all below `/.well-known/acme-challenge`. With "
+        "`tls`: what a client gets that speaks plain HTTP to this port.",
+    )
     limits: ListenerLimits = setting(
         default=ListenerLimits(), description="Limits of its connections, where they differ from the top level's."
     )

@@ -37,6 +37,7 @@ from sidegate.server import timeouts
 from sidegate.server.admission import Admission
 from sidegate.server.codecs import import_codecs
 from sidegate.server.forwarded import TrustedProxies
+from sidegate.server.https_redirect import root_app
 from sidegate.server.listener import Listener
 from sidegate.server.service import FieldPolicies, ListenerService
 from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
@@ -116,7 +117,8 @@ class Runtime:
         clock = Clock(loop, timeouts.check)
         starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
         admission = Admission(loop, config.limits)
-        router = Router(_routes(config, backends))
+        routes = _routes(config, backends)
+        router = Router(routes)
         paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
@@ -127,7 +129,7 @@ class Runtime:
             if capacity is not None:
                 limits = replace(limits, concurrent_streams=capacity)
             service = ListenerService(
-                app=router,
+                app=root_app(config, listener, router, routes),
                 limits=limits,
                 observer=observer,
                 meter=observer.listener(listener.name),

@@ -49,13 +49,19 @@ def summary(config: Config, addresses: Addresses, engines: Mapping[str, str], co
     used = ", ".join(engines[part] for part in ("loop", "http1", "http2") if part in engines)
     lines = [f"{bold}Sidegate {__version__}{plain} {dim}({used}){plain}"]
     for listener in config.listeners:
-        speaks = f"{dim}{listener.name}: {', '.join(listener.protocols)}{plain}"
+        speaks = f"{dim}{listener.name}: {describe_protocols(listener)}{plain}"
         lines += [f"  {bold}{url}{plain}  {speaks}" for url in addresses.listeners[listener.name]]
     lines += [f"  {bold}{url}{plain}  {dim}admin: /metrics /livez /readyz /status{plain}" for url in addresses.admin]
     lines += [f"  {line}" for line in route_lines(config)]
     fronts = "1 front process" if config.processes == 1 else f"{config.processes} front processes"
     lines.append(f"  {dim}{fronts}, supervisor pid {os.getpid()}; stop with ^C or SIGTERM{plain}")
     return "\n".join(lines)
+
+
+def describe_protocols(listener: ListenerConfig) -> str:
+    """``h2, http/1.1``, and whether cleartext requests are only redirected."""
+    redirects = listener.https_redirect and listener.tls is None
+    return ", ".join([*listener.protocols, *(["redirects to https"] if redirects else [])])
 
 
 def route_lines(config: Config) -> Iterator[str]:
