@@ -21,7 +21,7 @@ from sidegate import __version__
 from sidegate.errors import ConfigPath, StartError
 
 if TYPE_CHECKING:
-    from sidegate.config.loaded import Loaded, Problem
+    from sidegate.config.loaded import Expiry, Loaded, Problem
     from sidegate.config.schema import Config
 
 OK = 0
@@ -85,14 +85,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     _take_signals()
     from sidegate.supervisor.subprocess_call import SubprocessCall
 
-    with SubprocessCall("sidegate.config.load:load", arguments.config, dict(os.environ)) as call:
+    with SubprocessCall("sidegate.supervisor.loading:load_file", arguments.config, dict(os.environ)) as call:
         import sidegate.supervisor.service  # noqa: F401 - imported while the file is read
 
-        loaded: Loaded = call.result()
+        loaded, expiry = call.result()
     if loaded.config is None:
         problems, _ = _every_problem(loaded, import_apps=True)
         return _refuse(problems)
-    return _start(_with_engines(loaded.config, arguments), loaded)
+    return _start(_with_engines(loaded.config, arguments), loaded, expiry)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -102,7 +102,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.cert is None and arguments.key is not None:
         arguments.parser.error("--key needs --cert")
     document = _run_document(arguments)
-    loaded: Loaded = call_in_subprocess("sidegate.config.load:loads_plain", document, COMMAND_LINE, dict(os.environ))
+    loaded, expiry = call_in_subprocess(
+        "sidegate.supervisor.loading:load_plain", document, COMMAND_LINE, dict(os.environ)
+    )
     if loaded.config is None:
         return _refuse(_of_arguments(problem, ARGUMENTS) for problem in loaded.problems)
     if arguments.print_config:
@@ -110,7 +112,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
         _say(to_yaml(loaded.config).rstrip())
         return OK
-    return _start(loaded.config, loaded, ARGUMENTS)
+    return _start(loaded.config, loaded, expiry, ARGUMENTS)
 
 
 def _worker(arguments: argparse.Namespace) -> int:
@@ -132,13 +134,14 @@ def _serve_worker(arguments: argparse.Namespace) -> int:
     for option, value in (("--tls-key", arguments.tls_key), ("--client-ca", arguments.client_ca)):
         if arguments.tls_cert is None and value is not None:
             arguments.parser.error(f"{option} needs --tls-cert")
-    loaded: Loaded = call_in_subprocess(
-        "sidegate.config.load:loads_plain", standalone.document(arguments), COMMAND_LINE, {}
+    loaded, _ = call_in_subprocess(
+        "sidegate.supervisor.loading:load_plain", standalone.document(arguments), COMMAND_LINE, {}
     )
     if loaded.config is None:
         return _refuse(_of_arguments(problem, standalone.ARGUMENTS) for problem in loaded.problems)
     try:
-        return standalone.serve(loaded.config)
+        warnings = (_of_arguments(warning, standalone.ARGUMENTS) for warning in loaded.warnings)
+        return standalone.serve(loaded.config, [_log_text(warning) for warning in warnings])
     except BuildError as error:
         for _, message in error.problems:
             _say(message, sys.stderr)
@@ -151,10 +154,12 @@ def _check(arguments: argparse.Namespace) -> int:
 
     loaded = load(arguments.config, os.environ)
     problems, kinds = _every_problem(loaded, import_apps=not arguments.no_import)
+    of_certificates, warnings = _certificate_problems(loaded)
+    problems += of_certificates
+    warnings = [*loaded.warnings, *warnings]
     if loaded.config is None or problems:
-        return _refuse([*problems, *loaded.warnings])
-    for warning in loaded.warnings:
-        _say(str(warning), sys.stderr)
+        return _refuse([*problems, *warnings])
+    _print_in_order(warnings)
     config = loaded.config
     _say(f"{arguments.config}: ok")
     for listener in config.listeners:
@@ -189,17 +194,22 @@ def _version(arguments: argparse.Namespace) -> int:
 # ---- steps ------------------------------------------------------------------------------------------------
 
 
-def _start(config: Config, loaded: Loaded, arguments: Mapping[str, str] | None = None) -> int:
+def _start(config: Config, loaded: Loaded, expiry: Expiry, arguments: Mapping[str, str] | None = None) -> int:
     """Serve ``config``. ``arguments``: the words of the command line by path, if it was made from a command line."""
     from sidegate.supervisor.service import serve
 
-    warnings = [str(replace(warning, is_warning=False)) for warning in loaded.warnings]  # the log has the word
+    def in_words(problem: Problem) -> Problem:
+        return problem if arguments is None else _of_arguments(problem, arguments)
 
     def locate(path: ConfigPath, message: str) -> str:
-        problem = loaded.problem(path, message)
-        return str(problem if arguments is None else _of_arguments(problem, arguments))
+        return str(in_words(loaded.problem(path, message)))
 
-    return serve(config, locate, warnings)
+    return serve(config, locate, [_log_text(in_words(warning)) for warning in loaded.warnings], expiry)
+
+
+def _log_text(warning: Problem) -> str:
+    """``warning`` without this word: the log adds its own."""
+    return str(replace(warning, is_warning=False))
 
 
 def _of_arguments(problem: Problem, names: Mapping[str, str]) -> Problem:
@@ -251,6 +261,18 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
     return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)], kinds
 
 
+def _certificate_problems(loaded: Loaded) -> tuple[list[Problem], list[Problem]]:
+    """Problems of certificates that can be loaded, and warnings."""
+    import time
+
+    from sidegate.config.certificates import inspect
+
+    routes = () if loaded.config is None else loaded.config.routes
+    found = inspect(loaded.listeners, loaded.backends, routes, time.time())
+    warnings = [replace(loaded.problem(*one), is_warning=True) for one in found.warnings]
+    return [loaded.problem(*one) for one in found.refused], warnings
+
+
 def _failure(load: Callable[[], object]) -> str:
     try:
         load()
@@ -260,9 +282,13 @@ def _failure(load: Callable[[], object]) -> str:
 
 
 def _refuse(problems: Iterable[Problem]) -> int:
+    _print_in_order(problems)
+    return BAD_CONFIGURATION
+
+
+def _print_in_order(problems: Iterable[Problem]) -> None:
     for problem in sorted(problems, key=lambda problem: (problem.line, problem.column)):
         _say(str(problem), sys.stderr)
-    return BAD_CONFIGURATION
 
 
 def _with_engines(config: Config, arguments: argparse.Namespace) -> Config:

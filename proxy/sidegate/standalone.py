@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -123,13 +123,17 @@ def _folder_group(path: str) -> str | None:
     return str(group) if os.geteuid() == 0 or group in {os.getegid(), *os.getgroups()} else None
 
 
-def serve(config: Config) -> int:
+def serve(config: Config, warnings: Sequence[str] = ()) -> int:
     """Serve until one of ``STOP_SIGNALS``, finish the requests in flight, and return the exit code.
+
+    ``warnings`` are logged.
 
     :raises StartError: the address cannot be bound, or the application does not start.
     :raises BuildError: the application cannot be imported, or a certificate cannot be used.
     """
     process_log.set_up(config.logging)
+    for warning in warnings:
+        logger.warning("%s", warning)
     if _is_guarded(config.listeners[0], TrustedProxies(config.trusted_proxies)):
         limits, timeouts = hop_limits(config)
         config = replace(config, limits=limits, timeouts=timeouts)

@@ -38,18 +38,24 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(self._sign(builder).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *names: str) -> Pair:
-        """A certificate for host names (also ``*.example.com``) and IP addresses; the first name is its file's."""
-        return self._issue(names[0], [_general_name(name) for name in names], ExtendedKeyUsageOID.SERVER_AUTH)
+    def server(self, *names: str, days: int = 1) -> Pair:
+        """A certificate for host names (also ``*.example.com``) and IP addresses; the first name is its file's.
+
+        It is valid for ``days`` from an hour ago on; if the number is negative, it expired so many days ago.
+        """
+        names_of = [_general_name(name) for name in names]
+        return self._issue(names[0], names_of, ExtendedKeyUsageOID.SERVER_AUTH, days)
 
     def client(self, name: str) -> Pair:
         """A client certificate with ``name`` as its common name."""
         return self._issue(name, [x509.DNSName(name)], ExtendedKeyUsageOID.CLIENT_AUTH)
 
-    def _issue(self, common_name: str, names: list[x509.GeneralName] | None, usage: x509.ObjectIdentifier) -> Pair:
+    def _issue(
+        self, common_name: str, names: list[x509.GeneralName] | None, usage: x509.ObjectIdentifier, days: int = 1
+    ) -> Pair:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
-        builder = self._builder(subject, key.public_key())
+        builder = self._builder(subject, key.public_key(), days)
         if names:
             builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
         builder = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
@@ -68,12 +74,13 @@ class Authority:
         number = len(list(self._folder.glob(f"{stem}.*.{kind}.pem")))
         return self._folder / f"{stem}.{number}.{kind}.pem"
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(subject_name=subject, issuer_name=self._name, public_key=key)
         builder = builder.serial_number(x509.random_serial_number())
-        builder = builder.not_valid_before(now - datetime.timedelta(hours=1))
-        builder = builder.not_valid_after(now + datetime.timedelta(days=1))
+        end = now + datetime.timedelta(days=days)
+        builder = builder.not_valid_before(min(now, end) - datetime.timedelta(hours=1))
+        builder = builder.not_valid_after(end)
         # Python 3.13 verifies strictly (RFC 5280): both key identifiers have to be there.
         builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())

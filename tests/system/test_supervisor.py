@@ -8,16 +8,39 @@ import os
 import re
 import signal
 import socket
+import ssl
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from cryptography import x509
 
+from tests.support.certificates import Authority
 from tests.support.lifecycle import PATIENCE, Start, get_in_background, held_open, serving, status, wait_until
 from tests.support.processes import tree
-from tests.support.server import APPS, Sidegate, http_get
+from tests.support.server import APPS, Sidegate, app_config, http_get
+
+# ---- the start --------------------------------------------------------------------------------------------
+
+
+def test_an_expired_certificate_is_served_and_reported(start: Start, authority: Authority) -> None:
+    pair = authority.server("localhost", days=-1)
+    tls = {"certificates": [pair.as_yaml()]}
+    server = start(config=app_config("lifecycle:app", tls=tls))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with context.wrap_socket(socket.create_connection(("127.0.0.1", server.port("https")))) as client:
+        assert client.version()
+    path = "listeners[1].tls.certificates[0].cert"
+    assert len(re.findall(rf"warning .*{re.escape(path)}: the certificate {pair.cert} expired at ", server.log())) == 1
+    expiry = x509.load_pem_x509_certificate(pair.cert.read_bytes()).not_valid_after_utc.timestamp()
+    name = "sidegate_tls_certificate_expiry_timestamp_seconds"
+    sample = re.search(rf'{name}{{certificate="{pair.cert}",listener="https"}} (\S+)', server.admin("/metrics")[1])
+    assert sample
+    assert float(sample[1]) == expiry
+
 
 # ---- replacing fronts -------------------------------------------------------------------------------------
 

@@ -204,6 +204,13 @@ def test_with_tls_and_client_certificates(start: Start, authority: Authority) ->
         assert told(client).startswith("('192.0.2.7', 1234)")
 
 
+def test_an_expired_certificate_is_reported(start: Start, authority: Authority) -> None:
+    pair = authority.server("localhost", days=-1)
+    tls = ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key)]
+    command = start("--bind", f"tcp://127.0.0.1:{reserve_port()}", *tls)
+    assert f"<command line>: --tls-cert: the certificate {pair.cert} expired at " in command.log()
+
+
 def test_sigterm_finishes_what_has_begun_and_a_successor_can_bind(start: Start, tmp_path: Path) -> None:
     path = tmp_path / "app.sock"
     command = start("--bind", f"unix:{path}")

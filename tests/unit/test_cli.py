@@ -14,12 +14,14 @@ import pytest
 
 from sidegate import __version__, cli, standalone
 from sidegate.config.load import loads
+from sidegate.config.loaded import Expiry
 from sidegate.config.schema import Config
 from sidegate.errors import ConfigPath, StartError
 from sidegate.supervisor import service
 from sidegate.supervisor.sockets import Locate
 from sidegate.supervisor.summary import Addresses, summary, wants_colour
 from tests.support.accounts import needs_readable_clone, public_folder
+from tests.support.certificates import Authority, Pair
 
 Capture = pytest.CaptureFixture[str]
 
@@ -58,7 +60,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
     """Configurations that would have been served."""
     configs: list[Config] = []
 
-    def serve(config: Config, locate: Locate, warnings: Sequence[str]) -> int:
+    def serve(config: Config, locate: Locate, warnings: Sequence[str], expiry: Expiry) -> int:
         configs.append(config)
         return 42
 
@@ -227,6 +229,47 @@ def test_check_warns_of_what_never_matches(file: Path, capsys: Capture) -> None:
     assert [line.split(":")[1] for line in capsys.readouterr().err.splitlines()] == ["15", "16"]
 
 
+TLS = "tls: {selfSigned: true}"
+
+
+def certified(authority: Authority, *names: str, days: int = 1) -> tuple[str, Pair]:
+    """The configuration with a certificate, and the certificate."""
+    pair = authority.server(*names, days=days)
+    return GOOD.replace(TLS, f"tls: {{certificates: [{{cert: {pair.cert}, key: {pair.key}}}]}}"), pair
+
+
+def test_check_refuses_an_expired_certificate(file: Path, capsys: Capture, authority: Authority) -> None:
+    text, pair = certified(authority, "example.com", days=-1)
+    file.write_text(text)
+    assert cli.main(["check", str(file)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    path = "listeners[0].tls.certificates[0].cert"
+    assert line.startswith(f"{file}:2:69: {path}: the certificate {pair.cert} expired at ")
+
+
+def test_check_warns_of_names_that_no_certificate_has(file: Path, capsys: Capture, authority: Authority) -> None:
+    file.write_text(certified(authority, "www.example.com")[0])
+    assert cli.main(["check", str(file)]) == 0
+    captured = capsys.readouterr()
+    words = "routes[0].hostnames[0]: no certificate of a listener has the name example.com"
+    assert captured.err == f"{file}:9:17: warning: {words}\n"
+    assert captured.out.startswith(f"{file}: ok\n")
+    file.write_text(certified(authority, "www.example.com")[0] + "  - {name: late, path: /, backend: shop}\n")
+    assert cli.main(["check", str(file)]) == 0
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[1] for line in lines] == ["9", "15"]
+
+
+def test_check_inspects_certificates_of_a_file_with_other_mistakes(
+    file: Path, capsys: Capture, authority: Authority
+) -> None:
+    file.write_text(certified(authority, "www.example.com", days=-1)[0] + "prozesses: 2\n")
+    assert cli.main(["check", str(file)]) == 2
+    first, second = capsys.readouterr().err.splitlines()
+    assert "expired at" in first
+    assert "prozesses" in second
+
+
 # ---- serve ------------------------------------------------------------------------------------------------
 
 
@@ -373,7 +416,7 @@ def test_problems_that_the_start_finds_have_the_names_of_arguments(file: Path, m
     ]
     located: list[str] = []
 
-    def serve(config: Config, locate: Locate, warnings: Sequence[str]) -> int:
+    def serve(config: Config, locate: Locate, warnings: Sequence[str], expiry: Expiry) -> int:
         located.extend(locate(path, "x") for path in paths)
         return 3
 
@@ -382,6 +425,37 @@ def test_problems_that_the_start_finds_have_the_names_of_arguments(file: Path, m
     assert cli.main(["run", "apps_for_cli:app", "--cert", "c.pem"]) == 3
     names = ["--host, --port or --unix", "module:attr", "--key", "gracePeriod"]
     assert located == [f"<command line>: {name}: x" for name in names]
+
+
+def test_warnings_about_certificates_go_to_the_log(
+    file: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority
+) -> None:
+    text, pair = certified(authority, "example.com", days=-1)
+    file.write_text(text)
+    given: list[tuple[list[str], Expiry]] = []
+
+    def serve(config: Config, locate: Locate, warnings: Sequence[str], expiry: Expiry) -> int:
+        given.append((list(warnings), expiry))
+        return 0
+
+    def serve_worker(config: Config, warnings: Sequence[str]) -> int:
+        given.append((list(warnings), {}))
+        return 0
+
+    monkeypatch.setattr(service, "serve", serve)
+    monkeypatch.setattr(standalone, "serve", serve_worker)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    cert = ["--cert", str(pair.cert), "--key", str(pair.key)]
+    worker_cert = ["--tls-cert", str(pair.cert), "--tls-key", str(pair.key)]
+    assert cli.main(["serve", str(file)]) == 0
+    assert cli.main(["run", "apps_for_cli:app", *cert]) == 0
+    assert cli.main(["worker", "apps_for_cli:app", "--bind", "tcp://127.0.0.1:0", *worker_cert]) == 0
+    path = "listeners[0].tls.certificates[0].cert"
+    places = [f"{file}:2:69: {path}", "<command line>: --cert", "<command line>: --tls-cert"]
+    for place, (warnings, _) in zip(places, given, strict=True):
+        (warning,) = warnings
+        assert warning.startswith(f"{place}: the certificate {pair.cert} expired at ")
+    assert [list(expiry) for _, expiry in given] == [[("web", str(pair.cert))], [("https", str(pair.cert))], []]
 
 
 def test_every_named_argument_is_an_option(file: Path, capsys: Capture) -> None:
@@ -395,7 +469,7 @@ def test_every_named_argument_is_an_option(file: Path, capsys: Capture) -> None:
 
 
 def test_a_worker_in_a_folder_that_is_not_there(started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve(config: Config) -> int:
+    def serve(config: Config, warnings: Sequence[str]) -> int:
         started.append(config)
         return 0
 
@@ -420,7 +494,7 @@ def test_problems_of_a_workers_arguments(capsys: Capture) -> None:
 
 
 def test_a_worker_of_a_wsgi_application(file: Path, started: list[Config], monkeypatch: pytest.MonkeyPatch) -> None:
-    def serve(config: Config) -> int:
+    def serve(config: Config, warnings: Sequence[str]) -> int:
         started.append(config)
         return 0
 

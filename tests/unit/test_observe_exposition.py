@@ -34,6 +34,7 @@ FACTS = ServiceFacts(
         ProcessFact("front", "dead"),
     ),
     restarts={("front", "crash"): 3},
+    expiry={("https", "/etc/tls.crt"): 1_800_000_000.0},
     pools=(
         PoolFact(
             "shop",
@@ -102,6 +103,8 @@ def test_what_the_supervisor_knows(registry: CollectorRegistry) -> None:
     assert value("sidegate_processes", {"kind": "front", "state": "serving"}) == 2
     assert value("sidegate_processes", {"kind": "front", "state": "dead"}) == 1
     assert value("sidegate_process_restarts_total", {"kind": "front", "cause": "crash"}) == 3
+    expiry = "sidegate_tls_certificate_expiry_timestamp_seconds"
+    assert value(expiry, {"listener": "https", "certificate": "/etc/tls.crt"}) == 1_800_000_000
     assert value("sidegate_config_last_reload_successful") == 0
     assert value("sidegate_start_time_seconds") == 1_700_000_000.5
     assert (value("sidegate_process_resident_memory_bytes", {"kind": "front"}) or 0) > 1 << 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 from sidegate.config.backends import BackendConfig
 from sidegate.config.checks import Path, path_text
@@ -17,6 +18,9 @@ from sidegate.config.structure import short_forms_at
 
 Position = tuple[int, int]
 """Line and column, both counted from 1."""
+
+Expiry: TypeAlias = Mapping[tuple[str, str], float]
+"""Unix times at which certificates expire, by the listener's name and the file."""
 
 
 @dataclass(frozen=True, slots=True)

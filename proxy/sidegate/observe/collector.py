@@ -66,7 +66,10 @@ class PoolFact:
 
 @dataclass(frozen=True, slots=True)
 class ServiceFacts:
-    """Facts that only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause."""
+    """Facts that only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause.
+
+    ``expiry`` of certificates in Unix seconds, by listener and file.
+    """
 
     http2_engine: str
     start_time: float
@@ -74,6 +77,7 @@ class ServiceFacts:
     processes: Sequence[ProcessFact] = ()
     restarts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     pools: Sequence[PoolFact] = ()
+    expiry: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
 class CellCollector(Collector):
@@ -192,6 +196,7 @@ def _supervisor_values(facts: ServiceFacts) -> Iterator[tuple[Metric, Mapping[La
     yield metrics.RESTARTS, {labels: float(count) for labels, count in facts.restarts.items()}
     yield metrics.RESIDENT_MEMORY, memory
     yield from _pool_values(facts.pools)
+    yield metrics.CERTIFICATE_EXPIRY, {(listener, file): time for (listener, file), time in facts.expiry.items()}
     yield metrics.LAST_RELOAD, {(): float(facts.last_reload_successful)}
     yield metrics.START_TIME, {(): facts.start_time}
 

@@ -301,6 +301,11 @@ POOL_MEMORY = Metric(
 POOL_REQUESTS = Metric(
     "sidegate_pool_worker_requests_total", "counter", "Requests that ended in a worker.", (POOL, SLOT)
 )
+CERTIFICATE_EXPIRY = Metric(
+    "sidegate_tls_certificate_expiry_timestamp_seconds", "gauge",
+    "Unix time at which a listener's certificate expires, as it was read at the start. `selfSigned` has none.",
+    (_facts("listener", "the listener's name in the config"), _facts("certificate", "the path of its file")),
+)  # fmt: skip
 LAST_RELOAD = Metric(
     "sidegate_config_last_reload_successful",
     "gauge",
@@ -311,7 +316,7 @@ START_TIME = Metric("sidegate_start_time_seconds", "gauge", "Unix time at which 
 
 SUPERVISOR_METRICS = (
     BUILD_INFO, PROCESSES, RESTARTS, RESIDENT_MEMORY, POOL_WORKERS, POOL_RESTARTS, POOL_MEMORY, POOL_REQUESTS,
-    LAST_RELOAD, START_TIME,
+    CERTIFICATE_EXPIRY, LAST_RELOAD, START_TIME,
 )  # fmt: skip
 """Metrics that the supervisor provides without cells."""
 

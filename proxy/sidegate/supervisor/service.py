@@ -14,6 +14,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
+from sidegate.config.loaded import Expiry
 from sidegate.config.schema import Config
 from sidegate.observe import process_log
 from sidegate.supervisor.sockets import Locate, ServiceSockets
@@ -25,10 +26,11 @@ from sidegate.supervisor.systemd import PassedSockets
 logger = logging.getLogger("sidegate.supervisor")
 
 
-def serve(config: Config, locate: Locate, warnings: Sequence[str] = ()) -> int:
+def serve(config: Config, locate: Locate, warnings: Sequence[str] = (), expiry: Expiry | None = None) -> int:
     """Serve ``config`` until the service ends and return the exit code.
 
     ``locate`` adds the position in the file to the messages of problems that are found later. ``warnings`` are logged.
+    ``expiry``: when the certificates of listeners expire, for the metric.
     :raises StartError: an address cannot be bound, or the development certificate cannot be made.
     """
     process_log.set_up(config.logging)
@@ -37,7 +39,7 @@ def serve(config: Config, locate: Locate, warnings: Sequence[str] = ()) -> int:
     sockets = ServiceSockets(config, PassedSockets.from_environment(os.environ), locate)
     try:
         _make_certificate(config)
-        return asyncio.run(_Service(config, sockets, locate).run())
+        return asyncio.run(_Service(config, sockets, locate, expiry or {}).run())
     finally:
         sockets.close()
 
@@ -55,6 +57,7 @@ class _Service:
     config: Config
     sockets: ServiceSockets
     locate: Locate
+    expiry: Expiry
 
     async def run(self) -> int:
         addresses = Addresses.of(self.config, self.sockets)
@@ -78,7 +81,7 @@ class _Service:
         from sidegate.admin.app import make_app  # noqa: PLC0415 - ditto
         from sidegate.supervisor.view import SupervisorView  # noqa: PLC0415 - ditto
 
-        view = SupervisorView(supervisor, addresses)
+        view = SupervisorView(supervisor, addresses, self.expiry)
         supervisor.counts = view.counts
         self.sockets.listen_admin()
         runner = web.AppRunner(make_app(view), access_log=None, handle_signals=False, shutdown_timeout=0.5)

@@ -16,6 +16,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from sidegate import __version__
+from sidegate.config.loaded import Expiry
 from sidegate.config.plain import dump
 from sidegate.observe.collector import CellCollector, PoolFact, ProcessFact, ServiceFacts, make_registry
 from sidegate.supervisor.child_process import ChildProcess
@@ -34,13 +35,17 @@ REMOTE = ("h2c", "h2")
 
 
 class SupervisorView:
-    """Implements the admin server's ``View``. ``counts``: the collector that the supervisor attaches its fronts to."""
+    """Implements the admin server's ``View``. ``counts``: the collector that the supervisor attaches its fronts to.
 
-    def __init__(self, supervisor: Supervisor, addresses: Addresses) -> None:
+    ``expiry``: of the listeners' certificates.
+    """
+
+    def __init__(self, supervisor: Supervisor, addresses: Addresses, expiry: Expiry) -> None:
         self.counts = CellCollector(self._facts)
         self._registry = make_registry(self.counts)
         self._supervisor = supervisor
         self._addresses = addresses
+        self._expiry = expiry
         self._started = time.time()
 
     def metrics(self) -> CollectorRegistry:
@@ -125,6 +130,7 @@ class SupervisorView:
                 for cause, count in counts.items()
             },
             pools=[_pool_fact(name, pool) for name, pool in pools.items()],
+            expiry=self._expiry,
         )
 
 

@@ -10,15 +10,12 @@ from pathlib import Path
 
 from cryptography import x509
 
+from sidegate.config.certificates import dns_names
+
 
 def certificate_names(path: str) -> list[str]:
     """The DNS names of a certificate file's subjectAltName, in lower case."""
-    certificate = x509.load_pem_x509_certificate(Path(path).read_bytes())
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except x509.ExtensionNotFound:
-        return []
-    return [name.lower() for name in names.get_values_for_type(x509.DNSName)]
+    return dns_names(x509.load_pem_x509_certificate(Path(path).read_bytes()))
 
 
 def subject(der: bytes) -> str:
