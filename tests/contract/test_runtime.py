@@ -26,6 +26,7 @@ from sidegate.observe.metrics import CellLayout
 from sidegate.observe.observer import Observer
 from sidegate.process.runtime import BuildError, Runtime, check
 from sidegate.server.tls.self_signed import ensure_self_signed
+from tests.support.accounts import as_nobody, needs_root, public_folder
 from tests.support.apps import Gate, Receive, Scope, Send, hello, respond, wait_for_disconnect
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, Http2Client, request
@@ -145,6 +146,11 @@ DAMAGED: dict[str, tuple[list[tuple[str, str]], tuple[Any, ...], str]] = {
         ("certificates", 0, "key"),
         "the private key other does not belong to the certificate cert",
     ),
+    "an authority's certificate first": (
+        [("chain", "key")],
+        ("certificates", 0, "key"),
+        "the private key key does not belong to the certificate chain, but to certificate 2 of that file; the server's",
+    ),
     "encrypted": (
         [("cert", "encrypted")],
         ("certificates", 0, "key"),
@@ -166,6 +172,7 @@ def files(authority: Authority, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "cert").write_bytes(pair.cert.read_bytes())
     (tmp_path / "key").write_bytes(pair.key.read_bytes())
     (tmp_path / "other").write_bytes(authority.server("other").key.read_bytes())
+    (tmp_path / "chain").write_bytes(authority.ca.read_bytes() + pair.cert.read_bytes())
     (tmp_path / "encrypted").write_bytes(encrypted(pair))
     (tmp_path / "cut").write_bytes(pair.cert.read_bytes()[:100])
     (tmp_path / "der").write_bytes(ssl.PEM_cert_to_DER_cert(pair.cert.read_text()))
@@ -202,6 +209,26 @@ def test_certificates_that_cannot_be_used(kind: str) -> None:
 def test_authorities_that_cannot_be_used(ca: str, words: str) -> None:
     tls = {"certificates": [{"cert": "cert", "key": "key"}], "clientCertificates": {"ca": ca}}
     assert tls_problem(tls) == (("clientCertificates", "ca"), words)
+
+
+@needs_root
+def test_a_file_that_the_user_may_not_read(authority: Authority) -> None:
+    pair = authority.server("localhost")
+    with public_folder() as folder:
+        cert, key, closed = folder / "cert", folder / "key", folder / "closed"
+        cert.write_bytes(pair.cert.read_bytes())
+        key.write_bytes(pair.key.read_bytes())
+        key.chmod(0o600)
+        closed.mkdir(0o700)
+        tls = {"certificates": [{"cert": str(cert), "key": str(key)}]}
+        reason = f"the user nobody may not read {key} (-rw------- root:root)"
+        message = f"cannot read the private key {key}: Permission denied; {reason}"
+        assert as_nobody(lambda: repr(tls_problem(tls))) == repr((("certificates", 0, "key"), message))
+        settings = config(backends={"hello": {"h2": "tcp://a:1", "tls": {"ca": str(closed / "ca")}}})
+        reason = f"the user nobody may not enter the folder {closed} (drwx------ root:root)"
+        message = f"cannot read the CA certificates {closed}/ca: Permission denied; {reason}"
+        expected = [(("backends", "hello", "tls", "ca"), message)]
+        assert as_nobody(lambda: repr(problems(settings, import_apps=False))) == repr(expected)
 
 
 def test_a_self_signed_certificate_is_not_made_by_a_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

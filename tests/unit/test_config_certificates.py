@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from sidegate.config import certificates
+from sidegate.config import certificates, pem
 from sidegate.config.certificates import Inspection, inspect
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
@@ -156,6 +156,13 @@ def test_a_file_that_several_listeners_share_is_reported_once(files: Files) -> N
 
 
 # Order.
+
+
+def test_the_certificate_of_a_key(files: Files) -> None:
+    key = KEY.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    assert pem._number_of_key(files(made() + made()), key) == 1
+    assert pem._number_of_key(files(b""), key) == 0
+    assert pem._number_of_key(files(made()), b"OpenSSL knows more kinds of keys than cryptography") == 0
 
 
 @pytest.mark.parametrize(

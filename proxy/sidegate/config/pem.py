@@ -18,11 +18,15 @@ _DER = b"\x30\x82"
 
 
 class PemError(SidegateError):
-    """A file cannot be used. ``key``: the key that names it, ``cert``, ``key`` or ``ca``; empty: both of a pair."""
+    """A file cannot be used. ``key``: the key that names it, ``cert``, ``key`` or ``ca``; empty: both of a pair.
 
-    def __init__(self, key: str, message: str) -> None:
+    ``denied``: the path of a file that this process may not read (``ipc/permissions.py`` says why); empty: it may.
+    """
+
+    def __init__(self, key: str, message: str, denied: str = "") -> None:
         super().__init__(message)
         self.key = key
+        self.denied = denied
 
 
 def load_pair(context: ssl.SSLContext, cert: str, key: str) -> None:
@@ -35,7 +39,10 @@ def load_pair(context: ssl.SSLContext, cert: str, key: str) -> None:
         context.load_cert_chain(cert, key, _no_passphrase)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise PemError("key", f"the private key {key} does not belong to the certificate {cert}") from error
+            message = f"the private key {key} does not belong to the certificate {cert}"
+            if number := _number_of_key(cert, private):
+                message += f", but to certificate {number} of that file; the server's certificate has to be the first"
+            raise PemError("key", message) from error
         if not any(label.endswith("CERTIFICATE") for label in _labels(chain)):
             raise PemError("cert", _other(cert, chain, "certificate")) from error
         if not any(label.endswith("PRIVATE KEY") for label in _labels(private)):
@@ -63,7 +70,23 @@ def _read(key: str, path: str, what: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise PemError(key, f"cannot read the {what} {path}: {error.strerror}") from error
+        denied = path if isinstance(error, PermissionError) else ""
+        raise PemError(key, f"cannot read the {what} {path}: {error.strerror}", denied) from error
+
+
+def _number_of_key(cert: str, private: bytes) -> int:
+    """The number, from 1, of the certificate in the file ``cert`` that a private key belongs to; 0: of none."""
+    from cryptography.exceptions import UnsupportedAlgorithm  # noqa: PLC0415 - only after an error, and 10 MiB
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    from sidegate.config.certificates import read_certificates  # noqa: PLC0415
+
+    try:
+        key = load_pem_private_key(private, None).public_key()
+        numbered = enumerate(read_certificates(cert), 1)
+        return next((number for number, certificate in numbered if certificate.public_key() == key), 0)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        return 0
 
 
 def _labels(content: bytes) -> list[str]:

@@ -23,7 +23,7 @@ from sidegate.backends.upstream.codecs import codec_maker
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
-from sidegate.backends.upstream.tls import client_context, problem_path
+from sidegate.backends.upstream.tls import client_context, problem_of
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.address import Address, parse_upstream, upstream_text
 from sidegate.config.pem import PemError
@@ -50,7 +50,7 @@ def build(context: BuildContext) -> RemoteBackend | None:
         try:
             tls = client_context(backend.tls)
         except PemError as error:
-            context.problems.append((problem_path(context.name, error), str(error)))
+            context.problems.append(problem_of(context.name, error))
             return None
     server_name = backend.tls.server_name if backend.tls is not None else None
     balancer = Balancer(

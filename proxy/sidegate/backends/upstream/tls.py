@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from sidegate.config.pem import PemError, authorities_error, load_pair
 from sidegate.config.schema import BackendConfig, UpstreamTls
 from sidegate.errors import ConfigPath, Problems
+from sidegate.ipc import permissions
 
 
 def client_context(tls: UpstreamTls | None) -> ssl.SSLContext:
@@ -30,9 +31,10 @@ def client_context(tls: UpstreamTls | None) -> ssl.SSLContext:
     return context
 
 
-def problem_path(backend: str, error: PemError) -> ConfigPath:
-    """The path in the configuration of a file of ``backend`` that cannot be used."""
-    return ("backends", backend, "tls", error.key) if error.key else ("backends", backend, "tls")
+def problem_of(backend: str, error: PemError) -> tuple[ConfigPath, str]:
+    """The problem of a file of ``backend`` that cannot be used: its path in the configuration, and the message."""
+    path: ConfigPath = ("backends", backend, "tls", error.key) if error.key else ("backends", backend, "tls")
+    return path, f"{error}; {permissions.denied(error.denied)}" if error.denied else str(error)
 
 
 def check_contexts(backends: Mapping[str, BackendConfig], problems: Problems) -> None:
@@ -42,4 +44,4 @@ def check_contexts(backends: Mapping[str, BackendConfig], problems: Problems) ->
             try:
                 client_context(backend.tls)
             except PemError as error:
-                problems.append((problem_path(name, error), str(error)))
+                problems.append(problem_of(name, error))

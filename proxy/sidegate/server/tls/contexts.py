@@ -18,6 +18,7 @@ from typing import Any
 from sidegate.config.pem import PemError, authorities_error, load_pair
 from sidegate.config.schema import Certificate, Tls
 from sidegate.errors import SidegateError, StartError
+from sidegate.ipc import permissions
 
 # TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 4.2); all TLS 1.3 suites are allowed.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -115,7 +116,8 @@ def _named(place: tuple[str | int, ...]) -> Iterator[None]:
     try:
         yield
     except PemError as error:
-        raise TlsError((*place, error.key) if error.key else place, str(error)) from error
+        message = f"{error}; {permissions.denied(error.denied)}" if error.denied else str(error)
+        raise TlsError((*place, error.key) if error.key else place, message) from error
 
 
 def _first_pem(path: str) -> str:
