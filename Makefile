@@ -31,7 +31,7 @@ space := $() $()
 WHOLLY_COVERED := $(subst $(space),$(comma),$(patsubst %,proxy/sidegate/%,wire/* config/* routing/* supervisor/plan.py supervisor/pool_plan.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help run compile check test lint format bench bench-micro soak autobahn test-all clean
+.PHONY: help run compile check test lint format bench bench-micro soak autobahn testssl test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -94,6 +94,10 @@ autobahn: ## WebSocket conformance by the Autobahn|Testsuite, with a Python 2.7 
 	@.ci/autobahn
 	@! [ -x $(VENV)-autobahn/bin/wstest ] || \
 	    $(BIN)/python -m tests.conformance.autobahn --wstest $(VENV)-autobahn/bin/wstest $(ARGS)
+
+testssl: ## TLS of a running Sidegate by testssl.sh, with a test authority (3 minutes; ARGS=--help)
+	@.ci/setup testssl
+	$(BIN)/python -m tests.conformance.testssl $(ARGS)
 
 test-all: ## make test on every Python of $(VERSIONS) that this machine has
 	@found=; missing=; \

@@ -9,8 +9,11 @@ from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 
 
 @dataclass(frozen=True)
@@ -38,22 +41,28 @@ class Authority:
         self.ca = folder / "ca.pem"
         self.ca.write_bytes(self._sign(builder).public_bytes(serialization.Encoding.PEM))
 
-    def server(self, *names: str, days: int = 1) -> Pair:
+    def server(self, *names: str, days: int = 1, key: Key | None = None) -> Pair:
         """A certificate for host names (also ``*.example.com``) and IP addresses; the first name is its file's.
 
-        It is valid for ``days`` from an hour ago on; if the number is negative, it expired so many days ago.
+        It is valid for ``days`` from an hour ago on; if the number is negative, it expired so many days ago. ``key``:
+        by default a new one on P-256.
         """
         names_of = [_general_name(name) for name in names]
-        return self._issue(names[0], names_of, ExtendedKeyUsageOID.SERVER_AUTH, days)
+        return self._issue(names[0], names_of, ExtendedKeyUsageOID.SERVER_AUTH, days, key)
 
     def client(self, name: str) -> Pair:
         """A client certificate with ``name`` as its common name."""
         return self._issue(name, [x509.DNSName(name)], ExtendedKeyUsageOID.CLIENT_AUTH)
 
     def _issue(
-        self, common_name: str, names: list[x509.GeneralName] | None, usage: x509.ObjectIdentifier, days: int = 1
+        self,
+        common_name: str,
+        names: list[x509.GeneralName] | None,
+        usage: x509.ObjectIdentifier,
+        days: int = 1,
+        key: Key | None = None,
     ) -> Pair:
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
         builder = self._builder(subject, key.public_key(), days)
         if names:
@@ -74,7 +83,7 @@ class Authority:
         number = len(list(self._folder.glob(f"{stem}.*.{kind}.pem")))
         return self._folder / f"{stem}.{number}.{kind}.pem"
 
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, days: int = 1) -> x509.CertificateBuilder:
+    def _builder(self, subject: x509.Name, key: PublicKey, days: int = 1) -> x509.CertificateBuilder:
         now = datetime.datetime.now(datetime.UTC)
         builder = x509.CertificateBuilder(subject_name=subject, issuer_name=self._name, public_key=key)
         builder = builder.serial_number(x509.random_serial_number())
