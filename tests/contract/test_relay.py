@@ -428,6 +428,37 @@ def test_what_may_have_been_done_is_not_done_again(codec: str, tmp_path: Path, m
         assert reason(front) == (Fault.UPSTREAM, "upstream_lost")
 
 
+def test_a_connection_that_ends_in_the_turn_of_a_request_sends_it_nowhere(codec: str, tmp_path: Path) -> None:
+    """The peer breaks the protocol when the POST is in the output: it does not get the POST, which goes elsewhere."""
+    with front_and_peer(tmp_path, codec) as (front, server, peer):
+        wait_ready(front)
+        (link,) = front.runtime._backends["app"]._balancer._connections
+        turns = 0
+
+        def look() -> None:
+            nonlocal turns
+            if link.streams and not turns:  # the flush is behind this call in the loop's queue
+                link.data_received(http2.data(0, b"no stream"))
+                turns += 1
+            elif not turns:
+                link.loop.call_soon(look)
+
+        link.loop.call_soon_threadsafe(look)
+        client = front.client(codec)
+        stream = client.begin("POST", "/", [(b"content-length", b"3")], end=False)
+        client.body(stream, b"abc", end=True)
+        successor = server.accept()
+        number, _ = successor.request()
+        assert successor.body(3) == b"abc"
+        successor.answer(number)
+        assert client.finish(stream).status == 200
+        assert retries(front, "unsent") == turns == 1
+        with contextlib.suppress(AssertionError):  # the end of the connection
+            while True:
+                peer.read()
+        assert http2.HEADERS not in [frame.type for frame in peer.frames]
+
+
 def test_a_reset_is_not_repeated(codec: str, tmp_path: Path) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):
         client, stream = get(front, codec)

@@ -43,3 +43,5 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef _wake_blocked(self)
     cdef _become_unavailable(self)
     cdef _end(self, bint in_order)
+    @cython.locals(output=bytes, stream=ClientStream)
+    cdef _write_rest(self)

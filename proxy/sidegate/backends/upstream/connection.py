@@ -10,7 +10,8 @@ is a worker; on HTTP/2 the peer's SETTINGS say it. It is *leaving* when no furth
 ``draining``, or few stream numbers are left); the streams in flight are finished, and ``endpoint_connections.py`` opens
 another connection meanwhile. Reading pauses while the codec asks for it. Output is written at the end of the loop's
 iteration, so that the requests of many streams go into one write. ``batch`` counts the writes: it tells a stream
-whether any of its bytes can have reached the peer.
+whether any of its bytes can have reached the peer. When the connection ends, a request that has not been written is
+dropped with all other output, so that ``retry.py`` may send it elsewhere.
 """
 
 from __future__ import annotations
@@ -286,10 +287,19 @@ class UpstreamConnection(UpstreamConnectionBase):
         """End all streams. ``in_order``: the peer has ended the connection, and it did not break."""
         if self._lost:
             return
-        output = self.codec.take_output()  # it may hold a GOAWAY
-        if output and self.transport is not None and not self._write_paused:
-            self.transport.write(output)
+        self._write_rest()
         self._lost = True
         self._handle(self.codec.receive_eof() if in_order else self.codec.connection_lost())
         self._become_unavailable()
         self._wake_blocked()
+
+    def _write_rest(self) -> None:
+        """Write the output, which may hold a GOAWAY, but no request that has not left yet: it can be sent elsewhere."""
+        output = self.codec.take_output()
+        if not output or self.transport is None or self._write_paused:
+            return
+        for stream in self.streams.values():
+            if not stream.sent:
+                return
+        self.batch += 1
+        self.transport.write(output)
