@@ -61,6 +61,7 @@ def read(reads: list[bytes], method: bytes, whole: bool) -> tuple[list[e.Event],
     """Events, whether the connection is closed before its end, and how many streams could be opened then."""
     codec = Http1ClientCodec(POLICY, 1 << 20)
     assert codec.request([(b":method", method), *c.GET[1:]], whole) == 1
+    codec.take_output()
     found = [event for data in reads for event in codec.receive(data)]
     closed, capacity = codec.closed, codec.capacity
     found += codec.receive_eof()

@@ -9,7 +9,7 @@ import pytest
 
 from sidegate.asgi import Headers
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE
-from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR
+from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset, ResponseHead, Violation
 from sidegate.wire.fields import RESPONSE_FIELDS, FieldPolicy
 from sidegate.wire.http1 import response_head
@@ -233,6 +233,7 @@ def test_too_many_informational_responses() -> None:
         assert len(feed(codec, hint * MOST_INFORMATIONAL)) == MOST_INFORMATIONAL
         assert isinstance(feed(codec, OK + EMPTY)[0], ResponseHead)
         stream = codec.request(list(c.GET), True)
+        codec.take_output()
     feed(codec, hint * MOST_INFORMATIONAL)
     reset, violation = feed(codec, hint)
     assert reset == Reset(stream, PROTOCOL_ERROR)
@@ -299,6 +300,7 @@ def test_a_head_that_is_refused(data: bytes, reason: str | None, step: int) -> N
 def test_what_no_server_may_send(data: bytes, reason: str) -> None:
     codec = Http1ClientCodec(FieldPolicy(10_000, 1_000_000), 1000)
     codec.request(list(c.GET), True)
+    codec.take_output()
     found = codec.receive(data)
     assert found[-2] == Reset(1, RESPONSE_TOO_LARGE)
     assert isinstance(found[-1], Violation)
@@ -423,6 +425,21 @@ def test_an_idle_server_that_times_out_leaves() -> None:
     assert codec.closed
 
 
+@pytest.mark.parametrize("data", [OK + EMPTY, b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n" + EMPTY, b"x"])
+@pytest.mark.parametrize("later", [False, True])
+def test_bytes_before_a_request_has_left_do_not_answer_it(data: bytes, later: bool) -> None:
+    """The server cannot have processed it; a server that times out may be quicker than the request."""
+    codec = answered(OK + EMPTY)[0] if later else Http1ClientCodec(POLICY, 1000)
+    stream = codec.request(list(c.POST), False)
+    codec.send_data(stream, b"abc", True)
+    found = codec.receive(data)
+    assert found[0] == Reset(stream, REFUSED_STREAM)
+    assert found[1:] == [GoAway(NO_ERROR, stream)] if b"408" in data else isinstance(found[1], Violation)
+    assert codec.closed
+    assert codec.take_output() == b""
+    assert codec.connection_lost() == []
+
+
 END = pytest.mark.parametrize("end", [Http1ClientCodec.receive_eof, Http1ClientCodec.connection_lost])
 Ending = Callable[[Http1ClientCodec], list[Event]]
 
@@ -454,6 +471,7 @@ def test_a_request_that_crosses_the_end_of_an_idle_connection(end: Ending) -> No
 def test_a_server_that_breaks_off_a_later_response_has_failed(end: Ending, data: bytes) -> None:
     codec, _ = answered(OK + EMPTY)
     codec.request(list(c.GET), True)
+    codec.take_output()
     feed(codec, data)
     assert end(codec) == [Reset(2, CONNECTION_LOST)]
 

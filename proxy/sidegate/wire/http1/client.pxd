@@ -17,6 +17,7 @@ cdef class Http1ClientCodec(ClientCodec):
     cdef object _left
     cdef int _stream
     cdef bint _head_only
+    cdef bint _asked
     cdef int _informational
     cdef Py_ssize_t _unread
 

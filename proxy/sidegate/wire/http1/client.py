@@ -21,7 +21,7 @@ from __future__ import annotations
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE, ClientCodec
-from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR
+from sidegate.wire.codes import NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM
 from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset, ResponseHead, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.chunked import ChunkedReader
@@ -43,8 +43,8 @@ class Http1ClientCodec(ClientCodec):
     """
 
     __slots__ = (
-        "_buffer", "_chunks", "_head_only", "_informational", "_left", "_policy", "_reader", "_reading", "_stream",
-        "_unread", "_window", "_writer",
+        "_asked", "_buffer", "_chunks", "_head_only", "_informational", "_left", "_policy", "_reader", "_reading",
+        "_stream", "_unread", "_window", "_writer",
     )  # fmt: skip
 
     def __init__(self, policy: FieldPolicy, window: int) -> None:
@@ -59,6 +59,7 @@ class Http1ClientCodec(ClientCodec):
         self._chunks = ChunkedReader(policy, response_trailers)
         self._writer = RequestWriter()
         self._reading = _IDLE
+        self._asked = False  # the request's head has been taken as output
         self._buffer = b""
         self._left = 0  # body bytes of content-length that have not arrived
         self._stream = 0
@@ -105,7 +106,7 @@ class Http1ClientCodec(ClientCodec):
     def _advance(self, found: list[Event]) -> bool:
         """Read the next part of the response. False if it needs more bytes."""
         try:
-            if self._reading == _HEAD:
+            if self._reading == _HEAD and self._asked:
                 return self._read_head(found)
             if self._reading == _LENGTH:
                 self._read_length(found)
@@ -191,6 +192,10 @@ class Http1ClientCodec(ClientCodec):
 
     def _take_unrequested(self, found: list[Event]) -> None:
         """Handle bytes after a response, or before any request."""
+        if self._reading == _HEAD:
+            found.append(Reset(self._stream, REFUSED_STREAM))
+            self._reading = _IDLE
+            self._writer.drop()
         if self.draining:  # the connection ends anyway
             self._die()
         elif self._buffer.startswith(_TIMED_OUT):
@@ -249,6 +254,7 @@ class Http1ClientCodec(ClientCodec):
         self._head_only = headers[0][1] == b"HEAD"
         self._informational = self._unread = 0
         self._reading = _HEAD
+        self._asked = False
         self._writer.head(headers, end_stream)
         self.draining = self._writer.broken
         return self._stream
@@ -288,6 +294,7 @@ class Http1ClientCodec(ClientCodec):
 
     def take_output(self) -> bytes:
         """See ``ClientCodec``."""
+        self._asked = True
         return self._writer.take() if self._writer.output else b""
 
     def ping(self, data: bytes) -> bool:
