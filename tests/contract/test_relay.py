@@ -185,6 +185,23 @@ def test_a_response_may_end_before_the_request(codec: str, tmp_path: Path) -> No
         assert peer.read_until(http2.RST_STREAM).error_code == CANCEL
 
 
+def test_early_answers_do_not_use_up_the_places(engine: str, tmp_path: Path) -> None:
+    """A server may answer without reading the body and without a reset (RFC 9113 8.1)."""
+    limits = ((MAX_CONCURRENT_STREAMS, 4), (INITIAL_WINDOW, 1000))
+    with front_and_peer(tmp_path, engine, *limits) as (front, _, peer):
+        for _ in range(2):
+            begun = [post(front, engine, [(b"content-length", b"3000")]) for _ in range(4)]
+            for client, stream in begun:
+                client.body(stream, bytes(3000), end=True)
+            for number in [peer.request()[0] for _ in begun]:
+                peer.answer(number)
+            assert [client.finish(stream).status for client, stream in begun] == [200] * 4
+        client, stream = get(front, engine)
+        peer.answer(peer.request()[0])
+        assert client.finish(stream).status == 200
+        assert front.upstream_connections()[0]["requests"] == 0
+
+
 @pytest.mark.parametrize("status", [b"204", b"304"])
 def test_a_response_without_a_body(codec: str, tmp_path: Path, status: bytes) -> None:
     with front_and_peer(tmp_path, codec) as (front, _, peer):

@@ -5,14 +5,27 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 from sidegate.backends.load_balancer import LoadBalancer
 from sidegate.backends.upstream.client_stream import ClientStream
 from sidegate.backends.upstream.connection import ConnectionOwner, UpstreamConnection
 from sidegate.wire.client_codec import ClientCodec
+
+Frame = tuple[int, int, int, bytes]
+"""Type, flags, stream and payload."""
+
+
+def frames(output: bytes) -> Iterator[Frame]:
+    """The frames of HTTP/2 in ``output``, which ends with a whole one; header blocks are not decoded."""
+    while output:
+        high, low, kind, flags, stream = struct.unpack_from(">BHBBL", output)
+        end = 9 + (high << 16 | low)
+        yield kind, flags, stream, output[9:end]
+        output = output[end:]
 
 
 class ManualLoop:

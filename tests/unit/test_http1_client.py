@@ -374,7 +374,21 @@ def test_no_request_follows_before_the_one_before_is_sent_whole() -> None:
     assert isinstance(feed(codec, OK + EMPTY)[0], ResponseHead)
     assert codec.capacity == codec.request(list(c.GET), True) == 0
     codec.send_data(1, b"", True)
+    assert codec.capacity == codec.request(list(c.GET), True) == 0
+    assert codec.take_output() == b"0\r\n\r\n"
     assert codec.request(list(c.GET), True) == 2
+
+
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_reset_after_an_early_response(taken: bool) -> None:
+    """A server that has answered need not read on; once all has been taken, there is nothing to abort."""
+    codec = asked([*c.POST, (b"content-length", b"3")], end=False)
+    codec.send_data(1, b"abc", True)
+    if taken:
+        codec.take_output()
+    assert isinstance(feed(codec, OK + EMPTY)[0], ResponseHead)
+    assert codec.reset(1, 8) is codec.closed is not taken
+    assert codec.take_output() == b""
 
 
 def test_an_early_response_that_announces_the_end() -> None:

@@ -9,12 +9,13 @@ import pytest
 from sidegate.backends.upstream.client_stream import ClientStream
 from sidegate.backends.upstream.retry import REFUSED, UNSENT, reason_to_retry
 from sidegate.wire.client_codec import CONNECTION_LOST
+from sidegate.wire.codes import CANCEL
 from sidegate.wire.events import Reset
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.client import Http1ClientCodec
 from tests.support import http2 as c
-from tests.support.http2_client import client
-from tests.support.scripted_link import Link
+from tests.support.http2_client import client, heads
+from tests.support.scripted_link import Link, frames
 
 VERSIONS = ["http1", *(f"http2-{engine}" for engine in c.ENGINES)]
 BREACH = c.data(0, b"no stream")
@@ -56,7 +57,12 @@ def has_head(made: Link, version: str) -> bool:
     """Whether the head of a POST left for the socket."""
     if version == "http1":
         return b"POST" in made.written
-    return any(frame.type == c.HEADERS for frame in c.listen(made.written).frames)
+    return c.HEADERS in kinds(made.written)
+
+
+def kinds(output: bytes) -> list[int]:
+    """The types of the frames in ``output``."""
+    return [kind for kind, *_ in frames(output)]
 
 
 # What can be sent again.
@@ -119,3 +125,87 @@ def test_a_peer_that_breaks_the_protocol_gets_a_goaway(engine: c.EngineName) -> 
     made.take_written()
     made.connection.data_received(BREACH)
     assert c.listen(made.written).goaways
+
+
+# The places of the streams.
+
+PLACES = 4
+WINDOW = 1000
+ANSWERS: dict[str, Callable[[int], bytes]] = {
+    "head": lambda number: heads(number, end=True),
+    "data": lambda number: heads(number) + c.data(number, b"early", end=True),
+    "end": lambda number: heads(number) + c.data(number, b"early") + c.data(number, b"", end=True),
+    "trailers": lambda number: heads(number) + heads(number, [(b"sum", b"1")], end=True),
+}
+
+
+@pytest.mark.parametrize("size", [3000, WINDOW], ids=["body", "end"])
+@pytest.mark.parametrize("answer", ANSWERS)
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_an_early_answer_gives_the_place_back(engine: c.EngineName, answer: str, size: int) -> None:
+    """The peer's window holds back the body, or only its end, and the peer never opens it."""
+    made = link(f"http2-{engine}", (0x3, PLACES), (0x4, WINDOW))
+    streams = [made.open(c.POST, end_stream=False) for _ in range(PLACES)]
+    for stream in streams:
+        stream.send_data(bytes(size), False)
+    made.loop.settle()
+    for stream in streams:
+        stream.send_data(b"", True)
+    made.loop.settle()
+    assert made.owner.load_balancer.take() is None
+    made.connection.data_received(b"".join(ANSWERS[answer](stream.stream_id) for stream in streams))
+    for stream in streams:
+        made.close(stream)
+    made.loop.settle()
+    heard = c.listen(made.take_written())
+    assert made.codec.capacity == PLACES
+    for stream in streams:
+        # h2 sends an end without data; nghttp2 waits for the window with that, too.
+        told = heard.streams[stream.stream_id]
+        assert told.ended != (told.reset == CANCEL)
+    for _ in range(PLACES):
+        assert made.open(c.GET).stream_id > streams[-1].stream_id
+
+
+def test_an_early_answer_of_a_server_that_reads_nothing_ends_the_http1_connection() -> None:
+    """The rest of the request is not sent, and no other request waits behind it."""
+    made = link("http1")
+    stream = made.open([*c.POST, (b"content-length", b"3000")], end_stream=False)
+    made.transport.stalled = True
+    made.loop.settle()
+    stream.send_data(bytes(3000), True)
+    made.loop.settle()
+    assert made.transport.full
+    made.connection.data_received(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+    made.close(stream)
+    made.loop.settle()
+    assert made.owner.load_balancer.take() is None
+    assert made.owner.unavailable == 1
+    assert bytes(3000) not in made.written
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_a_stream_that_ends_on_both_sides_is_not_reset(engine: c.EngineName) -> None:
+    made = link(f"http2-{engine}")
+    for end_stream in (True, False):
+        stream = made.open(c.POST, end_stream)
+        if not end_stream:
+            stream.send_data(b"abc", True)
+        made.loop.settle()
+        made.connection.data_received(heads(stream.stream_id) + c.data(stream.stream_id, b"x", end=True))
+        made.loop.settle()
+        stream.acknowledge(1, True)
+        made.close(stream)
+        made.loop.settle()
+        assert c.RST_STREAM not in kinds(made.take_written())
+    assert made.codec.capacity == made.codec.max_streams
+
+
+@EVERY_VERSION
+def test_a_codec_that_opens_no_more_streams_gets_no_further_request(version: str) -> None:
+    made = link(version)
+    made.codec.goaway()
+    assert made.connection.open(list(c.GET), True) is None
+    assert made.owner.unavailable == 1
+    made.loop.settle()
+    assert made.owner.closed == 1

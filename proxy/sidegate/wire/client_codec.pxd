@@ -15,7 +15,7 @@ cdef class ClientCodec:
     cpdef int request(self, list headers, bint end_stream)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef send_trailers(self, int stream_id, list trailers)
-    cpdef reset(self, int stream_id, int code)
+    cpdef bint reset(self, int stream_id, int code)
     cpdef acknowledge(self, stream_id, Py_ssize_t size)
     cpdef bint read_paused(self)
     cpdef Py_ssize_t pending(self, int stream_id)

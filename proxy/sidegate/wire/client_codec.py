@@ -102,8 +102,11 @@ class ClientCodec:
         """End a request with trailers, which are dropped if the framing cannot carry them."""
         raise NotImplementedError
 
-    def reset(self, stream_id: int, code: int) -> None:
-        """Abort a stream; no event follows. Credit for unread bytes goes back. HTTP/1.1 ends the connection."""
+    def reset(self, stream_id: int, code: int) -> bool:
+        """Abort a stream; no event follows. Credit for unread bytes goes back. HTTP/1.1 ends the connection.
+
+        False if both sides of the stream have ended: nothing is sent then.
+        """
         raise NotImplementedError
 
     def acknowledge(self, stream_id: int, size: int) -> None:

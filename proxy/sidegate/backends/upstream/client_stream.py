@@ -71,7 +71,7 @@ class ClientStream(Wakeup):
     )  # fmt: skip
 
     def __init__(self, connection: UpstreamConnectionBase, codec: ClientCodec, stream_id: int, whole: bool) -> None:
-        """``whole``: the request is complete: it has no body, or all of the body was sent."""
+        """``whole``: the request has no body."""
         super().__init__(connection.loop)
         self.stream_id = stream_id
         self.events: deque[Any] = deque()
@@ -116,7 +116,6 @@ class ClientStream(Wakeup):
 
     def send_data(self, data: bytes, end_stream: bool) -> None:
         """Send a piece of the request's body."""
-        self._whole = end_stream
         self._codec.send_data(self.stream_id, data, end_stream)
         self._connection.schedule_flush()
 
@@ -139,10 +138,13 @@ class ClientStream(Wakeup):
             self._connection.schedule_flush()
 
     def close(self) -> None:
-        """End the stream: the response is complete, or the relay gives up. An incomplete stream is reset (CANCEL)."""
+        """End the stream: the response is complete, or the relay gives up. An incomplete stream is reset (CANCEL).
+
+        It is incomplete, too, if the response has ended and the rest of the request waits for the peer to read it:
+        a peer that has answered need not read on (RFC 9113 8.1), and the stream would count for ever.
+        """
         if self._unread:
             self._codec.acknowledge(self.stream_id, self._unread)
-        if not (self._ended and self._whole):
-            self._codec.reset(self.stream_id, CANCEL)
+        if not (self._ended and self._whole) and self._codec.reset(self.stream_id, CANCEL):
             self._connection.schedule_flush()
         self._connection.forget(self)

@@ -190,6 +190,8 @@ class UpstreamConnection(UpstreamConnectionBase):
         """Open a stream with a request head (pseudo-header fields first); None if no stream can be opened any more."""
         stream_id = self.codec.request(headers, end_stream)
         if not stream_id:
+            if self.codec.draining:
+                self.leave()  # else the balancer would select this connection again
             return None
         stream = ClientStream(self, self.codec, stream_id, end_stream)
         self.streams[stream_id] = stream

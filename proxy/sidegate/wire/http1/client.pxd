@@ -44,7 +44,7 @@ cdef class Http1ClientCodec(ClientCodec):
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef send_trailers(self, int stream_id, list trailers)
     cdef _end(self, list trailers)
-    cpdef reset(self, int stream_id, int code)
+    cpdef bint reset(self, int stream_id, int code)
     cpdef acknowledge(self, stream_id, Py_ssize_t size)
     cpdef Py_ssize_t pending(self, int stream_id)
     cpdef bytes take_output(self)

@@ -85,8 +85,11 @@ class Http1ClientCodec(ClientCodec):
         return 0 if self.draining or self._is_open() else 1
 
     def _is_open(self) -> bool:
-        """Whether the last stream is open: the response has not been read, or the request not been sent, to its end."""
-        return self._reading not in (_IDLE, _DEAD) or not self._writer.whole
+        """Whether the last stream is open: the response has not been read, or the request not been taken, to its end.
+
+        A server that has answered need not read the rest of the request, so no other request may wait behind it.
+        """
+        return self._reading not in (_IDLE, _DEAD) or not self._writer.whole or len(self._writer.output) > 0
 
     def read_paused(self) -> bool:
         """See ``ClientCodec``."""
@@ -278,10 +281,12 @@ class Http1ClientCodec(ClientCodec):
         if self._writer.broken:
             self.draining = True
 
-    def reset(self, stream_id: int, code: int) -> None:
+    def reset(self, stream_id: int, code: int) -> bool:
         """See ``ClientCodec``. Output that was not taken is dropped."""
-        if stream_id == self._stream and self._is_open():
-            self._die()
+        if stream_id != self._stream or not self._is_open():
+            return False
+        self._die()
+        return True
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """See ``ClientCodec``."""

@@ -54,7 +54,7 @@ cdef class Http2ClientCodec(ClientCodec):
     cpdef int request(self, list headers, bint end_stream)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef send_trailers(self, int stream_id, list trailers)
-    cpdef reset(self, int stream_id, int code)
+    cpdef bint reset(self, int stream_id, int code)
     @cython.locals(stream=ResponseStream)
     cpdef acknowledge(self, stream_id, Py_ssize_t size)
     @cython.locals(stream=ResponseStream)

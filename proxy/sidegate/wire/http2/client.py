@@ -303,11 +303,13 @@ class Http2ClientCodec(ClientCodec):
         if stream_id in self._open:
             self._engine.send_trailers(stream_id, trailers)
 
-    def reset(self, stream_id: int, code: int) -> None:
-        """Abort a stream with RST_STREAM; no event follows. Credit for unread bytes goes back."""
-        if stream_id in self._open:
-            self._engine.reset(stream_id, code)
-            self._forget(stream_id)
+    def reset(self, stream_id: int, code: int) -> bool:
+        """See ``ClientCodec``: RST_STREAM. A stream is open while the windows hold back the end of its request."""
+        if stream_id not in self._open:
+            return False
+        self._engine.reset(stream_id, code)
+        self._forget(stream_id)
+        return True
 
     def acknowledge(self, stream_id: int, size: int) -> None:
         """Give credit back for ``size`` bytes of body that were read."""
