@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from sidegate.aio.done import DONE, failed
@@ -49,17 +49,26 @@ def may_be_buffered(headers: Iterable[Any]) -> bool:
 
 
 class ResponseBuffer:
-    """One response whose client is slow. ``sent``: what ``send`` returned for the last message."""
+    """One response whose client is slow. ``sent``: what ``send`` returned for the last message.
+
+    ``on_error`` is called when nothing more can be sent, so that an application that waits for other things may end.
+    """
 
     __slots__ = (
-        "_ended", "_error", "_file", "_files", "_first", "_held", "_last", "_lock", "_loop", "_may_write", "_patient",
-        "_position",
-        "_send", "_sent", "_task", "_then", "_waiter", "_waiting", "_written",
+        "_ended", "_error", "_file", "_files", "_first", "_held", "_last", "_lock", "_loop", "_may_write",
+        "_on_error", "_patient", "_position", "_send", "_sent", "_task", "_then", "_waiter", "_waiting", "_written",
     )  # fmt: skip
 
-    def __init__(self, send: Send, sent: Awaitable[None], files: TemporaryFiles) -> None:
+    def __init__(
+        self,
+        send: Send,
+        sent: Awaitable[None],
+        files: TemporaryFiles,
+        on_error: Callable[[Exception], None] | None = None,
+    ) -> None:
         self._send = send
         self._files = files
+        self._on_error = on_error
         self._loop = asyncio.get_running_loop()
         self._first: deque[bytes] = deque()  # the oldest bytes
         self._file: TemporaryFile | None = None
@@ -209,6 +218,8 @@ class ResponseBuffer:
                 await self._send(message)
         except Exception as error:  # noqa: BLE001 - raised where the application sends
             self._error = error
+            if self._on_error is not None:
+                self._on_error(error)
         self._wake()
 
     async def _next(self) -> Message | None:

@@ -49,6 +49,8 @@ cdef class Exchange(ResponseHalf):
     cpdef feed(self, bytes data)
     cpdef end(self)
     cpdef disconnect(self, str reason=*)
+    cpdef end_with(self, failure)
+    cpdef cancel_runner(self)
     cpdef cancel(self)
     cdef dict _take(self)
     cdef _acknowledge_held(self)

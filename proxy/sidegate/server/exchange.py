@@ -307,7 +307,7 @@ class Exchange(ResponseHalf):
         self.record.bytes_in = self._received
         if 0 < self._connection.service.limits.request_body < self._received:
             self._codec.acknowledge(self.stream_id, len(data))
-            self.give_up(_too_large(self._connection.service.limits.request_body))
+            self.end_with(_too_large(self._connection.service.limits.request_body))
             return
         self._chunks.append(data)
         if len(self._chunks) > MANY_PIECES:
@@ -331,6 +331,18 @@ class Exchange(ResponseHalf):
         if not delivered and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         self._leave()
+        self.cancel_runner()
+
+    def end_with(self, failure: ExchangeError) -> None:
+        """Give up while the application runs: the client's side or a timeout has ended the exchange.
+
+        The application is treated as when the client disconnects; a relay ends its side of the other process at once.
+        """
+        self.give_up(failure)
+        self.cancel_runner()
+
+    def cancel_runner(self) -> None:
+        """Cancel a task that only waits for a thread or another process."""
         if self.record.runner != TASK and self.task is not None:
             self.task.cancel()
 

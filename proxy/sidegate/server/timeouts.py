@@ -64,7 +64,7 @@ def _check_streams(connection: Connection, now: float) -> None:
             detector = before.get(stream_id) or StallDetector()
             connection.stalled[stream_id] = detector
             if detector.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write:
-                exchange.give_up(ExchangeError(Fault.CLIENT, 408, "write_timeout"))
+                exchange.end_with(ExchangeError(Fault.CLIENT, 408, "write_timeout"))
 
 
 def _check_web_sockets(connection: Connection, now: float) -> None:
@@ -78,7 +78,7 @@ def _check_bodies(connection: Connection, now: float) -> None:
     idle = connection.service.limits.body_idle
     for exchange in list(connection.exchanges.values()):
         if exchange.waits_for_body and now - exchange.waiting_since > idle:
-            exchange.give_up(ExchangeError(Fault.CLIENT, 408, "body_timeout"))
+            exchange.end_with(ExchangeError(Fault.CLIENT, 408, "body_timeout"))
 
 
 def _check_requests(connection: Connection, now: float) -> None:
@@ -96,8 +96,7 @@ def _check_requests(connection: Connection, now: float) -> None:
         if isinstance(exchange, WebSocket) and exchange.accepted:
             continue  # the handshake was in time
         if 0 < record.route.timeouts.request < clock - record.started:
-            exchange.give_up(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
-            exchange.disconnect()  # this cancels a request that is only relayed
+            exchange.end_with(ExchangeError(_slow_side(connection, exchange, now), 504, "request_timeout"))
             connection.observer.count(record)  # now, because the application may continue forever
 
 

@@ -21,7 +21,7 @@ from typing import Any
 from sidegate.aio.done import DONE, failed
 from sidegate.asgi import TUNNEL_KEY, WEBSOCKET_KEY, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
-from sidegate.observe.record import PROCESS, Record
+from sidegate.observe.record import Record
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.messages import as_bytes, bad_message, check_fields
 from sidegate.server.service import HIGH_WATER
@@ -132,8 +132,7 @@ class WebSocket(Upgrade):
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)
         if self._frames is None or self.sending is not COMPLETE:  # otherwise the queued output is still sent
             self._leave()
-        if self.record.runner == PROCESS and self.task is not None:
-            self.task.cancel()
+        self.cancel_runner()
 
     @property
     def waits_for_body(self) -> bool:

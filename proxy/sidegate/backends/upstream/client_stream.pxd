@@ -31,4 +31,5 @@ cdef class ClientStream(Wakeup):
     cpdef put(self, event)
     cpdef send_data(self, bytes data, bint end_stream)
     cpdef acknowledge(self, Py_ssize_t size, bint last)
+    cpdef abandon(self, error)
     cpdef close(self)

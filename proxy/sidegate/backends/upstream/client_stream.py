@@ -24,7 +24,7 @@ LOW_WATER = 16 * 1024
 
 
 class Abandoned:
-    """An event: the request's body could not be read to its end, for the reason ``error``."""
+    """An event: the relay must end, for the reason ``error``: a body cannot be read, or the response not be sent."""
 
     __slots__ = ("error",)
 
@@ -136,6 +136,10 @@ class ClientStream(Wakeup):
         self._codec.acknowledge(self.stream_id, size)
         if not last:
             self._connection.schedule_flush()
+
+    def abandon(self, error: Exception) -> None:
+        """Let the relay end with ``error`` when it next looks for an event."""
+        self.put(Abandoned(error))
 
     def close(self) -> None:
         """End the stream: the response is complete, or the relay gives up. An incomplete stream is reset (CANCEL).

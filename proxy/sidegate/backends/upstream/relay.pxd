@@ -27,7 +27,7 @@ cdef class Relay:
     cdef bint _trailers
 
     cdef bint _is_whole(self, upload)
-    cdef object _pass(self, message)
+    cdef object _pass(self, message, ClientStream stream)
     cdef bint _may_buffer(self) except -1
     cdef ClientStream _open(self, UpstreamConnection connection, bint whole)
     cdef _give_back(self, UpstreamConnection connection, ClientStream stream)

@@ -203,19 +203,19 @@ class Relay:
             if kind is ResponseHead:
                 self._head = event
                 if event.end_stream:
-                    await self._finish(b"", [])
+                    await self._finish(b"", [], stream)
                     return None
             elif kind is Body:
                 last = bool(events) and type(events[0]) is End
                 if last:
-                    await self._finish(event.data, events.popleft().trailers)
+                    await self._finish(event.data, events.popleft().trailers, stream)
                 else:
-                    await self._pass_piece(event.data)
+                    await self._pass_piece(event.data, stream)
                 stream.acknowledge(len(event.data), last)
                 if last:
                     return None
             elif kind is End:
-                await self._finish(b"", event.trailers)
+                await self._finish(b"", event.trailers, stream)
                 return None
             elif kind is Reset:
                 if self._started:
@@ -234,14 +234,14 @@ class Relay:
         finally:
             timer.cancel()
         if not stream.events:
-            await self._pass_piece(b"")
+            await self._pass_piece(b"", stream)
 
-    def _pass(self, message: Message) -> Awaitable[None]:
+    def _pass(self, message: Message, stream: ClientStream) -> Awaitable[None]:
         """Send a message. From the moment when there is something to wait for, the response is buffered."""
         sent = self._send(message)
         if sent is DONE or self._buffer is not None or not self._may_buffer():
             return sent
-        self._buffer = buffer = ResponseBuffer(self._send, sent, self._buffering.files)
+        self._buffer = buffer = ResponseBuffer(self._send, sent, self._buffering.files, stream.abandon)
         self._send = buffer.send
         return DONE
 
@@ -253,17 +253,17 @@ class Relay:
             and may_be_buffered(head.headers)
         )
 
-    async def _pass_piece(self, data: bytes) -> None:
+    async def _pass_piece(self, data: bytes, stream: ClientStream) -> None:
         """Send a piece of the body that is not the last one."""
         if not self._started:
-            await self._pass(self._start(True))
-        await self._pass({"type": "http.response.body", "body": data, "more_body": True})
+            await self._pass(self._start(True), stream)
+        await self._pass({"type": "http.response.body", "body": data, "more_body": True}, stream)
 
-    async def _finish(self, data: bytes, trailers: list[tuple[bytes, bytes]]) -> None:
+    async def _finish(self, data: bytes, trailers: list[tuple[bytes, bytes]], stream: ClientStream) -> None:
         """Send the last piece of the body, and the trailers if the response's start announced them."""
         if not self._started:
-            await self._pass(self._start(bool(trailers)))
-        await self._pass({"type": "http.response.body", "body": data})
+            await self._pass(self._start(bool(trailers)), stream)
+        await self._pass({"type": "http.response.body", "body": data}, stream)
         if self._trailers:
             await self._send({"type": "http.response.trailers", "headers": trailers})
 

@@ -16,7 +16,7 @@ from sidegate.aio.tasks import internal_task
 from sidegate.aio.temporary_files import TemporaryFile
 from sidegate.asgi import Receive
 from sidegate.backends.body_buffer import KEPT, BodyBuffer
-from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
+from sidegate.backends.upstream.client_stream import ClientStream
 from sidegate.errors import ClientDisconnected, ExchangeError
 from sidegate.observe.record import Record
 
@@ -72,7 +72,7 @@ class Upload:
         try:
             await self._send_all(stream)
         except (ClientDisconnected, ExchangeError) as error:
-            stream.put(Abandoned(error))
+            stream.abandon(error)
 
     async def _send_all(self, stream: ClientStream) -> None:
         for data in self._kept.copy():
