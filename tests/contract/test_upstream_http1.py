@@ -413,6 +413,7 @@ def test_a_websocket_is_refused(monkeypatch: pytest.MonkeyPatch, codec: str, ser
         stream = client.begin("GET", "/", handshake, end=True)
         server.accept()
         assert client.finish(stream).status == 502
+        wait_for(lambda: front.observer.records)
         assert front.observer.records[0].reason == "upstream_no_websocket"
 
 
