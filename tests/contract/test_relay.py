@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from sidegate.backends.upstream import connection
 from sidegate.errors import Fault
 from sidegate.observe import metrics
 from sidegate.wire.fields import RESPONSE_FIELDS
@@ -628,6 +629,26 @@ def test_a_worker_that_is_no_longer_listed_finishes(codec: str, tmp_path: Path) 
             successor.answer(second)
             assert [response.status for response in finish_all(begun)] == [200, 200]
             peer.wait_closed()
+
+
+def test_a_worker_that_reads_nothing_does_not_keep_its_socket(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "CLOSE_TIMEOUT", 0.05)
+    with front_and_peer(tmp_path, engine, (INITIAL_WINDOW, 1 << 30)) as (front, _, peer):
+        peer.send(http2.window_update(0, 1 << 30))
+        client, stream = post(front, engine)
+        client.body(stream, b"x", end=False)
+        peer.request()
+        links = front.runtime._backends["app"]._balancer._connections
+        (link,) = links
+        while not link.transport.get_write_buffer_size():
+            client.body(stream, bytes(1 << 15), end=False)
+        client.close()
+        wait_for(lambda: not link.streams)
+        front.set_workers()
+        wait_for(lambda: not links)
+        peer.wait_closed()
 
 
 def test_a_worker_that_cannot_be_reached_yet(codec: str, tmp_path: Path) -> None:

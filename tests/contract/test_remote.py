@@ -301,6 +301,21 @@ def test_one_server_that_can_be_used_is_enough(engine: str, tmp_path: Path) -> N
             assert fetch(front, engine, body=b"abc").body == b"abc"
 
 
+def test_a_server_that_leaves_and_answers_nothing_more(
+    engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its requests do not wait for it for ever."""
+    monkeypatch.setattr(remote, "LIVENESS", 0.3)
+    with RawServer(tmp_path) as server, before(engine, h2c=f"unix:{server.path}") as front:
+        peer = server.accept()
+        client = front.client(engine)
+        stream = client.begin("POST", "/", [], end=True)
+        number, _ = peer.request()
+        peer.send(http2.goaway(number))
+        assert client.finish(stream).status == 502
+        peer.wait_closed()
+
+
 def test_a_websocket_is_refused_like_a_request(tmp_path: Path) -> None:
     with before("http1", h2c=f"unix:{tmp_path}/missing", queue=LONG) as front:
         client = front.client("http1")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from sidegate.backends.upstream.client_stream import ClientStream
+from sidegate.backends.upstream.connection import CLOSE_TIMEOUT
 from sidegate.backends.upstream.retry import REFUSED, UNSENT, reason_to_retry
 from sidegate.wire.client_codec import CONNECTION_LOST
 from sidegate.wire.codes import CANCEL
@@ -209,3 +210,64 @@ def test_a_codec_that_opens_no_more_streams_gets_no_further_request(version: str
     assert made.owner.unavailable == 1
     made.loop.settle()
     assert made.owner.closed == 1
+
+
+# The end of the socket.
+
+
+def close_by_peer(made: Link) -> None:
+    if not made.connection.eof_received():
+        made.transport.close()  # as the event loop does
+
+
+CLOSES: dict[str, Callable[[Link], object]] = {
+    "leave": lambda made: made.connection.leave(),
+    "breach": lambda made: made.connection.data_received(BREACH),
+    "eof": close_by_peer,
+    "close": lambda made: made.connection.close(),
+}
+
+
+@pytest.mark.parametrize("way", CLOSES)
+@pytest.mark.parametrize("full", [False, True], ids=["room", "full"])
+@EVERY_VERSION
+def test_a_peer_that_reads_nothing_does_not_keep_the_socket(version: str, full: bool, way: str) -> None:
+    """Whether the transport's buffer is full before the end, or by it."""
+    made = link(version)
+    stream = made.open(c.GET)
+    if full:
+        made.transport.stalled = True
+        made.loop.settle()
+        assert made.transport.full
+    else:
+        made.loop.settle()
+        made.transport.stalled = True
+    made.close(stream)
+    CLOSES[way](made)
+    made.loop.settle()
+    if made.transport.state != "closed":
+        assert made.transport.state == "closing"
+        made.loop.now += CLOSE_TIMEOUT / 2
+        made.loop.settle()
+        assert made.transport.state == "closing"
+        made.loop.now += CLOSE_TIMEOUT / 2
+        made.loop.settle()
+    assert made.transport.state == "closed"
+    assert made.owner.closed == 1
+
+
+@EVERY_VERSION
+def test_a_connection_that_leaves_writes_everything_to_a_peer_that_reads(version: str) -> None:
+    made = link(version)
+    stream = made.open(c.GET)
+    made.transport.stalled = True
+    made.loop.settle()
+    made.connection.leave()
+    made.loop.settle()
+    assert made.transport.state == "open"
+    made.transport.unstall()
+    made.close(stream)
+    made.loop.settle()
+    assert made.transport.state == "closed"
+    if version != "http1":
+        assert kinds(made.take_written())[-2:] == [c.GOAWAY, c.RST_STREAM]

@@ -73,7 +73,7 @@ class Balancer(ConnectionOwner):
         if policy.grows:
             self.wait_queue.on_wait = self.grow
         self.on_silence: Callable[[Endpoint, UpstreamConnection], None] | None = None
-        """Called once for a connection whose peer does not answer."""
+        """Called for a connection whose peer does not answer: once, or at every check of one that is leaving."""
         self.on_failure: Callable[[], None] | None = None
         """Called when a connection cannot be opened, or is lost."""
         self.on_threads = False
@@ -255,5 +255,5 @@ class Balancer(ConnectionOwner):
         self.wait_queue.assign()
 
     def _on_silent(self, connection: UpstreamConnection) -> None:
-        if self._load_balancer.remove(connection) and self.on_silence is not None:
+        if (self._load_balancer.remove(connection) or connection.leaving) and self.on_silence is not None:
             self.on_silence(self._owners[connection].endpoint, connection)

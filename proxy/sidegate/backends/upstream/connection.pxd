@@ -41,6 +41,7 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     @cython.locals(output=bytes)
     cpdef flush(self)
     cdef _wake_blocked(self)
+    cdef _abort_later(self)
     cdef _become_unavailable(self)
     cdef _end(self, bint in_order)
     @cython.locals(output=bytes, stream=ClientStream)

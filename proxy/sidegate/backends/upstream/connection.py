@@ -31,6 +31,9 @@ logger = logging.getLogger("sidegate.backend")
 LAST_STREAM = 1 << 30
 """Half of the stream numbers (RFC 9113 5.1.1). After it the connection is replaced, long before they are used up."""
 
+CLOSE_TIMEOUT = 5.0
+"""Seconds that a closed connection may take to write its last output: a peer that does not read would never end it."""
+
 PING = b"sidegate"
 
 _RECEIVED, _QUIET = -2.0, -1.0
@@ -126,6 +129,7 @@ class UpstreamConnection(UpstreamConnectionBase):
     def eof_received(self) -> bool:
         """The peer will send nothing more. This may end one response; let the transport close."""
         self._end(True)
+        self._abort_later()
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -222,13 +226,9 @@ class UpstreamConnection(UpstreamConnectionBase):
             return
         if self._read_paused:
             self._resume_reading()
-        if self._write_paused:
-            return
-        while output := self.codec.take_output():
+        while not self._write_paused and (output := self.codec.take_output()):
             self.batch += 1
             transport.write(output)
-            if self._write_paused:
-                return
             if len(output) < PIECE:
                 break
         if self.blocked:
@@ -269,16 +269,22 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.schedule_flush()
 
     def close(self) -> None:
-        """Close after the output that is already written; open streams are lost."""
+        """Close after the output that is already written, or ``CLOSE_TIMEOUT``; open streams are lost."""
         self._end(False)
         if self.transport is not None and not self.transport.is_closing():
             self.transport.close()
+            self._abort_later()
 
     def abort(self) -> None:
         """Close at once; open streams and unwritten output are lost."""
         self._end(False)
         if self.transport is not None:
             self.transport.abort()
+
+    def _abort_later(self) -> None:
+        """Free the socket if its transport waits for ever for the peer to read; no effect on a closed transport."""
+        if self.transport is not None:
+            self.loop.call_later(CLOSE_TIMEOUT, self.transport.abort)
 
     def _become_unavailable(self) -> None:
         if not self.leaving:

@@ -55,5 +55,6 @@ class PoolBackend(UpstreamBackend):
         self._report("pressure", backend=self.name, queued=queued)
 
     def _on_silence(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
-        if isinstance(endpoint, UnixEndpoint):
+        # A worker that drains has the grace period for its requests, and the supervisor ends it afterwards.
+        if isinstance(endpoint, UnixEndpoint) and not connection.leaving:
             self._report("stuck", backend=self.name, serial=endpoint.serial)
