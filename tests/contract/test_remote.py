@@ -6,7 +6,6 @@ import contextlib
 import socket
 import ssl
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from sidegate.backends.upstream import remote
 from sidegate.backends.upstream.backoff import EJECTED_AFTER
 from sidegate.backends.upstream.connect_failure import ConnectFailure, connect_failure
 from sidegate.backends.upstream.tls import client_context
-from sidegate.config.schema import BackendConfig, Config
+from sidegate.config.schema import BackendConfig
 from sidegate.config.validation import validate
 from sidegate.errors import Fault
 from sidegate.process.runtime import BuildError, check
@@ -29,26 +28,8 @@ from tests.support.certificates import Authority
 from tests.support.clients import Response, request
 from tests.support.raw_server import RawServer
 from tests.support.relaying import RunningFront, pooled_config
+from tests.support.relaying import remote_front as before
 from tests.support.running import Running, running, wait_for
-
-
-@contextlib.contextmanager
-def before(engine: str, **backend: Any) -> Iterator[RunningFront]:
-    """A front whose only backend is somebody else's."""
-    config = validate(
-        Config,
-        {
-            "listeners": [{"name": "test", "address": "127.0.0.1:0"}],
-            "backends": {"app": {"queue": {"timeout": "2s"}, **backend}},
-            "routes": [{"name": "all", "path": "/", "backend": "app"}],
-            "http2Engine": "h2" if engine == "http2-h2" else "auto" if engine == "http1" else "nghttp2",
-        },
-    )
-    front = RunningFront(config, uvloop.new_event_loop)
-    try:
-        yield front
-    finally:
-        front.close()
 
 
 def fetch(front: Running, engine: str, path: str = "/x", body: bytes = b"") -> Response:

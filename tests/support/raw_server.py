@@ -98,12 +98,12 @@ class RawServer:
         self._listening.bind(self.path)
         self._listening.listen()
         self._listening.settimeout(TIMEOUT)
-        self._peers: list[RawPeer] = []
+        self.peers: list[RawPeer] = []
 
     def accept(self, *settings: tuple[int, int]) -> RawPeer:
         """The next connection."""
         peer = RawPeer(self._listening.accept()[0], settings)
-        self._peers.append(peer)
+        self.peers.append(peer)
         return peer
 
     def close(self) -> None:
@@ -115,5 +115,5 @@ class RawServer:
 
     def __exit__(self, *error: object) -> None:
         self.close()
-        for peer in self._peers:
+        for peer in self.peers:
             peer.close()

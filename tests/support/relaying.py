@@ -12,6 +12,8 @@ from typing import Any, Protocol
 
 import uvloop
 
+from sidegate.backends.upstream.balancer import Balancer
+from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.hop import worker_config
 from sidegate.config.schema import Config
 from sidegate.config.validation import validate
@@ -49,6 +51,13 @@ class RunningFront(Running):
 
         self.run(tell())
 
+    @property
+    def balancer(self) -> Balancer:
+        """The backend's; call it on the runtime's loop."""
+        backend = self.runtime._backends["app"]
+        assert isinstance(backend, UpstreamBackend)
+        return backend._balancer
+
     def upstream_connections(self) -> list[dict[str, Any]]:
         """The statistics of the backend's connections."""
         found: list[dict[str, Any]] = self.runtime.statistics()["backends"]["app"]["connections"]
@@ -80,6 +89,25 @@ def running_front(
 ) -> Iterator[RunningFront]:
     """A front with the pool ``app`` and no worker yet."""
     front = RunningFront(pooled_config("nobody:app", codec, pool, **settings), loop_factory)
+    try:
+        yield front
+    finally:
+        front.close()
+
+
+@contextlib.contextmanager
+def remote_front(engine: str, **backend: Any) -> Iterator[RunningFront]:
+    """A front whose only backend is somebody else's."""
+    config = validate(
+        Config,
+        {
+            "listeners": [{"name": "test", "address": "127.0.0.1:0"}],
+            "backends": {"app": {"queue": {"timeout": "2s"}, **backend}},
+            "routes": [{"name": "all", "path": "/", "backend": "app"}],
+            "http2Engine": "h2" if engine == "http2-h2" else "auto" if engine == "http1" else "nghttp2",
+        },
+    )
+    front = RunningFront(config, uvloop.new_event_loop)
     try:
         yield front
     finally:

@@ -21,6 +21,7 @@ cdef class Balancer(ConnectionOwner):
     cdef object _policy
     cdef dict _endpoints
     cdef set _connections
+    cdef set _silent
     cdef dict _owners
     cdef object _timer
     cdef double _checked

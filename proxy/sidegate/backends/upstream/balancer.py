@@ -45,6 +45,7 @@ class Balancer(ConnectionOwner):
         "_new_codec",
         "_owners",
         "_policy",
+        "_silent",
         "_timer",
         "loop",
         "meter",
@@ -73,7 +74,7 @@ class Balancer(ConnectionOwner):
         if policy.grows:
             self.wait_queue.on_wait = self.grow
         self.on_silence: Callable[[Endpoint, UpstreamConnection], None] | None = None
-        """Called for a connection whose peer does not answer: once, or at every check of one that is leaving."""
+        """Called once for a connection whose peer does not answer, also if it is leaving."""
         self.on_failure: Callable[[], None] | None = None
         """Called when a connection cannot be opened, or is lost."""
         self.on_threads = False
@@ -84,6 +85,7 @@ class Balancer(ConnectionOwner):
         self._new_codec = new_codec
         self._endpoints: dict[Endpoint, EndpointConnections] = {}
         self._connections: set[UpstreamConnection] = set()  # those that are leaving, too
+        self._silent: set[UpstreamConnection] = set()  # those of which `on_silence` was told
         self._owners: dict[UpstreamConnection, Reconnector] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._checked = 0.0
@@ -94,7 +96,7 @@ class Balancer(ConnectionOwner):
         """Start to check for peers that do not answer, and for idle connections."""
         if self._liveness or self._policy.grows:
             self._checked = self.loop.time()
-            self._timer = self.loop.call_later(self._period(), self._check_connections)
+            self._timer = self.loop.call_later(self._period(), self._on_timer)
 
     def set_endpoints(self, endpoints: Iterable[Endpoint]) -> None:
         """Replace the set of endpoints: connect to new ones; send no further request to those that are missing."""
@@ -227,6 +229,7 @@ class Balancer(ConnectionOwner):
     def connection_closed(self, connection: UpstreamConnection) -> None:
         """See ``ConnectionOwner``."""
         self._connections.discard(connection)
+        self._silent.discard(connection)
         self._owners.pop(connection, None)
 
     # Checks.
@@ -235,19 +238,27 @@ class Balancer(ConnectionOwner):
         """Seconds between two checks."""
         return (self._liveness or self._policy.idle) / CHECKS_PER_LIMIT
 
-    def _check_connections(self) -> None:
-        period = self._period()
-        now = self.loop.time()
+    def _on_timer(self) -> None:
+        self._timer = self.loop.call_later(self._period(), self._on_timer)
+        self.check_connections(self.loop.time())
+
+    def check_connections(self, now: float) -> None:
+        """Report the peers that do not answer, and close idle connections. To be called once in a period.
+
+        A connection that is leaving is checked, too: without an answer, its streams would never end.
+        """
         # If this call is late, this process was blocked, and the answers of its peers may still be unread.
-        late = now - self._checked > 1.5 * period
+        late = now - self._checked > 1.5 * self._period()
         self._checked = now
-        self._timer = self.loop.call_later(period, self._check_connections)
         for connection in list(self._connections):
             if late:
                 connection.restart_silence_check()
-            elif self._liveness and connection.silent_for(now) >= self._liveness:
+                continue
+            if self._liveness and connection.silent_for(now) >= self._liveness:
                 self._on_silent(connection)
-            elif connection.ready and not connection.leaving:
+                continue
+            self._silent.discard(connection)
+            if connection.ready and not connection.leaving:
                 self._load_balancer.add(connection)  # it was removed if its peer did not answer
                 reconnector = self._owners[connection]
                 if not reconnector.kept and reconnector.idle_for(now) >= self._policy.idle:
@@ -255,5 +266,7 @@ class Balancer(ConnectionOwner):
         self.wait_queue.assign()
 
     def _on_silent(self, connection: UpstreamConnection) -> None:
-        if (self._load_balancer.remove(connection) or connection.leaving) and self.on_silence is not None:
+        self._load_balancer.remove(connection)
+        if connection not in self._silent and self.on_silence is not None:
+            self._silent.add(connection)
             self.on_silence(self._owners[connection].endpoint, connection)
