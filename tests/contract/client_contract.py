@@ -27,6 +27,7 @@ def respond(pair: Pair, stream: int, headers: c.Pairs, body: bytes) -> None:
 def check_a_simple_get(make: MakePair) -> None:
     pair = make()
     for number in range(3):
+        assert pair.client.answered is (number > 0)
         stream = pair.client.request([*c.GET, (b"x-a", b"%d" % number)], True)
         (head,) = pair.asked()
         assert isinstance(head, RequestHead)

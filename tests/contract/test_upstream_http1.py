@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidegate.backends.upstream import remote
+from sidegate.backends.upstream import endpoint_connections, remote
 from sidegate.backends.upstream.backoff import EndpointBackoff
 from sidegate.backends.upstream.balancer import Balancer
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
@@ -28,7 +28,7 @@ from sidegate.wire.http1.client import Http1ClientCodec
 from tests.support.apps import Gate, echo, hello
 from tests.support.clients import TIMEOUT, Client, contains, request
 from tests.support.relaying import RunningFront
-from tests.support.running import running, wait_for
+from tests.support.running import running, wait_equal, wait_for
 
 MOST = 3
 IDLE = 0.2
@@ -240,7 +240,9 @@ def test_a_server_that_closes_idle_connections_has_not_failed(
         assert not caplog.records
 
 
-def test_a_response_that_announces_the_end(monkeypatch: pytest.MonkeyPatch, codec: str, server: Server) -> None:
+def test_a_response_that_announces_the_end(
+    monkeypatch: pytest.MonkeyPatch, codec: str, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
     """The waiting request gets the connection that follows."""
     with before(monkeypatch, codec, server.port) as front:
         for _ in range(2):
@@ -250,6 +252,23 @@ def test_a_response_that_announces_the_end(monkeypatch: pytest.MonkeyPatch, code
             sock.sendall(SMALL.replace(b"content", b"connection: close\r\ncontent"))
             assert client.finish(stream).body == b"ok"
             assert sock.recv(1) == b""  # the front closes first
+        assert front.upstream_connections()[0]["failures"] == 0
+        assert not caplog.records
+
+
+def test_a_server_that_ends_every_connection(
+    monkeypatch: pytest.MonkeyPatch, codec: str, server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(endpoint_connections, "STABLE_AFTER", 3600.0)
+    with before(monkeypatch, codec, server.port, timeout="1h") as front:
+        for failures in range(1, 4):
+            client, stream = get(front, codec, method="POST")
+            sock = server.accept()
+            head(sock)
+            sock.close()
+            assert client.finish(stream).status == 502
+            wait_equal(lambda: front.upstream_connections()[0]["failures"], failures)
+    assert caplog.text.count("backend app: ") == 1
 
 
 def test_a_body_until_the_end_of_the_connection(monkeypatch: pytest.MonkeyPatch, codec: str, server: Server) -> None:

@@ -19,7 +19,7 @@ OK = [(b":status", b"200")]
 class RawPeer:
     """One accepted connection, its SETTINGS sent."""
 
-    def __init__(self, sock: socket.socket, settings: tuple[tuple[int, int], ...]) -> None:
+    def __init__(self, sock: socket.socket, settings: tuple[tuple[int, int], ...], then: bytes = b"") -> None:
         self.sock = sock
         sock.settimeout(TIMEOUT)
         self._decoder = Decoder()
@@ -27,7 +27,7 @@ class RawPeer:
         self._unread = b""
         self.frames: list[Any] = []
         self._take(len(PREFACE))
-        self.send(http2.settings(*settings))
+        self.send(http2.settings(*settings), then)
 
     def send(self, *frames: bytes) -> None:
         self.sock.sendall(b"".join(frames))
@@ -100,9 +100,13 @@ class RawServer:
         self._listening.settimeout(TIMEOUT)
         self.peers: list[RawPeer] = []
 
-    def accept(self, *settings: tuple[int, int]) -> RawPeer:
-        """The next connection."""
-        peer = RawPeer(self._listening.accept()[0], settings)
+    def accept_only(self) -> socket.socket:
+        """The next connection, without SETTINGS."""
+        return self._listening.accept()[0]
+
+    def accept(self, *settings: tuple[int, int], then: bytes = b"") -> RawPeer:
+        """The next connection. ``then`` is sent together with the SETTINGS."""
+        peer = RawPeer(self.accept_only(), settings, then)
         self.peers.append(peer)
         return peer
 

@@ -7,6 +7,7 @@ cdef class ClientCodec:
     cdef readonly bint hop
     cdef readonly bint threads
     cdef readonly bint connect_protocol
+    cdef readonly bint answered
     cdef readonly long long max_streams
 
     cpdef list receive(self, bytes data)

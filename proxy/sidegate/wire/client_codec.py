@@ -39,16 +39,17 @@ class ClientCodec:
     ``ready``: the server has said what it accepts, so requests may be sent. ``draining``: no further request may be
     sent; those in flight go on. ``max_streams``: number of streams that may be open at once. ``hop``: the server is a
     worker that accepts the facts of a client (``wire/hop.py``); ``threads``: it runs its application on threads.
-    ``connect_protocol``: the server accepts a request with ``:protocol``.
+    ``connect_protocol``: the server accepts a request with ``:protocol``. ``answered``: it has begun a response.
     """
 
-    __slots__ = ("connect_protocol", "draining", "hop", "max_streams", "ready", "threads")
+    __slots__ = ("answered", "connect_protocol", "draining", "hop", "max_streams", "ready", "threads")
 
     ready: bool
     draining: bool
     hop: bool
     threads: bool
     connect_protocol: bool
+    answered: bool
     max_streams: int
 
     @property

@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, cast
 
-from sidegate.backends.upstream.connection import ConnectionOwner, UpstreamConnection
+from sidegate.backends.upstream.connection import EXPECTED, ConnectionOwner, UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy, EndpointConnections, Reconnector
 from sidegate.backends.wait_queue import WaitQueue
@@ -221,7 +221,7 @@ class Balancer(ConnectionOwner):
         if self._load_balancer.empty:
             for endpoint in self._endpoints.values():
                 endpoint.recheck()  # an ejected endpoint is better than none
-        if self.on_failure is not None and not connection.end_expected:
+        if self.on_failure is not None and connection.ending != EXPECTED:
             self.on_failure()
         if connection.transport is None:
             self.connection_closed(connection)  # it was never connected, so the event loop will not report its end

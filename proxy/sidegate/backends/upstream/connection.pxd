@@ -17,7 +17,7 @@ cdef class UpstreamConnection(UpstreamConnectionBase):
     cdef public dict streams
     cdef public bint ready
     cdef public bint leaving
-    cdef public bint end_expected
+    cdef public int ending
     cdef public str violation
     cdef ConnectionOwner _owner
     cdef long _fronts

@@ -36,6 +36,10 @@ CLOSE_TIMEOUT = 5.0
 
 PING = b"sidegate"
 
+LOST, UNUSED, EXPECTED = range(3)
+"""``ending`` of a connection: ``LOST`` until one side has announced the end without an error. ``UNUSED``: the peer has,
+and it has neither answered a request nor promised to. ``EXPECTED``: it is no failure."""
+
 _RECEIVED, _QUIET = -2.0, -1.0
 """``_silence`` since the last check; a loop time instead: that of a PING, unanswered so far."""
 
@@ -78,7 +82,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         "_silence",
         "_write_paused",
         "codec",
-        "end_expected",
+        "ending",
         "leaving",
         "name",
         "ready",
@@ -101,7 +105,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         self.blocked = []
         self.batch = 0
         self.ready = self.leaving = False
-        self.end_expected = False  # one side has announced the end, without an error: it is no failure
+        self.ending = LOST
         self.violation = ""  # what the peer sent instead of this version of HTTP, before the connection was ready
         self._owner = owner
         self._flush_scheduled = self._write_paused = self._read_paused = self._lost = False
@@ -161,7 +165,8 @@ class UpstreamConnection(UpstreamConnectionBase):
         for event in events:
             kind = type(event)
             if kind is GoAway:
-                self.end_expected = self.end_expected or event.code == NO_ERROR
+                if event.code == NO_ERROR and self.ending == LOST:
+                    self.ending = UNUSED if self.codec.closed and not self.codec.answered else EXPECTED
                 self._become_unavailable()
             elif kind is Violation:
                 if self.ready:
@@ -264,7 +269,7 @@ class UpstreamConnection(UpstreamConnectionBase):
         """Send no further request, on HTTP/2 a GOAWAY; close when the streams in flight have ended."""
         if not self.leaving:
             self.codec.goaway()
-            self.end_expected = True
+            self.ending = EXPECTED
             self._become_unavailable()
         self.schedule_flush()
 

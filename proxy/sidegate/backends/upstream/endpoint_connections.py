@@ -2,14 +2,15 @@
 
 The balancer makes one ``EndpointConnections`` for each endpoint, and calls ``grow`` when a request has to wait. It owns
 the reconnectors, each of which keeps one connection: it connects, waits for the connection's end, and connects again.
-It counts the failures of the endpoint, which lengthen the back-off; the first failure of a row is logged. It raises no
+It counts the failures of the endpoint, which lengthen the back-off; a row of failures is logged once. It raises no
 error.
 
 Theory of operation. How many connections an endpoint has depends on how many streams one connection takes. One
 connection of HTTP/2 is enough; it is always open. HTTP/1.1 takes one request at a time, so a request that has to wait
 opens another connection, and a connection that is idle for long is closed. An endpoint that has failed and has no
 usable connection is tried by one attempt at a time. A connection that is leaving (GOAWAY) finishes its streams by
-itself, while its reconnector at once opens another one.
+itself, while its reconnector at once opens another one; after a back-off, if the connection was of no use. A server
+with one request per connection has not failed, and one that ends every connection at once has.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sidegate.aio.tasks import internal_task
-from sidegate.backends.upstream.backoff import EndpointBackoff
+from sidegate.backends.upstream.backoff import LONGEST, EndpointBackoff
 from sidegate.backends.upstream.connect_failure import ConnectFailure, WrongProtocolError, connect_failure
-from sidegate.backends.upstream.connection import UpstreamConnection
+from sidegate.backends.upstream.connection import LOST, UNUSED, UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, UnixEndpoint
 
 logger = logging.getLogger("sidegate.backend")
@@ -33,7 +34,11 @@ READY_TIMEOUT = 30.0
 """Seconds to wait for the peer's SETTINGS: the application may block a worker's event loop at that time."""
 
 STABLE_AFTER = 10.0
-"""Seconds after which the loss of a connection does not count as one more failure in a row."""
+"""Seconds after which a connection ends a row of failures, and its own loss begins none."""
+
+UNUSED_BEFORE = LONGEST
+"""Seconds before which the announced end of a connection without any response is a failure. Later it is none: the
+server may close idle connections, and is not tried more often than one that fails."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,9 @@ class ConnectionPolicy:
     def grows(self) -> bool:
         """Whether connections are opened for requests that wait."""
         return self.most > self.least
+
+
+_UNUSED = ConnectFailure("the server ended the connection before it answered a request")
 
 
 class ConnectionsOwner(Protocol):
@@ -88,6 +96,10 @@ class EndpointConnections:
         """Loop time when there was a connection that was ready."""
         self._failure: ConnectFailure | None = None
         self._failed_at = 0.0
+        self._logged: set[str] = set()
+        """The problems of this row of failures that were logged."""
+        self._flaps = False
+        """Whether a connection has failed in this row after it was ready: then the next one may fail as well."""
         self._reconnectors: list[Reconnector] = []
 
     @property
@@ -167,24 +179,26 @@ class EndpointConnections:
 
     def connected(self, connection: UpstreamConnection) -> None:
         """A connection is ready."""
-        if self._failure is not None:
-            logger.info("%s: connected", connection.name)
-            self._failure = None
-            self.owner.check_refusal()
+        if not self._flaps:
+            self._recover(connection)
 
-    def succeeded(self) -> None:
-        """A connection has ended as it had to, or after it was stable."""
+    def succeeded(self, connection: UpstreamConnection) -> None:
+        """A connection is stable, or has ended as it had to: the end of a row of failures."""
         self.failures = 0
+        self._flaps = False
+        self._logged.clear()
+        self._recover(connection)
 
     def failed(self, began: float, connection: UpstreamConnection, failure: ConnectFailure) -> None:
-        """An attempt has failed that began at loop time ``began``, or its connection was soon lost.
+        """An attempt has failed that began at loop time ``began``, or its connection has soon ended.
 
-        Several connections that break together are one failure. A row of failures is logged once, and once more when
-        its reason changes.
+        Several connections that break together are one failure. A row of failures is logged once for each reason.
         """
-        if self.failures == 0 or (self._failure is not None and self._failure.problem != failure.problem):
+        if failure.problem not in self._logged:
+            self._logged.add(failure.problem)
             logger.warning("%s: %s", connection.name, failure.problem)
         self._failure = failure
+        self._flaps = self._flaps or connection.ready or connection.ending == UNUSED
         if began >= self._failed_at:
             self.failures += 1
             self._failed_at = asyncio.get_running_loop().time()
@@ -196,6 +210,12 @@ class EndpointConnections:
         if not self.failures:
             return 0.0
         return self._failed_at + self._policy.backoff.after(self.failures, not self.owner.has_connection())
+
+    def _recover(self, connection: UpstreamConnection) -> None:
+        if self._failure is not None:
+            logger.info("%s: connected", connection.name)
+            self._failure = None
+            self.owner.check_refusal()
 
     def _add(self, kept: bool) -> None:
         reconnector = Reconnector(self, kept)
@@ -267,15 +287,12 @@ class Reconnector:
         self._idle_batch = -1
         failure = await self._until_ready(connection)
         self.connecting = False
-        began = loop.time()
         if failure is None:
             self._owner.connected(connection)
-            while not connection.leaving:
-                await self._change()
+            failure = await self._until_leaving(connection)
             self._owner.connected_at = loop.time()
-            failure = None if connection.end_expected else ConnectFailure("connection lost")
-        if failure is None or loop.time() - began > STABLE_AFTER:
-            self._owner.succeeded()
+        if failure is None:
+            self._owner.succeeded(connection)
             return
         connection.abort()
         self._owner.failed(started, connection, failure)
@@ -305,7 +322,24 @@ class Reconnector:
             return None
         if connection.violation:
             return connect_failure(WrongProtocolError(connection.violation))
-        return ConnectFailure("connection closed before it was ready")
+        return _UNUSED if connection.ending == UNUSED else ConnectFailure("connection closed before it was ready")
+
+    async def _until_leaving(self, connection: UpstreamConnection) -> ConnectFailure | None:
+        """Wait until no further request may be sent. Return the failure; None if it is none."""
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STABLE_AFTER):
+                while not connection.leaving:
+                    await self._change()
+        if not connection.leaving:
+            self._owner.succeeded(connection)
+            while not connection.leaving:
+                await self._change()
+            return None
+        if connection.ending == LOST:
+            return ConnectFailure("connection lost")
+        return _UNUSED if connection.ending == UNUSED and loop.time() - began < UNUSED_BEFORE else None
 
     async def _change(self) -> None:
         self._changed = asyncio.get_running_loop().create_future()

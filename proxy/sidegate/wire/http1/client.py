@@ -51,7 +51,7 @@ class Http1ClientCodec(ClientCodec):
         self.ready = True  # the server need not say anything first
         self.draining = False
         self.hop = self.threads = False
-        self.connect_protocol = False
+        self.connect_protocol = self.answered = False
         self.max_streams = 1
         self._policy = policy
         self._window = window
@@ -145,6 +145,7 @@ class Http1ClientCodec(ClientCodec):
 
     def _begin_body(self, status: int, fields: Headers, found: list[Event]) -> None:
         reader = self._reader
+        self.answered = True
         keep = reader.keep_alive
         if self._head_only or status in (204, 304) or (reader.content_length == 0 and not reader.chunked):
             self._reading = _IDLE

@@ -83,6 +83,7 @@ class Http2ClientCodec(ClientCodec):
         self.draining = False  # after a GOAWAY of either side, with all stream numbers used, or dead
         self.hop = False  # the server is a worker that accepts our facts
         self.threads = False  # and runs its application on threads
+        self.answered = False  # a response's final head has arrived
         self.connect_protocol = False  # the server accepts CONNECT with `:protocol` (RFC 8441)
         self.max_streams = wire.WINDOW_MAX  # number of concurrent streams that the server accepts
 
@@ -151,7 +152,7 @@ class Http2ClientCodec(ClientCodec):
                 self._on_informational(stream, status, end)
                 found.append(e.Informational(stream_id, status, list(fields)))
                 return
-            stream.begun = True
+            stream.begun = self.answered = True
             if not stream.tunnel or status > 299:
                 stream.tunnel = False
                 # RFC 9110 6.4.1: these have no body, whatever their content-length says.
