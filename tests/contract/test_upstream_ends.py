@@ -24,6 +24,7 @@ from tests.support.websocket import answer, begin, required
 
 MAX_CONCURRENT_STREAMS = 0x3
 CONNECT_PROTOCOL = (0x8, 1)
+ENHANCE_YOUR_CALM = 0xB
 LONG = {"timeout": "1h"}
 PONG = http2.frame(http2.PING, http2.ACK, 0, b"sidegate")
 LIVENESS_TIMEOUT = {"livenessTimeout": f"{LIVENESS:.0f}s"}
@@ -276,6 +277,20 @@ def test_a_server_with_one_request_for_each_connection_has_not_failed(
         server.accept()
         assert front.upstream_connections()[0]["failures"] == 0
     assert "backend app: " not in caplog.text
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_goaway_with_an_error_lets_the_streams_in_flight_finish(engine: str, tmp_path: Path) -> None:
+    with front_and_peer(tmp_path, engine) as (front, server, peer):
+        client = front.client(engine)
+        stream = client.begin("POST", "/", [], end=True)
+        number, _ = peer.request()
+        peer.send(http2.goaway(last=number, code=ENHANCE_YOUR_CALM))
+        server.accept()
+        assert front.upstream_connections()[0]["failures"] == 1
+        peer.answer(number)
+        assert client.finish(stream).status == 200
+        peer.wait_closed()
 
 
 def test_a_server_that_closes_idle_connections_has_not_failed(

@@ -294,7 +294,8 @@ class Reconnector:
         if failure is None:
             self._owner.succeeded(connection)
             return
-        connection.abort()
+        if not connection.ready:
+            connection.abort()
         self._owner.failed(started, connection, failure)
 
     async def _wait_to_retry(self) -> None:
