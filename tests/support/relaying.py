@@ -58,6 +58,15 @@ class RunningFront(Running):
         assert isinstance(backend, UpstreamBackend)
         return backend._balancer
 
+    def lose_connections(self) -> None:
+        """End the backend's connections as if they had broken."""
+
+        async def end() -> None:
+            for connection in list(self.balancer._connections):
+                connection.abort()
+
+        self.run(end())
+
     def upstream_connections(self) -> list[dict[str, Any]]:
         """The statistics of the backend's connections."""
         found: list[dict[str, Any]] = self.runtime.statistics()["backends"]["app"]["connections"]

@@ -1,20 +1,15 @@
 """A backend whose requests go to third-party HTTP/2 servers, on this or another host.
 
-Step 7 of the request line; an App. It makes endpoints of the configured addresses: one for each IP address of a name.
-It looks names up every ``LOOKUP_PERIOD`` seconds and soon after a failure. If the look-up of a name fails, the name's
-previous addresses stay in use. Its errors are those of a relay.
+Step 7 of the request line; an App. It makes endpoints of the configured addresses: one for each IP address of a name,
+which ``name_lookup.py`` looks up. Its errors are those of a relay.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import logging
-import socket
 import ssl
 from collections.abc import Sequence
 
-from sidegate.aio.tasks import internal_task
 from sidegate.backends.buffering import Buffering
 from sidegate.backends.context import BuildContext
 from sidegate.backends.upstream.backoff import EndpointBackoff
@@ -23,18 +18,13 @@ from sidegate.backends.upstream.codecs import codec_maker
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
+from sidegate.backends.upstream.name_lookup import NameLookup
 from sidegate.backends.upstream.tls import client_context, problem_of
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
-from sidegate.config.address import Address, parse_upstream, upstream_text
+from sidegate.config.address import Address, parse_upstream
 from sidegate.config.pem import PemError
 
 logger = logging.getLogger("sidegate.backend")
-
-LOOKUP_PERIOD = 30.0
-"""Seconds: the usual DNS time to live of a service's name within a cluster."""
-
-LOOKUP_PAUSE = 1.0
-"""Shortest time in seconds between two look-ups, however many connections fail."""
 
 ASSUMED_STREAMS = 1 << 15
 """Assumed concurrency of a third-party server; it sizes the connection window."""
@@ -79,52 +69,44 @@ class RemoteBackend(UpstreamBackend):
         self._addresses = [parse_upstream(address) for address in addresses]
         self._tls = tls
         self._server_name = server_name
-        self._known: dict[Address, list[Endpoint]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._failed = asyncio.Event()
-        balancer.on_failure = self._failed.set
+        self._lookups = {
+            address: NameLookup(self.name, address, self._set_endpoints)
+            for address in self._addresses
+            if address.kind == "tcp"
+        }
+        balancer.on_failure = self._on_failure
         balancer.on_silence = self._on_silence
 
     async def start(self) -> None:
         """See ``UpstreamBackend``. It returns after the first look-up of the addresses."""
         await super().start()
-        await self._look_up()
-        if any(address.kind == "tcp" for address in self._addresses):
-            self._task = internal_task(self._look_up_again(), f"addresses of {self.name}")
+        self._set_endpoints()
+        for lookup in self._lookups.values():
+            lookup.start()
+        for lookup in self._lookups.values():
+            await lookup.began()
 
     async def stop(self) -> None:
         """Stop the look-ups and close every connection."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for lookup in self._lookups.values():
+            await lookup.stop()
         await super().stop()
+
+    def _on_failure(self) -> None:
+        for lookup in self._lookups.values():
+            lookup.repeat_soon()
 
     def _on_silence(self, endpoint: Endpoint, connection: UpstreamConnection) -> None:
         """Abort a connection whose peer does not answer a PING; its streams are lost."""
         logger.warning("%s did not answer a PING: closing the connection", connection.name)
         connection.abort()
 
-    async def _look_up_again(self) -> None:
-        while True:
-            await asyncio.sleep(LOOKUP_PAUSE)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(LOOKUP_PERIOD):
-                    await self._failed.wait()
-            self._failed.clear()
-            await self._look_up()
+    def _set_endpoints(self) -> None:
+        self._balancer.set_endpoints(endpoint for address in self._addresses for endpoint in self._endpoints(address))
 
-    async def _look_up(self) -> None:
-        for address in self._addresses:
-            try:
-                self._known[address] = await self._endpoints(address)
-            except OSError as error:
-                logger.warning("backend %r: cannot resolve %s: %s", self.name, upstream_text(address), error)
-        self._balancer.set_endpoints(endpoint for found in self._known.values() for endpoint in found)
-
-    async def _endpoints(self, address: Address) -> list[Endpoint]:
+    def _endpoints(self, address: Address) -> list[Endpoint]:
         if address.kind == "unix":
             return [UnixEndpoint(address.path)]
-        host, port = address.host, address.port
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        name = "" if self._tls is None else self._server_name or host
-        return [TcpEndpoint(str(sockaddr[0]), port, self._tls, name, "h2") for *_, sockaddr in found]
+        name = "" if self._tls is None else self._server_name or address.host
+        hosts = self._lookups[address].hosts
+        return [TcpEndpoint(host, address.port, self._tls, name, "h2") for host in hosts]
