@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sidegate.server.error_page import error_page, phrase
+from sidegate.wire.http1.response import ResponseWriter
 
 
 def test_text_for_programs() -> None:
@@ -33,3 +36,22 @@ def test_a_503_says_when_to_come_back() -> None:
 def test_a_status_that_has_no_phrase() -> None:
     assert phrase(599) == "Error"
     assert b"The request could not be answered." in error_page(599, "abc", "", b"")[1]
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (404, "Not Found"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (416, "Range Not Satisfiable"),
+        (421, "Misdirected Request"),
+        (422, "Unprocessable Content"),
+    ],
+)
+def test_phrases_are_those_of_rfc_9110(status: int, words: str) -> None:
+    assert phrase(status) == words
+    writer = ResponseWriter()
+    writer.begin("GET", "1.1")
+    writer.head(status, [], True, False)
+    assert writer.take().startswith(f"HTTP/1.1 {status} {words}\r\n".encode())

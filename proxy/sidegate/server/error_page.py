@@ -7,9 +7,9 @@ and the request id, so that a user can name the log entry; it never has a traceb
 from __future__ import annotations
 
 import html
-import http
 
 from sidegate.asgi import Headers
+from sidegate.wire.phrases import PHRASES
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>{status} {phrase}</title>
@@ -33,10 +33,7 @@ _HINTS = {
 
 def phrase(status: int) -> str:
     """The reason phrase of RFC 9110 15 for ``status``, or a neutral phrase for a code that is not in the list."""
-    try:
-        return http.HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
+    return PHRASES.get(status, "Error")
 
 
 def error_page(status: int, request_id: str, detail: str, accept: bytes) -> tuple[Headers, bytes]:

@@ -19,13 +19,13 @@ from __future__ import annotations
 from binascii import b2a_base64
 from enum import IntEnum
 from hashlib import sha1
-from http import HTTPStatus
 
 from sidegate.asgi import Headers
 from sidegate.wire.fields import accept_fields
 from sidegate.wire.http1.body import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, BodyWriter
+from sidegate.wire.phrases import PHRASES
 
-_STATUS_LINES = {status.value: b"HTTP/1.1 %d %b" % (status, status.phrase.encode()) for status in HTTPStatus}
+_STATUS_LINES = {status: b"HTTP/1.1 %d %b" % (status, phrase.encode()) for status, phrase in PHRASES.items()}
 
 
 class Stage(IntEnum):
