@@ -45,6 +45,26 @@ def check_a_simple_get(make: MakePeer) -> None:
     assert not peer.codec.closed
 
 
+def check_methods(make: MakePeer) -> None:
+    for method in ("PROPFIND", "M-SEARCH", "BREW", "QUERY", "DESCRIBE", "X!#$%&'*+.^_`|~9"):
+        peer = make()
+        head = peer.open(method)
+        assert head.method == method
+        assert answer(peer, head.stream_id, b"tea").body == b"tea"
+        assert peer.open(method, fields=[(b"x", b"y")]).method == method
+    for method, reason in (
+        ("get", "unknown_method"),
+        ("delete", "unknown_method"),
+        ("Brew", "unknown_method"),
+        ("TRACE", "method_not_implemented"),
+    ):
+        peer = make()
+        peer.request(method, "/", [], True)
+        (event,) = peer.take_events()
+        assert isinstance(event, Rejected)
+        assert (event.method, event.status, event.reason) == (method, 501, reason)
+
+
 def check_one_request_after_the_other(make: MakePeer) -> None:
     peer = make()
     streams = []
@@ -520,6 +540,7 @@ def check_the_end_of_input_before_a_websocket_is_accepted(make: MakePeer) -> Non
 
 CHECKS = (
     check_a_simple_get,
+    check_methods,
     check_one_request_after_the_other,
     check_a_body_up,
     check_a_body_down_of_unknown_length,

@@ -61,6 +61,17 @@ def test_the_scope_is_exact(codec: str, running: Run) -> None:
     }
 
 
+@pytest.mark.parametrize("method", ["PROPFIND", "BREW"])
+def test_every_method_reaches_the_application(codec: str, running: Run, method: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, scope["method"].encode())
+
+    with running(app, codec) as server:
+        response = fetch(server, codec, method, "/")
+        assert (response.status, response.body) == (200, method.encode())
+        assert fetch(server, codec, method.lower(), "/").status == 501
+
+
 def test_state_is_a_copy_for_each_request(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

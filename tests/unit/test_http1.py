@@ -108,6 +108,28 @@ def test_http_1_0_needs_no_host_and_cannot_expect() -> None:
     assert (event.http_version, event.expect_continue, event.headers[0][0]) == ("1.0", False, b"expect")
 
 
+@pytest.mark.parametrize("minor", range(2, 10))
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_higher_minor_version_is_read_as_http_1_1(method: str, minor: int) -> None:
+    """RFC 9110 2.5."""
+    codec = new()
+    line = f"{method} / HTTP/1.{minor}\r\n".encode()
+    (event,) = codec.receive(line + b"Host: a\r\nExpect: 100-continue\r\nX: y\r\n\r\n", 1.0)
+    assert event == RequestHead(1, method, b"/", [(b"host", b"a"), (b"expect", b"100-continue"), (b"x", b"y")], "1.1")
+    assert respond(codec, 1) == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    data = line + b"Host: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n"
+    head, body, end = codec.receive(data, 1.0)
+    assert head == with_body(RequestHead(2, method, b"/", [(b"host", b"a")], "1.1"), None)
+    assert (body, end) == (Body(2, b"x"), End(2, []))
+    (event,) = new().receive(line + b"X: y\r\n\r\n", 1.0)
+    assert isinstance(event, Rejected)
+    assert (event.reason, event.http_version) == ("bad_host", "1.1")
+
+
+def test_a_method_without_fields_in_http_1_0() -> None:
+    assert head_of(b"BREW / HTTP/1.0\r\n\r\n") == RequestHead(1, "BREW", b"/", [], "1.0")
+
+
 @pytest.mark.parametrize("step", [1, 1000])
 def test_empty_lines_before_a_request_are_skipped(step: int) -> None:
     codec = new()

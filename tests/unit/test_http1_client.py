@@ -137,7 +137,9 @@ def test_a_body_by_content_length(step: int) -> None:
 
 @STEPS
 def test_a_chunked_body_with_trailers(step: int) -> None:
-    data = b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nSum: 1\r\nContent-Length: 9\r\n\r\n"
+    data = (
+        b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nSum: 1\r\nContent-Length: 9\r\n\r\n"
+    )
     codec, found = answered(OK + data, step)
     assert found == [head(), Body(1, b"abcde"), End(1, [(b"sum", b"1")])]
     assert codec.capacity == 1
@@ -241,6 +243,16 @@ def test_too_many_informational_responses() -> None:
     assert violation.reason == "informational_flood"
 
 
+@STEPS
+def test_a_higher_minor_version_is_read_as_http_1_1(step: int) -> None:
+    """RFC 9110 2.5."""
+    codec, (head, body, end) = answered(
+        b"HTTP/1.7 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n", step
+    )
+    assert (head, body, end) == (ResponseHead(1, 200, [], False), Body(1, b"x"), End(1, []))
+    assert codec.capacity == 1
+
+
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
@@ -265,7 +277,8 @@ def test_too_many_informational_responses() -> None:
         (b"HTTP/1.1 20 OK\r\n\r\n", "malformed"),
         (b"HTTP/1.1 099 OK\r\n\r\n", "malformed"),
         (b"HTTP/1.1 2000 OK\r\n\r\n", "malformed"),
-        (b"HTTP/1.2 200 OK\r\n\r\n", "malformed"),
+        (b"HTTP/1.12 200 OK\r\n\r\n", "malformed"),
+        (b"HTTP/1.x 200 OK\r\n\r\n", "malformed"),
         (b"HTTP/2.0 200 OK\r\n\r\n", "malformed"),
         (b"SSH-2.0-x\r\n", "malformed"),
         (b"\r\n" + OK + EMPTY, "malformed"),

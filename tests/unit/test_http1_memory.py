@@ -129,7 +129,7 @@ def test_a_head_that_is_not_plain_is_judged_anew_each_time(head: bytes) -> None:
         (b" GET / HTTP/1.1\r\n", 400, "bad_request_line"),
         (b"GET / HTTP/1.1\n", 400, "bad_line_end"),
         (b"GET / HTTP/1.1\r\r\n", 400, "bad_line_end"),
-        (b"GET / HTTP/1.2\r\n", 505, "bad_version"),
+        (b"GET / HTTP/2.0\r\n", 505, "bad_version"),
         (b"get / HTTP/1.1\r\n", 501, "unknown_method"),
         (b"TRACE / HTTP/1.1\r\n", 501, "method_not_implemented"),
         (b"GET /" + b"a" * 90 + b" HTTP/1.1\r\n", 414, "request_line_too_long"),

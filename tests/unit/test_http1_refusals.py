@@ -7,6 +7,7 @@ import pytest
 from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.events import Event, Rejected, RequestHead
 from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http1 import head as http1_head
 from sidegate.wire.http1.head import MAX_BLANK_LINES
 from sidegate.wire.http1.server import Http1Codec
 from sidegate.wire.target import TARGET_BYTES
@@ -71,15 +72,15 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "version in lower case": (b"GET / http/1.1\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
     "version of two digits": (b"GET / HTTP/1.10\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
     "another protocol": (b"GET / RTSP/1.0\r\n" + HOST + b"\r\n", 400, "bad_request_line"),
-    "an RTSP method": (b"DESCRIBE / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "malformed"),
     "HTTP/0.9": (b"GET / HTTP/0.9\r\n" + HOST + b"\r\n", 505, "bad_version"),
-    "HTTP/1.2": (b"GET / HTTP/1.2\r\n" + HOST + b"\r\n", 505, "bad_version"),
     "HTTP/2.0": (b"GET / HTTP/2.0\r\n" + HOST + b"\r\n", 505, "bad_version"),
+    "HTTP/3.1": (b"POST / HTTP/3.1\r\n" + HOST + b"\r\n", 505, "bad_version"),
     "the HTTP/2 preface": (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "bad_version"),
     "method not a token": (b"G@T / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_method"),
     "method empty": (b" / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_method"),
-    "method unknown": (b"BREW / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "unknown_method"),
-    "method unknown, without fields": (b"BREW / HTTP/1.0\r\n\r\n", 501, "unknown_method"),
+    "method of other bytes": (b"BR\xc3\xa9W / HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_method"),
+    "private method in lower case": (b"Brew / HTTP/1.0\r\n\r\n", 501, "unknown_method"),
+    "method of the preface": (b"PRI * HTTP/1.1\r\n" + HOST + b"\r\n", 400, "bad_target"),
     "method in lower case": (b"get / HTTP/1.1\r\n" + HOST + b"\r\n", 501, "unknown_method"),
     "CONNECT": (b"CONNECT a:443 HTTP/1.1\r\n" + HOST + b"\r\n", 501, "method_not_implemented"),
     "a WebSocket with a length": (
@@ -208,6 +209,23 @@ def test_a_refusal_tells_what_is_known_of_the_request_line(
     (event,) = feed(new(), data, step)
     assert isinstance(event, Rejected)
     assert (event.method, event.target, event.http_version) == line
+
+
+class DeafParser:
+    """An llhttp that does not find the end of any head."""
+
+    def __init__(self, parts: object) -> None:
+        """Take what a parser takes."""
+
+    def feed_data(self, data: bytes) -> None:
+        """Find nothing."""
+
+
+def test_what_llhttp_alone_refuses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http1_head, "HttpRequestParser", DeafParser)
+    (event,) = new().receive(b"POST / HTTP/1.1\r\n" + HOST + b"\r\n", 1.0)
+    assert isinstance(event, Rejected)
+    assert (event.status, event.reason) == (400, "malformed")
 
 
 def test_no_other_byte_passes_in_a_target() -> None:

@@ -37,8 +37,8 @@ def test_a_request_becomes_a_head(engine: c.EngineName, speaker: c.Speaker) -> N
 
 def test_any_token_is_a_method(engine: c.EngineName, speaker: c.Speaker) -> None:
     made = c.started(engine)
-    found = made.receive(speaker.headers(1, [(b":method", b"Purge"), *c.GET[1:]]), 0.0)
-    assert c.first_head(found).method == "Purge"
+    found = made.receive(speaker.headers(1, [(b":method", b"PURGE"), *c.GET[1:]]), 0.0)
+    assert c.first_head(found).method == "PURGE"
 
 
 def test_the_same_request_again_gets_lists_of_its_own(engine: c.EngineName, speaker: c.Speaker) -> None:

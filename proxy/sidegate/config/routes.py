@@ -71,7 +71,11 @@ class Match(Model):
     path: Annotated[PathMatch, Before(_expand_path)] = setting(
         default=PathMatch(), description="Short form: a string, which is a PathPrefix."
     )
-    method: Annotated[str, After(values.method)] | None = setting(default=None, description="Request method.")
+    method: Annotated[str, After(values.method)] | None = setting(
+        default=None,
+        description="Request method. Any token reaches applications, except CONNECT, TRACE and methods with lower-case"
+        " letters: these get 501.",
+    )
     headers: tuple[HeaderMatch, ...] = setting(
         default=(), description="Request headers that the request must have, each name once."
     )

@@ -74,6 +74,12 @@ def test_the_environ_is_exact(codec: str, running: Run) -> None:
     assert type(environ["wsgi.url_scheme"]) is str
 
 
+def test_every_method_reaches_the_application(codec: str, running: Run) -> None:
+    app = Keeping()
+    with running(app, codec) as server:
+        assert app.of(server, codec, "PROPFIND")["REQUEST_METHOD"] == "PROPFIND"
+
+
 def test_length_and_type_of_a_body(codec: str, running: Run) -> None:
     app = Keeping()
     with running(app, codec) as server:

@@ -11,9 +11,10 @@ How a head is checked:
    new bytes. It refuses a head that is too large or can no longer become valid as soon as that is visible. A head that
    is complete at once and smaller than every limit does not need this step.
 2. ``_REQUEST_LINE`` splits the request line; the expression covers every byte of it.
-3. llhttp checks the whole head once more and splits the fields. It always gets exactly one head, so it never sees a
-   body and never decides where a message ends: it has no influence on framing. It is strict about line ends and control
-   bytes itself (tests/unit/test_http1_refusals.py tests that for every version of it).
+3. llhttp checks the fields once more and splits them. It always gets exactly one head, so it never sees a body and
+   never decides where a message ends: it has no influence on framing. It gets ``_PLAIN_LINE`` instead of the request
+   line, because it knows neither every method nor HTTP/1.2. It is strict about line ends and control bytes itself
+   (tests/unit/test_http1_refusals.py tests that for every version of it).
 4. ``_check`` compares the parts with the rules.
 
 Clients send the same fields with every request of a connection. A *block* is everything between the request line and
@@ -31,15 +32,16 @@ from __future__ import annotations
 
 import re
 
-from httptools import HttpParserError, HttpParserInvalidMethodError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from sidegate.asgi import Headers
 from sidegate.config.schema import Limits
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
-from sidegate.wire.fields import CONTROL_BYTES, HANDSHAKE, TOKEN_BYTES, FieldPolicy, RequestFields, request_fields
+from sidegate.wire.fields import CONTROL_BYTES, HANDSHAKE, FieldPolicy, RequestFields, request_fields
 from sidegate.wire.http1.options import connection_options, is_chunked, is_kept, wanted_protocol
 from sidegate.wire.http1.parts import HeadParts
+from sidegate.wire.method import METHOD_BYTES, METHODS, check_method, is_token
 from sidegate.wire.target import TARGET_BYTES
 
 MAX_BLANK_LINES = 4
@@ -51,14 +53,12 @@ REMEMBERED_LINES = 1024
 REMEMBERED_LINE = 256
 """Bounds of the caches of each policy: at most 256 blocks, of heads of at most 2 KiB, and 1024 lines."""
 
-_VERSIONS = ("1.1", "1.0")
-_NOT_IMPLEMENTED = frozenset([b"CONNECT", b"TRACE"])
 _PLAIN_METHODS = {b"GET": "GET", b"HEAD": "HEAD"}
 _SLASH = ord("/")
 _LINE_END, _HEAD_END = b"\r\n", b"\r\n\r\n"
-_METHOD_BYTES = TOKEN_BYTES + bytes(range(ord("A"), ord("Z") + 1))
-# Visible ASCII, and no `#` in the target: the bytes of TARGET_BYTES.
-_REQUEST_LINE = re.compile(rb"""([!-~]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])""")
+_PLAIN_LINE = b"GET / HTTP/1.1"
+# The bytes of METHOD_BYTES, then those of TARGET_BYTES: visible ASCII without `#`.
+_REQUEST_LINE = re.compile(rb"""([!#$%&'*+.^_`|~0-9A-Za-z-]++) ([!-"$-~]++) HTTP/([0-9]\.[0-9])""")
 _VERSION = re.compile(rb"HTTP/([0-9]\.[0-9])")
 _BAD_BYTE = re.compile(rb"\r(?!\n)|(?<!\r)\n|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _FOLD = re.compile(rb"\r\n(?=[ \t])")
@@ -131,7 +131,7 @@ class HeadReader:
         """Method, target and version, as far as they can be read, for the record of a refused request."""
         line, whole, _ = self.seen.partition(b"\r\n")
         parts = line.split(b" ")
-        if not whole or len(parts) != 3 or parts[0].translate(None, _METHOD_BYTES):
+        if not whole or len(parts) != 3 or parts[0].translate(None, METHOD_BYTES):
             return "", b"", "1.1"
         return parts[0].decode("ascii"), parts[1], "1.0" if parts[2] == b"HTTP/1.0" else "1.1"
 
@@ -242,7 +242,7 @@ class HeadReader:
         parts.complete = self._upgrade = False
         try:
             try:
-                self._parser.feed_data(head)
+                self._parser.feed_data(_PLAIN_LINE + head[head.find(_LINE_END) :])
             except HttpParserUpgrade:
                 self._upgrade = True  # llhttp stops at any `Upgrade`; the codec decides which of them have an effect
             if not parts.complete:
@@ -267,7 +267,7 @@ class HeadReader:
         version = _VERSION.fullmatch(words[-1])
         if len(words) != 3 or version is None:
             return Refused(400, "bad_request_line", "the request line is not `method target version`")
-        if not words[0] or words[0].translate(None, _METHOD_BYTES):
+        if not is_token(words[0]):
             return Refused(400, "bad_method", "the method is not a token")
         if not words[1] or words[1].translate(None, TARGET_BYTES):
             return Refused(400, "bad_target", "the request target has bytes outside visible ASCII, or a '#'")
@@ -281,16 +281,14 @@ class HeadReader:
             self._check(words[0], words[1], version[1].decode("ascii"), fields, 0)
         except Refused as refused:
             return refused
-        if isinstance(error, HttpParserInvalidMethodError):
-            return Refused(501, "unknown_method", "the method is unknown")
         return Refused(400, "malformed", str(error))
 
     def _check(self, method: bytes, target: bytes, version: str, raw: Headers, stream_id: int) -> RequestHead:
-        if version not in _VERSIONS:
+        if version[0] != "1":
             raise Refused(505, "bad_version", "the version is not HTTP/1.0 or HTTP/1.1")
-        if method in _NOT_IMPLEMENTED:
-            # 501 and not 405: no resource here has these methods, and 405 would require `Allow` (RFC 9110 9.1, 15.5.6).
-            raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
+        if version != "1.0":
+            version = "1.1"  # RFC 9110 2.5: a higher minor version is processed as the highest that is implemented
+        word = METHODS.get(method) or check_method(method)
         authority: bytes | None = None
         if target[0] != _SLASH:
             target, authority = _split_authority(method, target)
@@ -301,7 +299,7 @@ class HeadReader:
             fields.expect_continue = False
         elif not headers or headers[0][0] != b"host" or (authority is not None and not _has_host(raw)):
             raise Refused(400, "bad_host", "HTTP/1.1 needs a host field")
-        head = RequestHead(stream_id, method.decode(), target, headers, version)
+        head = RequestHead(stream_id, word, target, headers, version)
         self._reusable = not fields.hop
         self.chunked = False
         self.keep_alive = version == "1.1"

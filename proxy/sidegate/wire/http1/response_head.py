@@ -25,6 +25,7 @@ BAD_GATEWAY = 502
 """The status of every ``Refused`` that a response causes (RFC 9110 15.6.3)."""
 
 _VERSION = b"HTTP/1."
+_LATER_VERSION = re.compile(rb"HTTP/1\.[2-9](?= )")
 _HEAD_END = b"\r\n\r\n"
 _BARE_LF = re.compile(rb"(?<!\r)\n")
 
@@ -70,7 +71,8 @@ class ResponseHeadReader:
         parts = HeadParts()
         parser = HttpResponseParser(parts)
         try:
-            parser.feed_data(head)
+            # RFC 9110 2.5: a higher minor version is processed as the highest that is implemented.
+            parser.feed_data(b"HTTP/1.1" + head[8:] if _LATER_VERSION.match(head) else head)
         except HttpParserUpgrade:
             pass  # llhttp stops at any `Upgrade`; the codec decides which of them has an effect
         except HttpParserError as error:

@@ -13,7 +13,6 @@ from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire.fields import (
     OWN_PREFIX,
-    TOKEN_BYTES,
     FieldPolicy,
     RequestFields,
     request_fields,
@@ -21,6 +20,7 @@ from sidegate.wire.fields import (
     values_clean,
 )
 from sidegate.wire.http2.engine import CRUMB_OVERHEAD, Fields
+from sidegate.wire.method import METHODS, check_method, is_token
 from sidegate.wire.target import TARGET_BYTES
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ FIELD_OVERHEAD = 32
 
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a client's empty list
 _SCHEMES = (b"https", b"http")
-_METHODS = {word.encode(): word for word in ("GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS")}
 _OUTSIDE_TO_NUL = bytes(byte if byte in TARGET_BYTES else 0 for byte in range(256))
-_METHOD_BYTES = TOKEN_BYTES + b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 class Malformed(Refused):
@@ -198,7 +196,7 @@ def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:
     protocol = named.pop(b":protocol", None) if method == b"CONNECT" else None
     if named or repeated:
         raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown, misplaced or repeated")
-    word = _METHODS.get(method) or (_method(method) if protocol is None else _connect(protocol))
+    word = METHODS.get(method) or (_method(method) if protocol is None else _connect(protocol))
     if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
         raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
     _check_target(target, word, longest)
@@ -216,11 +214,9 @@ def _check_target(target: bytes, method: str, longest: int) -> None:
 
 
 def _method(method: bytes) -> str:
-    if not method or method.translate(None, _METHOD_BYTES):
+    if not is_token(method):
         raise Malformed("bad_method", "no :method, or not a token")
-    if method in (b"CONNECT", b"TRACE"):
-        raise Refused(501, "method_not_implemented", "CONNECT and TRACE are not implemented")
-    return method.decode("ascii")
+    return check_method(method)
 
 
 def _connect(protocol: bytes) -> str:
