@@ -172,7 +172,7 @@ def test_broken_framing_resets_the_request_and_ends_the_connection(started: bool
     assert codec.receive(b"2\r\nab\r\nzz\r\n", 1.0) == [
         Body(1, b"ab"),
         Reset(1, PROTOCOL_ERROR),
-        Violation("bad_chunk", "a chunk size is not a plain hexadecimal number"),
+        Violation("bad_chunk", "a chunk size is no hexadecimal number, or its extensions are malformed"),
     ]
     assert codec.closed
     codec.send_head(1, 200, [], True)

@@ -138,7 +138,7 @@ def test_a_body_by_content_length(step: int) -> None:
 @STEPS
 def test_a_chunked_body_with_trailers(step: int) -> None:
     data = (
-        b"Transfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\n2\r\nde\r\n0\r\nSum: 1\r\nContent-Length: 9\r\n\r\n"
+        b'Transfer-Encoding: chunked\r\n\r\n3 ; x="y;"\r\nabc\r\n02\r\nde\r\n0\r\nSum: 1\r\nContent-Length: 9\r\n\r\n'
     )
     codec, found = answered(OK + data, step)
     assert found == [head(), Body(1, b"abcde"), End(1, [(b"sum", b"1")])]
@@ -352,6 +352,8 @@ def test_what_a_lenient_parser_lets_pass_is_refused(monkeypatch: pytest.MonkeyPa
     [
         (b"5\r\nhelloX", "bad_chunk"),
         (b"5\nhello", "bad_chunk"),
+        (b"1;\r\nx", "bad_chunk"),
+        (b'1;a="b\r\nx', "bad_chunk"),
         (b"5\r\nhello\r\n-1\r\n", "bad_chunk"),
         (b"5\r\nhello\r\n0\r\nx a: b\r\n\r\n", "malformed"),
         (b"5\r\nhello\r\n0\r\nx-a: b\x01c\r\n\r\n", "malformed"),

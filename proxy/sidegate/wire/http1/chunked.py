@@ -6,7 +6,7 @@ reader cannot be used any more and the connection's framing is lost.
 
 The HTTP parser does not do this because request smuggling depends on where a message ends. So one reader alone decides
 that, and it accepts nothing that is not in the grammar: no sign, prefix, underscore or white space in a size; exactly
-CRLF; no control bytes in extensions (a bare LF in one split messages in several servers of 2025).
+CRLF; extensions as RFC 9112 7.1.1 writes them (a bare LF in one split messages in several servers of 2025).
 
 What is refused depends on the bytes only, never on how reads split them: every fault is found either in a whole line or
 by the length of an incomplete one, and a line ends at its first LF.
@@ -14,22 +14,30 @@ by the length of an incomplete one, and a line ends at its first LF.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
-from sidegate.wire.fields import CONTROL_BYTES, FieldPolicy, trailer_fields
+from sidegate.wire.fields import FieldPolicy, trailer_fields
 
 MAX_SIZE_DIGITS = 15
-"""60 bits: more than any body, and too little to overflow an integer later."""
+"""60 bits: more than any body, and too little to overflow an integer later. Zeros before them do not count."""
 
 MAX_SIZE_LINE = 256
 """Bytes of one chunk-size line with its extension. No client in use sends extensions; hyper and Go bound them too."""
 
 MAX_EXTENSIONS = 16 * 1024
-"""Bytes of extensions in one body. Without it each one-byte chunk could carry 250 useless bytes (CVE-2023-39326)."""
+"""Bytes of extensions, and of zeros before sizes, in one body. Without it each one-byte chunk could carry 250
+useless bytes (CVE-2023-39326)."""
 
 _HEX = b"0123456789abcdefABCDEF"
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_QUOTED = rb'''"(?:[\t !#-[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"'''  # RFC 9110 5.6.4
+_SIZE_LINE = re.compile(
+    rb"([0-9A-Fa-f]++)(?:[ \t]*+;[ \t]*+%b(?:[ \t]*+=[ \t]*+(?:%b|%b))?+)*+" % (_TOKEN, _TOKEN, _QUOTED)
+)
+"""Chunk size and extensions, with the white space that RFC 9112 7.1.1 calls bad but lets pass."""
 
 _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 
@@ -101,16 +109,24 @@ class ChunkedReader:
         return False
 
     def _take_size(self, line: bytes) -> None:
-        size, _, extension = line[:-2].partition(b";")
-        if not 0 < len(size) <= MAX_SIZE_DIGITS or size.translate(None, _HEX):
-            raise Refused(400, "bad_chunk", "a chunk size is not a plain hexadecimal number")
-        if len(extension.translate(None, CONTROL_BYTES)) != len(extension):
-            raise Refused(400, "bad_chunk", "a chunk extension contains a control character")
-        self._extensions += len(extension)
-        if self._extensions > MAX_EXTENSIONS:
-            raise Refused(400, "bad_chunk", f"more than {MAX_EXTENSIONS} bytes of chunk extensions")
+        size = line[:-2]
+        if len(size) > MAX_SIZE_DIGITS or size.translate(None, _HEX):
+            size = self._digits(size)
+        if not 0 < len(size) <= MAX_SIZE_DIGITS:
+            raise Refused(400, "bad_chunk", f"a chunk size has no digits, or more than {MAX_SIZE_DIGITS}")
         self._left = int(size, 16)
         self._state = _DATA if self._left else _TRAILERS
+
+    def _digits(self, line: bytes) -> bytes:
+        """The size in a line with more than that: zeros before it, and extensions, which are checked and ignored."""
+        match = _SIZE_LINE.fullmatch(line)
+        if match is None:
+            raise Refused(400, "bad_chunk", "a chunk size is no hexadecimal number, or its extensions are malformed")
+        digits: bytes = match[1].lstrip(b"0") or b"0"
+        self._extensions += len(line) - len(digits)
+        if self._extensions > MAX_EXTENSIONS:
+            raise Refused(400, "bad_chunk", f"more than {MAX_EXTENSIONS} bytes of chunk extensions")
+        return digits
 
     def _take_trailer(self, line: bytes) -> bool:
         if line == b"\r\n":
