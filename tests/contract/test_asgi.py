@@ -304,6 +304,22 @@ def test_trailers(codec: str, running: Run) -> None:
         assert (response.body, response.trailers) == (b"x", [(b"one", b"1"), (b"two", b"2")])
 
 
+def test_fields_that_may_be_no_trailers_are_dropped(codec: str, running: Run) -> None:
+    """RFC 9110 6.5.1. A client of HTTP/2 takes content-length there for a malformed response."""
+    names = (b"Content-Length", b"transfer-encoding", b"Host", b"trailer", b"content-encoding", b"set-cookie", b"te")
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})
+        await send({"type": "http.response.body", "body": b"x"})
+        kept = [(b"Sum", b"1")] if scope["path"] == "/some" else []
+        await send({"type": "http.response.trailers", "headers": [*[(name, b"0") for name in names], *kept]})
+
+    with running(app, codec) as server:
+        for path, trailers in (("/some", [(b"sum", b"1")]), ("/none", [])):
+            response = fetch(server, codec, "GET", path, headers=[(b"te", b"trailers")])
+            assert (response.body, response.trailers, response.reset) == (b"x", trailers, False)
+
+
 def test_promised_trailers_that_never_come_break_the_response_off(codec: str, running: Run) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [], "trailers": True})

@@ -26,7 +26,14 @@ from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, U
 from sidegate.observe.record import OPEN_ENDED, TASK, Record
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.files import OpenFile
-from sidegate.server.messages import as_bytes, bad_message, check_early_hint, check_fields, check_start, is_event_stream
+from sidegate.server.messages import (
+    as_bytes,
+    bad_message,
+    check_early_hint,
+    check_start,
+    check_trailers,
+    is_event_stream,
+)
 from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER
 from sidegate.server.states import (
@@ -213,7 +220,7 @@ class ResponseHalf:
     def _send_trailers(self, message: Message) -> None:
         if self.sending is not TRAILERS or self._trailers is None:
             raise bad_message(f"http.response.trailers in state {self.sending.name}")
-        self._trailers += check_fields(message.get("headers", ()), "response trailers")[0]
+        self._trailers += check_trailers(message)
         if not message.get("more_trailers", False):
             self._codec.send_trailers(self.stream_id, self._trailers)
             self._advance(end=True, more=False)

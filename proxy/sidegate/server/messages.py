@@ -10,7 +10,7 @@ from typing import Any
 
 from sidegate.asgi import Headers, Message
 from sidegate.errors import ExchangeError, Fault
-from sidegate.wire.fields import ResponseFields, ResponseTooLarge, response_fields
+from sidegate.wire.fields import ResponseFields, ResponseTooLarge, allowed_trailers, response_fields
 
 
 def bad_message(detail: str) -> ExchangeError:
@@ -25,6 +25,11 @@ def check_start(message: Message) -> tuple[int, Headers, int | None, bool, bool]
         raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
     headers, length, dated, close = check_fields(message.get("headers", ()), "response headers")
     return status, headers, length, dated, close
+
+
+def check_trailers(message: Message) -> Headers:
+    """Check ``http.response.trailers``. Returns the fields that may be trailers."""
+    return allowed_trailers(check_fields(message.get("headers", ()), "response trailers")[0])
 
 
 def check_fields(raw: Any, what: str) -> ResponseFields:

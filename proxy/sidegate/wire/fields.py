@@ -46,6 +46,19 @@ CLOSE = OWN_PREFIX + b"close"
 
 CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 
+FORBIDDEN_TRAILERS = CONNECTION_SPECIFIC | frozenset(
+    b"content-length host te trailer"  # framing and routing
+    b" cache-control expect if-match if-modified-since if-none-match if-range if-unmodified-since max-forwards pragma"
+    b" range"  # modifiers of requests
+    b" authorization cookie proxy-authenticate proxy-authorization set-cookie www-authenticate"
+    b" age date expires location retry-after vary"  # control of responses
+    b" content-encoding content-range content-type".split()
+)
+"""Fields whose meaning is needed before the content; a recipient may merge trailers into the head (RFC 9110 6.5.1).
+
+RFC 7230 4.1.2 names these kinds.
+"""
+
 HANDSHAKE = frozenset([b"connection", b"upgrade"])
 """Hop-by-hop fields that the application gets of a request for a WebSocket: many check them (RFC 6455 4.2.1)."""
 
@@ -248,7 +261,7 @@ def values_clean(fields: Headers) -> bool:
 
 
 def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
-    """Check request trailers by the same rules; fields that frame or route a message are dropped (RFC 9110 6.5.1)."""
+    """Check request trailers by the same rules; ``FORBIDDEN_TRAILERS`` are dropped."""
     if len(raw) > policy.max_fields:
         raise Refused(431, "too_many_fields", f"more than {policy.max_fields} trailer fields")
     if not values_clean(raw):
@@ -260,7 +273,7 @@ def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
             kind = policy.classify(pair[0])
         if kind is Kind.BAD:
             raise Refused(400, "bad_field_name", "a trailer name is not a token")
-        if kind is Kind.PLAIN:
+        if kind is Kind.PLAIN and pair[0] not in FORBIDDEN_TRAILERS:
             kept.append(pair)
     return kept
 
@@ -318,6 +331,11 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     if large or len(kept) > RESPONSE_FIELDS:
         _check_size(kept)
     return (kept, length, dated, close) if options is None else _without_nominated(kept, options)
+
+
+def allowed_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Those of the checked ``fields`` of a response that may be trailers."""
+    return [pair for pair in fields if pair[0] not in FORBIDDEN_TRAILERS]
 
 
 def _check_size(kept: Headers) -> None:

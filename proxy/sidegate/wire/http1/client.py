@@ -26,7 +26,7 @@ from sidegate.wire.events import Body, End, Event, GoAway, Informational, Reset,
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.chunked import ChunkedReader
 from sidegate.wire.http1.request import RequestWriter
-from sidegate.wire.http1.response_head import BAD_GATEWAY, ResponseHeadReader, response_trailers
+from sidegate.wire.http1.response_head import BAD_GATEWAY, ResponseHeadReader, checked_trailers
 
 _TIMED_OUT = b"HTTP/1.1 408", b"HTTP/1.0 408"
 """Some servers announce with this status that they close an idle connection (RFC 9110 15.5.9)."""
@@ -56,7 +56,7 @@ class Http1ClientCodec(ClientCodec):
         self._policy = policy
         self._window = window
         self._reader = ResponseHeadReader(policy)
-        self._chunks = ChunkedReader(policy, response_trailers)
+        self._chunks = ChunkedReader(policy, checked_trailers)
         self._writer = RequestWriter()
         self._reading = _IDLE
         self._asked = False  # the request's head has been taken as output
@@ -151,7 +151,7 @@ class Http1ClientCodec(ClientCodec):
             self._reading = _IDLE
         elif reader.chunked:
             self._reading = _CHUNKED
-            self._chunks = ChunkedReader(self._policy, response_trailers)
+            self._chunks = ChunkedReader(self._policy, checked_trailers)
         elif reader.content_length is None:
             self._reading = _UNTIL_CLOSE
             keep = False

@@ -17,7 +17,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
-from sidegate.wire.fields import FieldPolicy, ResponseTooLarge, members, response_fields
+from sidegate.wire.fields import FieldPolicy, ResponseTooLarge, allowed_trailers, members, response_fields
 from sidegate.wire.http1.options import drop_nominated, is_kept
 from sidegate.wire.http1.parts import HeadParts
 
@@ -102,12 +102,11 @@ class ResponseHeadReader:
         return fields
 
 
-def response_trailers(raw: Headers, policy: FieldPolicy) -> Headers:
-    """Check a response's trailers; fields that frame or route a message are dropped (RFC 9110 6.5.1)."""
+def checked_trailers(raw: Headers, policy: FieldPolicy) -> Headers:
+    """Check a response's trailers. Raises ``Refused``."""
     try:
-        fields, length, _, _ = response_fields(raw)
+        return allowed_trailers(response_fields(raw)[0])
     except ResponseTooLarge as error:
         raise Refused(BAD_GATEWAY, "trailers_too_large", str(error)) from None
     except ValueError as error:
         raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
-    return fields if length is None else [pair for pair in fields if pair[0] != b"content-length"]

@@ -21,6 +21,7 @@ from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE, ClientCodec
 from sidegate.wire.events import Body, End, ResponseHead
+from sidegate.wire.fields import allowed_trailers
 from sidegate.wire.hop import HOP_SETTING, THREADS_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, FrameEvent, goaway_frame, ping_frame
@@ -145,7 +146,7 @@ class Http2ClientCodec(ClientCodec):
             if stream.begun:
                 if pseudo or not end or stream.tunnel:  # RFC 9113 8.5: nothing but DATA
                     raise MalformedResponse(codes.PROTOCOL_ERROR)
-                self._on_end(stream_id, list(fields), found)
+                self._on_end(stream_id, allowed_trailers(fields), found)
                 return
             status = self._validator.status(pseudo)
             if status < 200:
