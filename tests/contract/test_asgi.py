@@ -269,6 +269,25 @@ def test_an_application_may_end_the_connection(codec: str, running: Run, fields:
             assert request(client, "GET", "/").body == b"x" * size
 
 
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_205_has_no_content(codec: str, running: Run, pieces: int) -> None:
+    """RFC 9110 15.3.6: neither the body of an application nor its length leaves."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 205, "headers": [(b"content-length", b"4")]})
+        for left in reversed(range(pieces)):
+            await send({"type": "http.response.body", "body": b"body"[: 4 // pieces], "more_body": bool(left)})
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        for _ in range(2):
+            response = request(client, "GET", "/")
+            assert (response.status, response.body, response.reset) == (205, b"", False)
+            assert response.get(b"content-length") == b"0"
+            assert response.get(b"transfer-encoding") is None
+        client.close()
+
+
 @pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
 def test_responses_without_a_body(codec: str, running: Run, method: str, status: int) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

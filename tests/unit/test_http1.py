@@ -201,6 +201,7 @@ def test_broken_framing_resets_the_request_and_ends_the_connection(started: bool
         (GET, 200, [], [], b"200 OK\r\ncontent-length: 0\r\n\r\n"),
         (GET, 299, [], [], b"299 \r\ncontent-length: 0\r\n\r\n"),
         (GET, 204, [(b"content-length", b"0"), (b"a", b"b")], [b"x"], b"204 No Content\r\na: b\r\n\r\n"),
+        (GET, 205, [(b"content-length", b"9")], [b"x"], b"205 Reset Content\r\ncontent-length: 0\r\n\r\n"),
         (GET, 304, [(b"content-length", b"9")], [b"x"], b"304 Not Modified\r\ncontent-length: 9\r\n\r\n"),
         (GET.replace(b"GET", b"HEAD"), 200, [], [b"x"], b"200 OK\r\n\r\n"),
         (GET.replace(b"GET", b"HEAD"), 200, [(b"content-length", b"9")], [], b"200 OK\r\ncontent-length: 9\r\n\r\n"),

@@ -144,7 +144,7 @@ class ResponseHalf:
         self.sending = STARTED
 
     def _is_bodiless(self) -> bool:
-        return self._head.method == "HEAD" or self._status in (204, 304)
+        return self._head.method == "HEAD" or self._status in (204, 205, 304)
 
     def _body(self, data: Any, more: bool) -> None:
         if self.sending is not STARTED and self.sending is not STREAMING:
@@ -417,7 +417,7 @@ class Exchange(ResponseHalf):
 
     def _complete_or_fail(self) -> None:
         if self.sending is STARTED and self._is_bodiless():
-            self._body(b"", more=False)  # a HEAD, 204 or 304 has no body to wait for
+            self._body(b"", more=False)  # a HEAD, 204, 205 or 304 has no body to wait for
             return
         raise ExchangeError(
             Fault.APPLICATION, 500, "no_response", "the application returned without completing its response"

@@ -360,6 +360,11 @@ def members(fields: Headers, wanted: bytes) -> set[bytes]:
     return {member.strip(b" \t").lower() for name, value in fields if name == wanted for member in value.split(b",")}
 
 
+def reset_content(headers: Headers) -> Headers:
+    """The fields of a 205 response, which has no content (RFC 9110 15.3.6)."""
+    return [*[pair for pair in headers if pair[0] != b"content-length"], (b"content-length", b"0")]
+
+
 def accept_fields(headers: Headers) -> Headers:
     """The fields of a response that may be part of the answer that accepts a WebSocket.
 

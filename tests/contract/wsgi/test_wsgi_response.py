@@ -327,7 +327,7 @@ def test_head_has_no_body_and_the_iterable_is_closed(codec: str, running: Run) -
         wait_for(lambda: [body.closed for body in bodies] == [1, 1, 1])
 
 
-@pytest.mark.parametrize("status", ["204 No Content", "304 Not Modified"])
+@pytest.mark.parametrize("status", ["204 No Content", "205 Reset Content", "304 Not Modified"])
 def test_a_body_where_none_may_be_never_gets_out(codec: str, running: Run, status: str) -> None:
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         start_response(status, [])

@@ -7,6 +7,7 @@ Framing of the body (RFC 9112 6.3), in this order:
 
 =================================  ================================================
 HEAD, 204, 304                     none; data is dropped, no framing is added
+205                                ``content-length: 0``; data is dropped
 ``content-length`` given           as given; more data than that is dropped
 complete with the head             ``content-length: 0``
 HTTP/1.1                           ``transfer-encoding: chunked``
@@ -21,7 +22,7 @@ from enum import IntEnum
 from hashlib import sha1
 
 from sidegate.asgi import Headers
-from sidegate.wire.fields import accept_fields
+from sidegate.wire.fields import accept_fields, reset_content
 from sidegate.wire.http1.body import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, BodyWriter
 from sidegate.wire.phrases import PHRASES
 
@@ -88,6 +89,8 @@ class ResponseWriter(BodyWriter):
         """Queue the head and choose the framing. Returns true if the connection ends with this response."""
         if status == 204:
             headers = [pair for pair in headers if pair[0] != b"content-length"]  # RFC 9110 8.6
+        elif status == 205:
+            headers = reset_content(headers)
         output = self.output
         output.append(_STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status)
         length = -1
@@ -97,7 +100,7 @@ class ResponseWriter(BodyWriter):
             output.append(_lines.get(pair) or _line(pair))
         self._framing = LENGTH
         self._left = length
-        if self._head_only or status in {204, 304}:
+        if self._head_only or status in {204, 205, 304}:
             self._framing = NO_BODY
         elif length < 0 and end_stream:
             self._left = 0

@@ -28,7 +28,7 @@ from sidegate.errors import Refused
 from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.events import Codec, RequestHead
-from sidegate.wire.fields import CLOSE, FieldPolicy, accept_fields
+from sidegate.wire.fields import CLOSE, FieldPolicy, accept_fields, reset_content
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame, ping_frame
@@ -358,7 +358,10 @@ class Http2Codec(Codec):
         """See ``events.Codec``. A response without a body by RFC 9110 6.4.1 ends here, whatever follows."""
         streams = self._streams
         if stream_id in streams.open:
-            end_stream = end_stream or status in (204, 304) or stream_id in streams.bodiless
+            if status in (204, 205, 304) or stream_id in streams.bodiless:
+                end_stream = True
+                if status == 205:
+                    headers = reset_content(headers)
             self._engine.send_head(stream_id, status, headers, end_stream)
 
     def close_after(self, stream_id: int, headers: Headers) -> None:

@@ -122,7 +122,7 @@ class WsgiResponse:
         except ValueError as error:
             raise _forbidden(f"headers: {error}") from error
         self._status, self._headers = code, fields
-        bodiless = code in (204, 304) or self._job.scope["method"] == "HEAD"
+        bodiless = code in (204, 205, 304) or self._job.scope["method"] == "HEAD"
         self._remaining = _ANY if length is None or bodiless else length
         return self.write
 
