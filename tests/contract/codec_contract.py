@@ -383,6 +383,39 @@ def check_an_application_ends_the_connection(make: MakePeer) -> None:
     assert peer.codec.closed == is_http1
 
 
+def check_an_upgrade_is_offered(make: MakePeer) -> None:
+    """HTTP/2 has no upgrade, and only a front would be told."""
+    peer = make()
+    stream = peer.open().stream_id
+    headers = [(b"x", b"y")]
+    peer.codec.add_hop_fields(99, [(b"upgrade", b"TLS/1.0")], headers)
+    assert headers == [(b"x", b"y")]
+    peer.codec.add_hop_fields(stream, [(b"upgrade", b"TLS/1.0")], headers)
+    response = answer(peer, stream, b"no", 426, [*headers, (b"content-length", b"2")])
+    is_http1 = isinstance(peer.codec, Http1Codec)
+    assert (response.status, response.body, response.header(b"x")) == (426, b"no", b"y")
+    assert response.header(b"upgrade") == (b"TLS/1.0" if is_http1 else None)
+    assert response.header(b"connection") == (b"upgrade" if is_http1 else None)
+    assert answer(peer, peer.open().stream_id).complete
+
+
+def check_trailers_are_announced_where_they_are_sent(make: MakePeer) -> None:
+    for te in (True, False):
+        for length in (True, False):
+            peer = make()
+            stream = peer.open(fields=[(b"te", b"trailers")] if te else []).stream_id
+            headers = [(b"content-length", b"3")] if length else []
+            peer.codec.add_hop_fields(stream, [(b"trailer", b"sum")], headers)
+            peer.codec.send_head(stream, 200, headers, False)
+            peer.codec.send_data(stream, b"abc", False)
+            peer.codec.send_trailers(stream, [(b"sum", b"1")])
+            peer.read()
+            response = peer.responses[stream]
+            sent = not isinstance(peer.codec, Http1Codec) or (te and not length)
+            assert (response.body, response.trailers) == (b"abc", [(b"sum", b"1")] if sent else [])
+            assert response.header(b"trailer") == (b"sum" if sent else None)
+
+
 def check_a_websocket(make: MakePeer) -> None:
     peer = make()
     answer(peer, peer.open().stream_id)
@@ -565,6 +598,8 @@ CHECKS = (
     check_a_head_has_its_time,
     check_nothing_is_read_after_the_end,
     check_a_release_tells_whether_something_is_left_to_do,
+    check_an_upgrade_is_offered,
+    check_trailers_are_announced_where_they_are_sent,
     check_a_websocket,
     check_a_websocket_that_its_client_ends,
     check_a_websocket_denied,

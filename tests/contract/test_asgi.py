@@ -323,6 +323,60 @@ def test_trailers(codec: str, running: Run) -> None:
         assert (response.body, response.trailers) == (b"x", [(b"one", b"1"), (b"two", b"2")])
 
 
+def test_an_upgrade_that_is_required_is_named(codec: str, running: Run) -> None:
+    """RFC 9110 15.5.22; over HTTP/2, and in other responses, the field may not be."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = iter([(b"Upgrade", b"TLS/1.0"), (b"connection", b"Upgrade"), (b"upgrade", b"HTTP/3")])
+        await respond(send, b"no", 200 if scope["path"] == "/fine" else 426, headers)
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        for path in ("/", "/fine", "/"):
+            response = request(client, "GET", path)
+            assert (response.status, response.body) == (200 if path == "/fine" else 426, b"no")
+            assert not any(name.startswith(b"x-sidegate") for name, _ in response.headers)
+            found = [value for name, value in response.headers if name in (b"upgrade", b"connection")]
+            named = codec == "http1" and path == "/"
+            assert found == ([b"TLS/1.0", b"upgrade", b"HTTP/3", b"upgrade"] if named else [])
+        client.close()
+
+
+@pytest.mark.parametrize("te", [True, False])
+@pytest.mark.parametrize("case", ["trailers", "none", "HEAD", "length"])
+def test_trailers_are_announced_only_where_they_are_sent(codec: str, running: Run, case: str, te: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"Trailer", b"sum"), *([(b"content-length", b"1")] if case == "length" else [])]
+        promised = case != "none"
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": promised})
+        await send({"type": "http.response.body", "body": b"x"})
+        if promised:
+            await send({"type": "http.response.trailers", "headers": [(b"sum", b"1")]})
+
+    with running(app, codec) as server:
+        method = "HEAD" if case == "HEAD" else "GET"
+        response = fetch(server, codec, method, "/", headers=[(b"te", b"trailers")] if te else [])
+        assert (response.status, response.reset) == (200, False)
+        assert response.get(b"trailer") == (b"sum" if response.trailers else None)
+        if case == "trailers" and (te or codec != "http1"):
+            assert response.trailers == [(b"sum", b"1")]
+
+
+def test_http_1_0_is_told_of_no_trailers(running: Run) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = [(b"trailer", b"sum")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers, "trailers": True})
+        await send({"type": "http.response.body", "body": b"x"})
+        await send({"type": "http.response.trailers", "headers": [(b"sum", b"1")]})
+
+    with running(app, "http1") as server, server.connect() as sock:
+        sock.sendall(b"GET / HTTP/1.0\r\nTE: trailers\r\nConnection: te\r\n\r\n")
+        received = b"".join(iter(lambda: sock.recv(4096), b""))
+        assert received.endswith(b"\r\n\r\nx")
+        assert b"trailer" not in received
+        assert b"sum" not in received
+
+
 def test_fields_that_may_be_no_trailers_are_dropped(codec: str, running: Run) -> None:
     """RFC 9110 6.5.1. A client of HTTP/2 takes content-length there for a malformed response."""
     names = (b"Content-Length", b"transfer-encoding", b"Host", b"trailer", b"content-encoding", b"set-cookie", b"te")

@@ -163,18 +163,18 @@ def test_response_fields_are_remembered_within_bounds(monkeypatch: pytest.Monkey
     monkeypatch.setattr(fields, "_checked_pairs", remembered)
     monkeypatch.setattr(fields, "MAX_KINDS", 3)
     for number in range(3):
-        assert response_fields([(b"X", b"%d" % number)] * 2) == ([(b"x", b"%d" % number)] * 2, None, False, False)
+        assert response_fields([(b"X", b"%d" % number)] * 2) == ([(b"x", b"%d" % number)] * 2, None, False, False, None)
     assert len(remembered) == 3
     long = (b"x", b"v" * fields.MAX_PAIR)
-    assert response_fields([long]) == ([long], None, False, False)
+    assert response_fields([long]) == ([long], None, False, False, None)
     assert len(remembered) == 3
-    assert response_fields([(b"y", b"1")]) == ([(b"y", b"1")], None, False, False)
+    assert response_fields([(b"y", b"1")]) == ([(b"y", b"1")], None, False, False, None)
     assert len(remembered) == 1
 
 
 def test_what_merely_equals_a_known_response_field_becomes_bytes() -> None:
     pair = (b"x-kind", b"value")
-    assert response_fields([pair]) == ([pair], None, False, False)
+    assert response_fields([pair]) == ([pair], None, False, False, None)
     (kept,), *_ = response_fields([(memoryview(b"x-kind"), memoryview(b"value"))])  # type: ignore[list-item]  # on purpose
     assert [type(part) for part in kept] == [bytes, bytes]
     (kept,), *_ = response_fields([(b"x-kind", bytearray(b"value"))])  # type: ignore[list-item]  # on purpose
@@ -217,18 +217,19 @@ def test_trailers_are_refused(raw: Headers, status: int, reason: str) -> None:
 
 def test_response_fields_are_lowered_and_lose_hop_by_hop_fields() -> None:
     raw = [(b"Content-Type", b"a/b"), (b"Connection", b""), (b"Transfer-Encoding", b"chunked"), (b"x", b"")]
-    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None, False, False)
-    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12, False, False)
+    assert response_fields(raw) == ([(b"content-type", b"a/b"), (b"x", b"")], None, False, False, None)
+    assert response_fields(iter([(b"Content-Length", b"12")])) == ([(b"content-length", b"12")], 12, False, False, None)
 
 
-NOMINATED: dict[str, tuple[Headers, Headers, int | None, bool, bool]] = {
-    "close": ([(b"Connection", b"Close"), (b"date", b"d")], [(b"date", b"d")], None, True, True),
+NOMINATED: dict[str, tuple[Headers, Headers, int | None, bool, bool, Headers | None]] = {
+    "close": ([(b"Connection", b"Close"), (b"date", b"d")], [(b"date", b"d")], None, True, True, None),
     "keep-alive": (
         [(b"connection", b"keep-alive"), (b"content-length", b"1")],
         [(b"content-length", b"1")],
         1,
         False,
         False,
+        None,
     ),
     "a field": (
         [(b"x", b"1"), (b"connection", b"y, X"), (b"x", b"2"), (b"z", b"3")],
@@ -236,16 +237,41 @@ NOMINATED: dict[str, tuple[Headers, Headers, int | None, bool, bool]] = {
         None,
         False,
         False,
+        None,
     ),
-    "several fields": ([(b"connection", b"x"), (b"x", b"1"), (b"connection", b",close ,")], [], None, False, True),
+    "several fields": (
+        [(b"connection", b"x"), (b"x", b"1"), (b"connection", b",close ,")],
+        [],
+        None,
+        False,
+        True,
+        None,
+    ),
     "date and length": (
         [(b"date", b"d"), (b"content-length", b"1"), (b"connection", b"date, content-length")],
         [],
         None,
         False,
         False,
+        None,
     ),
-    "by a worker": ([(b"x-sidegate-close", b"1"), (b"x", b"1")], [(b"x", b"1")], None, False, True),
+    "by a worker": ([(b"x-sidegate-close", b"1"), (b"x", b"1")], [(b"x", b"1")], None, False, True, None),
+    "upgrade and trailer": (
+        [(b"Upgrade", b" a"), (b"x", b"1"), (b"trailer", b"sum"), (b"x-sidegate-offer", b"b")],
+        [(b"x", b"1")],
+        None,
+        False,
+        False,
+        [(b"upgrade", b"a"), (b"trailer", b"sum"), (b"upgrade", b"b")],
+    ),
+    "upgrade, and named": (
+        [(b"upgrade", b"a"), (b"connection", b"upgrade")],
+        [],
+        None,
+        False,
+        False,
+        [(b"upgrade", b"a")],
+    ),
 }
 
 
@@ -276,7 +302,13 @@ def test_a_head_of_a_response_that_is_too_large(raw: Headers) -> None:
 
 def test_whitespace_around_a_value_is_no_part_of_it() -> None:
     raw = [(b"Set-Cookie", b" a=b; Path=/\t"), (b"Content-Length", b" 12 ")]
-    assert response_fields(raw) == ([(b"set-cookie", b"a=b; Path=/"), (b"content-length", b"12")], 12, False, False)
+    assert response_fields(raw) == (
+        [(b"set-cookie", b"a=b; Path=/"), (b"content-length", b"12")],
+        12,
+        False,
+        False,
+        None,
+    )
 
 
 @pytest.mark.parametrize(

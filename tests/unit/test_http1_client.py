@@ -243,6 +243,12 @@ def test_too_many_informational_responses() -> None:
     assert violation.reason == "informational_flood"
 
 
+def test_trailers_are_announced_and_an_upgrade_ends_here() -> None:
+    fields = b"upgrade: a\r\nconnection: upgrade\r\ntrailer: sum\r\ncontent-length: 0\r\n\r\n"
+    _, (event,) = answered(b"HTTP/1.1 426 Upgrade Required\r\n" + fields, 1000)
+    assert event == ResponseHead(1, 426, [(b"content-length", b"0"), (b"trailer", b"sum")], True)
+
+
 @STEPS
 def test_a_higher_minor_version_is_read_as_http_1_1(step: int) -> None:
     """RFC 9110 2.5."""

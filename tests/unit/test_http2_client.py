@@ -23,7 +23,7 @@ from sidegate.wire.events import (
     ResponseHead,
     Violation,
 )
-from sidegate.wire.fields import CLOSE
+from sidegate.wire.fields import CLOSE, OFFER
 from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
 from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
 from sidegate.wire.http2.client import MOST_CONTROLS
@@ -383,6 +383,17 @@ def test_a_front_is_told_that_the_application_ends_the_connection(engine: c.Engi
     hop.server.send_head(stream, 200, headers, True)
     told = [(CLOSE, b"1")] if front else []
     assert hop.heard() == [ResponseHead(stream, 200, [(b"x", b"y"), *told], True)]
+
+
+@pytest.mark.parametrize("front", [False, True])
+def test_a_front_is_told_of_an_upgrade_that_the_application_offers(engine: c.EngineName, front: bool) -> None:
+    hop = pair(engine, engine, hop=True, front=front)
+    stream = hop.open(c.GET)
+    headers = [(b"x", b"y")]
+    hop.server.add_hop_fields(stream, [(b"upgrade", b"a"), (b"trailer", b"sum")], headers)
+    hop.server.send_head(stream, 426, headers, True)
+    told = [(OFFER, b"a")] if front else []
+    assert hop.heard() == [ResponseHead(stream, 426, [(b"x", b"y"), *told, (b"trailer", b"sum")], True)]
 
 
 def test_reserved_bits_are_ignored(engine: c.EngineName) -> None:

@@ -24,6 +24,7 @@ cdef class ResponseHalf:
 
     cpdef check_present(self)
     cdef _start(self, message)
+    cdef _add_hop_fields(self, list hop, list headers)
     cdef bint _is_bodiless(self)
     @cython.locals(size=Py_ssize_t, end=bint)
     cdef _body(self, data, bint more)

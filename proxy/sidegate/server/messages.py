@@ -18,13 +18,13 @@ def bad_message(detail: str) -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "bad_message", detail)
 
 
-def check_start(message: Message) -> tuple[int, Headers, int | None, bool, bool]:
+def check_start(message: Message) -> tuple[int, Headers, int | None, bool, bool, Headers | None]:
     """Check ``http.response.start``. Returns the status, then the checked fields (``ResponseFields``)."""
     status = message.get("status")
     if not isinstance(status, int) or not 200 <= status <= 599:
         raise bad_message(f"status must be an int from 200 to 599, not {status!r}")
-    headers, length, dated, close = check_fields(message.get("headers", ()), "response headers")
-    return status, headers, length, dated, close
+    headers, length, dated, close, hop = check_fields(message.get("headers", ()), "response headers")
+    return status, headers, length, dated, close, hop
 
 
 def check_trailers(message: Message) -> Headers:

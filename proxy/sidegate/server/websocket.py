@@ -210,7 +210,7 @@ class WebSocket(Upgrade):
         self.check_present()
         if self.sending is not WAITING:
             raise bad_message("websocket.accept after the handshake was answered")
-        headers, _, dated, _ = check_fields(message.get("headers", ()), "headers of websocket.accept")
+        headers, _, dated, _, _ = check_fields(message.get("headers", ()), "headers of websocket.accept")
         if TUNNEL_KEY in message:
             self._hand_over(message[TUNNEL_KEY], headers, dated)
             return

@@ -42,6 +42,7 @@ cdef class Codec:
     cpdef list receive_eof(self)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
     cpdef close_after(self, int stream_id, list headers)
+    cpdef add_hop_fields(self, int stream_id, list fields, list headers)
     cpdef accept(self, int stream_id, list headers)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)
     cpdef bint sendfile(self, int stream_id, Py_ssize_t size)

@@ -220,6 +220,14 @@ class Codec:
         """
         raise NotImplementedError
 
+    def add_hop_fields(self, stream_id: int, fields: Headers, headers: Headers) -> None:
+        """Add to ``headers``, of a head that has not been sent yet, those of ``fields`` that can be sent.
+
+        ``fields``: ``upgrade`` of a 426 (RFC 9110 15.5.22), which HTTP/2 can only tell a front; ``trailer``, if
+        ``send_trailers`` may follow: it is left out where the trailers would be dropped.
+        """
+        raise NotImplementedError
+
     def accept(self, stream_id: int, headers: Headers) -> None:
         """Accept the ``protocol`` that a request asked for. Does nothing after another answer, or if it asked for none.
 

@@ -5,6 +5,6 @@ cimport cython
 cdef dict _checked_pairs
 
 
-@cython.locals(kept=list, checked=tuple, field_=tuple, options=list, close=bint, dated=bint, large=bint, name=object, value=object)
+@cython.locals(kept=list, checked=tuple, field_=tuple, options=list, hop=list, close=bint, dated=bint, large=bint, name=object, value=object)
 cpdef tuple response_fields(raw)
 cpdef bint values_clean(list fields)

@@ -43,6 +43,8 @@ OWN_PREFIX = b"x-sidegate-"
 """Prefix of the fields that only Sidegate's own hops may carry."""
 CLOSE = OWN_PREFIX + b"close"
 """Field by which a worker tells its front that the application's response said ``Connection: close``."""
+OFFER = OWN_PREFIX + b"offer"
+"""Field by which a worker tells its front the ``Upgrade`` of the application's 426, which HTTP/2 cannot carry."""
 
 CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 
@@ -278,8 +280,9 @@ def trailer_fields(raw: Headers, policy: FieldPolicy) -> Headers:
     return kept
 
 
-ResponseFields = tuple[Headers, int | None, bool, bool]
-"""Response fields that passed, the content-length, and whether ``date`` and ``connection: close`` were among them."""
+ResponseFields = tuple[Headers, int | None, bool, bool, Headers | None]
+"""Response fields that passed, the content-length, whether ``date`` and ``connection: close`` were among them, and
+``upgrade`` and ``trailer``, which only some responses carry (``Codec.add_hop_fields``); None if there is neither."""
 
 
 RESPONSE_FIELDS = 1000
@@ -296,7 +299,7 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     """Check the fields of an application's response. Names become lower case, hop-by-hop fields are dropped.
 
     So are the fields that ``connection`` names (RFC 9110 7.6.1); its member ``close``, or the field ``CLOSE`` of a
-    worker's response, asks to end the connection with this response.
+    worker's response, asks to end the connection with this response. ``OFFER`` becomes ``upgrade``.
 
     Raises ``ValueError`` for what must never be sent (CR, LF, NUL, names that are no tokens), and ``ResponseTooLarge``.
     """
@@ -304,6 +307,7 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
     length: int | None = None
     dated = close = large = False
     options: Headers | None = None  # most responses have none, and a list costs each of them
+    hop: Headers | None = None
     for pair in raw:
         name, value = pair
         checked = None
@@ -327,10 +331,12 @@ def response_fields(raw: Iterable[tuple[bytes, bytes]]) -> ResponseFields:
             options = [field_] if options is None else [*options, field_]
         elif kind is _CLOSE:
             close = True
+        elif kind is _HOP:
+            hop = [field_] if hop is None else [*hop, field_]
     # So many fields, none of them longer than MAX_PAIR, have fewer bytes than RESPONSE_BLOCK.
     if large or len(kept) > RESPONSE_FIELDS:
         _check_size(kept)
-    return (kept, length, dated, close) if options is None else _without_nominated(kept, options)
+    return (kept, length, dated, close, hop) if options is None else _without_nominated(kept, options, hop)
 
 
 def allowed_trailers(fields: Iterable[tuple[bytes, bytes]]) -> Headers:
@@ -347,12 +353,12 @@ def _check_size(kept: Headers) -> None:
         raise ResponseTooLarge(f"{size} bytes of fields; at most {RESPONSE_BLOCK} are sent")
 
 
-def _without_nominated(fields: Headers, options: Headers) -> ResponseFields:
+def _without_nominated(fields: Headers, options: Headers, hop: Headers | None) -> ResponseFields:
     """What remains without the fields that ``options``, the fields ``connection``, name."""
     named = members(options, b"connection")
     kept = [pair for pair in fields if pair[0] not in named]
     length = [int(value) for name, value in kept if name == b"content-length"]
-    return kept, length[0] if length else None, any(name == b"date" for name, _ in kept), b"close" in named
+    return kept, length[0] if length else None, any(name == b"date" for name, _ in kept), b"close" in named, hop
 
 
 def members(fields: Headers, wanted: bytes) -> set[bytes]:
@@ -374,11 +380,14 @@ def accept_fields(headers: Headers) -> Headers:
     return [pair for pair in headers if pair[0] not in (b"content-length", b"sec-websocket-accept")]
 
 
-_KEPT, _DROPPED, _DATED, _SIZED, _OPTIONS, _CLOSE = range(6)
+_KEPT, _DROPPED, _DATED, _SIZED, _OPTIONS, _CLOSE, _HOP = range(7)
 
 _RESPONSE_KINDS = {
     **dict.fromkeys(CONNECTION_SPECIFIC, _DROPPED),
     b"connection": _OPTIONS,
+    b"upgrade": _HOP,
+    OFFER: _HOP,
+    b"trailer": _HOP,
     CLOSE: _CLOSE,
     b"date": _DATED,
     b"content-length": _SIZED,
@@ -405,7 +414,7 @@ def _check_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
     bare = value.strip(b" \t")
     if kind is _SIZED and not bare.isdigit():
         raise ValueError(f"content-length must be one decimal number, not {value!r}")
-    checked = (kind, (lowered, bare))
+    checked = (kind, (b"upgrade" if lowered == OFFER else lowered, bare))
     if len(name) + len(value) <= MAX_PAIR:
         if len(_checked_pairs) >= MAX_KINDS:
             _checked_pairs.clear()

@@ -33,6 +33,18 @@ def answered(running: Run, codec: str, app: Any) -> tuple[WebSocket, Any]:
     return denied, record
 
 
+def test_a_denial_names_another_protocol(codec: str, running: Run) -> None:
+    """RFC 9110 15.5.22."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": START, "status": 426, "headers": [(b"upgrade", b"chat/2")]})
+        await send({"type": BODY, "body": b"no"})
+
+    denied, _ = answered(running, codec, app)
+    assert (denied.status, denied.response.body) == (426, b"no")
+    assert denied.response.get(b"upgrade") == (b"chat/2" if codec == "http1" else None)
+
+
 @pytest.mark.parametrize("close", [{}, {"code": 4000, "reason": "no"}], ids=str)
 def test_closed_before_it_was_accepted(codec: str, running: Run, close: dict[str, Any]) -> None:
     told: list[Any] = []

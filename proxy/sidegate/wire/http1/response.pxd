@@ -11,7 +11,7 @@ cdef dict _lines
 cdef class ResponseWriter(BodyWriter):
     cdef public object stage
     cdef bint _head_only
-    cdef str _version
+    cdef readonly str version
 
     cpdef begin(self, str method, str version)
     cpdef informational(self, int status, list headers)

@@ -65,23 +65,23 @@ _WEBSOCKET = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 class ResponseWriter(BodyWriter):
     """Frames one response at a time."""
 
-    __slots__ = ("_head_only", "_version", "stage")
+    __slots__ = ("_head_only", "stage", "version")
 
     def __init__(self) -> None:
         BodyWriter.__init__(self)  # `super()` costs a connection more
         self.stage: Stage = IDLE
         self._head_only = False
-        self._version = "1.1"
+        self.version = "1.1"
 
     def begin(self, method: str, version: str) -> None:
         """Begin the response to a request that has arrived."""
         self.stage = AWAITED
         self._head_only = method == "HEAD"
-        self._version = version
+        self.version = version
 
     def informational(self, status: int, headers: Headers) -> None:
         """Queue a 1xx head; never to an HTTP/1.0 client (RFC 9110 15.2)."""
-        if self._version != "1.0":
+        if self.version != "1.0":
             line = _STATUS_LINES.get(status) or b"HTTP/1.1 %d " % status
             self.output.append(b"\r\n".join([line, *map(b": ".join, headers), b"\r\n"]))
 
@@ -105,7 +105,7 @@ class ResponseWriter(BodyWriter):
         elif length < 0 and end_stream:
             self._left = 0
             output.append(b"\r\ncontent-length: 0")
-        elif length < 0 and self._version == "1.1":
+        elif length < 0 and self.version == "1.1":
             self._framing = CHUNKED
             output.append(b"\r\ntransfer-encoding: chunked")
         elif length < 0:
@@ -113,7 +113,7 @@ class ResponseWriter(BodyWriter):
             close = True
         if close:
             output.append(b"\r\nconnection: close")
-        elif self._version == "1.0":
+        elif self.version == "1.0":
             output.append(b"\r\nconnection: keep-alive")
         output.append(b"\r\n\r\n")
         self.stage = BODY

@@ -86,12 +86,13 @@ class ResponseHeadReader:
 
     def _check(self, raw: Headers, version: str) -> Headers:
         try:
-            fields, self.content_length, _, _ = response_fields(raw)
+            fields, self.content_length, _, _, hop = response_fields(raw)
         except ResponseTooLarge as error:
             raise Refused(BAD_GATEWAY, "header_block_too_large", str(error)) from None
         except ValueError as error:
             raise Refused(BAD_GATEWAY, "malformed", str(error)) from None
         options = members(raw, b"connection")
+        fields += [pair for pair in hop or () if pair[0] == b"trailer"]  # an upgrade is offered to this side alone
         drop_nominated(fields, options, self._policy)
         self.keep_alive = is_kept(options, version)
         codings = [value.lower() for name, value in raw if name == b"transfer-encoding"]

@@ -52,6 +52,8 @@ cdef class Http1Codec(Codec):
     cpdef send_informational(self, int stream_id, int status, list headers)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
     cpdef close_after(self, int stream_id, list headers)
+    cpdef add_hop_fields(self, int stream_id, list fields, list headers)
+    cdef bint _carries_trailers(self)
     cpdef accept(self, int stream_id, list headers)
     @cython.locals(writer=ResponseWriter)
     cpdef send_data(self, int stream_id, bytes data, bint end_stream)

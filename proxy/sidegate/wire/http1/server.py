@@ -286,6 +286,21 @@ class Http1Codec(Codec):
         if stream_id == self._stream:
             self._last = True
 
+    def add_hop_fields(self, stream_id: int, fields: Headers, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        if stream_id != self._stream:
+            return
+        chunked = all(name != b"content-length" for name, _ in headers)
+        for pair in fields:
+            if pair[0] == b"upgrade":
+                headers += [pair, (b"connection", b"upgrade")]  # RFC 9110 7.8
+            elif chunked and self._carries_trailers():
+                headers.append(pair)
+
+    def _carries_trailers(self) -> bool:
+        """Whether the client of this request gets trailers, if the body is chunked."""
+        return (b"te", b"trailers") in self._headers and self._writer.version != "1.0"
+
     def accept(self, stream_id: int, headers: Headers) -> None:
         """See ``events.Codec``."""
         if stream_id == self._stream and self._reading == _ASKED:
@@ -313,7 +328,7 @@ class Http1Codec(Codec):
         clients and proxies mistake them for a broken body, and a client that wants them requests them.
         """
         if stream_id == self._stream and self._writer.stage is BODY:
-            self._end(trailers if (b"te", b"trailers") in self._headers else [])
+            self._end(trailers if self._carries_trailers() else [])
 
     def _end(self, trailers: Headers) -> None:
         writer = self._writer

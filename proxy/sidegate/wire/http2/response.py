@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from sidegate.wire.client_codec import RESPONSE_TOO_LARGE
 from sidegate.wire.codes import PROTOCOL_ERROR
-from sidegate.wire.fields import CLOSE, ResponseTooLarge, response_fields
+from sidegate.wire.fields import CLOSE, OFFER, ResponseTooLarge, response_fields
 from sidegate.wire.http2.engine import EngineSettings, Fields
 
 _STATUSES = {b"%d" % status: status for status in range(100, 1000)}
+_SPECIAL = (CLOSE, OFFER, b"trailer")
+"""Fields that a server may send although ``response_fields`` does not keep them."""
 _NONE: Fields = ((b"", b""),)  # not (): that would be identical to a server's empty list
 
 
@@ -61,13 +63,13 @@ class ResponseValidator:
 
 def _check(fields: Fields) -> int | None:
     try:
-        kept, length, _, _ = response_fields(fields)
+        kept, length, _, _, _ = response_fields(fields)
     except ResponseTooLarge:
         raise MalformedResponse(RESPONSE_TOO_LARGE) from None
     except ValueError:
         raise MalformedResponse(PROTOCOL_ERROR) from None
     # What an application may write but a server may not send: upper case and spaces around a value (RFC 9113 8.2.1),
     # connection-specific fields (8.2.2).
-    if kept != list(fields) and kept != [pair for pair in fields if pair[0] != CLOSE]:
+    if kept != list(fields) and kept != [pair for pair in fields if pair[0] not in _SPECIAL]:
         raise MalformedResponse(PROTOCOL_ERROR)
     return length

@@ -50,6 +50,7 @@ cdef class Http2Codec(Codec):
     @cython.locals(streams=Streams)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)
     cpdef close_after(self, int stream_id, list headers)
+    cpdef add_hop_fields(self, int stream_id, list fields, list headers)
     @cython.locals(upload=RequestStream)
     cpdef accept(self, int stream_id, list headers)
     cpdef send_informational(self, int stream_id, int status, list headers)

@@ -28,7 +28,7 @@ from sidegate.errors import Refused
 from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.events import Codec, RequestHead
-from sidegate.wire.fields import CLOSE, FieldPolicy, accept_fields, reset_content
+from sidegate.wire.fields import CLOSE, OFFER, FieldPolicy, accept_fields, reset_content
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineFactory, EngineSettings, Fields, FrameEvent, goaway_frame, ping_frame
@@ -368,6 +368,14 @@ class Http2Codec(Codec):
         """See ``events.Codec``."""
         if self._serves_front:
             headers.append((CLOSE, b"1"))
+
+    def add_hop_fields(self, stream_id: int, fields: Headers, headers: Headers) -> None:
+        """See ``events.Codec``."""
+        for pair in fields:
+            if pair[0] != b"upgrade":
+                headers.append(pair)
+            elif self._serves_front:
+                headers.append((OFFER, pair[1]))
 
     def accept(self, stream_id: int, headers: Headers) -> None:
         """See ``events.Codec``."""
