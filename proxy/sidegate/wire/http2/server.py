@@ -362,6 +362,8 @@ class Http2Codec(Codec):
                 end_stream = True
                 if status == 205:
                     headers = reset_content(headers)
+                elif status == 204:  # RFC 9110 8.6: it has no content-length; clients reset the stream that has one
+                    headers = [pair for pair in headers if pair[0] != b"content-length"]
             self._engine.send_head(stream_id, status, headers, end_stream)
 
     def close_after(self, stream_id: int, headers: Headers) -> None:
