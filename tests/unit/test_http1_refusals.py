@@ -198,9 +198,12 @@ def test_a_request_is_refused_answered_and_the_connection_closed(
         (b"HEAD /x HTTP/1.0\r\nHost: a b\r\n\r\n", ("HEAD", b"/x", "1.0")),
         (b"PUT /x HTTP/1.1\r\nX: \0", ("PUT", b"/x", "1.1")),
         (b"PUT /x HTTP/3.0\r\n\r\n", ("PUT", b"/x", "1.1")),
-        (b"GET /" + b"a" * 200, ("", b"", "1.1")),
+        (b"HEAD /" + b"a" * 200, ("HEAD", b"", "1.1")),
+        (b"HEAD /\0", ("HEAD", b"", "1.1")),
+        (b"HEAD  / HTTP/1.1\r\n\r\n", ("HEAD", b"", "1.1")),
+        (b"HEAD" + b"a" * 200, ("", b"", "1.1")),
         (b"G@T / HTTP/1.1\r\n\r\n", ("", b"", "1.1")),
-        (b"GET /\r\n\r\n", ("", b"", "1.1")),
+        (b"GET /\r\n\r\n", ("GET", b"", "1.1")),
     ],
 )
 def test_a_refusal_tells_what_is_known_of_the_request_line(

@@ -128,12 +128,18 @@ class HeadReader:
         return request, rest
 
     def request_line(self) -> tuple[str, bytes, str]:
-        """Method, target and version, as far as they can be read, for the record of a refused request."""
+        """Method, target and version of a refused request, as far as they can be read.
+
+        The method counts once a space follows it: the answer to a HEAD has no body, whatever follows (RFC 9110 9.3.2).
+        """
         line, whole, _ = self.seen.partition(b"\r\n")
         parts = line.split(b" ")
-        if not whole or len(parts) != 3 or parts[0].translate(None, METHOD_BYTES):
+        if len(parts) < 2 or parts[0].translate(None, METHOD_BYTES):
             return "", b"", "1.1"
-        return parts[0].decode("ascii"), parts[1], "1.0" if parts[2] == b"HTTP/1.0" else "1.1"
+        method = parts[0].decode("ascii")
+        if not whole or len(parts) != 3:
+            return method, b"", "1.1"
+        return method, parts[1], "1.0" if parts[2] == b"HTTP/1.0" else "1.1"
 
     def _skip_blank_lines(self, buffer: bytes) -> bytes:
         while buffer.startswith(b"\r\n"):

@@ -215,7 +215,7 @@ class Http2Codec(Codec):
             self._streams.reset(stream_id, codes.PROTOCOL_ERROR)
             self._count_reset(found)
             return
-        if method == "HEAD":
+        if method in ("HEAD", ""):  # a list far above its limit was not kept, and what it asked for is unknown
             self._streams.bodiless.add(stream_id)
         if not end:
             self._streams.refuse_rest(stream_id)
