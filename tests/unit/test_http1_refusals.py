@@ -136,7 +136,32 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
         "length_and_coding",
     ),
     "coding in HTTP/1.0": (b"POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n", 400, "coding_in_http_1_0"),
-    "coding unknown": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501, "unknown_coding"),
+    "no chunked": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 400, "bad_coding"),
+    "codings in two fields": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: Chunked\r\n\r\n",
+        501,
+        "unknown_coding",
+    ),
+    "chunked first, in two fields": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: gzip\r\n\r\n",
+        400,
+        "bad_coding",
+    ),
+    "chunked twice in one field": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n",
+        400,
+        "bad_coding",
+    ),
+    "chunked twice around another": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, gzip, chunked\r\n\r\n",
+        400,
+        "bad_coding",
+    ),
+    "an empty coding first": (
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: , chunked\r\n\r\n",
+        400,
+        "bad_coding",
+    ),
     "coding before chunked": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n",
         501,
@@ -144,25 +169,25 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     ),
     "coding after chunked": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, identity\r\n\r\n",
-        501,
-        "unknown_coding",
+        400,
+        "bad_coding",
     ),
     "chunked twice": (
         b"POST / HTTP/1.1\r\nHost: a\r\n" + b"Transfer-Encoding: chunked\r\n" * 2 + b"\r\n",
-        501,
-        "unknown_coding",
+        400,
+        "bad_coding",
     ),
     "chunked with a parameter": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked;q=1\r\n\r\n",
-        501,
-        "unknown_coding",
+        400,
+        "bad_coding",
     ),
     "chunked with other white space": (
         b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n",
         400,
         "bad_field_value",
     ),
-    "coding empty": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", 501, "unknown_coding"),
+    "coding empty": (b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n", 400, "bad_coding"),
     "expectation": (
         b"POST / HTTP/1.1\r\nHost: a\r\nExpect: magic\r\nContent-Length: 1\r\n\r\n",
         417,

@@ -11,6 +11,7 @@ SHUTDOWN = "shutdown"
 
 REFUSALS = {
     "bad_chunk": "the chunked framing is malformed",
+    "bad_coding": "the last transfer-encoding is not chunked, or chunked is repeated",
     "bad_content_length": "content-length is not one decimal number, or does not fit the body",
     "bad_expectation": "an expect header other than 100-continue",
     "bad_field_name": "a field name is not a token",
@@ -40,7 +41,7 @@ REFUSALS = {
     "too_many_cookies": "more cookies than limits.cookies",
     "too_many_fields": "more fields than limits.headerFields",
     "trailers_too_large": "more trailers than limits.headerBlock",
-    "unknown_coding": "a transfer-encoding other than chunked",
+    "unknown_coding": "a transfer-encoding beside chunked",
     "unknown_method": "a method with lower-case letters",
     "unknown_protocol": "an HTTP/2 :protocol other than websocket",
     "websocket_body": "a WebSocket handshake that announces a body, or ends its HTTP/2 stream",

@@ -18,16 +18,24 @@ _NOT_NOMINATED = frozenset(
 
 
 def is_chunked(fields: RequestFields, version: str) -> bool:
-    """RFC 9112 6.1, without the parts that are only useful for request smuggling. Raises ``Refused``."""
-    codings = [value for name, value in fields.hop if name == b"transfer-encoding"]
-    if not codings:
+    """RFC 9112 6.1 and 6.3, without the parts that are only useful for request smuggling. Raises ``Refused``.
+
+    Without ``chunked`` as the last coding nobody knows where the body ends (400); before it no coding is supported
+    (501). Neither an empty member nor a parameter of ``chunked`` is accepted, although RFC 9110 5.6.1 lets us ignore
+    the first.
+    """
+    values = [value for name, value in fields.hop if name == b"transfer-encoding"]
+    if not values:
         return False
     if fields.content_length is not None:
         raise Refused(400, "length_and_coding", "content-length together with transfer-encoding")
     if version == "1.0":
         raise Refused(400, "coding_in_http_1_0", "transfer-encoding in HTTP/1.0")
-    if len(codings) != 1 or codings[0].lower() != b"chunked":
-        raise Refused(501, "unknown_coding", "the only supported transfer-encoding is `chunked`, once")
+    *others, last = [coding.strip(b" \t").lower() for coding in b",".join(values).split(b",")]
+    if last != b"chunked" or b"chunked" in others or not all(others):
+        raise Refused(400, "bad_coding", "the transfer-encoding does not end in `chunked`, or has it more than once")
+    if others:
+        raise Refused(501, "unknown_coding", "the only supported transfer-encoding is `chunked`")
     return True
 
 
