@@ -17,6 +17,7 @@ from sidegate.wire.fields import (
     FieldPolicy,
     RequestFields,
     ResponseTooLarge,
+    is_same_authority,
     request_fields,
     response_fields,
     trailer_fields,
@@ -136,10 +137,35 @@ def test_a_request_is_refused(raw: Headers, status: int, reason: str) -> None:
     assert (caught.value.status, caught.value.reason, caught.value.fault) == (status, reason, Fault.CLIENT)
 
 
-@pytest.mark.parametrize("authority", [b"b.example", b"", b"user@a.example"])
-def test_an_authority_that_differs_from_the_host_is_refused(authority: bytes) -> None:
-    with pytest.raises(Refused, match="differ"):
-        request_fields([HOST], policy(), authority)
+@pytest.mark.parametrize("hosts", [[], [HOST], [(b"host", b"")]])
+def test_an_authority_replaces_the_host(hosts: Headers) -> None:
+    checked = request_fields([(b"x", b"y"), *hosts], policy(), b"b.example:80")
+    assert checked.headers == [(b"host", b"b.example:80"), (b"x", b"y")]
+
+
+@pytest.mark.parametrize(("host", "authority"), [(b"a", b""), (b"a", b"user@a"), (b"a/b", b"a"), (b"user@a", b"a")])
+def test_a_wrong_authority_or_a_wrong_host_beside_it_is_refused(host: bytes, authority: bytes) -> None:
+    with pytest.raises(Refused, match="the host is not a name"):
+        request_fields([(b"host", host)], policy(), authority)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (b"a", b"a", True),
+        (b"a", b"A:", True),
+        (b"a:80", b"A", True),
+        (b"a:", b"a:443", True),
+        (b"a:80", b"a:443", False),
+        (b"a:81", b"a", False),
+        (b"a:80", b"b:80", False),
+        (b"[::1]", b"[::1]:443", True),
+        (b"[::1]", b"[::1]:1", False),
+        (b"[::1]", b"[::2]", False),
+    ],
+)
+def test_authorities_are_compared_without_default_ports(one: bytes, other: bytes, same: bool) -> None:
+    assert is_same_authority(one, other) is is_same_authority(other, one) is same
 
 
 @pytest.mark.parametrize(

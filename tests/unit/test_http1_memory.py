@@ -122,7 +122,7 @@ def test_a_head_that_is_not_plain_is_judged_anew_each_time(head: bytes) -> None:
         (b"GET /\xe9 HTTP/1.1\r\n", 400, "bad_target"),
         (b"GET a HTTP/1.1\r\n", 400, "bad_target"),
         (b"GET * HTTP/1.1\r\n", 400, "bad_target"),
-        (b"GET http://b/ HTTP/1.1\r\n", 400, "bad_host"),
+        (b"GET http://b@c/ HTTP/1.1\r\n", 400, "bad_host"),
         (b"GET  / HTTP/1.1\r\n", 400, "bad_request_line"),
         (b"GET / HTTP/1.1 \r\n", 400, "bad_request_line"),
         (b"GET /\0 HTTP/1.1\r\n", 400, "bad_request_line"),

@@ -17,7 +17,7 @@ REFUSALS = {
     "bad_field_name": "a field name is not a token",
     "bad_field_value": "a field value contains a control character",
     "bad_hop_facts": "the facts that a front sends about its client cannot be read: it has another version of Sidegate",
-    "bad_host": "the host is missing, malformed, given twice, or differs from the request's authority",
+    "bad_host": "the host is missing, malformed or given twice, or an HTTP/2 host differs from the :authority",
     "bad_line_end": "a bare CR or LF",
     "bad_method": "the method is not a token",
     "bad_pseudo_header": "an HTTP/2 pseudo-header field is unknown, misplaced, repeated or in the trailers",

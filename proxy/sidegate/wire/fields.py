@@ -11,6 +11,7 @@ field name is a token, lower case     RFC 9110 5.1, RFC 9113 8.2.1
 value without control bytes but TAB   RFC 9110 5.5; CR, LF, NUL would split a message
 ``content-length``: one, digits only  RFC 9112 6.3, stricter: a list of equal values is refused too
 ``host``: at most one, well formed    RFC 9112 3.2
+the authority of the request target   RFC 9112 3.2.2: it replaces ``host``; RFC 9113 8.3.1: the two must agree in HTTP/2
 names with ``_`` are dropped          CGI and WSGI map ``-`` and ``_`` to one name (as nginx does)
 forwarding fields are dropped         unless the peer is trusted: a client must not name its own address
 hop-by-hop fields                     RFC 9110 7.6.1: they end at this hop; RFC 9113 8.2.2 forbids them in HTTP/2
@@ -168,8 +169,8 @@ class RequestFields:
 def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = None) -> RequestFields:
     """Check the fields of one request. ``authority``: the authority in the request line or in ``:authority``.
 
-    A ``host`` field that names another authority is refused in both versions (RFC 9113 8.3.1; RFC 9112 3.2.2 would
-    prefer the request line, but the next hop may decide otherwise). Raises ``Refused``.
+    It replaces a ``host`` field (RFC 9112 3.2.2), so whoever reads the fields later sees only one host. HTTP/2's codec
+    compares the two before. Raises ``Refused``.
     """
     if len(raw) > policy.max_fields:
         _check_count(raw, policy)
@@ -200,8 +201,8 @@ def request_fields(raw: Headers, policy: FieldPolicy, authority: bytes | None = 
             raise Refused(431, "too_many_cookies", f"more than {policy.max_cookies} cookies")
         headers.append((b"cookie", cookie))
     if authority is not None:
-        if host is not None and host.lower() != authority.lower():
-            raise Refused(400, "bad_host", "the host field and the request's authority differ")
+        if host and not valid_host(host):  # RFC 9112 3.2: refused, although it is replaced
+            raise Refused(400, "bad_host", "the host is not a name or address with an optional port")
         host = authority
     if host is not None:
         if host not in _hosts_seen and not valid_host(host):
@@ -254,6 +255,23 @@ def valid_host(host: bytes) -> bool:
     if len(_hosts_seen) < MAX_KINDS and len(host) <= MAX_HOST:
         _hosts_seen.add(host)
     return True
+
+
+_DEFAULT_PORTS = ({b"", b"80"}, {b"", b"443"})
+
+
+def is_same_authority(one: bytes, other: bytes) -> bool:
+    """Whether two authorities name the same server, as far as that can be told without a scheme (RFC 9110 4.2.3)."""
+    if one == other:
+        return True
+    host, port = _host_and_port(one)
+    other_host, other_port = _host_and_port(other)
+    return host == other_host and (port == other_port or {port, other_port} in _DEFAULT_PORTS)
+
+
+def _host_and_port(authority: bytes) -> tuple[bytes, bytes]:
+    host, colon, port = authority.lower().rpartition(b":")
+    return (host, port) if colon and b"]" not in port else (authority.lower(), b"")
 
 
 def values_clean(fields: Headers) -> bool:

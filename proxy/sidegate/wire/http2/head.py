@@ -15,6 +15,7 @@ from sidegate.wire.fields import (
     OWN_PREFIX,
     FieldPolicy,
     RequestFields,
+    is_same_authority,
     request_fields,
     trailer_fields,
     values_clean,
@@ -163,6 +164,8 @@ class HeadValidator:
         for name, value in fields:
             if value[:1] in (b" ", b"\t") or value[-1:] in (b" ", b"\t"):
                 raise Malformed("bad_field_value", "a field value starts or ends with white space (RFC 9113 8.2.1)")
+            if name == b"host" and authority is not None and not is_same_authority(value, authority):
+                raise Refused(400, "bad_host", "the host field and :authority differ (RFC 9113 8.3.1)")
             if name == b"te" and value.lower() != b"trailers":
                 raise Malformed("connection_field", "te may only say trailers (RFC 9113 8.2.2)")
         hosted = judged.headers and judged.headers[0][0] == b"host" and judged.headers[0][1]
