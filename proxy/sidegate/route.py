@@ -2,7 +2,7 @@
 
 The runtime makes it when the configuration is loaded and puts the App into it that answers the route's requests. The
 router maps a request to a Route, the record keeps it, and server and observer read the settings from it. A request that
-no route matched has ``NO_ROUTE``, whose App answers 404.
+no route matched has ``NO_ROUTE``, whose App answers 404, and ``OPTIONS *`` itself.
 """
 
 from __future__ import annotations
@@ -31,8 +31,15 @@ class Route:
         self.app = app
 
 
-async def _not_found(scope: Scope, receive: Receive, send: Send) -> None:
+_ALLOW = (b"allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+
+
+async def _answer_without_route(scope: Scope, receive: Receive, send: Send) -> None:
+    if scope["path"] == "*":  # OPTIONS of the server itself (RFC 9110 9.3.7); the path of a route begins with a slash
+        await send({"type": "http.response.start", "status": 204, "headers": [_ALLOW]})
+        await send({"type": "http.response.body"})
+        return
     raise ExchangeError(Fault.CLIENT, 404, "no_route")
 
 
-NO_ROUTE = Route(-1, RouteConfig(backend_refs=(BackendRef(name=""),)), _not_found)
+NO_ROUTE = Route(-1, RouteConfig(backend_refs=(BackendRef(name=""),)), _answer_without_route)
