@@ -442,9 +442,10 @@ def test_an_unread_body_is_skipped_before_the_output_is_taken() -> None:
 
 
 def test_a_large_unread_body_ends_the_connection() -> None:
-    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % (DRAIN + 1))
-    respond(codec, 1)
-    assert codec.closed
+    for missing, announced in ((DRAIN + 1, True), (DRAIN, False)):
+        codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nabc" % (missing + 3))
+        assert respond(codec, 1) == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + CLOSE * announced + b"\r\n"
+        assert codec.closed == announced
     codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
     respond(codec, 1)
     assert not codec.closed

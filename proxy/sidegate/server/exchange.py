@@ -473,3 +473,6 @@ class Exchange(ResponseHalf):
 
 def _too_large(limit: int) -> Refused:
     return Refused(413, "body_too_large", f"The request body is larger than {limit} bytes.")
+        if failure.status == 408 or (failure.status == 413 and self._head.content_length is None):
+            # RFC 9110 15.5.9, RFC 9112 9.6: the client may stop in the middle of its body, or go on with it for long.
+            self._codec.close_after(self.stream_id, [])

@@ -39,7 +39,11 @@ HELD_INPUT = 64 * 1024
 """Bytes of pipelined requests held before reading pauses. Few clients pipeline; none needs more."""
 
 DRAIN = 64 * 1024
-"""Bytes of an unread body skipped after the response to keep the connection; to skip more costs more than a new one."""
+"""Bytes of an unread body skipped after the response to keep the connection; to skip more costs more than a new one.
+
+A response that begins while more than that is missing announces that the connection ends with it (RFC 9112 9.6). How
+much of a chunked body is missing is not known, so the connection ends unannounced if it is more.
+"""
 
 _HEAD, _LENGTH, _CHUNKED, _HELD, _ASKED, _TUNNEL, _DEAF = range(7)
 
@@ -280,6 +284,7 @@ class Http1Codec(Codec):
         self._last = self._writer.head(status, headers, end_stream, close)
         if end_stream:
             self._end([])
+        close = close or (self._reading == _LENGTH and self._left > DRAIN)
 
     def close_after(self, stream_id: int, headers: Headers) -> None:
         """See ``events.Codec``."""
@@ -334,8 +339,7 @@ class Http1Codec(Codec):
         writer = self._writer
         writer.end(trailers)
         self._unacknowledged = 0
-        over = self._last or writer.broken or (self._reading == _LENGTH and self._left > DRAIN)
-        if over or ((self._final or self._eof) and not self._buffer):
+        if self._last or writer.broken or ((self._final or self._eof) and not self._buffer):
             self._shut()
         elif self._reading != _HELD:
             self._drain = DRAIN
