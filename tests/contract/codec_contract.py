@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
-from sidegate.wire.events import Body, End, Rejected, Reset, Violation
+from sidegate.wire.events import Body, BodyRefused, End, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.server import Http1Codec
 from tests.contract.peers import HOST, WEBSOCKET, MakePeer, Peer, Response
@@ -355,6 +355,20 @@ def check_a_release_tells_whether_something_is_left_to_do(make: MakePeer) -> Non
     assert codec.release(stream) is True
 
 
+def check_trailers_above_a_limit_are_refused(make: MakePeer) -> None:
+    """The request is answered, as one whose head is above the limit."""
+    peer = make()
+    stream = peer.open("POST", fields=[(b"te", b"trailers")], end=False).stream_id
+    peer.body(stream, b"abc", end=True, trailers=[(b"a", b"b")] * 9)
+    assert peer.take_events() == [
+        Body(stream, b"abc"),
+        BodyRefused(stream, 431, "too_many_fields", "more than 8 trailer fields"),
+    ]
+    response = answer(peer, stream, b"too many", 431)
+    assert (response.status, response.body, response.complete, response.reset) == (431, b"too many", True, False)
+    assert peer.codec.idle or peer.codec.closed
+
+
 def check_many_cookies(make: MakePeer) -> None:
     """As crumbs or in one field: they do not count as fields (``LIMITS``)."""
     peer = make()
@@ -599,6 +613,7 @@ CHECKS = (
     check_a_release_tells_whether_something_is_left_to_do,
     check_an_upgrade_is_offered,
     check_trailers_are_announced_where_they_are_sent,
+    check_trailers_above_a_limit_are_refused,
     check_a_websocket,
     check_a_websocket_that_its_client_ends,
     check_a_websocket_denied,

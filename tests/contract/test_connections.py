@@ -190,8 +190,8 @@ def test_framing_lost_inside_a_body_ends_the_connection() -> None:
         sock.sendall(b"zz\r\n")
         assert until_closed_by_shutdown(sock).startswith(b"HTTP/1.1 400")
         wait_for(lambda: server.observer.records)
-        assert server.observer.records[0].reason == "client_disconnected"
-        assert server.violations("bad_chunk") == 1
+        assert server.observer.records[0].reason == "bad_chunk"
+        assert server.count(metrics.REFUSED, "test", "bad_chunk") == 1
         assert is_alive(server)
 
 

@@ -7,7 +7,7 @@ import pytest
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.codes import CANCEL, PROTOCOL_ERROR
-from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
+from sidegate.wire.events import Body, BodyRefused, End, Event, Rejected, RequestHead, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1 import response as http1_response
 from sidegate.wire.http1.head import MAX_BLANK_LINES
@@ -172,14 +172,15 @@ def test_broken_framing_resets_the_request_and_ends_the_connection(started: bool
     if started:
         codec.send_head(1, 200, [], False)
         codec.send_data(1, b"x", False)
-    assert codec.receive(b"2\r\nab\r\nzz\r\n", 1.0) == [
-        Body(1, b"ab"),
-        Reset(1, PROTOCOL_ERROR),
-        Violation("bad_chunk", "a chunk size is no hexadecimal number, or its extensions are malformed"),
-    ]
-    assert codec.closed
-    codec.send_head(1, 200, [], True)
+    detail = "a chunk size is no hexadecimal number, or its extensions are malformed"
+    broken = [Reset(1, PROTOCOL_ERROR), Violation("bad_chunk", detail)]
+    refused = [BodyRefused(1, 400, "bad_chunk", detail)]
+    assert codec.receive(b"2\r\nab\r\nzz\r\n", 1.0) == [Body(1, b"ab"), *(broken if started else refused)]
+    assert codec.closed == started
+    assert codec.receive(b"0\r\n\r\n" + GET, 1.0) == []
+    codec.send_head(1, 400, [], True)
     codec.send_data(1, b"y", True)
+    assert codec.closed
     assert codec.take_output() == (
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\nx\r\n"
         if started

@@ -50,7 +50,7 @@ REFUSALS = {
     "websocket_version": "a WebSocket handshake with a version other than 13",
     OTHER: "any other reason",
 }
-"""Why a request was refused by the header policy or a limit, before any application saw it."""
+"""Why a request was refused by the header policy or a limit: before any application saw it, or within its body."""
 
 VIOLATIONS = {
     "accept_failed": "a connection could not be accepted, mostly for lack of file descriptors",

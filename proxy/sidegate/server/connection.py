@@ -19,16 +19,17 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, cast
 
-from sidegate.errors import ClientDisconnected, Fault
+from sidegate.errors import ClientDisconnected, Fault, Refused
 from sidegate.observe.record import Origin, Record, open_record
 from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import peer_of
 from sidegate.server.service import GOAWAY_PATIENCE, GOAWAY_PAUSE, ListenerService
+from sidegate.server.states import COMPLETE
 from sidegate.server.websocket import WebSocket
 from sidegate.server.writing_half import WritingHalf
-from sidegate.wire.events import Body, End, Event, Rejected, RequestHead, Reset, Violation
+from sidegate.wire.events import Body, BodyRefused, End, Event, Rejected, RequestHead, Reset, Violation
 from sidegate.wire.proxy_header import ProxyHeader
 from sidegate.wire.sniff import sniff
 
@@ -176,6 +177,8 @@ class Connection(WritingHalf):
                 exchange.disconnect()
         elif isinstance(event, Rejected):
             self._reject(event)
+        elif isinstance(event, BodyRefused):
+            _refuse_body(self, event)
         elif isinstance(event, Violation):
             self.service.meter.violation(event.reason)
 
@@ -290,6 +293,14 @@ def _known_protocol(protocols: Sequence[str], ssl_object: ssl.SSLObject | None) 
         # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
         return ssl_object.selected_alpn_protocol() or "http/1.1"
     return protocols[0] if len(protocols) == 1 else None
+
+
+def _refuse_body(connection: Connection, event: BodyRefused) -> None:
+    connection.service.meter.refused(event.reason)
+    exchange = connection.exchanges.get(event.stream_id)
+    if exchange is not None and exchange.sending is not COMPLETE:
+        exchange.give_up(Refused(event.status, event.reason, event.detail))
+        exchange.disconnect()  # this cancels a request that is only relayed
 
 
 def _cancel_all(connection: Connection) -> None:

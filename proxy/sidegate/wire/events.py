@@ -141,6 +141,20 @@ class Rejected:
 
 
 @dataclass(slots=True)
+class BodyRefused:
+    """A request whose head was reported breaks a rule or a limit in its body or trailers; no more of it is read.
+
+    Answer ``status`` with an error page, or reset the stream if a response has begun. After the answer HTTP/1.1 ends
+    the connection.
+    """
+
+    stream_id: int
+    status: int
+    reason: str
+    detail: str
+
+
+@dataclass(slots=True)
 class Violation:
     """The connection cannot go on. GOAWAY or the last response is already in the output; ``closed`` is true.
 
@@ -166,7 +180,19 @@ class PingAck:
     data: bytes
 
 
-Event = RequestHead | ResponseHead | Informational | Body | End | Reset | Rejected | Violation | GoAway | PingAck
+Event = (
+    RequestHead
+    | ResponseHead
+    | Informational
+    | Body
+    | End
+    | Reset
+    | Rejected
+    | BodyRefused
+    | Violation
+    | GoAway
+    | PingAck
+)
 
 
 PIECE = 1 << 16

@@ -20,4 +20,3 @@ cdef class ResponseWriter(BodyWriter):
     cpdef switch(self, bytes key, list headers)
     cpdef bint sendfile(self, Py_ssize_t size)
     cpdef end(self, list trailers)
-    cpdef farewell(self, int status)

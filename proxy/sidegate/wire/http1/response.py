@@ -138,8 +138,3 @@ class ResponseWriter(BodyWriter):
         """End the body; only the chunked framing can carry trailers."""
         self.end_body(trailers)
         self.stage = DONE
-
-    def farewell(self, status: int) -> None:
-        """Answer a request whose framing broke before the application answered it, with an empty error response."""
-        self.head(status, [], end_stream=True, close=True)
-        self.stage = DONE

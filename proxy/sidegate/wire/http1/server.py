@@ -29,7 +29,7 @@ from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
 from sidegate.errors import Refused
 from sidegate.wire.codes import CANCEL, PROTOCOL_ERROR
-from sidegate.wire.events import Body, Codec, End, Event, Rejected, Reset, Violation
+from sidegate.wire.events import Body, BodyRefused, Codec, End, Event, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.chunked import ChunkedReader
 from sidegate.wire.http1.head import HeadReader
@@ -240,12 +240,15 @@ class Http1Codec(Codec):
         return Rejected(self._stream, method, target, version, refused.status, refused.reason, refused.detail)
 
     def _lose_framing(self, refused: Refused, events: list[Event]) -> None:
-        """Handle a framing error in a body: reset the stream; send the client an empty error if no head was sent."""
+        """Refuse the rest of a request: it is answered if no head was sent, then nothing more is read."""
+        if self._writer.stage is AWAITED:
+            self._last = True
+            self._reading = _DEAF
+            events.append(BodyRefused(self._stream, refused.status, refused.reason, refused.detail))
+            return
         if self._drain is None:
             events.append(Reset(self._stream, PROTOCOL_ERROR))
         events.append(Violation(refused.reason, refused.detail))
-        if self._writer.stage is AWAITED:
-            self._writer.farewell(refused.status)
         self._shut()
 
     def _turn(self) -> None:
@@ -281,10 +284,10 @@ class Http1Codec(Codec):
         # A client that waits for 100 may or may not send its body (RFC 9110 10.1.1): it is unknown where the next
         # request begins, so none is read.
         close = self._last or self._winding_down or self._expecting or (self._eof and not self._buffer)
+        close = close or (self._reading == _LENGTH and self._left > DRAIN)
         self._last = self._writer.head(status, headers, end_stream, close)
         if end_stream:
             self._end([])
-        close = close or (self._reading == _LENGTH and self._left > DRAIN)
 
     def close_after(self, stream_id: int, headers: Headers) -> None:
         """See ``events.Codec``."""

@@ -14,7 +14,7 @@ Three kinds of refusal:
 
 A stream above the limit is none of these: RST_STREAM(REFUSED_STREAM) and no event, because the client may try again
 (RFC 9113 8.7). A request that proves malformed after its head (content-length, trailers) is reset, and its exchange
-gets a ``Reset``.
+gets a ``Reset``; for trailers above a limit it gets a ``BodyRefused``.
 
 It raises nothing; every fault of a peer is an event.
 """
@@ -246,11 +246,19 @@ class Http2Codec(Codec):
             return
         try:
             trailers = self._validator.trailers(pseudo, fields, size)
-        except Refused:
+        except Refused as refused:
             if upload is not None:
-                self._break(stream_id, found)
+                self._refuse_trailers(stream_id, upload, refused, found)
             return
         self._end_request(stream_id, trailers, found)
+
+    def _refuse_trailers(self, stream_id: int, upload: RequestStream, refused: Refused, found: list[e.Event]) -> None:
+        if refused.status != 431 or upload.missing:
+            self._break(stream_id, found)
+            return
+        if not upload.discard:
+            found.append(e.BodyRefused(stream_id, refused.status, refused.reason, refused.detail))
+        self._streams.end_upload(stream_id, upload)
 
     def _end_request(self, stream_id: int, trailers: Headers, found: list[e.Event]) -> None:
         upload = self._streams.uploads.get(stream_id)
