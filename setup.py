@@ -39,6 +39,11 @@ compile_cache = load("compile_cache")
 
 MODULES = compiled.sources(PACKAGE)
 
+# Declarations of C functions, which belong to no module. As what extensions depend on they get into the sdist.
+SHARED = [
+    str(path) for path in PACKAGE.rglob("*.pxd") if path.with_suffix("").relative_to(PACKAGE).as_posix() not in MODULES
+]
+
 # Taken now: a source that is edited while the compiler runs counts as changed afterwards.
 DIGESTS = {path: compiled.digest(PACKAGE / path) for paths in MODULES.values() for path in paths}
 
@@ -143,7 +148,7 @@ def extensions(cached: bool) -> list[Extension]:
         Extension(
             dotted(module),
             [str(PACKAGE / paths[0])],
-            depends=[str(PACKAGE / path) for path in paths[1:]],
+            depends=[*[str(PACKAGE / path) for path in paths[1:]], *SHARED],
             libraries=["nghttp2"] if module == compiled.BINDING else [],
             extra_compile_args=FLAGS,
             optional=True,

@@ -10,8 +10,8 @@ import pytest
 from tests.layout.declarations import differences, parse
 from tests.layout.modules import PACKAGE, SOURCE
 
-# The only .pxd file of a .pyx declares a C library.
-DECLARATIONS = sorted(path for path in (SOURCE / PACKAGE).rglob("*.pxd") if not path.with_suffix(".pyx").exists())
+# The others declare C functions: of a library, which a .pyx calls, and of Python.
+DECLARATIONS = sorted(path for path in (SOURCE / PACKAGE).rglob("*.pxd") if path.with_suffix(".py").exists())
 
 SOURCE_TEXT = """
     _cache: dict[bytes, int] = {}

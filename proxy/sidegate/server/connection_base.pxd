@@ -1,5 +1,7 @@
 """C types of a connection, as its exchanges see it."""
 
+cimport sidegate.aio.thread_ident as threading
+
 from sidegate.observe.observer cimport Observer
 from sidegate.observe.record cimport Record
 from sidegate.server.admission cimport Admission
@@ -14,7 +16,9 @@ cdef class ConnectionBase:
     cdef public Codec codec
     cdef public Observer observer
     cdef public Admission admission
+    cdef public unsigned long thread
 
+    cpdef check_thread(self, str what)
     cpdef schedule_flush(self)
     cpdef flush(self)
     cpdef release_writers(self, int stream_id)

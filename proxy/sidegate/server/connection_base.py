@@ -1,11 +1,12 @@
 """The interface of a connection that its exchanges use.
 
-Connection and exchange both import this module, so that neither imports the other's. It only declares; the
-implementation is in ``connection.py``.
+Connection and exchange both import this module, so that neither imports the other's. Except for the check of the
+thread it only declares; the implementation is in ``connection.py``.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 from sidegate.aio.clock import Clock
@@ -19,9 +20,9 @@ from sidegate.wire.events import Codec
 
 
 class ConnectionBase:
-    """A connection, as its exchanges see it."""
+    """A connection, as its exchanges see it. ``thread``: the ident of the thread that runs its event loop."""
 
-    __slots__ = ("admission", "clock", "codec", "observer", "peer", "service")
+    __slots__ = ("admission", "clock", "codec", "observer", "peer", "service", "thread")
 
     service: ListenerService
     clock: Clock[Any]
@@ -29,6 +30,16 @@ class ConnectionBase:
     codec: Codec
     observer: Observer
     admission: Admission
+    thread: int
+
+    def check_thread(self, what: str) -> None:
+        """Raise ``RuntimeError`` unless this is the event loop's thread. ``what``: what an application awaits."""
+        if threading.get_ident() != self.thread:
+            raise RuntimeError(
+                f"{what}() was awaited in the thread {threading.current_thread().name!r}, which does not run the event "
+                f"loop of this application. Use asyncio.run_coroutine_threadsafe({what}(…), loop), or "
+                "loop.call_soon_threadsafe for a callback."
+            )
 
     def schedule_flush(self) -> None:
         """Write the codec's output at the end of this iteration of the loop."""

@@ -1,6 +1,7 @@
 """C types of the exchange."""
 
 cimport cython
+cimport sidegate.aio.thread_ident as threading
 
 from sidegate.observe.record cimport Record
 from sidegate.server.connection_base cimport ConnectionBase

@@ -7,14 +7,16 @@ It has two halves with a state each: receiving (the request body) and sending (t
 socket and never blocks the connection: it buffers body bytes, and their flow-control credit goes back only when the
 application takes them.
 
-Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the client has disconnected, and
-``ExchangeError`` for messages that the ASGI specification forbids. ``run`` raises none.
+Errors: ``send`` raises ``ClientDisconnected`` once the client has disconnected, and ``ExchangeError`` for messages that
+the ASGI specification forbids. ``send`` and ``receive`` raise ``RuntimeError`` in another thread than the event loop's,
+because neither exchange nor codec has a lock. ``run`` raises none.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections.abc import Awaitable
 from functools import partial
 from typing import Any
@@ -87,6 +89,8 @@ class ResponseHalf:
 
         Most messages are queued at once; then there is nothing to await, and no coroutine is made for it.
         """
+        if threading.get_ident() != self._connection.thread:
+            return self.send_where_awaited(message)
         try:
             if self.receiving is GONE:
                 raise ClientDisconnected(self.record)
@@ -102,6 +106,14 @@ class ResponseHalf:
         except Exception as error:  # noqa: BLE001 - raised where the result is awaited
             return failed(error)
         return DONE
+
+    async def send_where_awaited(self, message: Message) -> None:
+        """``send`` for a call in another thread, as in ``asyncio.run_coroutine_threadsafe(send(message), loop)``.
+
+        The coroutine that it makes runs in the loop's thread there. Anywhere else it raises ``RuntimeError``.
+        """
+        self._connection.check_thread("send")
+        await self.send(message)
 
     async def _drain(self) -> None:
         await self._connection.drained(self.stream_id)
@@ -290,6 +302,7 @@ class Exchange(ResponseHalf):
 
     async def receive(self) -> Message:
         """ASGI ``receive``: the next piece of body, or ``http.disconnect``."""
+        self._connection.check_thread("receive")
         while True:
             if self.receiving is GONE or self.sending is COMPLETE:
                 return {"type": "http.disconnect"}
@@ -467,12 +480,12 @@ class Exchange(ResponseHalf):
         self._connection.schedule_flush()
 
     def _send_error_page(self, failure: ExchangeError) -> None:
+        if failure.status == 408 or (failure.status == 413 and self._head.content_length is None):
+            # RFC 9110 15.5.9, RFC 9112 9.6: the client may stop in the middle of its body, or go on with it for long.
+            self._codec.close_after(self.stream_id, [])
         accept = next((value for name, value in self._head.headers if name == b"accept"), b"")
         self._connection.send_error(self.record, self.stream_id, failure.status, failure.hint, accept)
 
 
 def _too_large(limit: int) -> Refused:
     return Refused(413, "body_too_large", f"The request body is larger than {limit} bytes.")
-        if failure.status == 408 or (failure.status == 413 and self._head.content_length is None):
-            # RFC 9110 15.5.9, RFC 9112 9.6: the client may stop in the middle of its body, or go on with it for long.
-            self._codec.close_after(self.stream_id, [])

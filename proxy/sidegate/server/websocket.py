@@ -8,12 +8,13 @@ answered as any other, with an error page or the application's own response.
 Backpressure: the number of messages that wait for the application is bounded (``maxQueue``), and while any wait, the
 stream's flow-control credit does not go back. ``send`` waits while the client takes no bytes.
 
-Errors: ``receive`` raises none. ``send`` raises ``ClientDisconnected`` once the WebSocket is closed and
-``ExchangeError`` for messages that the ASGI specification forbids. ``run`` raises none.
+Errors: ``send`` raises ``ClientDisconnected`` once the WebSocket is closed and ``ExchangeError`` for messages that the
+ASGI specification forbids. Both raise ``RuntimeError`` in another thread than the event loop's. ``run`` raises none.
 """
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Awaitable
 from typing import Any
@@ -79,6 +80,7 @@ class WebSocket(Upgrade):
 
     async def receive(self) -> Message:
         """ASGI ``receive``: ``websocket.connect``, then each message, then ``websocket.disconnect``."""
+        self._connection.check_thread("receive")
         if not self._connect_delivered:
             self._connect_delivered = True
             return {"type": "websocket.connect"}
@@ -188,6 +190,8 @@ class WebSocket(Upgrade):
 
     def send(self, message: Message) -> Awaitable[None]:
         """ASGI ``send``: done once the message is queued and the queue is below its high-water mark."""
+        if threading.get_ident() != self._connection.thread:
+            return self.send_where_awaited(message)
         try:
             kind = message["type"]
             if kind == "websocket.send":

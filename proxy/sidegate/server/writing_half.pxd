@@ -1,6 +1,7 @@
 """C types of the writing half of a connection."""
 
 cimport cython
+cimport sidegate.aio.thread_ident as threading
 
 from sidegate.observe.record cimport Record
 from sidegate.server.connection_base cimport ConnectionBase

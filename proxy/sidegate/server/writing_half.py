@@ -11,6 +11,7 @@ returned. While the transport's buffer is full, the codec keeps its output, so `
 from __future__ import annotations
 
 import asyncio
+import threading
 
 from sidegate.aio.waiters import Waiters
 from sidegate.observe.record import Record
@@ -32,6 +33,7 @@ class WritingHalf(ConnectionBase):
     def __init__(self, service: ListenerService) -> None:
         self.service, self.clock, self._loop = service, service.clock, service.loop
         self.observer, self.admission = service.observer, service.admission
+        self.thread = threading.get_ident()
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
         self.blocked = Waiters()
