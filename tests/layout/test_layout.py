@@ -31,7 +31,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("observe",),
     ("wire", "route"),
     ("config", "ipc", "aio"),
-    ("asgi", "errors"),
+    ("asgi", "errors", "caches"),
     ("",),  # sidegate/__init__.py: the version
     ("compiled", "compile_cache"),
 )

@@ -176,12 +176,24 @@ def test_hosts_that_are_valid(host: bytes) -> None:
     assert valid_host(host)  # and again, now that it may be remembered
 
 
-def test_what_clients_send_cannot_grow_a_process(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_clients_send_neither_grows_a_process_nor_switches_its_caches_off(monkeypatch: pytest.MonkeyPatch) -> None:
     judged = policy()
-    monkeypatch.setattr(fields, "MAX_KINDS", 0)
-    hosts = len(fields._hosts_seen)
-    assert request_fields([(b"x-new", b"1"), (b"host", b"new.example")], judged).headers[1] == (b"x-new", b"1")
-    assert (len(judged.kinds), len(fields._hosts_seen)) == (0, hosts)
+    monkeypatch.setattr(fields, "MAX_KINDS", 5)
+    for number in range(23):
+        request_fields([(b"x-%d" % number, b"1"), (b"host", b"%d.example" % number)], judged)
+        assert len(judged.kinds) <= 5
+        assert len(fields._hosts_seen) <= 5
+    request_fields([(b"x-usual", b"1"), (b"host", b"usual.example")], judged)
+    assert b"x-usual" in judged.kinds
+    assert b"usual.example" in fields._hosts_seen
+
+
+def test_long_names_and_hosts_are_not_cached() -> None:
+    judged = policy()
+    name, host = b"x" * (fields.MAX_NAME + 1), b"a" * (fields.MAX_HOST + 1)
+    assert request_fields([(name, b"1"), (b"host", host)], judged).headers == [(b"host", host), (name, b"1")]
+    assert name not in judged.kinds
+    assert host not in fields._hosts_seen
 
 
 def test_response_fields_are_remembered_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

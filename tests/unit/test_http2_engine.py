@@ -34,6 +34,21 @@ def test_auto_is_nghttp2_where_it_was_built() -> None:
     assert chosen.version[0].isdigit()
 
 
+@needs_nghttp2
+def test_names_are_shared_by_connections_again_after_one_client_has_sent_many() -> None:
+    def sent(field: tuple[bytes, bytes]) -> bytes:
+        (head,) = c.started("nghttp2").receive(c.Speaker().headers(1, [*c.GET, field]), 0.0)
+        assert isinstance(head, e.RequestHead)
+        return head.headers[-1][0]
+
+    hostile, speaker = c.started("nghttp2"), c.Speaker()
+    for number in range(25):
+        fields = [(b"x-%d-%d" % (number, each), b"") for each in range(90)]
+        c.answer_all(hostile, hostile.receive(speaker.headers(2 * number + 1, [*c.GET, *fields]), 0.0))
+        hostile.take_output()
+    assert sent((b"x-usual-name", b"1")) is sent((b"x-usual-name", b"2"))
+
+
 def test_auto_is_h2_where_nghttp2_was_not_built(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sidegate.wire.http2.nghttp2", None)
     chosen = load_engine("auto")

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from functools import partial
 
 from sidegate.asgi import Headers
+from sidegate.caches import remember
 from sidegate.observe.record import Record, final_status
 
 MAX_LINE = 4096
@@ -72,9 +73,7 @@ class Memory:
         raw = value if isinstance(value, bytes) else value.encode("utf-8", "backslashreplace")
         text = self._make(raw, room or MAX_LINE)
         if not room and len(raw) <= REMEMBERED_SIZE:
-            if len(self._texts) >= REMEMBERED:
-                self._texts.clear()
-            self._texts[value] = text
+            remember(self._texts, value, text, REMEMBERED)
         return text
 
 

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from sidegate.caches cimport remember
 from sidegate.observe.record cimport Record
 
 cdef bytes _own

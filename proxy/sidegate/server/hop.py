@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidegate.asgi import WEBSOCKET_KEY, Headers
+from sidegate.caches import remember
 from sidegate.errors import Refused
 from sidegate.observe.record import Record
 from sidegate.wire.fields import OWN_PREFIX
@@ -90,9 +91,7 @@ def _read_peer(value: bytes) -> PeerFacts:
     except ValueError as error:
         raise _unreadable(PEER, error) from error
     if len(value) <= MAX_PEER_SIZE:
-        if len(_peers) >= MAX_PEERS:
-            _peers.clear()
-        _peers[value] = facts
+        remember(_peers, value, facts, MAX_PEERS)
     return facts
 
 
@@ -105,9 +104,7 @@ def _read_tls(value: bytes) -> dict[str, Any]:
     except ValueError as error:
         raise _unreadable(TLS, error) from error
     if len(value) <= MAX_TLS_SIZE:
-        if len(_tls_facts) >= MAX_TLS:
-            _tls_facts.clear()
-        _tls_facts[value] = facts
+        remember(_tls_facts, value, facts, MAX_TLS)
     return facts
 
 
@@ -120,9 +117,7 @@ def _read_websocket(value: bytes) -> WebSocketFacts:
     except ValueError as error:
         raise _unreadable(WEBSOCKET, error) from error
     if len(value) <= MAX_WEBSOCKET_SIZE:
-        if len(_websockets) >= MAX_WEBSOCKETS:
-            _websockets.clear()
-        _websockets[value] = facts
+        remember(_websockets, value, facts, MAX_WEBSOCKETS)
     return facts
 
 

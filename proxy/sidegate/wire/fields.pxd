@@ -2,6 +2,8 @@
 
 cimport cython
 
+from sidegate.caches cimport remember
+
 cdef dict _checked_pairs
 
 

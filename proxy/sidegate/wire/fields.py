@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from sidegate.asgi import Headers
+from sidegate.caches import remember
 from sidegate.errors import Refused
 
 TOKEN_BYTES = b"!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyz"
@@ -117,8 +118,8 @@ class FieldPolicy:
     def classify(self, name: bytes) -> Kind:
         """Find the rule for a name that is not in ``kinds`` yet."""
         kind = self._classify(name)
-        if len(self.kinds) < MAX_KINDS and len(name) <= MAX_NAME:
-            self.kinds[name] = kind
+        if len(name) <= MAX_NAME:
+            remember(self.kinds, name, kind, MAX_KINDS)
         return kind
 
     def is_of_proxies(self, name: bytes) -> bool:
@@ -243,7 +244,7 @@ def _special(kind: Kind, pair: tuple[bytes, bytes], checked: RequestFields) -> N
         raise Refused(400, "bad_field_name", "a field name is not a token")
 
 
-_hosts_seen: set[bytes] = set()
+_hosts_seen: dict[bytes, bytes] = {}
 
 
 def valid_host(host: bytes) -> bool:
@@ -252,8 +253,8 @@ def valid_host(host: bytes) -> bool:
         return True
     if _URI_HOST.fullmatch(host) is None:
         return False
-    if len(_hosts_seen) < MAX_KINDS and len(host) <= MAX_HOST:
-        _hosts_seen.add(host)
+    if len(host) <= MAX_HOST:
+        remember(_hosts_seen, host, host, MAX_KINDS)
     return True
 
 
@@ -434,7 +435,5 @@ def _check_pair(name: bytes, value: bytes) -> tuple[int, Pair]:
         raise ValueError(f"content-length must be one decimal number, not {value!r}")
     checked = (kind, (b"upgrade" if lowered == OFFER else lowered, bare))
     if len(name) + len(value) <= MAX_PAIR:
-        if len(_checked_pairs) >= MAX_KINDS:
-            _checked_pairs.clear()
-        _checked_pairs[name, value] = checked
+        remember(_checked_pairs, (name, value), checked, MAX_KINDS)
     return checked

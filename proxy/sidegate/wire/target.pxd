@@ -1,5 +1,7 @@
 """C types of the check of a request target."""
 
+from sidegate.caches cimport remember
+
 
 cdef class PathPolicy:
     cdef bint _merge

@@ -19,6 +19,7 @@ import re
 from typing import Literal, NamedTuple
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
+from sidegate.caches import remember
 from sidegate.errors import Refused
 from sidegate.wire.fields import CONTROL_BYTES
 
@@ -81,9 +82,7 @@ class PathPolicy:
             return known
         target = self._split(raw)
         if len(raw) <= REMEMBERED_SIZE:
-            if len(self._seen) >= REMEMBERED:
-                self._seen.clear()
-            self._seen[raw] = target
+            remember(self._seen, raw, target, REMEMBERED)
         return target
 
     def _split(self, raw: bytes) -> RequestTarget:

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from sidegate.asgi import WEBSOCKET_SETTINGS_KEY, Headers, Scope
+from sidegate.caches import remember
 from sidegate.config.websocket import settings_of
 from sidegate.observe.record import Record
 from sidegate.wire import hop
@@ -80,18 +81,16 @@ class HopFields:
         facts = (scope["client"], scope["server"], _http_scheme(scope), scope["http_version"])
         known = self._peers.get(facts)
         if known is None:
-            if len(self._peers) >= MAX_FACTS:
-                self._peers.clear()
-            known = self._peers[facts] = (hop.PEER, hop.encode_peer(*facts, self._root_path))
+            known = (hop.PEER, hop.encode_peer(*facts, self._root_path))
+            remember(self._peers, facts, known, MAX_FACTS)
         return known
 
     def _tls_facts(self, tls: dict[str, Any]) -> Pair:
         # By identity: all requests of a connection have the same object, and the cache's reference keeps its id unique.
         known = self._tls.get(id(tls))
         if known is None:
-            if len(self._tls) >= MAX_TLS_FACTS:
-                self._tls.clear()
-            known = self._tls[id(tls)] = (tls, (hop.TLS, hop.encode_tls(tls)))
+            known = (tls, (hop.TLS, hop.encode_tls(tls)))
+            remember(self._tls, id(tls), known, MAX_TLS_FACTS)
         return known[1]
 
 

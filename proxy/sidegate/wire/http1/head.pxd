@@ -2,6 +2,7 @@
 
 cimport cython
 
+from sidegate.caches cimport remember
 from sidegate.wire.events cimport RequestHead
 
 cdef dict _PLAIN_METHODS

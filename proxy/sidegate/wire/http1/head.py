@@ -35,6 +35,7 @@ import re
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from sidegate.asgi import Headers
+from sidegate.caches import remember
 from sidegate.config.schema import Limits
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
@@ -228,19 +229,14 @@ class HeadReader:
     def _remember_line(self, line: bytes, method: bytes, target: bytes) -> None:
         """Cache the plain ``line``, so that the next request with it is not matched again. The head has passed."""
         if len(line) <= REMEMBERED_LINE:
-            lines = self._request_lines
-            if len(lines) >= REMEMBERED_LINES:
-                lines.clear()
-            lines[line] = (method, target)
+            remember(self._request_lines, line, (method, target), REMEMBERED_LINES)
 
     def _remember(self, block: bytes, request: RequestHead) -> None:
         """Cache the result of ``block``: of the next request with it only the request line is parsed."""
         plain = request.end_stream and request.content_length is None and self.keep_alive and not self._upgrade
         if plain and len(block) <= REMEMBERED_SIZE:
-            blocks = self._blocks
-            if len(blocks) >= REMEMBERED:
-                blocks.clear()
-            blocks[block] = tuple(request.headers)  # a copy: the code that gets the request may change its list
+            # A copy: the code that gets the request may change its list.
+            remember(self._blocks, block, tuple(request.headers), REMEMBERED)
 
     def _parse_anew(self, head: bytes, method: bytes, target: bytes, version: bytes, stream_id: int) -> RequestHead:
         parts = self._parts

@@ -2,6 +2,7 @@
 
 cimport cython
 
+from sidegate.caches cimport remember
 from sidegate.wire.http1.body cimport BodyWriter
 
 cdef dict _STATUS_LINES

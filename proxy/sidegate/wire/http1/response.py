@@ -22,6 +22,7 @@ from enum import IntEnum
 from hashlib import sha1
 
 from sidegate.asgi import Headers
+from sidegate.caches import remember
 from sidegate.wire.fields import accept_fields, reset_content
 from sidegate.wire.http1.body import CHUNKED, LENGTH, NO_BODY, UNTIL_CLOSE, BodyWriter
 from sidegate.wire.phrases import PHRASES
@@ -51,9 +52,7 @@ _lines: dict[tuple[bytes, bytes], bytes] = {}
 def _line(pair: tuple[bytes, bytes]) -> bytes:
     line = b"\r\n%b: %b" % pair
     if len(line) <= MAX_LINE:
-        if len(_lines) >= MAX_LINES:
-            _lines.clear()
-        _lines[pair] = line
+        remember(_lines, pair, line, MAX_LINES)
     return line
 
 

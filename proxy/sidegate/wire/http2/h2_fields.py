@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from sidegate.caches import remember
 from sidegate.wire import codes
 from sidegate.wire.hop import REQUEST_ID
 from sidegate.wire.http2 import engine as wire
@@ -145,9 +146,7 @@ class BlockDecoder(Decoder):
         if data.translate(None, _INDEXED_BYTES):
             self._known.clear()
         elif block[2] <= REMEMBERED_SIZE:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[data] = block
+            remember(self._known, data, block, REMEMBERED)
         return block
 
     def _within_limits(self, pairs: Iterable[HeaderTuple]) -> Block:

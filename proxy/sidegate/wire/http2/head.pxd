@@ -2,6 +2,8 @@
 
 cimport cython
 
+from sidegate.caches cimport remember
+
 
 cdef class HeadValidator:
     cdef object _policy

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from sidegate.asgi import Headers
+from sidegate.caches import remember
 from sidegate.errors import Refused
 from sidegate.wire.fields import (
     OWN_PREFIX,
@@ -147,9 +148,7 @@ class HeadValidator:
         judged = self._memory.get(fields)
         if judged is None:
             judged = self._check(fields, authority)
-            if len(self._memory) >= REMEMBERED:
-                self._memory.clear()
-            self._memory[fields] = judged
+            remember(self._memory, fields, judged, REMEMBERED)
         return judged
 
     def _check(self, fields: Fields, authority: bytes | None) -> RequestFields:

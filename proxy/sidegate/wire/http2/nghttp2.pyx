@@ -26,6 +26,7 @@ from cpython.tuple cimport PyTuple_GET_SIZE
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memmove
 
+from sidegate.caches import remember
 from sidegate.wire import hop as _hop
 from sidegate.wire import codes as _codes
 from sidegate.wire.http2 import engine as _engine

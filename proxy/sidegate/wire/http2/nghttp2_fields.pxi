@@ -28,8 +28,8 @@ cdef bytes _intern(const uint8_t *name, size_t size):
     known = _names.get(made)
     if known is not None:
         return <bytes>known
-    if size <= 64 and len(_names) < MOST_NAMES:
-        _names[made] = made
+    if size <= 64:
+        remember(_names, made, made, MOST_NAMES)
     return made
 
 

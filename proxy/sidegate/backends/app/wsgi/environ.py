@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from sidegate.asgi import Scope
+from sidegate.caches import remember
 
 Environ = dict[str, Any]
 
@@ -62,7 +63,7 @@ def make_environ(scope: Scope, base: Environ) -> Environ:
     client = scope["client"]
     environ["REMOTE_ADDR"], environ["REMOTE_PORT"] = (client[0], str(client[1])) if client else ("", "")
     for name, value in scope["headers"]:
-        key = _keys.get(name) or _remember(name)
+        key = _keys.get(name) or _new_key(name)
         if key in environ:
             environ[key] += ("; " if key == "HTTP_COOKIE" else ", ") + value.decode("latin-1")
         elif key:
@@ -81,13 +82,11 @@ def _mounted(root_path: str, path: str) -> tuple[str, str]:
     return root, path
 
 
-def _remember(name: bytes) -> str:
+def _new_key(name: bytes) -> str:
     """The key of a header field. ``proxy`` has none: HTTP_PROXY is read as a setting (CVE-2016-5385, "httpoxy")."""
     text = name.decode("latin-1").upper().replace("-", "_")
     key = _KEYS_OF_THEIR_OWN.get(text, f"HTTP_{text}")
-    if len(_keys) >= REMEMBERED:
-        _keys.clear()
-    _keys[name] = sys.intern(key)
+    remember(_keys, name, sys.intern(key), REMEMBERED)
     return key
 
 

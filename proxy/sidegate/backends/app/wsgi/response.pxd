@@ -3,6 +3,7 @@
 cimport cython
 
 from sidegate.backends.app.wsgi.job cimport Job
+from sidegate.caches cimport remember
 
 
 cdef class WsgiResponse:

@@ -22,6 +22,7 @@ from sidegate.backends.app.wsgi.environ import Environ
 from sidegate.backends.app.wsgi.job import HIGH_WATER, Job
 from sidegate.backends.buffering import Buffering
 from sidegate.backends.response_buffer import may_be_buffered
+from sidegate.caches import remember
 from sidegate.errors import ExchangeError, Fault, stems_from_disconnect
 from sidegate.wire.fields import ResponseTooLarge, response_fields
 
@@ -238,8 +239,8 @@ def _new_code(status: Any) -> int:
     if type(status) is not str or not _STATUS.fullmatch(status):
         raise _forbidden(f"a status must be a str such as '200 OK', not {status!r}")
     code = int(status[:3])
-    if len(_codes) < REMEMBERED and len(status) <= REMEMBERED_SIZE:
-        _codes[status] = code
+    if len(status) <= REMEMBERED_SIZE:
+        remember(_codes, status, code, REMEMBERED)
     return code
 
 
@@ -254,9 +255,7 @@ def _new_field(pair: Any) -> tuple[bytes, bytes]:
     name, value = pair
     field = (_bytes(name, "a header's name"), _bytes(value, f"the header {name!r}"))
     if type(pair) is tuple and len(name) + len(value) <= REMEMBERED_SIZE:
-        if len(_fields) >= REMEMBERED:
-            _fields.clear()
-        _fields[pair] = field
+        remember(_fields, pair, field, REMEMBERED)
     return field
 
 
