@@ -11,46 +11,8 @@ from sidegate.errors import Fault
 from sidegate.observe import metrics
 from tests.support.apps import Receive, Scope, Send, hello, read_body, respond, wait_for_disconnect
 from tests.support.clients import Fields, Http2Client, Response, contains, request
+from tests.support.raw_client import CHUNKED, NEXT, POST, check_refusal, exchange, fields_of
 from tests.support.running import Run, RunningServer, fetch, wait_for
-
-POST = b"POST / HTTP/1.1\r\nhost: a\r\n"
-CHUNKED = POST + b"transfer-encoding: chunked\r\n\r\n"
-NEXT = b"GET /next HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n"
-
-
-def exchange(server: RunningServer, *pieces: bytes) -> bytes:
-    """Send the pieces on a new connection, the next one when the last was answered; everything until its end."""
-    sock = server.connect()
-    received = b""
-    with contextlib.suppress(ConnectionError):
-        for piece in pieces:
-            sock.sendall(piece)
-        while data := sock.recv(65536):
-            received += data
-    sock.close()
-    return received
-
-
-def fields_of(response: bytes) -> dict[bytes, bytes]:
-    """The fields of a raw response by their names; fails for a field that stands twice."""
-    pairs = [line.split(b": ", 1) for line in response.partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]]
-    found: dict[bytes, bytes] = dict(pairs)
-    assert len(found) == len(pairs), pairs
-    return found
-
-
-def check_refusal(response: bytes, status: int) -> None:
-    """It is an error page that looks like every other, and the connection ends with it."""
-    head, _, body = response.partition(b"\r\n\r\n")
-    assert head.split(b" ")[1] == b"%d" % status, response
-    found = fields_of(response)
-    assert found.keys() == {
-        *(b"content-type", b"content-length", b"cache-control", b"x-request-id", b"date", b"connection")
-    }
-    assert found[b"connection"] == b"close"
-    assert body.startswith(b"%d " % status)
-    assert found[b"x-request-id"] in body
-    assert found[b"content-length"] == b"%d" % len(body)
 
 
 async def only_waits(scope: Scope, receive: Receive, send: Send) -> None:
