@@ -684,7 +684,7 @@ BROKEN = {
     "early hint with CR": (sends({"type": "http.response.early_hint", "links": [b"a\rb"]}), "bad_message"),
     "early hint too late": (sends(START, {"type": "http.response.early_hint", "links": []}), "bad_message"),
     "trailers without promise": (sends(START, {"type": "http.response.trailers", "headers": []}), "bad_message"),
-    "path that is not there": (sends(START, {"type": "http.response.pathsend", "path": "/no/file"}), "exception"),
+    "path that is not there": (sends(START, {"type": "http.response.pathsend", "path": "/no/file"}), "file_failed"),
     "path of a folder": (sends(START, {"type": "http.response.pathsend", "path": "/"}), "bad_message"),
     "file that is none": (sends(START, {"type": "http.response.zerocopysend", "file": None}), "bad_message"),
     "file before the start": (sends({"type": "http.response.pathsend", "path": __file__}), "bad_message"),

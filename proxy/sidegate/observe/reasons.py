@@ -95,6 +95,7 @@ EXCHANGE_ERRORS = {
     "client_disconnected": "the client disconnected before the response was complete",
     "content_length_mismatch": "a body was shorter or longer than its content-length",
     "exception": "the application raised an exception",
+    "file_failed": "a file that is the response could not be opened or read",
     "front_lost": "its front process exited before the response was complete: killed, or crashed with an application",
     "no_response": "the application returned without completing its response",
     "no_route": "no route matched",

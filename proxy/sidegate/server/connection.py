@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, cast
 
-from sidegate.errors import ClientDisconnected, Fault, Refused
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused
 from sidegate.observe.record import Origin, Record, open_record
 from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
@@ -215,14 +215,17 @@ class Connection(WritingHalf):
         """Let the kernel write a file's range to the socket; the transport is empty meanwhile. ``record``: whose it is.
 
         :raises ClientDisconnected: the socket failed, or the client took no byte for ``timeouts.write``.
+        :raises ExchangeError: 500; the file failed.
         """
         self.transport.set_write_buffer_limits(high=0)
         self.flush()
         try:
             await self._sendfile.write(self.transport, file, self.service.limits.write)
-        except BaseException as error:  # also a cancellation or a file that shrank: the response is incomplete
+        except BaseException as error:  # also a cancellation or an error of the file: the response is incomplete
             if isinstance(error, TimeoutError):
                 self.cut_stalled()
+            elif isinstance(error, ExchangeError) and record.fault is None:
+                record.fault, record.reason = error.fault, error.reason  # before the end of the connection is noted
             self.cut()
             if isinstance(error, OSError):
                 raise ClientDisconnected(record) from error

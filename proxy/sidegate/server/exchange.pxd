@@ -27,6 +27,7 @@ cdef class ResponseHalf:
     cdef _start(self, message)
     cdef _add_hop_fields(self, list hop, list headers)
     cdef bint _is_bodiless(self)
+    cdef _check_body(self, str what)
     @cython.locals(size=Py_ssize_t, end=bint)
     cdef _body(self, data, bint more)
     cdef _count_down(self, long long size, bint more)

@@ -18,7 +18,6 @@ import asyncio
 import logging
 import threading
 from collections.abc import Awaitable
-from functools import partial
 from typing import Any
 
 from sidegate.aio.done import DONE, failed
@@ -130,11 +129,12 @@ class ResponseHalf:
         elif kind == "http.response.early_hint":
             self._send_early_hint(message)
         elif kind == "http.response.pathsend":
-            open_path = partial(OpenFile.of_path, message["path"])
-            with await self._connection.service.loop.run_in_executor(None, open_path) as file:
+            with OpenFile() as file:
+                await file.open_path(message["path"])
                 await self._send_file(file, more=False)
         elif kind == "http.response.zerocopysend":
-            with OpenFile.of_message(message) as file:
+            with OpenFile() as file:
+                file.open_range(message)
                 await self._send_file(file, message.get("more_body", False))
         else:
             raise bad_message(f"{kind!r} is not a message of an HTTP response")
@@ -166,6 +166,10 @@ class ResponseHalf:
     def _is_bodiless(self) -> bool:
         return self._head.method == "HEAD" or self._status in (204, 205, 304)
 
+    def _check_body(self, what: str) -> None:
+        if self.sending is not STARTED and self.sending is not STREAMING:
+            raise bad_message(f"{what} in state {self.sending.name}")
+
     def _body(self, data: Any, more: bool) -> None:
         if self.sending is not STARTED and self.sending is not STREAMING:
             raise bad_message(f"http.response.body in state {self.sending.name}")
@@ -183,30 +187,38 @@ class ResponseHalf:
         self._advance(end, more)
 
     async def _send_file(self, file: OpenFile, more: bool) -> None:
-        """Send a file's bytes as body, by sendfile(2) where the connection allows it."""
+        """Send a file's bytes as body. The head waits for the first of them: an error until then gives a 500."""
         if self._is_bodiless():
             self._body(b"", more)
             return
-        if self.sending is not STARTED and self.sending is not STREAMING:
-            raise bad_message(f"a file in state {self.sending.name}")
+        self._check_body("a file")
+        size = file.count
+        data = await file.first()
+        self.check_present()
+        self._check_body("a file")  # again: the application may have sent something else meanwhile
         if self._remaining is not None:
-            self._count_down(file.count, more)
+            self._count_down(size, more)
         end = not more and self._trailers is None
         if self.sending is STARTED:
-            self._send_head(file.count if end else None)
+            self._send_head(size if end else None)
         self.sending = STREAMING
-        await self._write_file(file)
-        self._codec.send_data(self.stream_id, b"", end)
+        self._codec.send_data(self.stream_id, data, end and not file.count)
+        self.record.bytes_out += len(data)
+        if file.count:
+            await self._send_rest(file)
+            self._codec.send_data(self.stream_id, b"", end)
         self._advance(end, more)
 
-    async def _write_file(self, file: OpenFile) -> None:
-        """Write the file by sendfile(2) on cleartext HTTP/1.1 of known length, else read it piece by piece."""
-        connection = self._connection
-        if not connection.peer.encrypted and self._codec.sendfile(self.stream_id, file.count):
+    async def _send_rest(self, file: OpenFile) -> None:
+        """Send the file by sendfile(2) on cleartext HTTP/1.1 of known length, else read it piece by piece."""
+        connection, rest = self._connection, file.count
+        if not connection.peer.encrypted and self._codec.sendfile(self.stream_id, rest):
             await connection.sendfile(file, self.record)
-            self.record.bytes_out += file.count
+            self.record.bytes_out += rest
             return
-        async for data in file.pieces():
+        while file.count:
+            data = await file.read()
+            self.check_present()
             self._codec.send_data(self.stream_id, data, False)
             self.record.bytes_out += len(data)
             await connection.drained(self.stream_id)

@@ -1,7 +1,13 @@
 """Files as response bodies: ``http.response.pathsend`` and ``http.response.zerocopysend``.
 
-The exchange calls it. Files are opened and read on the loop's default executor, because a disk or a network file system
-may block; ``sendfile`` needs no reading at all.
+The exchange calls it. A disk or a network file system may block for seconds, so files are opened, read and copied to
+sockets in the loop's default executor. The loop itself reads only what is in memory.
+
+Errors: an OSError of the file becomes an ``ExchangeError``, because an OSError of ``send`` means that the client has
+disconnected (ASGI HTTP spec 2.4). Only ``send_to`` raises OSError: the socket's.
+
+Theory of operation. A task that is cancelled cannot stop the call in a thread that it waits for. So the ``OpenFile``
+owns the descriptors that the call uses, and closes them when the call has ended.
 """
 
 from __future__ import annotations
@@ -9,94 +15,193 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 from sidegate.aio.tasks import internal_task
 from sidegate.asgi import Message
 from sidegate.errors import ExchangeError, Fault
 from sidegate.server.messages import bad_message
 
+T = TypeVar("T")
+
+FIRST_SIZE = 64 * 1024
+"""Most bytes of the first read: so few that the loop may copy them, if they are in memory."""
+
 READ_SIZE = 256 * 1024
 """Bytes of one read: so many that the switch to the executor (about 50 µs) does not matter."""
 
+SLICE = 4 * 1024 * 1024
+"""Bytes of one call of ``sendfile``: a peer that takes them as fast as they come must not keep a thread for itself."""
+
+_FROM_MEMORY = getattr(os, "RWF_NOWAIT", None)
+"""The flag of preadv2(2) for "fail instead of waiting for the disk"; Linux only."""
+
 
 class OpenFile:
-    """A range of an open file: ``count`` bytes from ``offset``; its descriptor is closed at the end if it is ours."""
+    """A range of an open file: its next ``count`` bytes. It owns its descriptor until ``close``."""
 
-    def __init__(self, descriptor: int, offset: int, count: int, owned: bool) -> None:
-        self.descriptor = descriptor
-        self.offset = offset
-        self.count = count
-        self._owned = owned
+    def __init__(self) -> None:
+        self.count = 0
+        self._offset = 0
+        self._descriptor = -1
+        self._call: asyncio.Future[Any] | None = None
+        """The last call in a thread."""
 
-    @classmethod
-    def of_path(cls, path: Any) -> OpenFile:
-        """Open the whole of a regular file. It blocks; call it in the executor."""
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    async def open_path(self, path: Any) -> None:
+        """Open the whole of a regular file.
+
+        :raises ExchangeError: 500; it is none, or it cannot be opened.
+        """
         try:
-            facts = os.fstat(descriptor)
-            if not stat.S_ISREG(facts.st_mode):
-                raise bad_message(f"pathsend: {os.fspath(path)!r} is no regular file")
-        except BaseException:
-            os.close(descriptor)
-            raise
-        return cls(descriptor, 0, facts.st_size, owned=True)
+            await self._in_thread(self._open, path)
+        except OSError as error:
+            raise _failed(error) from error
 
-    @classmethod
-    def of_message(cls, message: Message) -> OpenFile:
-        """The range that ``zerocopysend`` names: an open file with optional ``offset`` and ``count``."""
+    def _open(self, path: Any) -> None:
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        facts = os.fstat(self._descriptor)
+        if not stat.S_ISREG(facts.st_mode):
+            raise bad_message(f"pathsend: {os.fspath(path)!r} is no regular file")
+        self.count = facts.st_size
+
+    def open_range(self, message: Message) -> None:
+        """Take the range that ``zerocopysend`` names: an open file with optional ``offset`` and ``count``.
+
+        The descriptor is duplicated: a thread may still read when the application closes its own.
+        :raises ExchangeError: 500; there is no such range.
+        """
         try:
-            descriptor = message["file"] if isinstance(message["file"], int) else message["file"].fileno()
+            self._descriptor = os.dup(message["file"] if isinstance(message["file"], int) else message["file"].fileno())
             offset, count = message.get("offset"), message.get("count")
-            offset = os.lseek(descriptor, 0, os.SEEK_CUR) if offset is None else int(offset)
-            rest = max(0, os.fstat(descriptor).st_size - offset)
+            offset = os.lseek(self._descriptor, 0, os.SEEK_CUR) if offset is None else int(offset)
+            rest = max(0, os.fstat(self._descriptor).st_size - offset)
             count = rest if count is None else min(int(count), rest)
             if offset < 0 or count < 0:
                 raise ValueError(f"offset {offset} and count {count} must not be negative")
-            return cls(descriptor, offset, count, owned=False)
         except (KeyError, AttributeError, TypeError, ValueError, OSError) as error:
             raise bad_message(f"zerocopysend: {error!r}") from error
+        self._offset, self.count = offset, count
 
     def __enter__(self) -> OpenFile:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        if self._owned:
-            os.close(self.descriptor)
+        self._when_unused(self._close)
 
-    async def pieces(self) -> AsyncIterator[bytes]:
-        """Read the range piece by piece."""
-        loop = asyncio.get_running_loop()
-        offset, end = self.offset, self.offset + self.count
-        while offset < end:
-            size = min(READ_SIZE, end - offset)
-            data = await loop.run_in_executor(None, os.pread, self.descriptor, size, offset)
-            if not data:
-                raise _shrunk()
-            offset += len(data)
-            yield data
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
 
-    async def splice_to(self, sock: int, stall: float, lost: asyncio.Future[None]) -> None:
+    async def first(self) -> bytes:
+        """Read the beginning of the range; b"" if it is empty. A switch to a thread is needed only if the disk is.
+
+        :raises ExchangeError: 500; the file cannot be read, or has become shorter.
+        """
+        size = min(FIRST_SIZE, self.count)
+        data = _from_memory(self._descriptor, size, self._offset) if size else b""
+        if size and not data:
+            return await self.read(size)
+        self._advance(len(data))
+        return data
+
+    async def read(self, most: int = READ_SIZE) -> bytes:
+        """Read the next bytes of a range that is not empty.
+
+        :raises ExchangeError: 500; the file cannot be read, or has become shorter.
+        """
+        data = await self._in_thread(self._read, most)
+        self._advance(len(data))
+        return data
+
+    async def send_to(self, sock: int, stall: float, lost: asyncio.Future[None]) -> None:
         """Let the kernel copy the range to a non-blocking socket (sendfile(2)).
 
-        ``sock`` must be a descriptor that no other code closes or watches; the transport whose descriptor it duplicates
-        must have nothing left to write. ``lost`` is done when that transport is lost. Raises OSError as the socket
-        does, TimeoutError (an OSError) if the peer takes nothing for ``stall`` seconds.
+        The transport of ``sock`` must have nothing left to write. ``lost`` is done when that transport is lost.
+        :raises OSError: the socket's; TimeoutError if the peer takes nothing for ``stall`` seconds.
+        :raises ExchangeError: 500; the file cannot be read, or has become shorter.
         """
-        offset, end = self.offset, self.offset + self.count
-        while offset < end:
-            if lost.done():
-                raise ConnectionAbortedError("the connection was closed")
-            try:
-                sent = os.sendfile(sock, self.descriptor, offset, end - offset)
-            except BlockingIOError:
-                await _writable(sock, stall, lost)
-                continue
-            if not sent:
-                raise _shrunk()
-            offset += sent
+        # A descriptor of our own: after the transport is closed, its number may belong to another connection.
+        try:
+            sock = os.dup(sock)
+        except OSError as error:
+            raise ExchangeError(Fault.PROXY, 500, "file_failed", f"cannot send a file: {error.strerror}") from error
+        try:
+            while self.count:
+                if lost.done():
+                    raise ConnectionAbortedError("the connection was closed")
+                wanted = min(SLICE, self.count)
+                try:
+                    sent = await self._in_thread(self._send, sock, wanted)
+                except BlockingIOError:
+                    sent = 0
+                self._advance(sent)
+                if sent < wanted:
+                    await _writable(sock, stall, lost)
+        finally:
+            self._when_unused(lambda: os.close(sock))
+
+    def _send(self, sock: int, size: int) -> int:
+        """Send at most ``size`` bytes and return how many; called in a thread."""
+        try:
+            sent = os.sendfile(sock, self._descriptor, self._offset, size)
+        except BlockingIOError:
+            raise
+        except OSError:  # of the file or of the socket
+            return os.write(sock, self._read(READ_SIZE))
+        if not sent:
+            raise _shrunk()
+        return sent
+
+    def _read(self, most: int) -> bytes:
+        try:
+            data = os.pread(self._descriptor, min(most, self.count), self._offset)
+        except OSError as error:
+            raise _failed(error) from error
+        if not data:
+            raise _shrunk()
+        return data
+
+    def _advance(self, size: int) -> None:
+        self._offset += size
+        self.count -= size
+
+    async def _in_thread(self, call: Callable[..., T], *arguments: Any) -> T:
+        self._call = made = asyncio.get_running_loop().run_in_executor(None, call, *arguments)
+        try:
+            return await asyncio.shield(made)
+        except asyncio.CancelledError:
+            made.add_done_callback(_ignore_error)
+            raise
+
+    def _when_unused(self, close: Callable[[], None]) -> None:
+        """Call ``close`` as soon as no thread uses the descriptors."""
+        if self._call is None or self._call.done():
+            close()
+        else:
+            self._call.add_done_callback(lambda _: close())
+
+
+def _from_memory(descriptor: int, size: int, offset: int) -> bytes:
+    """Read what is in the page cache at ``offset``, at most ``size`` bytes; b"" if that is nothing or not known."""
+    if _FROM_MEMORY is None:
+        return b""
+    buffer = bytearray(size)
+    try:
+        count = os.preadv(descriptor, [buffer], offset, _FROM_MEMORY)
+    except OSError:  # not in memory, a file system without this flag, or an error that `read` will meet, too
+        return b""
+    return bytes(memoryview(buffer)[:count])
+
+
+def _ignore_error(call: asyncio.Future[Any]) -> None:
+    """Take the error of a call whose task was cancelled; the event loop reports an error that nobody has taken."""
+    call.exception()
+
+
+def _failed(error: OSError) -> ExchangeError:
+    return ExchangeError(Fault.APPLICATION, 500, "file_failed", f"cannot read the file of a response: {error.strerror}")
 
 
 def _shrunk() -> ExchangeError:

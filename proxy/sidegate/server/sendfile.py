@@ -1,13 +1,12 @@
 """Writes to a socket without its transport, for sendfile(2).
 
 Each connection has one, and reports to it when the transport has room and when the transport is lost. It writes only
-while the transport has nothing to write, so bytes keep their order. It raises OSError as the socket does.
+while the transport has nothing to write, so bytes keep their order.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 
 from sidegate.server.files import OpenFile
 
@@ -28,7 +27,11 @@ class SendfileWriter:
             self._notified.set_result(None)
 
     async def write(self, transport: asyncio.Transport, file: OpenFile, stall: float) -> None:
-        """Write the file's range. Raises TimeoutError if the peer takes nothing for ``stall`` seconds."""
+        """Write the file's range.
+
+        :raises OSError: the socket's; TimeoutError if the peer takes nothing for ``stall`` seconds.
+        :raises ExchangeError: 500; the file's.
+        """
         loop = asyncio.get_running_loop()
         while transport.get_write_buffer_size() and not self._lost:
             self._notified = loop.create_future()
@@ -36,9 +39,4 @@ class SendfileWriter:
         if self._lost:
             raise ConnectionAbortedError("the connection was closed")
         self._notified = loop.create_future()  # from here on only its loss is reported
-        # A descriptor of our own: after the transport is closed, its number may belong to another connection.
-        sock = os.dup(transport.get_extra_info("socket").fileno())
-        try:
-            await file.splice_to(sock, stall, self._notified)
-        finally:
-            os.close(sock)
+        await file.send_to(transport.get_extra_info("socket").fileno(), stall, self._notified)
