@@ -22,6 +22,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, BinaryIO, TypeVar
 
+from sidegate.errors import ExchangeError, Fault
+
 T = TypeVar("T")
 
 THREADS = 4
@@ -79,13 +81,14 @@ class TemporaryFiles:
 class TemporaryFile:
     """One file. ``write`` and ``read`` are for the event loop, ``open`` for any other thread."""
 
-    __slots__ = ("_closed", "_file", "_files", "_lock", "_used")
+    __slots__ = ("_closed", "_file", "_files", "_lock", "_size", "_used")
 
     def __init__(self, files: TemporaryFiles) -> None:
         self._files = files
         self._lock = threading.Lock()
         self._file: Any = None  # set and closed in other threads, with the lock
         self._used = self._closed = False
+        self._size = 0
 
     async def write(self, data: bytes, offset: int) -> bool:
         """Write ``data`` at ``offset``. False if that was not possible."""
@@ -105,12 +108,14 @@ class TemporaryFile:
         return await self._files.submit(self._read, size, offset)
 
     def open(self) -> BinaryIO:
-        """The file from its beginning, to be closed by the caller. It blocks.
+        """The whole file from its beginning, to be closed by the caller. It blocks.
 
+        Its methods raise ``ExchangeError`` (500) if the disk fails. An OSError of ``wsgi.input`` means to frameworks
+        that the client has disconnected.
         :raises OSError: ``close`` was called before.
         """
         with self._lock:
-            return io.BufferedReader(io.FileIO(os.dup(self._descriptor())), READ_AHEAD)
+            return io.BufferedReader(_WholeFile(os.dup(self._descriptor()), self._size), READ_AHEAD)
 
     def close(self) -> None:
         """Remove the file, after a call that is under way. A file that ``open`` gave stays usable."""
@@ -132,6 +137,7 @@ class TemporaryFile:
             while rest:
                 count = os.pwrite(self._descriptor(), rest, offset)
                 rest, offset = rest[count:], offset + count
+            self._size = max(self._size, offset)
 
     def _read(self, size: int, offset: int) -> bytes:
         with self._lock:
@@ -145,3 +151,36 @@ class TemporaryFile:
             raise OSError("the file is closed")
         number: int = self._file.fileno()
         return number
+
+
+class _WholeFile(io.FileIO):
+    """A file that was written up to ``size``: it must not end before."""
+
+    def __init__(self, descriptor: int, size: int) -> None:
+        super().__init__(descriptor)
+        self._size = size
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            count = super().readinto(buffer)
+        except OSError as error:
+            raise _lost() from error
+        if not count:
+            self._check_end()
+        return count
+
+    def readall(self) -> bytes:
+        try:
+            data = super().readall()
+        except OSError as error:
+            raise _lost() from error
+        self._check_end()
+        return data
+
+    def _check_end(self) -> None:
+        if self.tell() < self._size:
+            raise _lost()
+
+
+def _lost() -> ExchangeError:
+    return ExchangeError(Fault.PROXY, 500, "buffer_lost")

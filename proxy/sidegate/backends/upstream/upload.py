@@ -17,7 +17,7 @@ from sidegate.aio.temporary_files import TemporaryFile
 from sidegate.asgi import Receive
 from sidegate.backends.body_buffer import KEPT, BodyBuffer
 from sidegate.backends.upstream.client_stream import ClientStream
-from sidegate.errors import ClientDisconnected, ExchangeError
+from sidegate.errors import ClientDisconnected
 from sidegate.observe.record import Record
 
 
@@ -71,7 +71,7 @@ class Upload:
     async def _pump(self, stream: ClientStream) -> None:
         try:
             await self._send_all(stream)
-        except (ClientDisconnected, ExchangeError) as error:
+        except Exception as error:  # noqa: BLE001 - raised by the relay, which waits for the response
             stream.abandon(error)
 
     async def _send_all(self, stream: ClientStream) -> None:

@@ -14,6 +14,7 @@ stuck, a worker refuses the waiting requests; a front keeps them.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable
 from typing import Any
@@ -148,6 +149,8 @@ class WsgiBackend(Backend):
             if abandonment.stuck:
                 self._stuck.remove()
                 self.wait_queue.refusal = None
+            if job.file is not None:  # `WsgiRequest` may have ended before the thread made it
+                job.file.close()
         if job.counted:
             self.thread_meter.ended()
         self.wait_queue.meter.ended()
@@ -216,7 +219,8 @@ class WsgiRequest:
                 self._backend.threads.start(job, not at_once)
                 await self._pass_on(job)
             except BaseException:
-                await self._abandon(job)
+                with contextlib.suppress(asyncio.CancelledError):  # the first error counts
+                    await self._abandon(job)
                 raise
             finally:
                 if self._fetching is not None:
@@ -264,6 +268,8 @@ class WsgiRequest:
                 self._fetching = internal_task(self._fetch(job, job.body), loop=job.loop)
             else:
                 await job.wakeup()
+                if self._fetching is not None and self._fetching.done():
+                    self._fetching.result()
 
     async def _pass_message(self, job: Job, message: Message) -> None:
         size = len(message["body"]) if "body" in message else self._note_headers(message)
@@ -290,14 +296,16 @@ class WsgiRequest:
     async def _fetch(self, job: Job, body: Incoming) -> None:
         """Read the client's body until ``HIGH_WATER`` bytes of it wait for the application."""
         body.wanted = False
-        while not body.ended and body.unread < HIGH_WATER:
-            message = await self._receive()
-            if message["type"] != "http.request":
-                job.abandon()
-                return
-            job.feed(message["body"], message["more_body"])
-        self._fetching = None
-        job.wake()  # the thread may need more of the body by now
+        try:
+            while not body.ended and body.unread < HIGH_WATER:
+                message = await self._receive()
+                if message["type"] != "http.request":
+                    job.abandon()
+                    return
+                job.feed(message["body"], message["more_body"])
+            self._fetching = None
+        finally:
+            job.wake()  # the thread may need more of the body by now, or the body cannot be read
 
     async def _abandon(self, job: Job) -> None:
         """The request was cancelled: wait until its thread has ended it, unless this is cancelled once more."""

@@ -205,8 +205,7 @@ class WsgiResponse:
         raw = getattr(file, "raw", file)  # open() returns a file with `raw`; gzip and zip files are of other types
         if not (isinstance(file, io.BufferedReader | io.FileIO) and isinstance(raw, io.FileIO)):
             return False
-        number = raw.fileno()
-        facts = os.fstat(number)
+        facts = os.fstat(raw.fileno())
         if not stat.S_ISREG(facts.st_mode):
             return False
         self._start()
@@ -217,9 +216,9 @@ class WsgiResponse:
         job = self._job
         buffered = self._buffering.of_response(not job.record.relayed) and may_be_buffered(self._headers)
         if buffered:
-            job.file = io.FileIO(os.dup(number))
-            number = job.file.fileno()
-        job.emit({"type": "http.response.zerocopysend", "file": number, "offset": offset, "count": count})
+            raw = job.file = io.FileIO(os.dup(raw.fileno()))
+        # The file and not its number, which belongs to another file if this one was closed meanwhile.
+        job.emit({"type": "http.response.zerocopysend", "file": raw, "offset": offset, "count": count})
         if not buffered:
             job.emit_all()
         return True
