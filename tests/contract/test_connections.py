@@ -21,6 +21,7 @@ import pytest
 from sidegate.errors import Fault
 from sidegate.observe import metrics
 from sidegate.server import listener
+from sidegate.server.connection import Connection
 from sidegate.wire.sniff import PREFACE
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello, respond
 from tests.support.clients import Http1Client, Http2Client, request
@@ -587,6 +588,25 @@ def test_a_socket_that_fails_before_it_is_a_connection(monkeypatch: pytest.Monke
         monkeypatch.setattr(socket.socket, "setsockopt", failing)
         assert until_closed(server.connect()) == b""
         assert is_alive(server)
+
+
+def test_an_unexpected_error_at_the_start_of_a_connection(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is logged, and the socket is closed: nobody else has it."""
+    made, failures = Connection, [RuntimeError("not foreseen")]
+
+    def failing(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return made(*arguments)
+
+    monkeypatch.setattr(listener, "Connection", failing)
+    with running(hello) as server:
+        assert until_closed(server.connect()) == b""
+        wait_for(lambda: "not foreseen" in caplog.text)
+        assert is_alive(server)
+        assert server.violations("accept_failed") == 1
 
 
 def test_a_listener_that_pauses_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,6 +16,8 @@ from sidegate.backends.upstream import connect_failure as connect_failure_module
 from sidegate.backends.upstream import remote
 from sidegate.backends.upstream.backoff import EJECTED_AFTER
 from sidegate.backends.upstream.connect_failure import ConnectFailure, connect_failure
+from sidegate.backends.upstream.connection import UpstreamConnection
+from sidegate.backends.upstream.endpoint import TcpEndpoint
 from sidegate.backends.upstream.tls import client_context
 from sidegate.config.schema import BackendConfig
 from sidegate.config.validation import validate
@@ -72,6 +74,24 @@ def test_a_name_stands_for_its_addresses(engine: str) -> None:
         assert f"127.0.0.1:{server.address[1]}" in [
             connection["endpoint"] for connection in front.upstream_connections()
         ]
+
+
+def test_an_unexpected_error_of_an_attempt_to_connect(
+    engine: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next attempt follows, as after every failure."""
+    connect, failures = TcpEndpoint.connect, [ValueError("not foreseen")]
+
+    async def failing(self: TcpEndpoint, connection: UpstreamConnection) -> None:
+        if failures:
+            raise failures.pop()
+        await connect(self, connection)
+
+    monkeypatch.setattr(TcpEndpoint, "connect", failing)
+    with running(hello, engine) as server, before(engine, h2c=f"tcp://127.0.0.1:{server.address[1]}") as front:
+        assert fetch(front, engine).status == 200
+    assert not failures
+    assert "not foreseen" in caplog.text
 
 
 def test_a_list_is_shared_out(engine: str) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
@@ -355,6 +356,29 @@ def test_lines_of_a_batch_that_cannot_be_written_are_counted(
     log.flush()
     assert writer.writes[0].count(b"\n") == 1
     assert drops() == [4.0, 0.0]
+
+
+def test_a_line_that_cannot_be_made_is_counted_alone(
+    log: AccessLog, writer: Writer, drops: Callable[[], list[float]], monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    line, failures = log._format.line, [RuntimeError("not foreseen")]
+
+    def failing(*arguments: Any) -> str:
+        if failures:
+            raise failures.pop()
+        return line(*arguments)
+
+    monkeypatch.setattr(log, "_format", SimpleNamespace(line=failing))
+    append(log, 2)
+    log.flush()
+    assert b"".join(writer.writes).count(b"\n") == 1
+    assert drops() == [0.0, 1.0]
+    assert "not foreseen" in caplog.text
+    monkeypatch.setattr(log, "_format", SimpleNamespace(line=lambda *_: "\xe4\n"))
+    append(log)
+    log.flush()
+    assert drops() == [0.0, 2.0]
 
 
 def test_drops_before_a_front_counts_are_no_error(log: AccessLog, writer: Writer) -> None:

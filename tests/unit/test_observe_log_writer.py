@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import pty
@@ -12,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -135,6 +137,63 @@ def test_writing_goes_on_when_the_disk_has_room_again(
     writer.close()
     assert path.read_bytes() == LINE
     assert [record.levelno for record in caplog.records] == [logging.ERROR, logging.WARNING]
+
+
+def stale(*_: object) -> Any:
+    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+
+
+def test_a_stale_file_is_counted_until_it_is_opened_again(
+    tmp_path: Path, lost: Lost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The server of a network file system has removed the file: no call on its descriptor works any more."""
+    path = tmp_path / "access.log"
+    writer = LogWriter(str(path), lost)
+    with monkeypatch.context() as patched:
+        patched.setattr("sidegate.observe.log_writer.os.fstat", stale)
+        writer.write(LINE * 3)
+        writer.write(LINE)
+        lost.wait_for(4)
+    writer.write(b"tried again\n")
+    closed = threading.Event()
+
+    def close(fd: int) -> None:
+        closed.set()
+        stale()
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sidegate.observe.log_writer.os.close", close)
+        writer.reopen()
+        assert closed.wait(PATIENCE)
+    writer.write(b"after\n")
+    writer.close()
+    assert path.read_bytes() == b"tried again\nafter\n"
+    assert lost.lines == 4
+    assert [record.message.partition(str(path))[0] for record in caplog.records] == [
+        "access log lines are being dropped: ",
+        "access log lines are written again: ",
+        "the access log ",
+    ]
+
+
+def test_an_unexpected_error_does_not_end_the_thread(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(lines: int) -> None:
+        raise RuntimeError("not foreseen")
+
+    path = tmp_path / "access.log"
+    path.symlink_to("/dev/full")
+    writer = LogWriter(str(path), fail)
+    for _ in range(3):  # the queue is not filled by what failed
+        writer.write(LINE * (module.CAPACITY // len(LINE)))
+        end = time.monotonic() + PATIENCE
+        while writer._accepted != writer._done and time.monotonic() < end:
+            time.sleep(0.001)
+    path.unlink()
+    writer.reopen()
+    writer.write(LINE)
+    writer.close()
+    assert path.read_bytes() == LINE
+    assert "not foreseen" in caplog.text
 
 
 def test_a_torn_line_is_ended_before_the_next(tmp_path: Path, lost: Lost, monkeypatch: pytest.MonkeyPatch) -> None:

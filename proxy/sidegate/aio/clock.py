@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import email.utils
+import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
+
+logger = logging.getLogger("sidegate.clock")
 
 TICK = 0.5
 """Seconds between two ticks."""
@@ -53,7 +56,10 @@ class Clock(Generic[Timed]):
         self.date_field = _date_field()
         now = self._loop.time()
         for timed in list(self._timed):  # a copy: a check may close its connection
-            self._check(timed, now)
+            try:
+                self._check(timed, now)
+            except Exception:  # the others are checked nevertheless
+                logger.exception("the timeouts of a connection could not be checked")
 
 
 def _date_field() -> tuple[bytes, bytes]:

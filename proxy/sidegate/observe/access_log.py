@@ -15,6 +15,7 @@ stop requests.
 
 from __future__ import annotations
 
+import logging
 import time
 from array import array
 from collections.abc import Callable, Collection
@@ -25,6 +26,8 @@ from sidegate.observe.cells import Cells
 from sidegate.observe.log_lines import LineFormat, make_format
 from sidegate.observe.log_writer import LineWriter, LogWriter
 from sidegate.observe.record import Record
+
+logger = logging.getLogger("sidegate.access")
 
 FLUSH_DELAY = 0.05
 """Seconds from the first ended exchange to the flush: a person who watches the log does not notice it."""
@@ -88,7 +91,12 @@ class AccessLog:
     def _make_lines(self) -> None:
         burst, self._ended = self._ended, []
         for record, duration, ended in burst:
-            line = self._format.line(record, duration, ended)
+            try:
+                line = self._format.line(record, duration, ended)
+            except Exception:
+                logger.exception("no line of the access log could be made for request id %s", record.request_id)
+                self.lost("write_error", 1)
+                continue
             self._lines.append(line)
             self._size += len(line)
 
@@ -98,7 +106,7 @@ class AccessLog:
             self._writer.write("".join(lines).encode("ascii"))
         except BlockingIOError:
             self.lost("buffer_full", len(lines))
-        except OSError:
+        except (OSError, ValueError):  # ValueError: a character outside ASCII
             self.lost("write_error", len(lines))
 
     def reopen(self) -> None:

@@ -3,7 +3,8 @@
 ``AccessLog`` passes it the lines. The thread is necessary because a write may block: a disk may stall, and a pipe
 blocks its writer while its reader does not read. O_NONBLOCK on standard output is no solution, because it would apply
 to every process that shares it. The thread may wait for any length of time. Its queue is bounded in bytes, and
-``write`` raises ``BlockingIOError`` instead of waiting.
+``write`` raises ``BlockingIOError`` instead of waiting. No error ends the thread: lines that cannot be written are
+lost, and it tries to write the next ones.
 
 Several processes may write to one destination, so each line must be written in one piece. A regular file, opened with
 O_APPEND, gets a batch in one write; any other destination (pipe, socket, terminal) gets pieces of at most ``MAX_LINE``
@@ -105,13 +106,17 @@ class LogWriter:
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
+            try:
+                if isinstance(job, bytes):
+                    self._write_lines(job)
+                else:
+                    job()
+            except Exception:
+                logger.exception("the access log's thread goes on after an error")
             if isinstance(job, bytes):
-                self._write_lines(job)
                 self._done += len(job)
-            else:
-                job()
         if self._path is not None:
-            os.close(self._fd)
+            self._close(self._fd)
 
     def _reopen(self, path: str) -> None:
         try:
@@ -119,11 +124,22 @@ class LogWriter:
         except OSError as error:
             logger.error("cannot reopen the access log %s: %s", path, error.strerror)
             return
-        os.close(self._fd)
-        self._fd = fd
+        old, self._fd = self._fd, fd
+        self._close(old)
+
+    def _close(self, fd: int) -> None:
+        try:
+            os.close(fd)
+        except OSError as error:  # a network file system reports here that it has not stored lines
+            logger.error("the access log %s was not closed properly: %s", self._path, error.strerror)
 
     def _write_lines(self, lines: bytes) -> None:
-        whole = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        try:
+            whole = stat.S_ISREG(os.fstat(self._fd).st_mode)
+        except OSError as error:  # ESTALE: the server of a network file system has removed the file
+            self._lost(lines.count(b"\n"))
+            self._report(error)
+            return
         for piece in [lines] if whole else _pieces(lines):
             try:
                 self._write_all(b"\n" + piece if self._torn else piece)

@@ -90,8 +90,9 @@ class Front(ChildMain):
                     self._access_log.reopen()
 
     def _tell_statistics(self) -> None:
-        self._tell("statistics", statistics=self._runtime.statistics())
+        # First, so that an error of one report does not end the reports.
         asyncio.get_running_loop().call_later(STATISTICS_PERIOD, self._tell_statistics)
+        self._tell("statistics", statistics=self._runtime.statistics())
 
 
 if __name__ == "__main__":

@@ -169,6 +169,11 @@ class Listener:
                 service.meter.handshake_failed(handshake_reason(error))
                 logger.debug("TLS handshake failed: %s", error)
             return
+        except Exception:
+            logger.exception("cannot open a connection")
+            sock.close()
+            service.meter.violation("accept_failed")
+            return
         if self._tls:
             service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
 

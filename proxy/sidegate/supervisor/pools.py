@@ -174,8 +174,16 @@ class Pools:
         while True:
             await asyncio.sleep(SAMPLE_PERIOD)
             for name, pool in self.pools.items():
-                # In a thread: a folder may be on a slow file system.
-                if name in self._watches and (names := await asyncio.to_thread(self._watches[name].changed)):
-                    self._loop.note(partial(pool.files_changed, names))
                 if pool.sampled:
                     self._loop.note(pool.sample)
+                if name in self._watches:
+                    await self._look_for_changes(pool, self._watches[name])
+
+    async def _look_for_changes(self, pool: Pool, watch: Watch) -> None:
+        try:
+            names = await asyncio.to_thread(watch.changed)  # a folder may be on a slow file system
+        except Exception:  # such as no thread; the next second brings the next attempt
+            logger.exception("cannot look for changed files")
+        else:
+            if names:
+                self._loop.note(partial(pool.files_changed, names))

@@ -319,6 +319,9 @@ class Reconnector:
             if not connection.ready:
                 connection.abort()
             raise
+        except Exception as error:  # no error ends the attempts
+            logger.exception("%s: cannot connect", connection.name)
+            return ConnectFailure(str(error) or type(error).__name__)
         if connection.ready:
             return None
         if connection.violation:

@@ -9,7 +9,6 @@ side has taken a piece, so neither side can make the front hold more than a wind
 
 from __future__ import annotations
 
-import contextlib
 from typing import Any
 
 from sidegate.aio.tasks import internal_task
@@ -17,7 +16,7 @@ from sidegate.asgi import TUNNEL_KEY, Handover, Receive, Scope, Send
 from sidegate.backends.buffering import Buffering
 from sidegate.backends.upstream import retry
 from sidegate.backends.upstream.balancer import Balancer
-from sidegate.backends.upstream.client_stream import ClientStream
+from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.relay import Relay
 from sidegate.backends.upstream.request_fields import HopFields
@@ -109,17 +108,23 @@ class Tunnel(Relay):
                 return
             elif isinstance(event, Reset):
                 raise retry.broken_off(event.code)
+            elif isinstance(event, Abandoned):
+                raise event.error
 
     async def _pass_up(self, stream: ClientStream) -> None:
         """Pass the client's bytes to the peer. At their end, or when this process drains, end this side of the stream.
 
         A client that disconnects has the stream reset: `run` is cancelled.
         """
-        with contextlib.suppress(ClientDisconnected):  # `run` is cancelled
+        try:
             while data := await self._bytes.receive_bytes():
                 stream.send_data(data, False)
                 await stream.drained()
             stream.send_data(b"", True)
+        except ClientDisconnected:  # `run` is cancelled
+            return
+        except Exception as error:  # noqa: BLE001 - raised by `run`, which passes bytes down
+            stream.put(Abandoned(error))
 
 
 def denial(send: Send) -> Send:

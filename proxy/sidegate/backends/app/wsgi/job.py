@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -28,6 +29,8 @@ from sidegate.aio.wakeup import Wakeup
 from sidegate.asgi import RECORD_KEY, Message, Scope
 from sidegate.errors import ClientDisconnected
 from sidegate.observe.record import Record
+
+logger = logging.getLogger("sidegate.wsgi")
 
 HIGH_WATER = 64 * 1024
 """Bytes that either side may be ahead of the other: of the response, produced and not sent; of the request, received
@@ -71,7 +74,10 @@ class Mailbox:
             job = posted.popleft()
             if job.ended and not job.released:
                 job.released = True
-                self._release(job)
+                try:
+                    self._release(job)
+                except Exception:  # the other jobs are woken nevertheless
+                    logger.exception("the thread of a request was not given back properly")
             job.wake()
 
 

@@ -13,12 +13,15 @@ The threads are daemons, because Python would wait for a blocked thread before t
 from __future__ import annotations
 
 import contextvars
+import logging
 import threading
 from collections import deque
 from queue import SimpleQueue
 
 from sidegate.backends.app.wsgi.job import Job
 from sidegate.backends.load_balancer import Target
+
+logger = logging.getLogger("sidegate.wsgi")
 
 
 class Threads(Target):
@@ -74,7 +77,10 @@ class Threads(Target):
     def work(self) -> None:
         """Run jobs until ``stop``; the target of each thread."""
         while self._signals.get():
-            self._take_all()
+            try:
+                self._take_all()
+            except BaseException:  # an application's thread may raise asynchronously, even outside of a request
+                logger.exception("a thread of backend %r goes on after an error", self._name)
 
     def _take_all(self) -> None:
         while self._offered:
