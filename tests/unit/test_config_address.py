@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidegate.config.address import UNIX_PATH_BYTES, Address, parse_address
+from sidegate.config.address import UNIX_PATH_BYTES, Address, parse_address, parse_upstream
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,9 @@ from sidegate.config.address import UNIX_PATH_BYTES, Address, parse_address
         ("0.0.0.0:8443", Address("tcp", host="0.0.0.0", port=8443)),
         ("[::]:0", Address("tcp", host="::", port=0)),
         ("[0:0::1]:80", Address("tcp", host="::1", port=80)),
+        ("[FE80::1%eth0]:80", Address("tcp", host="fe80::1%eth0", port=80)),
+        (f"{'a' * 63}.test:1", Address("tcp", host=f"{'a' * 63}.test", port=1)),
+        (f"{'a.' * 126}a.:1", Address("tcp", host=f"{'a.' * 126}a.", port=1)),
         (":8080", Address("tcp", port=8080)),
         ("LocalHost:1", Address("tcp", host="localhost", port=1)),
         ("my_host.example.:65535", Address("tcp", host="my_host.example.", port=65535)),
@@ -39,7 +42,13 @@ def test_forms(text: str, address: Address) -> None:
         ("localhost", "must be an address such as"),
         ("http://localhost:80", "must be an address such as"),
         ("a..b:80", "must be an address such as"),
-        (f"{'a' * 254}:80", "must be an address such as"),
+        (f"{'a.' * 126}aa:80", "a host name may have 253 characters, .* has 254"),
+        (f"www.{'a' * 64}.test:80", "a label of a host name may have 63 characters, .* has 64"),
+        ("bücher.example:80", "must be in ASCII: write 'bücher.example' in its xn-- form"),
+        (".a:80", "must be an address such as"),
+        ("[fe80::1%é]:80", "is not an IPv6 address"),
+        ("[fe80::1%a b]:80", "is not an IPv6 address"),
+        (f"[fe80::1%{'a' * 16}]:80", "is not an IPv6 address"),
         ("localhost:", "the port must be a number from 0 to 65535"),
         ("localhost:65536", "the port must be a number from 0 to 65535"),
         ("localhost:٣", "the port must be a number from 0 to 65535"),
@@ -58,6 +67,18 @@ def test_forms(text: str, address: Address) -> None:
 def test_other_texts_are_refused(text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         parse_address(text)
+
+
+@given(st.text(alphabet="a.-_é%x", max_size=20), st.integers(0, 260), st.sampled_from(["{}:1", "[fe80::1%{}]:1"]))
+def test_what_is_accepted_can_be_looked_up(text: str, more: int, form: str) -> None:
+    """``getaddrinfo`` encodes a host by Python's IDNA codec, which raises UnicodeError."""
+    for host in (text, text + "a" * more, text + ".a" * (more // 2)):
+        for parse, address in ((parse_address, form.format(host)), (parse_upstream, f"tcp://{form.format(host)}")):
+            try:
+                accepted = parse(address).host
+            except ValueError:
+                continue
+            accepted.encode("idna")
 
 
 @given(st.text(alphabet="[]:.0123456789abunixfdsystem/- ") | st.text())

@@ -130,6 +130,22 @@ def test_one_address_may_stand_without_a_list() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("{h2c: 'tcp://LABEL.test:80'}", "h2c: a label of a host name may have 63 characters, 'LABEL' has 70"),
+        ("{h2c: ['tcp://a:1', 'tcp://é:1']}", "h2c[1]: must be in ASCII: write 'é' in its xn-- form"),
+        ("{h2: 'tcp://a:1', tls: {serverName: a.LABEL}}", "tls.serverName: a label of a host name may have 63"),
+        ("{h2: 'tcp://a:1', tls: {serverName: 'fe80::1%1'}}", "tls.serverName: must be without a zone"),
+        ("{h2: 'tcp://a:1', tls: {serverName: a..b}}", "tls.serverName: must be a host name"),
+    ],
+)
+def test_a_name_that_cannot_be_looked_up_is_refused(text: str, problem: str, tmp_path: Path) -> None:
+    label = "x" * 70
+    found = only(load_backend(text.replace("LABEL", label), tmp_path))
+    assert f"backends.shop.{problem.replace('LABEL', label)}" in found
+
+
 def test_callers_place_problems_at_one_address_or_in_a_list() -> None:
     place = ("backends", "shop", "h2c", 0)
     assert str(load_backend("{h2c: 'tcp://a:1'}").problem(place, "x")) == (

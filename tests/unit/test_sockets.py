@@ -121,6 +121,11 @@ def test_when_no_port_is_free_on_all_addresses(monkeypatch: pytest.MonkeyPatch) 
         ServiceSockets(a_config("some.name:0"), PassedSockets([]), locate)
 
 
+def test_a_name_that_cannot_be_encoded_does_not_resolve() -> None:
+    with pytest.raises(sockets_module.AddressError, match=r"the name a\.\.b does not resolve: encoding with 'idna'"):
+        sockets_module._resolve("a..b")
+
+
 def test_a_restart_does_not_wait_for_time_wait(bind: Bind) -> None:
     (sock,) = the_sockets(bind("127.0.0.1:0"))
     assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR) == 1

@@ -23,7 +23,12 @@ from typing import Literal
 UNIX_PATH_BYTES = 107
 """``sun_path`` has 108 bytes on Linux; the terminating NUL takes one of them (unix(7))."""
 
-_HOST_NAME = re.compile(r"(?=.{1,253}$)[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?")
+LABEL_LENGTH = 63
+NAME_LENGTH = 253
+"""Characters of a label and of a whole host name (RFC 1035 2.3.4, in text). No resolver looks longer ones up."""
+
+_HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_-]+)*\.?")
+_ZONE = re.compile(r"(?!.*\.\.)[!-~]{1,15}")  # the name or the number of an interface (IFNAMSIZ)
 _UPSTREAM = re.compile(r"tcp://([^/\s]*):([0-9]{1,5})")
 _UPSTREAM_FORMS = "such as unix:/run/app.sock or tcp://127.0.0.1:8000"
 _FORMS = "such as 127.0.0.1:8080, [::1]:8080, :8080, localhost:8080, unix:/path, fd:3 or systemd:NAME"
@@ -121,13 +126,31 @@ def _host(host: str, text: str, forms: str) -> str:
         return str(_ip(bare, 6, text))
     if re.fullmatch("[0-9.]+", host):
         return str(_ip(host, 4, text))
-    if host and not _HOST_NAME.fullmatch(host):
+    if host and host.isascii() and not _HOST_NAME.fullmatch(host):
         raise ValueError(f"must be an address {forms}, not {text!r}")
+    check_name(host)
     return host.lower()
 
 
+def check_name(host: str) -> None:
+    """Check that a name can be looked up, as far as its characters and lengths decide it.
+
+    :raises ValueError: it cannot; a sentence that describes the mistake.
+    """
+    if not host.isascii():
+        raise ValueError(f"must be in ASCII: write {host!r} in its xn-- form")
+    long = next((label for label in host.split(".") if len(label) > LABEL_LENGTH), "")
+    if long:
+        raise ValueError(f"a label of a host name may have {LABEL_LENGTH} characters, {long!r} has {len(long)}")
+    if len(host.removesuffix(".")) > NAME_LENGTH:
+        raise ValueError(f"a host name may have {NAME_LENGTH} characters, {host!r} has {len(host)}")
+
+
 def _ip(host: str, version: int, text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    _, percent, zone = host.partition("%")
     try:
+        if percent and not _ZONE.fullmatch(zone):
+            raise ValueError
         return ipaddress.IPv4Address(host) if version == 4 else ipaddress.IPv6Address(host)
     except ValueError:
         raise ValueError(f"{host!r} in {text!r} is not an IPv{version} address") from None

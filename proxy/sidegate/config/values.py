@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sidegate.config.address import Address, parse_address, parse_upstream, upstream_text
+from sidegate.config.address import Address, check_name, parse_address, parse_upstream, upstream_text
 
 if TYPE_CHECKING:
     from pydantic import ValidationInfo
@@ -43,11 +43,10 @@ def hostname(text: str) -> str:
         raise ValueError(f"must be a host name, not the IP address {text!r}; leave hostnames out to match any host")
     if ":" in host or "/" in host:
         raise ValueError(f"must be a host name without scheme, port and path, not {text!r}")
-    if not host.isascii():
-        raise ValueError(f"must be in ASCII: write {text!r} in its xn-- form")
+    check_name(text)
     if host == "*":
         raise ValueError("must be a host name or a wildcard such as *.example.com; leave hostnames out to match any")
-    if not _HOSTNAME.fullmatch(host) or len(host) > 253:
+    if not _HOSTNAME.fullmatch(host):
         raise ValueError(f"must be a host name such as www.example.com or *.example.com, not {text!r}")
     return host
 
@@ -181,9 +180,13 @@ def _upstream(text: str, info: ValidationInfo) -> Address:
 def server_name(text: str) -> str:
     """A name or IP address against which a certificate is verified."""
     try:
-        return str(ipaddress.ip_address(text))
+        address = ipaddress.ip_address(text)
     except ValueError:
         pass
+    else:
+        if "%" in text:
+            raise ValueError(f"must be without a zone, not {text!r}: certificates have none")
+        return str(address)
     host = hostname(text)
     if host.startswith("*."):
         raise ValueError(f"must be one host name, not the wildcard {text!r}")

@@ -224,6 +224,8 @@ def _resolve(host: str) -> list[tuple[socket.AddressFamily, str]]:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise AddressError(f"the name {host} does not resolve: {error.strerror}") from error
+    except UnicodeError as error:  # a label that is empty or too long
+        raise AddressError(f"the name {host} does not resolve: {error}") from error
     # /etc/hosts often lists a name twice.
     return list(dict.fromkeys((family, str(target[0])) for family, _, _, _, target in found))
 
