@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
 from sidegate import __version__
 from sidegate.errors import ConfigPath, StartError
+from sidegate.ipc import standard_streams
 
 if TYPE_CHECKING:
     from sidegate.config.loaded import Expiry, Loaded, Problem
@@ -63,6 +64,7 @@ ARGUMENTS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    standard_streams.open_missing()
     arguments = _arguments(sys.argv[1:] if argv is None else argv)
     try:
         code: int = arguments.command(arguments)

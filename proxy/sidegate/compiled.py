@@ -105,7 +105,8 @@ def check(package: Path, setting: str) -> str:
     decided, message = decide(setting, stale(package, BINDING if setting else ""))
     if message:
         os.environ[SETTING] = decided
-        sys.stderr.write(message + "\n")
+        if sys.stderr is not None:  # it is None if descriptor 2 was closed, until the command line opens it
+            sys.stderr.write(message + "\n")
     return decided
 
 

@@ -140,6 +140,13 @@ def test_the_check_tells_child_processes_and_says_it_once(
     assert capsys.readouterr().err == ""
 
 
+def test_without_standard_error_the_check_is_silent(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(compiled.SETTING, "")
+    monkeypatch.setattr(sys, "stderr", None)
+    (package / "wire/fields.py").write_text("other")
+    assert compiled.check(package, "") == "1"
+
+
 @pytest.mark.parametrize("cc", ["", "no-such-compiler"])
 def test_a_build_can_be_told_to_compile_nothing(monkeypatch: pytest.MonkeyPatch, cc: str) -> None:
     monkeypatch.setenv("CC", f"{sys.executable} -m cc")
