@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from sidegate.observe import metrics
+from tests.support import proxy_headers
 from tests.support.apps import hello
 from tests.support.clients import request
 from tests.support.running import Running, only_record, running
@@ -123,6 +124,19 @@ def test_an_absolute_form(request_line: str) -> None:
         assert fields["location"] == "https://example.com/x?y"
 
 
+def test_options_of_the_server_itself() -> None:
+    with redirecting() as server:
+        line, fields = raw(server, "OPTIONS * HTTP/1.1\nhost: example.com\n\n")
+        assert line.split()[1] == b"308"
+        assert fields["location"] == "https://example.com"
+
+
+def test_the_authority_of_an_absolute_form_is_the_host() -> None:
+    with redirecting() as server:
+        _, fields = raw(server, "GET http://example.com/x HTTP/1.1\nhost: other.example\n\n")
+        assert fields["location"] == "https://example.com/x"
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -190,6 +204,18 @@ def test_a_proxy_that_got_the_request_by_https(codec: str) -> None:
     with redirecting(codec) as server:
         headers = [(b"x-forwarded-proto", b"https")]
         assert request(server.client(codec), "GET", "/x", headers=headers).status == 308
+
+
+@pytest.mark.parametrize(("over_tls", "status"), [(True, b"200"), (False, b"308")])
+def test_a_balancer_of_tcp_that_got_the_connection_by_tls(over_tls: bool, status: bytes) -> None:
+    fields = [proxy_headers.tls_field(proxy_headers.OVER_TLS, 0)] if over_tls else []
+    header = proxy_headers.relayed(("192.0.2.1", 4711), ("198.51.100.7", 443), *fields)
+    listener = REDIRECT | {"proxyProtocol": True}
+    with running(hello, listener=listener, trustedProxies=["127.0.0.1"]) as server:
+        sock = server.connect()
+        sock.sendall(header + b"GET /x HTTP/1.1\r\nhost: example.com\r\n\r\n")
+        assert sock.recv(12) == b"HTTP/1.1 " + status
+        only_record(server)
 
 
 def test_only_the_listener_that_has_the_key_redirects(codec: str) -> None:
