@@ -5,8 +5,8 @@ with the name of a theme sets what it does from then on, and is answered by a li
 Under ``calm`` it behaves: every window is open again, on connections that are there already, too.
 
 A POST has an id in its path. It is executed when its head is read, unless the server says that it was not
-(REFUSED_STREAM, a GOAWAY below its stream). After a violation it goes on to execute what it reads, because a real server
-might have executed it before.
+(REFUSED_STREAM, a GOAWAY below its stream). After a violation it goes on to execute what it reads, because a real
+server might have executed it before.
 """
 
 from __future__ import annotations

@@ -298,7 +298,7 @@ class Http1Codec(Codec):
         """See ``events.Codec``."""
         if stream_id != self._stream:
             return
-        chunked = all(name != b"content-length" for name, _ in headers)
+        chunked = b"content-length" not in dict(headers)
         for pair in fields:
             if pair[0] == b"upgrade":
                 headers += [pair, (b"connection", b"upgrade")]  # RFC 9110 7.8
