@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from typing import Any
 
@@ -12,7 +13,7 @@ from sidegate.observe import metrics
 from tests.support.apps import Receive, Scope, Send, hello, read_body, respond, wait_for_disconnect
 from tests.support.clients import Fields, Http2Client, Response, contains, request
 from tests.support.raw_client import CHUNKED, NEXT, POST, check_refusal, exchange, fields_of
-from tests.support.running import Run, RunningServer, fetch, wait_for
+from tests.support.running import Run, RunningServer, fetch, record_of, wait_for
 
 
 async def only_waits(scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,6 +148,29 @@ def test_trailers_above_a_limit_are_refused_in_http2(engine: str, running: Run, 
         assert (response.get(b"x-request-id") or b"none") in response.body
         wait_for(lambda: server.observer.records)
         assert server.observer.records[0].fault is Fault.CLIENT
+
+
+@pytest.mark.front_only
+def test_trailers_above_a_limit_after_a_whole_response_change_nothing(engine: str, running: Run) -> None:
+    free: list[bool] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, scope["path"].encode())
+        while scope["path"] == "/held" and not free:
+            await asyncio.sleep(0.005)
+
+    with running(app, engine) as server:
+        client = server.client(engine)
+        assert isinstance(client, Http2Client)
+        stream = client.begin("POST", "/held", [], end=False)
+        response = client.finish(stream)
+        client.state.send_headers(stream, [(b"a", b"b")] * 101, end_stream=True)
+        client.flush()
+        assert request(client, "GET", "/next").body == b"/next"
+        assert (response.status, response.body, response.reset) == (200, b"/held", False)
+        free.append(True)
+        assert record_of(server, "/held").fault is None
+        assert server.count(metrics.REFUSED, "test", "too_many_fields") == 1
 
 
 def test_a_response_that_has_begun_breaks_off(running: Run) -> None:
