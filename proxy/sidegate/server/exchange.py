@@ -107,10 +107,7 @@ class ResponseHalf:
         return DONE
 
     async def send_where_awaited(self, message: Message) -> None:
-        """``send`` for a call in another thread, as in ``asyncio.run_coroutine_threadsafe(send(message), loop)``.
-
-        The coroutine that it makes runs in the loop's thread there. Anywhere else it raises ``RuntimeError``.
-        """
+        """``send``, called in another thread: acts where it is awaited (``asyncio.run_coroutine_threadsafe``)."""
         self._connection.check_thread("send")
         await self.send(message)
 
