@@ -19,7 +19,7 @@ from sidegate.route import NO_ROUTE
 from sidegate.wire.fields import RESPONSE_BLOCK, RESPONSE_FIELDS
 from tests.support.apps import Receive, Scope, Send, echo, respond, share_a_pool, wait_for_disconnect
 from tests.support.clients import Fields, Http2Client, Response, request
-from tests.support.running import Run, fetch, only_record, record_of, wait_for
+from tests.support.running import Run, RunningServer, fetch, only_record, record_of, wait_for
 
 # The scope.
 
@@ -70,6 +70,38 @@ def test_every_method_reaches_the_application(codec: str, running: Run, method: 
         response = fetch(server, codec, method, "/")
         assert (response.status, response.body) == (200, method.encode())
         assert fetch(server, codec, method.lower(), "/").status == 501
+
+
+def fetch_of_scheme(server: RunningServer, codec: str, scheme: str, headers: Fields | None = None) -> Response:
+    """A request whose target, or ``:scheme``, names a scheme, whatever the connection's is."""
+    client = server.client(codec)
+    if isinstance(client, Http2Client):
+        client.scheme = scheme.encode()
+    response = request(client, "GET", "/x" if codec != "http1" else f"{scheme}://localhost/x", headers=headers)
+    client.close()
+    return response
+
+
+async def tell_the_scheme(scope: Scope, receive: Receive, send: Send) -> None:
+    assert not any(name.startswith(b"x-sidegate") for name, _ in scope["headers"])
+    await respond(send, f"{scope['scheme']} {scope['path']}".encode())
+
+
+def test_the_scheme_of_a_trusted_proxys_request_counts(codec: str, running: Run) -> None:
+    with running(tell_the_scheme, codec, trustedProxies=["127.0.0.0/8"]) as server:
+        for scheme in ("http", "https"):
+            response = fetch_of_scheme(server, codec, scheme)
+            assert (response.status, response.body) == (200, f"{scheme} /x".encode())
+        said = [(b"x-forwarded-proto", b"http")]  # the more explicit word
+        assert fetch_of_scheme(server, codec, "https", said).body == b"http /x"
+
+
+def test_another_scheme_than_the_connections_is_misdirected(codec: str, running: Run) -> None:
+    """RFC 9110 7.4."""
+    with running(tell_the_scheme, codec) as server:
+        assert fetch_of_scheme(server, codec, "http").body == b"http /x"
+        assert fetch_of_scheme(server, codec, "https").status == 421
+        assert only_record(server, 2).reason == "bad_scheme"
 
 
 def test_state_is_a_copy_for_each_request(codec: str, running: Run) -> None:

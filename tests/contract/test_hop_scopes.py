@@ -301,6 +301,15 @@ def test_facts_from_who_is_not_trusted_are_dropped(monkeypatch: pytest.MonkeyPat
         assert scope["headers"] == [(b"host", b"localhost")]
 
 
+@pytest.mark.parametrize("front", [True, False])
+def test_the_scheme_of_who_is_trusted(worker: RunningWorker, front: bool) -> None:
+    """A front says it in its facts, another proxy by the request."""
+    client = front_client(worker) if front else Http2Client(worker.connect())
+    client.scheme = b"https"
+    facts = [(hop.PEER, hop.encode_peer(("192.0.2.9", 9), None, "http", "1.1", ""))] if front else []
+    assert only(client, headers=facts)["scheme"] == ("http" if front else "https")
+
+
 def test_whoever_has_a_certificate_is_trusted_but_not_all_addresses_it_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(RunningWorker, "fronts", TrustedProxies(["unix"], any_peer=True))
     with worker_on_tcp() as worker:

@@ -25,9 +25,9 @@ from tests.support import relaying, wsgi
 from tests.support import running as in_process
 from tests.support.apps import Receive, Scope, Send, respond
 from tests.support.certificates import Authority
-from tests.support.clients import Fields, Http1Client, request
+from tests.support.clients import Fields, Http1Client, Http2Client, request
 from tests.support.running import Run, Running, RunningServer, wait_for
-from tests.support.websocket import connect
+from tests.support.websocket import upgrade
 from tests.support.wsgi import Environ, StartResponse
 
 CLIENT, SERVER = ("192.0.2.1", 4711), ("198.51.100.7", 443)
@@ -88,9 +88,14 @@ def _unread(sock: socket.socket) -> bool:
     return bool(struct.unpack("i", fcntl.ioctl(sock, termios.TIOCOUTQ, bytes(4)))[0])
 
 
-def facts(server: RunningServer, codec: str, header: bytes, fields: Fields | None = None, **how: Any) -> dict[str, Any]:
-    """What the application learns of a request on a connection with that header."""
-    response = request(server.client(codec, sock=through(server, header, **how)), "GET", "/", headers=fields)
+def facts(
+    server: RunningServer, codec: str, header: bytes, fields: Fields | None = None, *, tls: bool = False, **how: Any
+) -> dict[str, Any]:
+    """What the application learns of a request on a connection with that header, which says that ``tls`` has ended."""
+    client = server.client(codec, sock=through(server, header, **how))
+    if isinstance(client, Http2Client) and tls:
+        client.scheme = b"https"
+    response = request(client, "GET", "/", headers=fields)
     assert response.status == 200
     found: dict[str, Any] = json.loads(bytes(response.body))
     return found
@@ -127,6 +132,26 @@ def test_the_client_is_the_one_of_the_header(codec: str, serve: Serve) -> None:
         assert {record.client for record in front.observer.records} == {CLIENT[0], CLIENT6[0]}
 
 
+def test_a_balancer_that_says_that_it_has_ended_tls(engine: str, serve: Serve) -> None:
+    for field, scheme in ((OVER_TLS, b"http"), (sent.tls_field(0, 0), b"https")):
+        with serve(engine) as running:
+            client = running.client(engine, sock=through(running, sent.relayed(CLIENT, SERVER, field)))
+            assert isinstance(client, Http2Client)
+            client.scheme = scheme
+            assert request(client, "GET", "/").status == 421
+
+
+def test_a_balancer_that_does_not_tell_whether_it_has_ended_tls(engine: str, serve: Serve) -> None:
+    """Its clients' scheme is neither refused nor believed."""
+    with serve(engine) as running:
+        for header, *_ in HEADERS:
+            client = running.client(engine, sock=through(running, header))
+            assert isinstance(client, Http2Client)
+            client.scheme = b"https"
+            response = request(client, "GET", "/")
+            assert (response.status, json.loads(bytes(response.body))["scheme"]) == (200, "http")
+
+
 WITHOUT_ADDRESSES = [
     b"PROXY UNKNOWN\r\n",
     sent.binary(sent.UNSPECIFIED, b"", command=sent.LOCAL),
@@ -146,7 +171,10 @@ def test_without_addresses_the_connections_own_count(codec: str, serve: Serve) -
 
 def test_a_websocket(codec: str, running: Run) -> None:
     with running(asgi_app, codec, listener=LISTENER, trustedProxies=TRUSTED) as server:
-        websocket = connect(server, codec, sock=through(server, sent.relayed(CLIENT, SERVER, OVER_TLS)))
+        client = server.client(codec, sock=through(server, sent.relayed(CLIENT, SERVER, OVER_TLS)))
+        if isinstance(client, Http2Client):
+            client.scheme = b"https"
+        websocket = upgrade(client)
         assert websocket.receive() in (f"{CLIENT} wss", f"{[*CLIENT]} wss")
         websocket.closed()
 
@@ -156,7 +184,7 @@ def test_a_websocket(codec: str, running: Run) -> None:
 
 def test_tls_that_ended_at_the_balancer(codec: str, running: Run) -> None:
     with running(asgi_app, codec, listener=LISTENER, trustedProxies=TRUSTED) as server:
-        found = facts(server, codec, sent.relayed(CLIENT, SERVER, OVER_TLS))
+        found = facts(server, codec, sent.relayed(CLIENT, SERVER, OVER_TLS), tls=True)
         front: Any = getattr(server, "front", server)
         assert found["scheme"] == "https"
         assert found["tls"] == {
@@ -166,7 +194,7 @@ def test_tls_that_ended_at_the_balancer(codec: str, running: Run) -> None:
         wait_for(lambda: front.observer.records)
         assert front.observer.records[0].tls == "TLSv1.3"
         assert facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(0, 0)))["scheme"] == "http"
-        unknown = facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(1, 0)))
+        unknown = facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(1, 0)), tls=True)
         assert (unknown["scheme"], unknown["tls"]["tls_version"], unknown["tls"]["cipher_suite"]) == (
             "https",
             None,
@@ -199,8 +227,8 @@ def test_a_whole_certificate(codec: str, serve: Serve, authority: Authority) -> 
     der = sent.field(sent.SSL_CERTIFICATE, ssl.PEM_cert_to_DER_cert(pem))
     flags = sent.OVER_TLS | sent.CERTIFICATE_NOW
     with serve(codec) as server:
-        good = facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(flags, 0, der)))["tls"]
-        bad = facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(flags, 19, der)))["tls"]
+        good = facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(flags, 0, der)), tls=True)["tls"]
+        bad = facts(server, codec, sent.relayed(CLIENT, SERVER, sent.tls_field(flags, 19, der)), tls=True)["tls"]
     problem = "the proxy has not verified the client's certificate"
     if "SSL_CLIENT_VERIFY" in good:
         assert good == {"SSL_CLIENT_VERIFY": "SUCCESS", "SSL_CLIENT_CERT": pem, "SSL_CLIENT_S_DN": "CN=somebody"}
@@ -229,6 +257,7 @@ def test_the_header_precedes_the_tls_of_the_listener(codec: str, running: Run, a
             sock = context.wrap_socket(
                 through(server, sent.relayed(CLIENT, SERVER, field)), server_hostname="localhost"
             )
+            # The balancer says that the client has no TLS; but it may pass on the client's own.
             found = json.loads(bytes(request(server.client(codec, sock=sock), "GET", "/").body))
             assert (found["client"], found["scheme"]) == ([*CLIENT], scheme)
             assert (found["tls"] or {"tls_version": None})["tls_version"] == version

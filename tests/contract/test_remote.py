@@ -25,7 +25,7 @@ from sidegate.errors import Fault
 from sidegate.process.runtime import BuildError, check
 from tests.support import http2
 from tests.support.accounts import as_nobody, needs_root, public_folder
-from tests.support.apps import echo, hello
+from tests.support.apps import Receive, Scope, Send, echo, hello, respond
 from tests.support.certificates import Authority
 from tests.support.clients import Response, request
 from tests.support.raw_server import RawServer
@@ -66,6 +66,34 @@ def test_a_unix_socket(engine: str, tmp_path: Path) -> None:
         assert head[b"forwarded"] == b'for=127.0.0.1;proto=http;host="localhost"'
         peer.answer(number)
         assert client.finish(stream).status == 200
+
+
+def test_another_server_gets_the_scheme_of_its_connection(engine: str, tmp_path: Path) -> None:
+    trust = {"trustedProxies": ["127.0.0.1"]}
+    with RawServer(tmp_path) as server, before(engine, trust, h2c=f"unix:{server.path}") as front:
+        peer = server.accept()
+        client = front.client(engine)
+        stream = client.begin("GET", "/", [(b"x-forwarded-proto", b"https")], end=True)
+        number, head = peer.request()
+        assert (head[b":scheme"], head[b"x-forwarded-proto"]) == (b"http", b"https")
+        peer.answer(number)
+        assert client.finish(stream).status == 200
+
+
+def test_the_scheme_is_that_of_the_connection_upstream(engine: str) -> None:
+    """The client's, which a server that trusts nobody would refuse (RFC 9110 7.4), is in the forwarding fields."""
+
+    async def tell(scope: Scope, receive: Receive, send: Send) -> None:
+        await respond(send, scope["scheme"].encode() + b" " + dict(scope["headers"]).get(b"x-forwarded-proto", b""))
+
+    for trusted, told in (([], b"http "), (["127.0.0.1"], b"https https")):
+        with running(tell, engine, trustedProxies=trusted) as server:
+            front_of = before(engine, {"trustedProxies": ["127.0.0.1"]}, h2c=f"tcp://127.0.0.1:{server.address[1]}")
+            with front_of as front:
+                client = front.client(engine)
+                said = [(b"x-forwarded-proto", b"https")]
+                assert request(client, "GET", "/", headers=said).body == told
+                client.close()
 
 
 def test_a_name_stands_for_its_addresses(engine: str) -> None:

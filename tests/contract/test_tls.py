@@ -92,6 +92,20 @@ def test_alpn_chooses_the_protocol(
         assert server.count(metrics.CONNECTIONS, "test", label) == 2
 
 
+@pytest.mark.parametrize("alpn", ["h2", "http/1.1"])
+def test_a_request_that_says_http_over_tls_is_misdirected(
+    authority: Authority, pair: Pair, loop_factory: Loop, alpn: str
+) -> None:
+    with running(hello, loop_factory=loop_factory, tls={"certificates": [pair.as_yaml()]}) as server:
+        for scheme, status in (("https", 200), ("http", 421)):
+            sock = server.connect_tls(client_context(authority, alpn))
+            client = Http2Client(sock) if alpn == "h2" else Http1Client(sock)
+            if isinstance(client, Http2Client):
+                client.scheme = scheme.encode()
+            assert request(client, "GET", "/x" if alpn == "h2" else f"{scheme}://localhost/x").status == status
+            client.close()
+
+
 def test_a_client_without_alpn_where_only_http2_is_spoken(authority: Authority, pair: Pair, loop_factory: Loop) -> None:
     tls = {"certificates": [pair.as_yaml()]}
     with running(hello, "http2-h2", loop_factory, tls, listener={"protocols": ["h2"]}) as server:

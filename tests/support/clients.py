@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import ssl
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -180,6 +181,7 @@ class Http2Client:
 
     def __init__(self, sock: socket.socket, credit: bool = True, settings: Mapping[int, int] | None = None) -> None:
         self.sock = sock
+        self.scheme = b"https" if isinstance(sock, ssl.SSLSocket) else b"http"
         self.credit = credit
         sock.settimeout(TIMEOUT)
         self.state = _Enduring(h2.config.H2Configuration(header_encoding=None))
@@ -194,7 +196,7 @@ class Http2Client:
         self.goaways: list[int] = []
 
     def begin(self, method: str, path: str, headers: Fields, end: bool) -> int:
-        pseudo = [(b":method", method.encode()), (b":scheme", b"https"), (b":authority", b"localhost")]
+        pseudo = [(b":method", method.encode()), (b":scheme", self.scheme), (b":authority", b"localhost")]
         return self.open([*pseudo, (b":path", path.encode()), *headers], end)
 
     def open(self, head: Fields, end: bool) -> int:

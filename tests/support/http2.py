@@ -25,7 +25,7 @@ DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDO
 
 Pairs = list[tuple[bytes, bytes]]
 
-GET: Pairs = [(b":method", b"GET"), (b":scheme", b"https"), (b":authority", b"example.org"), (b":path", b"/")]
+GET: Pairs = [(b":method", b"GET"), (b":scheme", b"http"), (b":authority", b"example.org"), (b":path", b"/")]
 POST: Pairs = [(b":method", b"POST"), *GET[1:]]
 CONNECT: Pairs = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), *GET[1:]]
 """A WebSocket's handshake (RFC 8441 5.1)."""

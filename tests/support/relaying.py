@@ -105,8 +105,8 @@ def running_front(
 
 
 @contextlib.contextmanager
-def remote_front(engine: str, **backend: Any) -> Iterator[RunningFront]:
-    """A front whose only backend is somebody else's."""
+def remote_front(engine: str, more: dict[str, Any] | None = None, **backend: Any) -> Iterator[RunningFront]:
+    """A front whose only backend is somebody else's. ``more``: further keys of its configuration."""
     config = validate(
         Config,
         {
@@ -114,6 +114,7 @@ def remote_front(engine: str, **backend: Any) -> Iterator[RunningFront]:
             "backends": {"app": {"queue": {"timeout": "2s"}, **backend}},
             "routes": [{"name": "all", "path": "/", "backend": "app"}],
             "http2Engine": "h2" if engine == "http2-h2" else "auto" if engine == "http1" else "nghttp2",
+            **(more or {}),
         },
     )
     front = RunningFront(config, uvloop.new_event_loop)

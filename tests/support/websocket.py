@@ -273,7 +273,7 @@ def begin(client: Client, path: str, fields: Fields) -> int:
         return client.begin("GET", path, fields, end=True)
     while not client.state.remote_settings.enable_connect_protocol:  # RFC 8441 3: not before the server has said so
         client.pump()
-    head = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", b"http")]
+    head = [(b":method", b"CONNECT"), (b":protocol", b"websocket"), (b":scheme", client.scheme)]
     return client.open([*head, (b":authority", b"localhost"), (b":path", path.encode()), *fields], end=False)
 
 

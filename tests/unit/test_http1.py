@@ -8,7 +8,7 @@ from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.codes import CANCEL, PROTOCOL_ERROR
 from sidegate.wire.events import Body, BodyRefused, End, Event, Rejected, RequestHead, Reset, Violation
-from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.fields import SCHEME, FieldPolicy
 from sidegate.wire.http1 import response as http1_response
 from sidegate.wire.http1.head import MAX_BLANK_LINES
 from sidegate.wire.http1.server import DRAIN, HELD_INPUT, Http1Codec
@@ -104,6 +104,32 @@ def test_a_chunked_body_with_trailers(step: int) -> None:
 def test_forms_of_the_target(line: bytes, extra: bytes, target: bytes, host: bytes) -> None:
     event = head_of(line + b"\r\n" + extra + b"\r\n")
     assert (event.target, event.headers) == (target, [(b"host", host)])
+
+
+@pytest.mark.parametrize("trusted", [False, True])
+def test_the_scheme_of_a_target_is_compared_with_the_connections(trusted: bool) -> None:
+    """RFC 9110 7.4."""
+    policy = FieldPolicy(LIMITS.header_fields, LIMITS.header_block, keep_forwarding=trusted)
+    codec = Http1Codec(policy, LIMITS, 0.0)
+    codec.expect_scheme(b"https")
+    for target in (b"/", b"https://a/", b"HTTPS://a"):
+        (event,) = codec.receive(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % target, 1.0)
+        assert isinstance(event, RequestHead)
+        assert event.headers == [(b"host", b"a")]
+        respond(codec, event.stream_id)
+    (event,) = codec.receive(b"GET http://a/ HTTP/1.1\r\nHost: a\r\nX: y\r\nx-sidegate-scheme: https\r\n\r\n", 1.0)
+    if trusted:
+        assert isinstance(event, RequestHead)
+        assert event.headers == [(b"host", b"a"), (b"x", b"y"), (SCHEME, b"http")]
+        assert respond(codec, event.stream_id)
+        fields = b"Host: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        (event,) = codec.receive(b"GET http://a/ HTTP/1.1\r\n" + fields + b"\r\n", 1.0)
+        assert isinstance(event, RequestHead)
+        assert event.headers[-1] == (SCHEME, b"http")
+        assert event.headers[-2][0] == b"upgrade"
+    else:
+        assert isinstance(event, Rejected)
+        assert (event.status, event.reason) == (421, "bad_scheme")
 
 
 def test_http_1_0_needs_no_host_and_cannot_expect() -> None:

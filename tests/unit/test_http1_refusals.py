@@ -111,6 +111,9 @@ REFUSALS: dict[str, tuple[bytes, int, str]] = {
     "two hosts": (b"GET / HTTP/1.1\r\nHost: a\r\nhost: a\r\n\r\n", 400, "bad_host"),
     "empty host": (b"GET / HTTP/1.1\r\nHost:\r\n\r\n", 400, "bad_host"),
     "bad host": (b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400, "bad_host"),
+    "port above 65535": (b"GET / HTTP/1.1\r\nHost: a:65536\r\n\r\n", 400, "bad_host"),
+    "port of six digits": (b"GET / HTTP/1.1\r\nHost: a:000080\r\n\r\n", 400, "bad_host"),
+    "absolute target with a port above 65535": (b"GET http://a:99999/ HTTP/1.0\r\n\r\n", 400, "bad_host"),
     "bad host in HTTP/1.0": (b"GET / HTTP/1.0\r\nHost: a b\r\n\r\n", 400, "bad_host"),
     "two lengths": (
         b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",

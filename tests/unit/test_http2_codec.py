@@ -7,9 +7,13 @@ import struct
 import pytest
 from hpack import Decoder
 
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire import events as e
-from sidegate.wire.http2 import Http2Codec
+from sidegate.wire.fields import SCHEME, FieldPolicy
+from sidegate.wire.http2 import Http2Codec, load_engine
 from tests.support import http2 as c
+
+HOST = (b"host", b"example.org")
 
 pytestmark = pytest.mark.parametrize("engine", c.ENGINES)
 
@@ -39,6 +43,41 @@ def test_any_token_is_a_method(engine: c.EngineName, speaker: c.Speaker) -> None
     made = c.started(engine)
     found = made.receive(speaker.headers(1, [(b":method", b"PURGE"), *c.GET[1:]]), 0.0)
     assert c.first_head(found).method == "PURGE"
+
+
+def of_scheme(scheme: bytes, path: bytes = b"/", *fields: tuple[bytes, bytes]) -> c.Pairs:
+    return [c.GET[0], (b":scheme", scheme), c.GET[2], (b":path", path), *fields]
+
+
+def test_a_scheme_that_is_not_the_connections_is_misdirected(engine: c.EngineName, speaker: c.Speaker) -> None:
+    """RFC 9110 7.4."""
+    made = c.started(engine)
+    made.expect_scheme(b"http")
+    assert c.first_head(made.receive(speaker.headers(1, of_scheme(b"http")), 0.0)).headers == [HOST]
+    (event,) = made.receive(speaker.headers(3, of_scheme(b"https")), 0.0)
+    assert isinstance(event, e.Rejected)
+    assert (event.status, event.reason) == (421, "bad_scheme")
+    assert c.first_head(made.receive(speaker.headers(5, of_scheme(b"HTTP", b"/x")), 0.0)).headers == [HOST]
+
+
+def test_the_scheme_of_a_trusted_proxys_request(engine: c.EngineName, speaker: c.Speaker) -> None:
+    """It is reported for each request as that says, also for those with the fields of the request before."""
+    limits = ConnectionLimits()
+    policy = FieldPolicy(limits.header_fields, limits.header_block, keep_forwarding=True)
+    made = Http2Codec(load_engine(engine), policy, limits, 0.0)
+    made.expect_scheme(b"http")
+    made.receive(c.START, 0.0)
+    requests = [
+        (of_scheme(scheme, path, *fields), [HOST, *fields, *([(SCHEME, scheme)] if scheme == b"https" else [])])
+        for fields in ([], [(b"x", b"y")])
+        for path in (b"/", b"/other")
+        for scheme in (b"http", b"https", b"https", b"http")
+    ]
+    forged = (b"x-sidegate-scheme", b"https")
+    requests.append((of_scheme(b"http", b"/", forged), [HOST]))
+    for number, (sent, expected) in enumerate(requests):
+        head = c.first_head(made.receive(speaker.headers(2 * number + 1, sent), 0.0))
+        assert head.headers == expected, sent
 
 
 def test_the_same_request_again_gets_lists_of_its_own(engine: c.EngineName, speaker: c.Speaker) -> None:

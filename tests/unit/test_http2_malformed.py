@@ -85,6 +85,8 @@ REFUSED = {
     "no authority": (replaced(b":authority"), 400, "bad_host"),
     "empty authority": (replaced(b":authority", b""), 400, "bad_host"),
     "user in the authority": (replaced(b":authority", b"a@b"), 400, "bad_host"),
+    "port above 65535": (replaced(b":authority", b"a:65536"), 400, "bad_host"),
+    "port above 65535 in host": ([*replaced(b":authority"), (b"host", b"[::1]:70000")], 400, "bad_host"),
     "host differs": ([*c.GET, (b"host", b"other")], 400, "bad_host"),
     "expectation": ([*c.POST, (b"expect", b"miracle")], 417, "bad_expectation"),
     "too many fields": ([*c.GET, *[(b"a", b"b")] * 101], 431, "too_many_fields"),

@@ -22,7 +22,7 @@ REFUSALS = {
     "bad_method": "the method is not a token",
     "bad_pseudo_header": "an HTTP/2 pseudo-header field is unknown, misplaced, repeated or in the trailers",
     "bad_request_line": "the request line is not `method target version`",
-    "bad_scheme": "an HTTP/2 :scheme that is neither http nor https",
+    "bad_scheme": "a scheme that is not http or https, or not that of the connection of an untrusted peer",
     "bad_target": "the request target is malformed",
     "bad_version": "a request line of another major version than HTTP/1",
     "body_too_large": "the body is larger than limits.requestBody",

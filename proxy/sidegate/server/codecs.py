@@ -24,12 +24,19 @@ def import_codecs(protocols: Iterable[str]) -> None:
         importlib.import_module(HTTP1)
 
 
-def make_codec(service: ListenerService, protocol: str, trusted: bool, opened: float) -> Codec:
-    """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time."""
+def make_codec(service: ListenerService, protocol: str, trusted: bool, scheme: str, opened: float) -> Codec:
+    """``protocol``: ``h2`` or ``http/1.1``; ``trusted``: the peer is a trusted proxy; ``opened``: the loop's time.
+
+    ``scheme``: that of the connection, empty if it is unknown.
+    """
     policies = service.policies
     policy = policies.proxies if trusted else policies.clients
+    codec: Codec
     if protocol == "h2":
         of_fronts = policies.fronts if trusted else None
-        return Http2Codec(service.engine, policy, service.limits, opened, of_fronts, threads=service.threads)
-    codec: Codec = importlib.import_module(HTTP1).Http1Codec(policy, service.limits, opened)
+        codec = Http2Codec(service.engine, policy, service.limits, opened, of_fronts, threads=service.threads)
+    else:
+        codec = importlib.import_module(HTTP1).Http1Codec(policy, service.limits, opened)
+    if scheme:
+        codec.expect_scheme(scheme.encode("ascii"))
     return codec

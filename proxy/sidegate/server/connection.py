@@ -24,7 +24,7 @@ from sidegate.observe.record import Origin, Record, open_record
 from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
-from sidegate.server.peer import peer_of
+from sidegate.server.peer import known_scheme, peer_of
 from sidegate.server.service import GOAWAY_PATIENCE, GOAWAY_PAUSE, ListenerService
 from sidegate.server.states import COMPLETE
 from sidegate.server.websocket import WebSocket
@@ -121,7 +121,9 @@ class Connection(WritingHalf):
     def _choose_codec(self, protocol: str) -> None:
         service = self.service
         self.protocol = protocol
-        self.codec = make_codec(service, protocol, self.peer.trusted is not None, self.opened)
+        self.codec = make_codec(
+            service, protocol, self.peer.trusted is not None, known_scheme(self.peer, self._header), self.opened
+        )
         if self.winding_down:
             self.codec.goaway(False)
         service.meter.connection_opened(LABELS[protocol])

@@ -10,6 +10,7 @@ cdef bytes _peer
 cdef bytes _tls
 cdef bytes _websocket
 cdef bytes _request_id
+cdef bytes _scheme
 cdef dict _handshake
 cdef dict _peers
 cdef dict _tls_facts

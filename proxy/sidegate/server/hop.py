@@ -15,7 +15,7 @@ from sidegate.asgi import WEBSOCKET_KEY, Headers
 from sidegate.caches import remember
 from sidegate.errors import Refused
 from sidegate.observe.record import Record
-from sidegate.wire.fields import OWN_PREFIX
+from sidegate.wire.fields import OWN_PREFIX, SCHEME
 from sidegate.wire.hop import (
     CONNECTION,
     PEER,
@@ -43,7 +43,7 @@ scope.
 """
 
 _own, _peer, _tls = OWN_PREFIX, PEER, TLS  # names that have a type when they are compiled
-_websocket, _request_id = WEBSOCKET, REQUEST_ID
+_websocket, _request_id, _scheme = WEBSOCKET, REQUEST_ID, SCHEME
 _handshake = {CONNECTION: b"connection", UPGRADE: b"upgrade"}
 
 _peers: dict[bytes, PeerFacts] = {}
@@ -52,7 +52,10 @@ _websockets: dict[bytes, WebSocketFacts] = {}
 
 
 def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
-    """Move a front's facts from the end of ``headers`` into scope and record. Returns false if there are none."""
+    """Move a front's facts from the end of ``headers`` into scope and record. Returns false if there are none.
+
+    So is the scheme of another proxy's request, which the codec reports there; it is no fact of a front.
+    """
     found = False
     handshake: Headers = []
     while headers and headers[-1][0].startswith(_own):
@@ -60,6 +63,8 @@ def take_facts(headers: Headers, scope: dict[str, Any], record: Record) -> bool:
         if name == _peer:
             _store_peer(_read_peer(value), scope, record)
             found = True
+        elif name == _scheme:
+            scope["scheme"] = value.decode("ascii")
         elif name == _tls:
             scope["extensions"]["tls"] = _read_tls(value).copy()
         elif name == _websocket:

@@ -98,6 +98,17 @@ def peer_of(
     return peer
 
 
+def known_scheme(peer: Peer, header: ProxyHeader | None) -> str:
+    """The scheme of the peer's connection, with which its requests' schemes are compared; empty if it is unknown.
+
+    It is unknown if a balancer of TCP did not say whether it has ended TLS, or if it has not, but this connection has
+    TLS: of the client or of the balancer. A trusted peer's own word is used in any case.
+    """
+    if header is None or peer.trusted is not None or header.over_tls:
+        return peer.scheme
+    return "" if header.over_tls is None or peer.encrypted else peer.scheme
+
+
 def _set_tls(peer: Peer, version: str, extension: dict[str, Any] | None) -> None:
     peer.scheme = peer.scope["scheme"] = "https"
     peer.tls_version = version

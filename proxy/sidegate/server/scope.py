@@ -18,7 +18,8 @@ _asgi = ASGI_VERSIONS  # a name that has a type when it is compiled
 def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     """Create a scope. The backend adds ``state`` and may change ``root_path``.
 
-    A trusted peer's information about the client is used: a front's facts, or else the forwarding fields of any proxy.
+    A trusted peer's information about the client is used: a front's facts, or else the forwarding fields and the scheme
+    of any proxy.
     """
     path, raw_path, query, record.path = peer.paths.split(head.target)
     scope = peer.scope.copy()
@@ -32,7 +33,7 @@ def request_scope(peer: Peer, head: RequestHead, record: Record) -> Scope:
     scope["extensions"] = peer.extensions.copy()
     scope[RECORD_KEY] = record
     if peer.trusted is not None and not take_facts(head.headers, scope, record):
-        client, scope["scheme"] = peer.trusted.origin(head.headers, peer.client, peer.scheme)
+        client, scope["scheme"] = peer.trusted.origin(head.headers, peer.client, scope["scheme"])
         scope["client"] = client
         record.client = client[0] if client else "unix"
     return scope

@@ -204,6 +204,14 @@ class Codec:
 
     __slots__ = ()
 
+    def expect_scheme(self, scheme: bytes) -> None:
+        """Compare the schemes that requests name with the connection's, ``http`` or ``https`` (RFC 9110 7.4).
+
+        Another one is refused with 421; of a trusted proxy it is reported (``fields.SCHEME``). Without this call no
+        scheme is compared.
+        """
+        raise NotImplementedError
+
     @property
     def closed(self) -> bool:
         """No more requests will be read; close the connection once the output is flushed."""

@@ -12,6 +12,7 @@ value without control bytes but TAB   RFC 9110 5.5; CR, LF, NUL would split a me
 ``content-length``: one, digits only  RFC 9112 6.3, stricter: a list of equal values is refused too
 ``host``: at most one, well formed    RFC 9112 3.2
 the authority of the request target   RFC 9112 3.2.2: it replaces ``host``; RFC 9113 8.3.1: the two must agree in HTTP/2
+scheme: the connection's              RFC 9110 7.4; a trusted proxy may name another one
 names with ``_`` are dropped          CGI and WSGI map ``-`` and ``_`` to one name (as nginx does)
 forwarding fields are dropped         unless the peer is trusted: a client must not name its own address
 hop-by-hop fields                     RFC 9110 7.6.1: they end at this hop; RFC 9113 8.2.2 forbids them in HTTP/2
@@ -48,6 +49,12 @@ CLOSE = OWN_PREFIX + b"close"
 OFFER = OWN_PREFIX + b"offer"
 """Field by which a worker tells its front the ``Upgrade`` of the application's 426, which HTTP/2 cannot carry."""
 
+SCHEME = OWN_PREFIX + b"scheme"
+"""Field, the last one, by which a codec reports the scheme of a trusted proxy's request if it is not the connection's.
+
+It is no attribute of ``RequestHead``, because that would cost every request.
+"""
+
 CONNECTION_SPECIFIC = frozenset(b"connection keep-alive proxy-connection transfer-encoding upgrade".split())
 
 FORBIDDEN_TRAILERS = CONNECTION_SPECIFIC | frozenset(
@@ -68,7 +75,8 @@ HANDSHAKE = frozenset([b"connection", b"upgrade"])
 
 # RFC 3986 3.2.2: registered name or IPv4, or an IP literal in brackets, then an optional port. Never empty: http and
 # https URIs have a host (RFC 9110 4.2.1), and so has every route.
-_URI_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+_URI_HOST = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,;=%-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{0,5}))?")
+_LARGEST_PORT = 65535
 
 
 Pair = tuple[bytes, bytes]
@@ -251,7 +259,8 @@ def valid_host(host: bytes) -> bool:
     """Whether ``host`` is ``uri-host [":" port]`` (RFC 3986 3.2.2). Valid hosts are cached within bounds."""
     if host in _hosts_seen:
         return True
-    if _URI_HOST.fullmatch(host) is None:
+    match = _URI_HOST.fullmatch(host)
+    if match is None or int(match[1] or 0) > _LARGEST_PORT:
         return False
     if len(host) <= MAX_HOST:
         remember(_hosts_seen, host, host, MAX_KINDS)
@@ -273,6 +282,19 @@ def is_same_authority(one: bytes, other: bytes) -> bool:
 def _host_and_port(authority: bytes) -> tuple[bytes, bytes]:
     host, colon, port = authority.lower().rpartition(b":")
     return (host, port) if colon and b"]" not in port else (authority.lower(), b"")
+
+
+def other_scheme(scheme: bytes, own: bytes, policy: FieldPolicy) -> bytes:
+    """The scheme of a request if it is not the connection's ``own`` (empty: unknown), else empty.
+
+    A proxy that ends TLS may send ``https`` in cleartext, but only a trusted one is believed. Raises ``Refused``.
+    """
+    if not own or scheme == own:
+        return b""
+    if not policy.keep_forwarding:
+        detail = "the request's scheme is not that of this connection, whose peer is no trusted proxy"
+        raise Refused(421, "bad_scheme", detail)
+    return scheme
 
 
 def values_clean(fields: Headers) -> bool:

@@ -170,7 +170,7 @@ def _sliced(stage: Stage) -> list[Sequence[bytes]]:
 def _heads(stage: Stage) -> list[RequestHead]:
     """As many heads as there are requests, or more: one, as the codec makes it, again and again."""
     now = stage.service.loop.time()
-    codec = make_codec(stage.service, stage.protocol, False, now)
+    codec = make_codec(stage.service, stage.protocol, False, "", now)
     codec.receive(stage.opening, now)
     head = next(event for event in codec.receive(stage.batches[0], now) if isinstance(event, RequestHead))
     return [head] * max(stage.requests, LEAST_CALLS)

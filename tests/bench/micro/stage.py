@@ -32,7 +32,7 @@ STREAMS = 16  # of one HTTP/2 connection at once
 H1_REQUEST = b"GET / HTTP/1.1\r\nHost: localhost:8080\r\nUser-Agent: h2load nghttp2/1.52.0\r\nAccept: */*\r\n\r\n"
 H2_REQUEST = [
     (":method", "GET"),
-    (":scheme", "https"),
+    (":scheme", "http"),
     (":authority", "localhost:8080"),
     (":path", "/"),
     ("user-agent", "h2load nghttp2/1.52.0"),

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.certificates import Authority
-from tests.support.clients import Fields, request
+from tests.support.clients import Fields, Http2Client, request
 from tests.support.running import Run, RunningServer, fetch, only_record
 from tests.support.wsgi import Environ, StartResponse, respond
 
@@ -213,6 +213,12 @@ def test_a_trusted_proxy_says_who_and_how(codec: str, running: Run) -> None:
         environ = app.of(server, codec, headers=[(b"forwarded", b'for="[2001:db8::1]:99";proto=https')])
         assert (environ["REMOTE_ADDR"], environ["REMOTE_PORT"]) == ("2001:db8::1", "99")
         assert environ["wsgi.url_scheme"] == "https"
+        client = server.client(codec)
+        if isinstance(client, Http2Client):
+            client.scheme = b"https"
+        assert request(client, "GET", "/" if codec != "http1" else "https://localhost/").status == 200
+        assert app.environs[-1]["wsgi.url_scheme"] == "https"
+        client.close()
     with running(app, codec) as server:
         environ = app.of(server, codec, headers=fields)
         assert (environ["REMOTE_ADDR"], environ["wsgi.url_scheme"]) == ("127.0.0.1", "http")

@@ -17,6 +17,7 @@ from sidegate.backends.upstream.codecs import codec_maker
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, UnixEndpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
+from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.hop import streams_of_front
 from sidegate.config.schema import BackendConfig, PoolConfig
@@ -41,7 +42,7 @@ class PoolBackend(UpstreamBackend):
     """An App whose requests go to the workers of one pool."""
 
     def __init__(self, balancer: Balancer, buffering: Buffering, config: BackendConfig, report: Report) -> None:
-        super().__init__(balancer, buffering, config.root_path)
+        super().__init__(balancer, buffering, HopFields(config.root_path))
         balancer.on_threads = config.interface == "wsgi"
         self._report = report
         balancer.wait_queue.on_pressure = self._on_pressure

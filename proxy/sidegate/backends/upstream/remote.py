@@ -19,6 +19,7 @@ from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 from sidegate.backends.upstream.endpoint_connections import ConnectionPolicy
 from sidegate.backends.upstream.name_lookup import NameLookup
+from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.tls import client_context, problem_of
 from sidegate.backends.upstream.upstream_backend import UpstreamBackend
 from sidegate.config.address import Address, parse_upstream
@@ -65,7 +66,7 @@ class RemoteBackend(UpstreamBackend):
         tls: ssl.SSLContext | None,
         server_name: str | None,
     ) -> None:
-        super().__init__(balancer, buffering, "")
+        super().__init__(balancer, buffering, HopFields("", b"http" if tls is None else b"https"))
         self._addresses = [parse_upstream(address) for address in addresses]
         self._tls = tls
         self._server_name = server_name

@@ -6,7 +6,6 @@ from sidegate.caches cimport remember
 from sidegate.observe.record cimport Record
 
 cdef dict _HTTP_SCHEMES
-cdef dict _SCHEMES
 cdef dict _METHODS
 cdef tuple _CONNECT
 cdef tuple _PROTOCOL
@@ -14,6 +13,7 @@ cdef tuple _PROTOCOL
 
 cdef class HopFields:
     cdef str _root_path
+    cdef tuple _scheme
     cdef dict _peers
     cdef dict _tls
 

@@ -25,7 +25,6 @@ they may hold certificates."""
 Pair = tuple[bytes, bytes]
 
 _HTTP_SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https"}
-_SCHEMES: dict[str, Pair] = {scheme: (b":scheme", http.encode()) for scheme, http in _HTTP_SCHEMES.items()}
 _METHODS: dict[str, Pair] = {
     method: (b":method", method.encode()) for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 }
@@ -38,12 +37,17 @@ _HTTP1_ONLY = frozenset([*_HANDSHAKE, b"sec-websocket-key"])  # RFC 8441 5
 
 
 class HopFields:
-    """One for each backend; it caches encoded facts. ``root_path``: the backend's."""
+    """One for each backend; it caches encoded facts. ``root_path``: the backend's.
 
-    __slots__ = ("_peers", "_root_path", "_tls")
+    ``scheme``: that of the connections upstream. A server that does not trust this front refuses another ``:scheme``
+    (RFC 9110 7.4); the client's is one of the facts, and for a third-party server in ``x-forwarded-proto``.
+    """
 
-    def __init__(self, root_path: str) -> None:
+    __slots__ = ("_peers", "_root_path", "_scheme", "_tls")
+
+    def __init__(self, root_path: str, scheme: bytes = b"http") -> None:
         self._root_path = root_path
+        self._scheme: Pair = (b":scheme", scheme)
         self._peers: dict[tuple[Any, ...], Pair] = {}
         self._tls: dict[int, tuple[Any, Pair]] = {}
 
@@ -54,7 +58,7 @@ class HopFields:
         path: bytes = scope["raw_path"]
         websocket = scope["type"] == "websocket"
         head = [_CONNECT, _PROTOCOL] if websocket else [_method(scope["method"])]
-        head.append(_SCHEMES[scope["scheme"]])
+        head.append(self._scheme)
         head.append((b":path", path + b"?" + query if query else path))
         if fields and fields[0][0] == b"host":  # the header policy puts it first
             head.insert(-1, (b":authority", fields[0][1]))

@@ -18,13 +18,13 @@ from sidegate.backends.upstream.tunnel import Tunnel
 
 
 class UpstreamBackend(Backend):
-    """An App whose requests go to other processes. ``root_path``: the value for the application in a worker."""
+    """An App whose requests go to other processes; ``fields`` makes the heads of these requests."""
 
-    def __init__(self, balancer: Balancer, buffering: Buffering, root_path: str) -> None:
+    def __init__(self, balancer: Balancer, buffering: Buffering, fields: HopFields) -> None:
         super().__init__(balancer.name)
         self._balancer = balancer
         self._buffering = buffering
-        self._fields = HopFields(root_path)
+        self._fields = fields
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         scope[RECORD_KEY].backend = self.name

@@ -24,6 +24,7 @@ cdef class HeadReader:
     cdef Py_ssize_t _line_end
     cdef public bint chunked
     cdef public bint keep_alive
+    cdef public bytes scheme
     cdef public bytes seen
 
     @cython.locals(end=Py_ssize_t, head=bytes, found=bytes, rest=bytes, request=RequestHead)

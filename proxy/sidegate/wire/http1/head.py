@@ -39,7 +39,15 @@ from sidegate.caches import remember
 from sidegate.config.schema import Limits
 from sidegate.errors import Refused
 from sidegate.wire.events import RequestHead
-from sidegate.wire.fields import CONTROL_BYTES, HANDSHAKE, FieldPolicy, RequestFields, request_fields
+from sidegate.wire.fields import (
+    CONTROL_BYTES,
+    HANDSHAKE,
+    SCHEME,
+    FieldPolicy,
+    RequestFields,
+    other_scheme,
+    request_fields,
+)
 from sidegate.wire.http1.options import connection_options, is_chunked, is_kept, wanted_protocol
 from sidegate.wire.http1.parts import HeadParts
 from sidegate.wire.method import METHOD_BYTES, METHODS, check_method, is_token
@@ -71,7 +79,8 @@ _Offence = tuple[int, int, str, str]
 class HeadReader:
     """Reads one head after the other. After each it sets ``chunked``, and ``keep_alive``: what the client asked for.
 
-    ``seen``: the bytes up to the first offence, for ``request_line``.
+    ``seen``: the bytes up to the first offence, for ``request_line``. ``scheme``: that of the connection, with which
+    the scheme of a target in absolute-form is compared; empty if it is unknown.
     """
 
     __slots__ = (
@@ -90,13 +99,14 @@ class HeadReader:
         "_upgrade",
         "chunked",
         "keep_alive",
+        "scheme",
         "seen",
     )
 
     def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
         self.chunked = False
         self.keep_alive = True
-        self.seen = b""
+        self.scheme = self.seen = b""
         self._policy = policy
         self._blocks = policy.blocks
         self._request_lines = policy.request_lines
@@ -292,8 +302,9 @@ class HeadReader:
             version = "1.1"  # RFC 9110 2.5: a higher minor version is processed as the highest that is implemented
         word = METHODS.get(method) or check_method(method)
         authority: bytes | None = None
+        scheme = b""
         if target[0] != _SLASH:
-            target, authority = _split_authority(method, target)
+            target, authority, scheme = _split_authority(method, target)
         fields = request_fields(raw, self._policy, authority)
         headers = fields.headers
         if version == "1.0":
@@ -312,6 +323,8 @@ class HeadReader:
         if head.protocol and not bodiless:
             raise Refused(400, "websocket_body", "a WebSocket's handshake with a body")
         head.announce_body(length, fields.expect_continue and not bodiless, bodiless and not head.protocol)
+        if scheme and (other := other_scheme(scheme, self.scheme, self._policy)):
+            headers.append((SCHEME, other))
         return head
 
     def _check_hop(self, fields: RequestFields, head: RequestHead) -> None:
@@ -340,14 +353,17 @@ def _has_host(raw: Headers) -> bool:
     return any(name == b"host" for name, _ in raw)
 
 
-def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]:
-    """RFC 9112 3.2: split a target that is no path into (path and query or ``*``, authority of an absolute-form)."""
+def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None, bytes]:
+    """RFC 9112 3.2: split a target that is no path: path and query, or ``*``; authority and scheme of an absolute-form.
+
+    ``*`` has neither: None and empty.
+    """
     if target == b"*" and method == b"OPTIONS":
-        return target, None
+        return target, None, b""
     scheme, separator, rest = target.partition(b"://")
-    if not separator or scheme.lower() not in (b"http", b"https"):
+    scheme = scheme.lower()
+    if not separator or scheme not in (b"http", b"https"):
         raise Refused(400, "bad_target", "the request target is neither a path nor an http(s) URI")
-    # The scheme is dropped: the listener knows whether the connection is secure, and the client must not decide it.
     slash = rest.find(b"/")
     authority = rest[: slash if slash >= 0 else len(rest)].partition(b"?")[0]
     path = rest[len(authority) :]
@@ -355,4 +371,4 @@ def _split_authority(method: bytes, target: bytes) -> tuple[bytes, bytes | None]
         path = b"*" if method == b"OPTIONS" else b"/"  # RFC 9112 3.2.4
     elif path[:1] == b"?":
         path = b"/" + path
-    return path, authority
+    return path, authority, scheme

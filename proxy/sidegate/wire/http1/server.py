@@ -78,6 +78,10 @@ class Http1Codec(Codec):
         self._eof = False
         self._closed = False
 
+    def expect_scheme(self, scheme: bytes) -> None:
+        """See ``events.Codec``."""
+        self._reader.scheme = scheme
+
     @property
     def closed(self) -> bool:
         """See ``events.Codec``."""

@@ -12,6 +12,8 @@ cdef class HeadValidator:
     cdef Py_ssize_t _largest_block
     cdef dict _memory
     cdef bytes _authority
+    cdef bytes _other_scheme
+    cdef public bytes scheme
     cdef tuple _pseudo
     cdef tuple _fields
     cdef tuple _answer
@@ -19,7 +21,7 @@ cdef class HeadValidator:
     cpdef tuple request(self, tuple pseudo, tuple fields, Py_ssize_t size)
     @cython.locals(answer=tuple, facts=list, count=Py_ssize_t)
     cdef tuple _request_of_front(self, tuple pseudo, tuple fields, Py_ssize_t size)
-    @cython.locals(answer=tuple, method=str, target=bytes, authority=bytes)
+    @cython.locals(answer=tuple, method=str, target=bytes, authority=bytes, scheme=bytes)
     cdef tuple _request(self, tuple pseudo, tuple fields, Py_ssize_t size)
     @cython.locals(known=tuple, pair=tuple, seen=tuple, target=bytes)
     cdef bytes _moved(self, tuple pseudo)

@@ -14,9 +14,11 @@ from sidegate.caches import remember
 from sidegate.errors import Refused
 from sidegate.wire.fields import (
     OWN_PREFIX,
+    SCHEME,
     FieldPolicy,
     RequestFields,
     is_same_authority,
+    other_scheme,
     request_fields,
     trailer_fields,
     values_clean,
@@ -61,14 +63,18 @@ CONNECT: Final = "CONNECT"
 
 
 class HeadValidator:
-    """Checks the header lists of one connection."""
+    """Checks the header lists of one connection.
+
+    ``scheme``: that of the connection, with which ``:scheme`` is compared; empty if it is unknown.
+    """
 
     __slots__ = (
-        "_answer", "_authority", "_fields", "_largest_block", "_longest_line", "_memory", "_of_front", "_policy",
-        "_pseudo",
+        "_answer", "_authority", "_fields", "_largest_block", "_longest_line", "_memory", "_of_front", "_other_scheme",
+        "_policy", "_pseudo", "scheme",
     )  # fmt: skip
 
     def __init__(self, policy: FieldPolicy, limits: Limits) -> None:
+        self.scheme = b""
         self._policy = policy
         self._of_front = policy.keep_own
         self._longest_line = limits.request_line
@@ -76,6 +82,7 @@ class HeadValidator:
         self._memory: dict[Fields, RequestFields] = {}  # checked with the last request's authority
         # The last request's, compared by identity: engines return the same tuple for the same list.
         self._authority: bytes | None = None
+        self._other_scheme = b""
         self._pseudo = _NONE
         self._fields = _NONE
         self._answer: Request = ("", b"", [], None, False)
@@ -108,19 +115,22 @@ class HeadValidator:
         answer = self._answer
         if pseudo is self._pseudo and fields is self._fields:
             return answer
-        method, authority = answer[0], self._authority
+        method, authority, scheme = answer[0], self._authority, self._other_scheme
         target = self._moved(pseudo)
         if target is None:
-            method, target, authority = _control(pseudo, self._longest_line)
+            method, target, authority, scheme = _control(pseudo, self._longest_line)
+            scheme = other_scheme(scheme, self.scheme, self._policy)
         else:
             _check_target(target, method, self._longest_line)
-        if fields is self._fields and authority == self._authority:
+        if fields is self._fields and authority == self._authority and scheme == self._other_scheme:
             answer = (method, target, answer[2], answer[3], answer[4])
         else:
             judged = self._check_fields(fields, size, authority)
-            answer = (method, target, judged.headers, judged.content_length, judged.expect_continue)
+            headers = [*judged.headers, (SCHEME, scheme)] if scheme else judged.headers
+            answer = (method, target, headers, judged.content_length, judged.expect_continue)
         if size <= REMEMBERED_SIZE:
             self._authority = authority
+            self._other_scheme = scheme
             self._pseudo = pseudo
             self._fields = fields
             self._answer = answer
@@ -187,22 +197,22 @@ def _overhead(fields: Fields) -> int:
     return CRUMB_OVERHEAD * max(sum(name == b"cookie" for name, _ in fields) - 1, 0)
 
 
-def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None]:
-    """Method, target and authority by RFC 9113 8.3.1."""
+def _control(pseudo: Fields, longest: int) -> tuple[str, bytes, bytes | None, bytes]:
+    """Method, target, authority and scheme by RFC 9113 8.3.1."""
     named = dict(pseudo)
     repeated = len(named) != len(pseudo)
     method = named.pop(b":method", b"")
-    scheme = named.pop(b":scheme", b"")
+    scheme = named.pop(b":scheme", b"").lower()
     target = named.pop(b":path", b"")
     authority = named.pop(b":authority", None)
     protocol = named.pop(b":protocol", None) if method == b"CONNECT" else None
     if named or repeated:
         raise Malformed("bad_pseudo_header", "a pseudo-header field is unknown, misplaced or repeated")
     word = METHODS.get(method) or (_method(method) if protocol is None else _connect(protocol))
-    if scheme not in _SCHEMES and scheme.lower() not in _SCHEMES:
+    if scheme not in _SCHEMES:
         raise Malformed("bad_scheme", "no :scheme, or neither http nor https")
     _check_target(target, word, longest)
-    return word, target, authority
+    return word, target, authority, scheme
 
 
 def _check_target(target: bytes, method: str, longest: int) -> None:

@@ -113,6 +113,10 @@ class Http2Codec(Codec):
         self._block_deadline: float | None = None
         self._preface_deadline: float | None = now + limits.http2_preface
 
+    def expect_scheme(self, scheme: bytes) -> None:
+        """See ``events.Codec``. A front names the scheme of its client in its facts instead."""
+        self._validator.scheme = scheme
+
     # State
 
     @property
