@@ -27,6 +27,7 @@ from sidegate.wire.fields import CLOSE, OFFER
 from sidegate.wire.hop import HEADER_TABLE, REQUEST_ID
 from sidegate.wire.http2 import EngineFactory, Http2ClientCodec, load_engine
 from sidegate.wire.http2.client import MOST_CONTROLS
+from sidegate.wire.http2.engine import RESETS_REMEMBERED
 from tests.support import http2 as c
 from tests.support.http2_client import OK, SETTINGS, START, client, heads, pair, started
 
@@ -247,6 +248,34 @@ def test_what_ends_the_connection(engine: c.EngineName, frame: bytes) -> None:
     assert written(made).goaways[0][0] == 0
     assert made.request(list(c.GET), True) == 0
     assert Reset(1, -1) in made.receive_eof() or heads(1, end=True) in frame
+
+
+@pytest.mark.parametrize("late", [c.data(1, b"x"), c.data(1), c.data(1, b"", end=True)])
+def test_data_after_the_end_of_both_sides(engine: c.EngineName, late: bytes) -> None:
+    """RFC 9113 5.1."""
+    made, found = answered(engine, heads(1, end=True))
+    assert found == [ResponseHead(1, 200, [], True)]
+    (violation,) = made.receive(late)
+    assert isinstance(violation, Violation)
+    assert violation.reason == "stream_closed"
+
+
+def test_data_of_streams_that_were_given_up_is_ignored(engine: c.EngineName) -> None:
+    """More of them than are remembered: those of a GOAWAY, and those that this side has reset."""
+    most = 2 * RESETS_REMEMBERED
+    for goes in (True, False):
+        made = started(engine, replace(SETTINGS, concurrent_streams=1))
+        streams = [made.request(list(c.POST), False) for _ in range(most)]
+        made.take_output()
+        if goes:
+            assert len(made.receive(c.goaway(streams[0]))) == most
+        for stream in streams[1:]:
+            made.reset(stream, codes.CANCEL)
+        made.take_output()
+        for stream in (streams[1], streams[most // 2], streams[-1]):
+            assert made.receive(c.data(stream, b"x" * 16_000)) == []
+        assert written(made).window_updates(0) >= 32_767
+        assert not made.closed
 
 
 def test_a_server_that_does_not_begin_with_settings(engine: c.EngineName) -> None:

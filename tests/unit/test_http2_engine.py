@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from hpack import Decoder, Encoder
@@ -111,6 +112,26 @@ def test_streams_reset_long_ago_are_forgotten(engine: c.EngineName) -> None:
         made.take_output()
     assert made.receive(speaker.headers(last)) == [(wire.CONTROL, c.HEADERS)]
     assert made.receive(speaker.headers(1))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
+
+
+@pytest.mark.parametrize("engine", c.ENGINES)
+def test_data_of_streams_that_were_reset_together_is_credited(engine: c.EngineName) -> None:
+    """More of them than are remembered: the peer may not know of any reset yet."""
+    made = load_engine(engine)(replace(SETTINGS, concurrent_streams=1))
+    made.receive(c.START)
+    speaker = c.Speaker()
+    streams = range(1, 2 * wire.RESETS_REMEMBERED + 7, 2)
+    for stream in streams:
+        made.receive(speaker.headers(stream, c.POST, end=False))
+    made.receive(speaker.headers(streams[-1] + 2))
+    made.send_head(streams[-1] + 2, 200, [], True)
+    for stream in streams:
+        made.reset(stream, codes.CANCEL)
+    made.take_output()
+    for stream in (*streams[:3], streams[-1]):
+        assert made.receive(c.data(stream, b"x" * 16_000)) == []
+    assert c.listen(made.take_output()).window_updates(0) >= 32_767
+    assert made.receive(c.data(streams[-1] + 2))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)

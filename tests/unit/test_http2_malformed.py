@@ -234,6 +234,16 @@ VIOLATIONS = {
     "DATA on an idle stream": (c.data(5, b"x"), "protocol_error"),
     "DATA on stream 0": (c.data(0, b"x"), "protocol_error"),
     "DATA after END_STREAM": (GET_1 + c.data(1, b"x"), "stream_closed"),
+    "DATA on a stream the client reset": (POST_1 + c.rst_stream(1) + c.data(1, b"x"), "stream_closed"),
+    "empty DATA on a stream the client reset": (POST_1 + c.rst_stream(1) + c.data(1), "stream_closed"),
+    "DATA on a stream the client reset, behind another error": (
+        POST_1 + c.rst_stream(1) + c.window_update(0, 0) + c.data(1),
+        "protocol_error",
+    ),
+    "DATA on a stream the client reset, inside a block": (
+        POST_1 + c.rst_stream(1) + c.frame(c.HEADERS, 0, 3) + c.data(1),
+        "protocol_error",
+    ),
     "HEADERS after END_STREAM": (GET_1 + GET_1, "stream_closed"),
     "HEADERS on a stream the client reset": (POST_1 + c.rst_stream(1) + GET_1, "stream_closed"),
     "HEADERS on an even stream": (c.Speaker().headers(2), "protocol_error"),
@@ -271,3 +281,43 @@ def test_violations_end_the_connection(engine: c.EngineName, case: str) -> None:
     assert c.violated(made, sent).reason == reason
     assert len(c.listen(made.take_output()).goaways) == 1
     assert made.take_output() == b""
+
+
+@pytest.mark.parametrize("step", [1, 7, 1000])
+@pytest.mark.parametrize(
+    "late", [c.data(1, b"x"), c.data(1), c.data(1, b"x" * 300, True)], ids=["data", "empty", "end"]
+)
+def test_data_on_a_stream_that_both_sides_have_ended(
+    engine: c.EngineName, late: bytes, step: int, speaker: c.Speaker
+) -> None:
+    """RFC 9113 5.1 (h2spec 5.1/11), wherever reads cut the frames."""
+    made = c.codec(engine)
+    sent = c.START + speaker.headers(1, c.POST, end=False) + c.data(1, b"x" * 300) + c.data(1, b"y", True)
+    found: list[e.Event] = []
+    for at in range(0, len(sent), step):
+        found += made.receive(sent[at : at + step], 0.0)
+    assert c.merged(found)[1:] == [e.Body(1, b"x" * 300 + b"y"), e.End(1, [])]
+    c.answer_all(made, found)
+    made.take_output()
+    assert made.idle
+    pieces = [late[at : at + step] for at in range(0, len(late), step)]
+    found = [event for piece in pieces for event in made.receive(piece, 0.0)]
+    (event,) = found
+    assert isinstance(event, e.Violation)
+    assert event.reason == "stream_closed"
+    assert c.listen(made.take_output()).goaways == [(1, STREAM_CLOSED)]
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_data_on_a_stream_that_the_client_has_reset(engine: c.EngineName, step: int, speaker: c.Speaker) -> None:
+    """RFC 9113 5.1 (h2spec 5.1/8)."""
+    made = c.started(engine)
+    made.receive(speaker.headers(1, c.POST, end=False) + c.data(1, b"x"), 0.0)
+    made.receive(c.rst_stream(1), 0.0)
+    sent = speaker.headers(3) + c.data(1, b"y")
+    found = [event for at in range(0, len(sent), step) for event in made.receive(sent[at : at + step], 0.0)]
+    head, violation = found
+    assert isinstance(head, e.RequestHead)
+    assert isinstance(violation, e.Violation)
+    assert violation.reason == "stream_closed"
+    assert c.listen(made.take_output()).goaways == [(3, STREAM_CLOSED)]

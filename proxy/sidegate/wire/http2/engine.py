@@ -6,11 +6,10 @@ to the same events. An engine never calls the codec.
 
 Rules of both engines, whatever their library does by itself:
 
-* A HEADERS frame for a closed stream, and HEADERS or DATA after the peer's END_STREAM on an open one, are a connection
-  error STREAM_CLOSED (RFC 9113 5.1). HEADERS for a stream that this side has reset is ignored, because the peer may not
-  know of the reset yet, and reported as CONTROL.
-* DATA for a closed stream is ignored and credited to the connection at once, however the stream was closed: nghttp2
-  does not report it, and the connection's window bounds its cost. Padding is credited at once too.
+* HEADERS or DATA for a closed stream, and after the peer's END_STREAM on an open one, are a connection error
+  STREAM_CLOSED (RFC 9113 5.1). For a stream that this side has reset they are ignored, because the peer may not know of
+  the reset yet: HEADERS is reported as CONTROL, and DATA is credited to the connection at once. Padding is credited at
+  once too.
 * A second HEADERS without END_STREAM is a connection error (RFC 9113 8.1 requires a stream error at least).
 * DATA beyond a window is a connection error FLOW_CONTROL_ERROR (RFC 9113 6.9.1 allows either).
 * The engine announces the number of concurrent streams but does not enforce it; the codec refuses streams.
@@ -81,7 +80,10 @@ FIRST_TABLE: Final = 4096
 """Initial size of HPACK's tables (RFC 9113 6.5.2)."""
 
 RESETS_REMEMBERED = 1024
-"""Number of streams reset by this side whose late frames are ignored; the peer knows older resets for certain."""
+"""Number of streams reset by this side whose late frames are ignored; the peer knows older resets for certain.
+
+DATA that still comes for these or lower streams is no error: a client may have given up more streams than that at once.
+"""
 
 
 CRUMB_OVERHEAD = 32 + len("cookie") - len("; ")

@@ -178,6 +178,8 @@ class H2Engine(SendingHalf):
         if stream is None:
             if not self._is_over(stream_id):
                 raise ConnectionFailure(codes.PROTOCOL_ERROR, "DATA on an idle stream")
+            if stream_id not in self._resets and stream_id > self._forgotten:
+                raise ConnectionFailure(codes.STREAM_CLOSED, "DATA after the end of the stream")
             self._ignore(length)
             return
         if stream.remote_ended:

@@ -92,6 +92,7 @@ class SendingHalf:
         self._streams: dict[int, Stream] = {}
         self._order: deque[int] = deque()  # streams with something to send, the next one first
         self._resets: dict[int, None] = {}  # streams reset by this side, oldest first
+        self._forgotten = 0  # the highest stream that is no longer in `_resets`
         self._closed: list[int] = []
         self._credit = 0  # like Stream.credit, for the connection
         self._highest = 0  # of the client's streams
@@ -226,7 +227,9 @@ class SendingHalf:
         self._connection.sweep()
         self._resets[stream_id] = None
         if len(self._resets) > wire.RESETS_REMEMBERED:
-            del self._resets[next(iter(self._resets))]
+            oldest = next(iter(self._resets))
+            del self._resets[oldest]
+            self._forgotten = max(self._forgotten, oldest)
 
     def consume(self, stream_id: int, size: int) -> None:
         """See ``engine.Engine``."""

@@ -53,6 +53,7 @@ cdef enum:
 include "nghttp2_fields.pxi"
 include "nghttp2_output.pxi"
 include "nghttp2_session.pxi"
+include "nghttp2_frames.pxi"
 include "nghttp2_callbacks.pxi"
 
 
@@ -63,6 +64,8 @@ cdef class Nghttp2Engine:
     cdef Output output
     cdef dict outgoing  # owns what the streams' user data point to
     cdef dict resets  # streams reset by this side, oldest first
+    cdef int32_t forgotten  # the highest stream that is no longer in ``resets``
+    cdef FrameHeads heads
     cdef list closed
     cdef list events
     cdef HeaderBlock block
@@ -86,6 +89,7 @@ cdef class Nghttp2Engine:
         self.output = Output()
         self.outgoing = {}
         self.resets = {}
+        self.heads.left = 0 if client else PREFACE_SIZE
         self.closed = []
         self.fault = -1
         self.telling = client or settings.hop
@@ -106,31 +110,55 @@ cdef class Nghttp2Engine:
     # Input
 
     def receive(self, bytes data not None):
-        cdef ssize_t taken
+        cdef int failed
         cdef list events = []
         if self.dead:
             return events
         self.events = events
         self.receiving = True
-        taken = nghttp2_session_mem_recv(
-            self.session, <const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        failed = self.feed(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
         self.receiving = False
         self.raise_kept()
-        if taken < 0:
+        if failed < 0:
             if self.fault < 0:
-                self.fault = PROTOCOL_ERROR if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC else ENHANCE_YOUR_CALM
-                self.fault_detail = nghttp2_strerror(<int>taken).decode()
+                self.fault = PROTOCOL_ERROR if failed == NGHTTP2_ERR_BAD_CLIENT_MAGIC else ENHANCE_YOUR_CALM
+                self.fault_detail = nghttp2_strerror(failed).decode()
             self.write(goaway_frame(self.highest, self.fault))
         else:
             # Only the GOAWAY that nghttp2 sends shows whether it ended the connection.
             self.holding = True
             self.drain()
             self.holding = False
+            if failed and self.fault < 0:
+                self.refuse(STREAM_CLOSED, "DATA after the end of the stream")
+                self.write(goaway_frame(self.highest, STREAM_CLOSED))
         if self.fault >= 0:
             self.dead = True
             events.append((FAULT, self.fault, self.fault_detail))
         self.events = None
         return events
+
+    cdef int feed(self, const uint8_t *data, ssize_t size) except -999:
+        """Give the input to nghttp2. Returns its error, 1 at DATA for a stream that has ended, 0 if all was taken."""
+        cdef ssize_t begin = 0, at = 0, end, taken
+        while True:
+            end = _next_data(&self.heads, data, &at, size)
+            taken = nghttp2_session_mem_recv(self.session, data + begin, end - begin)
+            if taken < 0 or end == size:
+                return min(taken, 0)
+            if self.is_over(_stream_of(&self.heads)):
+                return 1
+            begin = end
+
+    cdef bint is_over(self, int32_t stream_id) except -1:
+        """Whether a stream has ended as the peer knows it: not by a reset of this side that may not have arrived."""
+        if not stream_id & 1 or stream_id > self.last_stream() or stream_id <= self.forgotten:
+            return False
+        return (nghttp2_session_get_stream_remote_close(self.session, stream_id) < 0
+                and stream_id not in self.resets)
+
+    cdef int32_t last_stream(self) noexcept:
+        return self.highest
 
     cdef int begin_frame(self, const nghttp2_frame_hd *hd) except -999:
         cdef int kind = hd.type
@@ -302,7 +330,9 @@ cdef class Nghttp2Engine:
     cdef int remember_reset(self, int32_t stream_id) except -1:
         self.resets[stream_id] = None
         if len(self.resets) > RESETS_REMEMBERED:
-            del self.resets[next(iter(self.resets))]
+            oldest = next(iter(self.resets))
+            del self.resets[oldest]
+            self.forgotten = max(self.forgotten, oldest)
         return 0
 
     def consume(self, int32_t stream_id, size_t size):

@@ -69,9 +69,13 @@ cdef int _on_frame_sent(nghttp2_session *session, const nghttp2_frame *frame, vo
 
 cdef int _on_frame_not_sent(nghttp2_session *session, const nghttp2_frame *frame, int code, void *user) noexcept:
     # nghttp2 will not send a header block larger than LARGEST_BLOCK; without this the peer would wait forever.
-    if frame.hd.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_remote_close(session, frame.hd.stream_id) >= 0:
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, INTERNAL_ERROR)
-    return 0
+    engine = <Nghttp2Engine>user
+    try:
+        if frame.hd.type == NGHTTP2_HEADERS:
+            engine.reset(frame.hd.stream_id, INTERNAL_ERROR)
+        return 0
+    except BaseException as error:
+        return engine.keep(error)
 
 
 cdef ssize_t _on_read(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *flags,

@@ -50,6 +50,9 @@ cdef class Nghttp2Client(Nghttp2Engine):
             return self.refuse(PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
         return Nghttp2Engine.begin_frame(self, hd)
 
+    cdef int32_t last_stream(self) noexcept:
+        return self.opened
+
     cdef int begin_headers(self, const nghttp2_frame_hd *hd) except -999:
         if hd.stream_id in self.resets:
             self.events.append(_control[NGHTTP2_HEADERS])
@@ -74,6 +77,8 @@ cdef class Nghttp2Client(Nghttp2Engine):
         """Report the streams that nghttp2 closes next; what the server still sends on them is ignored."""
         cdef int32_t stream_id = self.opened
         cdef int32_t oldest = max(last, self.opened - 2 * RESETS_REMEMBERED)
+        if oldest > last:
+            self.forgotten = max(self.forgotten, oldest)
         while stream_id > oldest:
             if nghttp2_session_get_stream_remote_close(self.session, stream_id) >= 0:
                 self.remember_reset(stream_id)
