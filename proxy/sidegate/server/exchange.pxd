@@ -25,7 +25,6 @@ cdef class ResponseHalf:
 
     cpdef check_present(self)
     cdef _start(self, message)
-    cdef _add_hop_fields(self, list hop, list headers)
     cdef bint _is_bodiless(self)
     cdef _check_body(self, str what)
     @cython.locals(size=Py_ssize_t, end=bint)

@@ -34,6 +34,7 @@ from sidegate.server.messages import (
     check_start,
     check_trailers,
     is_event_stream,
+    kept_hop_fields,
 )
 from sidegate.server.scope import request_scope
 from sidegate.server.service import HIGH_WATER
@@ -149,16 +150,11 @@ class ResponseHalf:
         self._headers = headers
         self._trailers = [] if message.get("trailers", False) else None
         if hop is not None:
-            self._add_hop_fields(hop, headers)
+            kept = kept_hop_fields(hop, self._status, self._trailers is not None and not self._is_bodiless())
+            self._codec.add_hop_fields(self.stream_id, kept, headers)
         # RFC 9110 8.6: here content-length describes a body that is not sent.
         self._remaining = None if self._is_bodiless() else length
         self.sending = STARTED
-
-    def _add_hop_fields(self, hop: Headers, headers: Headers) -> None:
-        """Send the ``upgrade`` of a 426, and ``trailer`` if trailers may follow; other responses do not have them."""
-        trailers = self._trailers is not None and not self._is_bodiless()
-        kept = [pair for pair in hop if (trailers if pair[0] == b"trailer" else self._status == 426)]
-        self._codec.add_hop_fields(self.stream_id, kept, headers)
 
     def _is_bodiless(self) -> bool:
         return self._head.method == "HEAD" or self._status in (204, 205, 304)

@@ -27,6 +27,11 @@ def check_start(message: Message) -> tuple[int, Headers, int | None, bool, bool,
     return status, headers, length, dated, close, hop
 
 
+def kept_hop_fields(hop: Headers, status: int, trailers: bool) -> Headers:
+    """The ``upgrade`` of a 426, and ``trailer`` if ``trailers`` may follow; other responses do not have them."""
+    return [pair for pair in hop if (trailers if pair[0] == b"trailer" else status == 426)]
+
+
 def check_trailers(message: Message) -> Headers:
     """Check ``http.response.trailers``. Returns the fields that may be trailers."""
     return allowed_trailers(check_fields(message.get("headers", ()), "response trailers")[0])
