@@ -341,6 +341,20 @@ def test_a_body_where_none_may_be_never_gets_out(codec: str, running: Run, statu
         client.close()
 
 
+def test_an_upgrade_that_is_required_is_named(codec: str, running: Run) -> None:
+    """RFC 9110 15.5.22; HTTP/2 has no upgrade."""
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("426 Upgrade Required", [("Upgrade", "TLS/1.0")])
+        return [b"no"]
+
+    with running(app, codec) as server:
+        response = fetch(server, codec, "GET", "/")
+        assert (response.status, response.body) == (426, b"no")
+        named = (b"TLS/1.0", b"upgrade") if codec == "http1" else (None, None)
+        assert (response.get(b"upgrade"), response.get(b"connection")) == named
+
+
 # Content-Length (PEP 3333, "Handling the Content-Length Header").
 
 
