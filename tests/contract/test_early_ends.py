@@ -67,7 +67,7 @@ def test_a_body_that_grows_too_large(codec: str, tmp_path: Path) -> None:
 
 
 def test_a_body_that_grows_too_large_for_another_server(engine: str, tmp_path: Path) -> None:
-    with RawServer(tmp_path) as server, before(engine, h2c=f"unix:{server.path}") as front:
+    with RawServer(tmp_path) as server, remote_front(engine, h2c=f"unix:{server.path}") as front:
         object.__setattr__(front.runtime._listeners[0].service.limits, "request_body", BODY)
         peer = server.accept(WINDOW)
         client, stream, number = blocked_upload(front, engine, peer)

@@ -71,7 +71,8 @@ class ManualLoop:
 class ScriptedTransport(asyncio.Transport):
     """``written``: what left for the socket. ``stalled``: the peer reads nothing, so a write fills the buffer.
 
-    ``state``: ``open``, ``closing`` (``close`` waits for the peer to read) or ``closed``.
+    ``state``: ``open``, ``closing`` (``close`` waits for the peer to read) or ``closed``. ``discarded``: a write came
+    after a failure that the connection had not been told of; it went nowhere, as in a real transport.
     """
 
     def __init__(self, protocol: UpstreamConnection, loop: ManualLoop) -> None:
@@ -79,10 +80,13 @@ class ScriptedTransport(asyncio.Transport):
         self._protocol, self._loop = protocol, loop
         self.written = bytearray()
         self.state = "open"
-        self.stalled = self.full = False
+        self.stalled = self.full = self.discarded = False
         self.reading = True
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
+        if self.state == "closed":
+            self.discarded = True
+            return
         assert self.state == "open", "a write after the end"
         assert data
         assert not self.full, "a write while writing was paused"
