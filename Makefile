@@ -85,7 +85,7 @@ bench-micro: ## CPU time and instructions of one request, layer by layer, withou
 	@.ci/setup micro
 	$(BIN)/python -m tests.bench.micro $(ARGS)
 
-soak: ## pools under load for minutes: workers killed, recycled and restarted, 1 GiB bodies (5 minutes; ARGS=--help)
+soak: ## pools under load, workers killed, 1 GiB bodies, a server that misbehaves (10 minutes; ARGS=--help)
 	@.ci/setup test
 	$(BIN)/python -m tests.soak.pools $(ARGS)
 
