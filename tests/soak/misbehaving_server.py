@@ -29,7 +29,7 @@ from tests.support import http2
 PREFACE = http2.PREFACE
 INITIAL_WINDOW, MAX_STREAMS = 0x4, 0x3
 WINDOW = 65535
-PLACES = 8
+PLACES = 64
 """Streams at once, when it behaves."""
 
 REFUSED_STREAM = 7
@@ -44,7 +44,7 @@ STREAMS: Weights = {
     "answer_early": 20,
     "reset": 10,
     "refuse": 10,
-    "hang": 3,
+    "hang": 1,
     "read_slowly": 3,
 }
 """What it does with one request, and how often."""
@@ -52,10 +52,10 @@ STREAMS: Weights = {
 WINDOWS: Weights = {**STREAMS, "set_window": 10, "set_places": 10}
 ENDS: Weights = {
     **WINDOWS,
-    "goaway": 3,
-    "violate": 3,
-    "break_off": 3,
-    "close": 2,
+    "goaway": 12,
+    "violate": 6,
+    "break_off": 1,
+    "close": 1,
 }
 SILENT: Weights = {"answer": 60, "fall_silent": 1}
 
@@ -63,11 +63,15 @@ THEMES: dict[str, tuple[Weights, Weights]] = {
     "calm": ({"answer": 1}, {"serve": 1}),
     "streams": (STREAMS, {"serve": 1}),
     "windows": (WINDOWS, {"serve": 1}),
-    "ends": (ENDS, {"serve": 8, "goaway_at_once": 1, "goaway_when_ready": 1, "close_at_once": 1, "close_mute": 1}),
+    "ends": (ENDS, {"serve": 24, "goaway_at_once": 1, "goaway_when_ready": 1, "close_at_once": 1, "close_mute": 1}),
+    "violations": ({"answer": 20, "refuse": 1}, {"goaway_later": 2, "violate_later": 1}),
     "storm": (ENDS, {"goaway_at_once": 1, "goaway_when_ready": 9}),
     "silent": (SILENT, {"serve": 1}),
 }
 """By name: what it does with requests, and with new connections."""
+
+LATER = {"goaway_later": "goaway", "violate_later": "violate"}
+"""What connections do after a number of requests."""
 
 VIOLATIONS: list[Callable[[int], bytes]] = [
     lambda stream: http2.data(0, b"no stream"),
@@ -107,6 +111,9 @@ class World:
         if line == "calm":
             for connection in list(self.connections):
                 connection.calm()
+        elif line == "violations":
+            for connection in self.connections:
+                connection.does = "goaway_later"
         twice = [number for number, times in self.executed.items() if times > 1]
         open_now = sum(len(connection.streams) for connection in self.connections if not connection.silent)
         counts = {**self.counts, "executed": len(self.executed), "connected": len(self.connections), "open": open_now}
@@ -139,7 +146,9 @@ class Connection(asyncio.Protocol):
         self.silent = False
         self._transport: Any = None
         self._data = b""
-        self._does = ""
+        self.does = ""
+        self._left = random.randint(20, 200)
+        self._violated = False
         self._began = False
         self._decoder, self._encoder = Decoder(), Encoder()
         self._last = 0
@@ -152,7 +161,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
-        self._does = does = self.world.choose(1)
+        self.does = does = self.world.choose(1)
         self.world.counts["connections"] += 1
         if does == "close_mute":
             self._transport.close()
@@ -204,7 +213,7 @@ class Connection(asyncio.Protocol):
     def _on_acknowledged(self) -> None:
         if self._places:
             self._most = self._places.pop(0)
-        if self._does == "goaway_when_ready" and self._goaway is None:
+        if self.does == "goaway_when_ready" and self._goaway is None:
             self.goaway(0)
 
     # Requests.
@@ -217,6 +226,7 @@ class Connection(asyncio.Protocol):
         if self._goaway is not None and number > self._goaway:
             return
         self._last = number
+        self.world.counts["after_violation"] += self._violated
         path = fields[b":path"].decode()
         self.streams[number] = stream = Stream("", end)
         if len(self.streams) > self._most:
@@ -228,6 +238,9 @@ class Connection(asyncio.Protocol):
         stream.does = self.world.choose(0)
         if stream.does == "hang" and not path.startswith("/timed/"):
             stream.does = "answer"
+        self._left -= 1
+        if not self._left and self.does in LATER:
+            getattr(self, LATER[self.does])(number)
         if stream.does == "refuse":
             self.reset(number, REFUSED_STREAM)
             return
@@ -327,6 +340,11 @@ class Connection(asyncio.Protocol):
             self._transport.pause_reading()
 
     def violate(self, number: int) -> None:
+        """A moment later, so that other requests are on their way."""
+        self._later(0.05, self._violate, number)
+
+    def _violate(self, number: int) -> None:
+        self._violated = True
         self.send(random.choice(VIOLATIONS)(number))
 
     def break_off(self, number: int) -> None:

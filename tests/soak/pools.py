@@ -1,7 +1,8 @@
 """``make soak``: what pools promise, for minutes where the tests take seconds. A line of figures for each case.
 
 Workers are killed, recycled and restarted under load, and bodies of a gibibyte stream through them: no request may
-fail, no process may grow. It ends with 1 if a case failed.
+fail, no process may grow. The last cases have a server behind ``h2c`` that misbehaves (``upstreams.py``). It ends with
+1 if a case failed.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from tests.soak.upstreams import misbehaving as misbehave
+from tests.support.http2 import ENGINES
 from tests.support.lifecycle import status, wait_until
 from tests.support.pools import (
     Load,
@@ -122,6 +125,11 @@ def streamed(folder: Path, extent: Extent, listener: str, ways: str) -> str:
         return "{:.1f} MiB in the front, {:.1f} MiB in the worker".format(*(grown / MIB for grown in growth))
 
 
+def misbehaving(folder: Path, extent: Extent, engine: str) -> str:
+    """An HTTP/2 server that does at random what servers do wrong; both engines take 5 minutes."""
+    return misbehave(folder, 2.5 * extent.seconds, engine)
+
+
 CASES: dict[str, Case] = {
     "killed-2": partial(killed, count=2),
     "killed-4": partial(killed, count=4),
@@ -133,6 +141,7 @@ CASES: dict[str, Case] = {
         for listener in VERSIONS
         for way in ("down", "up")
     },
+    **{f"misbehaving-{engine}": partial(misbehaving, engine=engine) for engine in ENGINES},
 }
 
 

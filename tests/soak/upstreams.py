@@ -30,21 +30,24 @@ from tests.support.clients import Client, Http1Client, Http2Client, request
 from tests.support.lifecycle import status, wait_until
 from tests.support.server import Sidegate, listener
 
-VISITORS = 16
+VISITORS = 32
 ROUND = 5.0
 """Seconds in which the server misbehaves."""
 
-THEMES = ["streams", "windows", "ends", "storm"]
+THEMES = ["streams", "windows", "ends", "violations", "storm"]
 SILENT_ROUND = 60.0
 """Seconds for the last round, whose theme is ``silent``: a front notices a silence after 30 to 40 s."""
 
 STORM = 5
 """Connections a second to a server that ends each of them at once."""
 
+BURST = 20
 PATIENCE = 90.0
 STATUSES = {200, 413, 502, 503, 504}
 LARGEST_BODY = 96 * 1024
 
+UNDER_WAY = re.compile(r"^sidegate_backend_(?:requests_in_flight|queue_length)\S* (\S+)$", re.MULTILINE)
+RETRIES = re.compile(r'^sidegate_backend_retries_total\{.*reason="(\w+)"\} (\d+)', re.MULTILINE)
 BROKEN = (ConnectionError, h11.ProtocolError, h2.exceptions.ProtocolError)
 
 _numbers = itertools.count()
@@ -110,10 +113,8 @@ class Visitor(threading.Thread):
         if self._client is None:
             self._client = connect(self._server, self._version)
         client = self._client
-        act = random.choices(
-            [self._get, self._post, self._upload, self._upload_too_much, self._give_up], [35, 35, 10, 8, 12]
-        )[0]
-        response = act(client, f"/{random.choice(['timed', 'plain'])}/{next(_numbers)}")
+        (act,) = random.choices(list(ACTS), list(ACTS.values()))
+        response = act(self, client, f"/{random.choice(['timed', 'plain'])}/{next(_numbers)}")
         if response is None:
             return "given up"
         if response.reset or (isinstance(client, Http1Client) and response.status != 200):
@@ -131,6 +132,12 @@ class Visitor(threading.Thread):
 
     def _upload_too_much(self, client: Client, path: str) -> Any:
         return self._send_pieces(client, path, LARGEST_BODY // 8000 + 4)
+
+    def _burst(self, client: Client, path: str) -> Any:
+        """Many POSTs at once, where the version allows it."""
+        count = BURST if isinstance(client, Http2Client) else 1
+        streams = [client.begin("POST", f"{path}-{number}", [], end=True) for number in range(count)]
+        return [client.finish(stream) for stream in streams][-1]
 
     def _send_pieces(self, client: Client, path: str, count: int) -> Any:
         stream = client.begin("POST", path, [], end=False)
@@ -151,6 +158,17 @@ class Visitor(threading.Thread):
         if self._client is not None:
             self._client.close()
             self._client = None
+
+
+ACTS = {
+    Visitor._get: 35,
+    Visitor._post: 35,
+    Visitor._burst: 35,
+    Visitor._upload: 10,
+    Visitor._upload_too_much: 8,
+    Visitor._give_up: 12,
+}
+"""What a visitor does, and how often."""
 
 
 def connect(server: Sidegate, version: type[Client]) -> Client:
@@ -179,10 +197,11 @@ def misbehaving(folder: Path, seconds: float, engine: str, themes: Sequence[str]
                 rounds += 1
             play(server, upstream, gate, crowd, "silent")
         wait_until(lambda: descriptors(server) <= before, "the closing of descriptors")
-        check_end(server, upstream)
+        assert "Traceback" not in server.log(), server.log()[-4000:]
         outcomes = sum((visitor.outcomes for visitor in crowd), Counter[str]())
         assert not outcomes["no answer"], outcomes
-        return f"{rounds + 1} rounds, {told(outcomes)}; server: {told(upstream.tell('?')['counts'])}"
+        counts, retries = upstream.tell("?")["counts"], dict(RETRIES.findall(server.admin("/metrics")[1]))
+        return f"{rounds + 1} rounds, {told(outcomes)}; retries: {told(retries)}; server: {told(counts)}"
 
 
 def config(path: str, engine: str) -> dict[str, Any]:
@@ -217,7 +236,7 @@ def play(server: Sidegate, upstream: Server, gate: threading.Event, crowd: Seque
     upstream.tell(theme)
     gate.set()
     before = upstream.count("connections")
-    time.sleep(ROUND)
+    stutter(server, ROUND)
     if theme == "storm":
         made = upstream.count("connections") - before
         assert made <= ROUND * STORM, f"{made} connections in {ROUND:.0f} s to a server that ends each of them"
@@ -226,8 +245,20 @@ def play(server: Sidegate, upstream: Server, gate: threading.Event, crowd: Seque
     try:
         wait_until(lambda: all(visitor.parked for visitor in crowd), "the end of every request")
         check_places(server, upstream)
+        check_counts(upstream)
     except AssertionError as error:
         raise AssertionError(f"theme {theme}: {error}; {connections(server)}; {upstream.tell('?')['counts']}") from None
+
+
+def stutter(server: Sidegate, seconds: float) -> None:
+    """Stop the front for moments, so that its clients' bytes and the server's are there in one turn of its loop."""
+    (front,) = server.fronts
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        front.suspend()
+        time.sleep(0.05)
+        front.resume()
+        time.sleep(0.05)
 
 
 def check_places(server: Sidegate, upstream: Server) -> None:
@@ -246,10 +277,7 @@ def check_places(server: Sidegate, upstream: Server) -> None:
 
 
 def is_free(server: Sidegate) -> bool:
-    in_flight = re.findall(
-        r"^sidegate_backend_(?:requests_in_flight|queue_length)\S* (\S+)$", metrics(server), re.MULTILINE
-    )
-    return set(map(float, in_flight)) == {0.0} and all(
+    return set(map(float, UNDER_WAY.findall(server.admin("/metrics")[1]))) == {0.0} and all(
         connection["ready"] and connection["requests"] == 0 and connection["capacity"] == PLACES
         for connection in connections(server)
     )
@@ -261,21 +289,17 @@ def connections(server: Sidegate) -> list[dict[str, Any]]:
     return list(front["statistics"]["backends"]["remote"]["connections"])
 
 
-def metrics(server: Sidegate) -> str:
-    return server.admin("/metrics")[1]
-
-
 def descriptors(server: Sidegate) -> int:
     return sum(front.num_fds() for front in server.fronts)
 
 
-def check_end(server: Sidegate, upstream: Server) -> None:
+def check_counts(upstream: Server) -> None:
+    """What the server has seen."""
     found = upstream.tell("?")
-    assert not found["twice"], f"executed twice: {found['twice']}"
+    assert not found["twice"], f"{len(found['twice'])} POSTs executed twice, {found['twice'][:3]}"
     for fault in ("too_many_streams", "window_exceeded"):
         assert not found["counts"].get(fault), f"{fault}: {found['counts'][fault]}"
-    assert "Traceback" not in server.log(), server.log()[-4000:]
 
 
-def told(counts: Mapping[str, int]) -> str:
+def told(counts: Mapping[str, object]) -> str:
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
