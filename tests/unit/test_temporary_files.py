@@ -13,6 +13,7 @@ import pytest
 
 from sidegate.aio import temporary_files
 from sidegate.aio.temporary_files import TemporaryFiles
+from sidegate.errors import ExchangeError, Fault
 
 
 def run(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -58,7 +59,7 @@ def test_short_writes_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
         file = files.new()
         assert await file.write(b"seven b", 0)
         assert await file.read(7, 0) == b"seven b"
-        with pytest.raises(OSError, match="shorter"):
+        with pytest.raises(ExchangeError, match="buffer_lost"):
             await file.read(8, 0)
         file.close()
         files.stop()
@@ -76,12 +77,15 @@ def test_failures_give_one_line_in_a_period(
             assert not await file.write(b"x", 0)
             file.close()
         assert caplog.text.count("missing") == 2  # the folder, and the file in it
+        for _ in range(2):
+            assert files.lost(OSError("not readable")).fault is Fault.PROXY
         monkeypatch.setattr(temporary_files, "LOG_PERIOD", 0.0)
         files.report(OSError("not again"))
         assert "not again" not in caplog.text
-        files._next_line = 0.0
+        files._next_lines.clear()
         files.report(OSError("a minute later"))
         assert "a minute later" in caplog.text
+        assert caplog.text.count("not readable") == 1
         files.stop()
 
     run(live())
@@ -114,7 +118,7 @@ def test_a_cancelled_write_ends_before_its_file_is_closed(monkeypatch: pytest.Mo
         go.set()
         assert not await later
         order.append("refused")
-        with pytest.raises(OSError, match="closed"):
+        with pytest.raises(ExchangeError, match="buffer_lost"):
             await file.read(1, 0)
         with pytest.raises(OSError, match="closed"):
             file.open()

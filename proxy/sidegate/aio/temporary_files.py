@@ -2,7 +2,8 @@
 
 Buffers of bodies use them. A file is made with its first byte, and the kernel removes it when it is closed or when its
 process ends in any way. No error of a write leaves this module: a full disk or a read-only file system makes ``write``
-return False and gives one line in the log, at most once in ``LOG_PERIOD``.
+return False. A file that cannot be read is an ``ExchangeError``. Each kind of failure gives one line in the log, at
+most once in ``LOG_PERIOD``.
 
 Theory of operation. A disk may block for seconds, so every system call on a file is made in an executor. A coroutine
 that is cancelled cannot stop the call that it waits for. So a file has a lock: ``close`` waits for it, and no later
@@ -30,10 +31,12 @@ THREADS = 4
 """Most threads for the files of one backend; a disk that blocks must not stop the executor that applications use."""
 
 LOG_PERIOD = 60.0
-"""Shortest time in seconds between two lines in the log about files that cannot be written."""
+"""Shortest time in seconds between two lines in the log about files that cannot be written, or be read."""
 
 READ_AHEAD = 64 * 1024
 """Bytes that a file which a thread reads has in memory."""
+
+SHORTER = "the file is shorter than what was written"
 
 logger = logging.getLogger("sidegate.buffering")
 
@@ -44,7 +47,7 @@ class TemporaryFiles:
     def __init__(self, folder: str | None) -> None:
         self.folder = folder
         self._executor: ThreadPoolExecutor | None = None
-        self._next_line = 0.0
+        self._next_lines: dict[str, float] = {}  # by kind of failure
 
     def new(self) -> TemporaryFile:
         """An empty file."""
@@ -60,11 +63,18 @@ class TemporaryFiles:
 
     def report(self, error: OSError) -> None:
         """Log that a file could not be written."""
+        self._log(logging.WARNING, "cannot buffer in %s: %s; slow clients occupy threads and workers", error)
+
+    def lost(self, error: OSError) -> ExchangeError:
+        """Log that a file cannot be read, and make the error of its request."""
+        self._log(logging.ERROR, "what was buffered in %s cannot be read: %s; its requests fail", error)
+        return ExchangeError(Fault.PROXY, 500, "buffer_lost")
+
+    def _log(self, level: int, text: str, error: OSError) -> None:
         now = time.monotonic()
-        if now >= self._next_line:
-            self._next_line = now + LOG_PERIOD
-            where = self.folder or "the temporary folder"
-            logger.warning("cannot buffer in %s: %s; slow clients occupy threads and workers", where, error)
+        if now >= self._next_lines.get(text, 0.0):
+            self._next_lines[text] = now + LOG_PERIOD
+            logger.log(level, text, self.folder or "the temporary folder", error)
 
     def stop(self) -> None:
         """Let the threads end when they have made the calls so far."""
@@ -103,9 +113,12 @@ class TemporaryFile:
     async def read(self, size: int, offset: int) -> bytes:
         """Read ``size`` bytes at ``offset``.
 
-        :raises OSError: the disk failed.
+        :raises ExchangeError: 500; the disk failed.
         """
-        return await self._files.submit(self._read, size, offset)
+        try:
+            return await self._files.submit(self._read, size, offset)
+        except OSError as error:
+            raise self._files.lost(error) from error
 
     def open(self) -> BinaryIO:
         """The whole file from its beginning, to be closed by the caller. It blocks.
@@ -115,7 +128,7 @@ class TemporaryFile:
         :raises OSError: ``close`` was called before.
         """
         with self._lock:
-            return io.BufferedReader(_WholeFile(os.dup(self._descriptor()), self._size), READ_AHEAD)
+            return io.BufferedReader(_WholeFile(os.dup(self._descriptor()), self._size, self._files.lost), READ_AHEAD)
 
     def close(self) -> None:
         """Remove the file, after a call that is under way. A file that ``open`` gave stays usable."""
@@ -143,7 +156,7 @@ class TemporaryFile:
         with self._lock:
             data = os.pread(self._descriptor(), size, offset)
         if len(data) != size:  # pread of a regular file is not interrupted
-            raise OSError("the file is shorter than what was written")
+            raise OSError(SHORTER)
         return data
 
     def _descriptor(self) -> int:
@@ -154,33 +167,30 @@ class TemporaryFile:
 
 
 class _WholeFile(io.FileIO):
-    """A file that was written up to ``size``: it must not end before."""
+    """A file that was written up to ``size``: it must not end before. ``lost`` makes the errors of its methods."""
 
-    def __init__(self, descriptor: int, size: int) -> None:
+    def __init__(self, descriptor: int, size: int, lost: Callable[[OSError], ExchangeError]) -> None:
         super().__init__(descriptor)
         self._size = size
+        self._lost = lost
 
     def readinto(self, buffer: Any) -> int:
         try:
             count = super().readinto(buffer)
+            if not count:
+                self._check_end()
         except OSError as error:
-            raise _lost() from error
-        if not count:
-            self._check_end()
+            raise self._lost(error) from error
         return count
 
     def readall(self) -> bytes:
         try:
             data = super().readall()
+            self._check_end()
         except OSError as error:
-            raise _lost() from error
-        self._check_end()
+            raise self._lost(error) from error
         return data
 
     def _check_end(self) -> None:
         if self.tell() < self._size:
-            raise _lost()
-
-
-def _lost() -> ExchangeError:
-    return ExchangeError(Fault.PROXY, 500, "buffer_lost")
+            raise OSError(SHORTER)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sidegate.aio.temporary_files import TemporaryFile, TemporaryFiles
 from sidegate.asgi import Headers, Message, Receive
-from sidegate.errors import ClientDisconnected, ExchangeError, Fault
+from sidegate.errors import ClientDisconnected
 from sidegate.observe.record import Record
 
 KEPT = 64 * 1024
@@ -104,7 +104,7 @@ class BodyBuffer:
         if self._replayed:
             return await self._receive()
         if self._position < self._written and self._file is not None:
-            data = await self._read(self._file)
+            data = await self._file.read(min(PIECE, self._written - self._position), self._position)
         else:
             data = b"".join(self._pieces)
         self._position += len(data)
@@ -112,12 +112,6 @@ class BodyBuffer:
         if self._replayed and not self.complete:
             self._pieces.clear()
         return {"type": "http.request", "body": data, "more_body": not (self.ended and self._replayed)}
-
-    async def _read(self, file: TemporaryFile) -> bytes:
-        try:
-            return await file.read(min(PIECE, self._written - self._position), self._position)
-        except OSError as error:
-            raise ExchangeError(Fault.PROXY, 500, "buffer_lost") from error
 
     def rewind(self) -> None:
         """Let ``receive`` begin again; the body is complete."""

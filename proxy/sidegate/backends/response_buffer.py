@@ -22,7 +22,6 @@ from sidegate.aio.done import DONE, failed
 from sidegate.aio.tasks import internal_task
 from sidegate.aio.temporary_files import TemporaryFile, TemporaryFiles
 from sidegate.asgi import Message, Send
-from sidegate.errors import ExchangeError, Fault
 
 MEMORY = 1024 * 1024
 """Bytes of one response that are kept in memory; the bytes that are about to be written into the file come on top."""
@@ -249,10 +248,7 @@ class ResponseBuffer:
             data = self._first.popleft()
             self._held -= len(data)
         elif self._filed and self._file is not None:
-            try:
-                data = await self._file.read(min(READ, self._filed), self._position)
-            except OSError as error:
-                raise ExchangeError(Fault.PROXY, 500, "buffer_lost") from error
+            data = await self._file.read(min(READ, self._filed), self._position)
             self._position += len(data)
         else:
             data = b""

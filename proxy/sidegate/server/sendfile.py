@@ -36,7 +36,7 @@ class SendfileWriter:
         while transport.get_write_buffer_size() and not self._lost:
             self._notified = loop.create_future()
             await self._notified
-        if self._lost:
+        if self._lost or transport.is_closing():  # then its descriptor may belong to another connection
             raise ConnectionAbortedError("the connection was closed")
         self._notified = loop.create_future()  # from here on only its loss is reported
         await file.send_to(transport.get_extra_info("socket").fileno(), stall, self._notified)

@@ -86,7 +86,7 @@ def test_clients_that_leave_during_a_file_leave_no_descriptor(
 @pytest.mark.parametrize("size", [-1, FILE])
 @pytest.mark.parametrize("fails", ["short", "error"])
 def test_a_buffered_body_that_cannot_be_read_is_no_disconnected_client(
-    codec: str, running: Run, size: int, fails: str
+    codec: str, running: Run, size: int, fails: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Werkzeug and Django take an OSError of ``wsgi.input`` for one, and a short body for a whole one."""
 
@@ -105,6 +105,7 @@ def test_a_buffered_body_that_cannot_be_read_is_no_disconnected_client(
         assert fetch(server, codec, "POST", "/", b"x" * FILE).status == 500
         record = only_record(server)
         assert (record.fault, record.reason) == (Fault.PROXY, "buffer_lost")
+        assert "what was buffered in the temporary folder cannot be read" in caplog.text
 
 
 @pytest.mark.front_only("the body of a pool's request is replayed by its front, whose relay reports the error")
