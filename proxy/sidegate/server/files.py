@@ -19,7 +19,6 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, TypeVar
 
-from sidegate.aio.tasks import internal_task
 from sidegate.asgi import Message
 from sidegate.errors import ExchangeError, Fault
 from sidegate.server.messages import bad_message
@@ -208,15 +207,18 @@ def _shrunk() -> ExchangeError:
     return ExchangeError(Fault.APPLICATION, 500, "content_length_mismatch", "the file became shorter while it was sent")
 
 
+def _resolve(ready: asyncio.Future[None]) -> None:
+    if not ready.done():
+        ready.set_result(None)
+
+
 async def _writable(sock: int, stall: float, lost: asyncio.Future[None]) -> None:
     loop = asyncio.get_running_loop()
-    ready = asyncio.Event()
-    waiting = internal_task(ready.wait())
-    loop.add_writer(sock, ready.set)
+    ready: asyncio.Future[None] = loop.create_future()
+    loop.add_writer(sock, _resolve, ready)
     try:
-        done, _ = await asyncio.wait((waiting, lost), timeout=stall, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((ready, lost), timeout=stall, return_when=asyncio.FIRST_COMPLETED)
     finally:
         loop.remove_writer(sock)
-        waiting.cancel()
     if not done:
         raise TimeoutError(f"the peer took nothing for {stall:g} s")
