@@ -224,13 +224,17 @@ def _of_arguments(problem: Problem, names: Mapping[str, str]) -> Problem:
 
 
 def _take_signals() -> None:
-    """Handle signals until an event loop does. If this process is PID 1, they have no effect without a handler."""
+    """Handle signals until an event loop does. If this process is PID 1, they have no effect without a handler.
+
+    The program that starts Sidegate may have blocked some, which ``exec`` keeps. Without SIGCHLD no exit is noticed.
+    """
     from sidegate.ipc import signals
 
     signals.remember_given()
     for number in (signal.SIGTERM, signal.SIGQUIT):
         signals.on_signal(number, _leave)
     signals.ignore((signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {*signals.HANDLED, signal.SIGCHLD})
 
 
 def _leave(number: int, _: object) -> NoReturn:

@@ -13,6 +13,15 @@ import pytest
 IN_A_PID_NAMESPACE = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child"]
 """A command that runs the rest of its arguments as PID 1."""
 
+_BLOCK_SIGNALS = """
+import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+WITH_BLOCKED_SIGNALS = [sys.executable, "-c", _BLOCK_SIGNALS]
+"""A command that runs the rest of its arguments, the first of which is a path, with all signals blocked."""
+
 
 def program(*names: str) -> str:
     """The path of the first of ``names`` that is here, beside this Python or on PATH; else skip the test."""

@@ -18,9 +18,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.support.lifecycle import PATIENCE, Start, status, wait_until
+from tests.support.lifecycle import PATIENCE, Start, serving, status, wait_until
 from tests.support.ports import reserve_port
-from tests.support.programs import IN_A_PID_NAMESPACE, works
+from tests.support.programs import IN_A_PID_NAMESPACE, WITH_BLOCKED_SIGNALS, works
 from tests.support.server import Sidegate, app_config, http_get, listener, run_cli
 
 
@@ -41,6 +41,14 @@ def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, switches: Pa
     server.wait_ready()
     supervisor.send_signal(signal.SIGTERM)
     assert server.wait() == 0
+
+
+def test_blocked_signals_are_unblocked(start: Start) -> None:
+    server = start(prefix=WITH_BLOCKED_SIGNALS)
+    (front,) = serving(server)
+    os.kill(front, signal.SIGKILL)
+    wait_until(lambda: [pid for pid in serving(server) if pid != front], "a successor")
+    assert server.stop() == 0
 
 
 READ_ONLY = """

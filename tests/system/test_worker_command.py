@@ -21,7 +21,7 @@ from tests.support.accounts import needs_root
 from tests.support.certificates import Authority
 from tests.support.lifecycle import wait_until
 from tests.support.ports import reserve_port
-from tests.support.programs import IN_A_PID_NAMESPACE, works
+from tests.support.programs import IN_A_PID_NAMESPACE, WITH_BLOCKED_SIGNALS, works
 from tests.support.server import run_cli
 from tests.support.workers import FrontClient
 
@@ -264,6 +264,10 @@ def test_as_pid_1_orphans_are_reaped_and_signals_work(start: Start, tmp_path: Pa
     parent.send_signal(number)
     assert command.process.wait(PATIENCE) == 0
     assert not path.exists()
+
+
+def test_blocked_signals_are_unblocked(start: Start, tmp_path: Path) -> None:
+    assert start("--bind", f"unix:{tmp_path}/a.sock", prefix=WITH_BLOCKED_SIGNALS).stop() == 0
 
 
 def test_the_last_line_says_what_was_aborted(start: Start, tmp_path: Path) -> None:
