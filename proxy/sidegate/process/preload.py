@@ -172,12 +172,19 @@ class Preloader:
         return None, False
 
     def _fork(self, number: int, descriptors: list[int]) -> ForkedWorker | None:
-        pid = signals.fork()
+        try:
+            pid = signals.fork()
+        except OSError as error:
+            logger.error("cannot fork a worker: %s", error.strerror)
+            pid = -1
         if pid == 0:
             self._forget()
             return ForkedWorker(*descriptors)
-        self._workers.add(pid)
-        self._tell("forked", pid=pid, number=number)  # the supervisor expects it before the end of the control socket
+        if pid > 0:
+            self._workers.add(pid)
+            self._tell("forked", pid=pid, number=number)
+        # Not earlier: the end of the control socket means to the supervisor that the worker has exited, or that it was
+        # not forked if its pid is not known then.
         for fd in descriptors:
             os.close(fd)
         return None
