@@ -216,7 +216,8 @@ def test_a_signal_waits_for_the_pid() -> None:
     assert process.resident == 0
     process.signal(signal.SIGKILL)
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as other:
-        process.found(other.pid)
+        process.pid = other.pid
+        process.send_pending_signal()
         assert other.wait() == -signal.SIGKILL
     process.signal(signal.SIGTERM)  # reaped: nothing happens
 

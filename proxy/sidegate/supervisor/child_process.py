@@ -75,7 +75,7 @@ class ChildProcess:
         self._channel.pass_on(descriptors, kind, **fields)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal now, or as soon as the pid is known; do nothing if the child has exited.
+        """Send a signal now, or by ``send_pending_signal``, if the pid is not known; do nothing after the child's exit.
 
         A child whose pid is not known cannot be killed. It exits by itself when the supervisor closes the connection.
         """
@@ -94,11 +94,11 @@ class ChildProcess:
         """Its resident memory in bytes; 0 while its pid is not known and after its exit."""
         return 0 if self.pid is None or self.exited else resident_bytes(self.pid)
 
-    def found(self, pid: int) -> None:
-        """Set the pid, and send a signal that waited for it."""
-        self.pid = pid
+    def send_pending_signal(self) -> None:
+        """The pid is known, and the exit too if the child has been reaped: send a signal that waited for the pid."""
         if self._pending_signal is not None:
             self.signal(self._pending_signal)
+            self._pending_signal = None
 
     def read_available(self) -> None:
         """Handle the messages that have arrived."""

@@ -184,8 +184,7 @@ class Pool:
         def listener(message: Message) -> None:
             if message["type"] == "forked":  # not later: the worker's exit may be reported next
                 self.processes.forked(message.get("number"), message.get("pid"))
-            else:
-                self._context.note(partial(self._heard, process, message))
+            self._context.note(partial(self._heard, process, message))
 
         return listener
 
@@ -336,6 +335,10 @@ class Pool:
                 self._retire(process.serial, message["cause"])
             case "exhausted":
                 self.stuck(process.serial, STUCK_THREADS)
+            case "forked":
+                # Not earlier: the worker may have been reaped when its pid is found.
+                if (worker := self.processes.workers.get(message["number"])) is not None:
+                    worker.send_pending_signal()
             case "exited":
                 self.ended(message["pid"], message["status"])
                 process.send("reap", pid=message["pid"])

@@ -46,10 +46,10 @@ class PoolProcesses:
         return None if preloader is None else self.preloaders.get(preloader.serial)
 
     def forked(self, number: object, pid: object) -> None:
-        """A preloader says that it has forked the worker ``number``."""
+        """A preloader says that it has forked the worker ``number``: set its pid."""
         worker = self.workers.get(number) if isinstance(number, int) else None
         if worker is not None and worker.pid is None and isinstance(pid, int):
-            worker.found(pid)
+            worker.pid = pid
 
     def read_preloaders(self) -> None:
         """Learn the pids of forked workers. Call it before the end of a worker's control socket or its exit is handled.
