@@ -14,8 +14,7 @@ from tests.contract.test_relay import CANCEL, INITIAL_WINDOW, front_and_peer, po
 from tests.support import http2
 from tests.support.clients import Client, Http2Client
 from tests.support.raw_server import OK, RawPeer, RawServer
-from tests.support.relaying import RunningFront
-from tests.support.relaying import remote_front as before
+from tests.support.relaying import RunningFront, remote_front
 from tests.support.running import wait_for
 from tests.support.websocket import begin, required
 
