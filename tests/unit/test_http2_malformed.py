@@ -236,6 +236,10 @@ VIOLATIONS = {
     "DATA after END_STREAM": (GET_1 + c.data(1, b"x"), "stream_closed"),
     "DATA on a stream the client reset": (POST_1 + c.rst_stream(1) + c.data(1, b"x"), "stream_closed"),
     "empty DATA on a stream the client reset": (POST_1 + c.rst_stream(1) + c.data(1), "stream_closed"),
+    "DATA that is too large on a stream the client reset": (
+        POST_1 + c.rst_stream(1) + c.data(1, bytes(16385)),
+        "frame_size_error",
+    ),
     "DATA on a stream the client reset, behind another error": (
         POST_1 + c.rst_stream(1) + c.window_update(0, 0) + c.data(1),
         "protocol_error",

@@ -6,6 +6,7 @@
 cdef enum:
     HEAD_SIZE = 9
     PREFACE_SIZE = 24
+    LARGEST_PAYLOAD = 16384
     FLAG_END_HEADERS = 0x4
 
 cdef struct FrameHeads:
@@ -16,7 +17,10 @@ cdef struct FrameHeads:
 
 
 cdef ssize_t _next_data(FrameHeads *heads, const uint8_t *data, ssize_t *at, ssize_t size) noexcept:
-    """Go on from ``at`` to behind the next head of a DATA frame. Returns where that begins; ``size`` if there is none."""
+    """Go on from ``at`` to behind the next head of a DATA frame. Returns where that begins; ``size`` if there is none.
+
+    Frames that are too large or within a header block are not looked for: nghttp2 ends the connection for them.
+    """
     cdef ssize_t begin, count
     cdef uint8_t *head = heads.head
     while at[0] < size:
@@ -35,7 +39,7 @@ cdef ssize_t _next_data(FrameHeads *heads, const uint8_t *data, ssize_t *at, ssi
         heads.taken = 0
         heads.left = head[0] << 16 | head[1] << 8 | head[2]
         if head[3] == NGHTTP2_DATA:
-            if not heads.in_block:
+            if not heads.in_block and heads.left <= LARGEST_PAYLOAD:
                 return begin
         elif head[3] == NGHTTP2_HEADERS or head[3] == NGHTTP2_CONTINUATION:
             heads.in_block = not head[4] & FLAG_END_HEADERS
