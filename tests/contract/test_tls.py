@@ -16,7 +16,7 @@ import uvloop
 from cryptography import x509
 
 from sidegate.observe import metrics
-from sidegate.server.listener import handshake_reason
+from sidegate.server.tls.ssl_engine import failure_of
 from tests.support.apps import Receive, Scope, Send, hello, respond
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, Http2Client, request
@@ -414,8 +414,8 @@ def test_a_handshake_that_ends_during_the_drain_is_served(authority: Authority, 
 
 
 def test_reasons_that_openssl_does_not_name() -> None:
-    assert handshake_reason(ssl.SSLError("something else")) == "other"
-    assert handshake_reason(ssl.SSLError()) == "other"
+    assert failure_of(ssl.SSLError("something else")) == ("other", "something else")
+    assert failure_of(ssl.SSLError()) == ("other", "")
 
 
 # A response while the request is still being sent.

@@ -16,6 +16,7 @@ from sidegate.config.schema import Certificate, Tls
 from sidegate.errors import StartError
 from sidegate.server.tls import self_signed
 from sidegate.server.tls.contexts import ServerTls, self_signed_path
+from sidegate.server.tls.engines import load_tls_engine
 from sidegate.server.tls.self_signed import ensure_self_signed
 
 
@@ -38,7 +39,7 @@ def test_it_is_for_this_machine_and_can_be_served(monkeypatch: pytest.MonkeyPatc
     ]
     lifetime = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     assert datetime.timedelta(days=390) < lifetime < datetime.timedelta(days=398)
-    ServerTls(Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
+    ServerTls(load_tls_engine(), Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
 
 
 @pytest.mark.parametrize("name", ["", "büro"])
@@ -107,7 +108,7 @@ def test_a_file_that_cannot_be_used_is_made_anew(damage: Callable[[bytes], bytes
     path = self_signed_path()
     path.write_bytes(damage(path.read_bytes()))
     ensure_self_signed()
-    ServerTls(Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
+    ServerTls(load_tls_engine(), Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
 
 
 def test_a_folder_that_cannot_be_written(cache: Path) -> None:

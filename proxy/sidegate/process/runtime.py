@@ -40,7 +40,9 @@ from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.https_redirect import root_app
 from sidegate.server.listener import Listener
 from sidegate.server.service import FieldPolicies, ListenerService
-from sidegate.server.tls.contexts import ServerTls, TlsError, self_signed_path
+from sidegate.server.tls.contexts import ServerTls, self_signed_path
+from sidegate.server.tls.engines import load_tls_engine
+from sidegate.server.tls.files import TlsError
 from sidegate.server.upgrade import close_gradually
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import load_engine
@@ -267,7 +269,7 @@ def build_tls(
         if tls is None or (tls.self_signed and not self_signed):
             continue
         try:
-            contexts[index] = ServerTls(tls, listener.protocols, _certificates(tls))
+            contexts[index] = ServerTls(load_tls_engine(), tls, listener.protocols, _certificates(tls))
         except TlsError as error:
             problems.append((("listeners", index, "tls", *error.field), str(error)))
     return contexts

@@ -14,7 +14,6 @@ later change of the codec schedules a flush at the end of the loop's iteration (
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Sequence
 from time import perf_counter
 from typing import Any, cast
@@ -27,6 +26,7 @@ from sidegate.server.files import OpenFile
 from sidegate.server.peer import known_scheme, peer_of
 from sidegate.server.service import GOAWAY_PATIENCE, GOAWAY_PAUSE, ListenerService
 from sidegate.server.states import COMPLETE
+from sidegate.server.tls.engine import Session
 from sidegate.server.websocket import WebSocket
 from sidegate.server.writing_half import WritingHalf
 from sidegate.wire.events import Body, BodyRefused, End, Event, Rejected, RequestHead, Reset, Violation
@@ -62,7 +62,7 @@ class Connection(WritingHalf):
         self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
-        protocol = _known_protocol(self.service.protocols, transport.get_extra_info("ssl_object"))
+        protocol = _known_protocol(self.service.protocols, transport.get_extra_info("tls_session"))
         if protocol is not None and protocol in self.service.protocols:
             self._choose_codec(protocol)
         elif protocol is not None:
@@ -250,7 +250,7 @@ class Connection(WritingHalf):
                     self.transport.can_write_eof()
                 ):  # TLS has no half-close: the client finds the end by the response's length
                     self.transport.write_eof()
-        elif not self.transport.is_closing():  # a second close breaks asyncio's TLS transport of Python 3.11.2
+        else:
             self.transport.close()
 
     def wind_down(self) -> None:
@@ -292,11 +292,11 @@ class Connection(WritingHalf):
         self.schedule_flush()
 
 
-def _known_protocol(protocols: Sequence[str], ssl_object: ssl.SSLObject | None) -> str | None:
+def _known_protocol(protocols: Sequence[str], session: Session | None) -> str | None:
     """Return the protocol that TLS or the configuration determines; None if the first bytes must show it."""
-    if ssl_object is not None:
+    if session is not None:
         # RFC 7301 3.1 lets a client come without ALPN; then it speaks HTTP/1.1.
-        return ssl_object.selected_alpn_protocol() or "http/1.1"
+        return session.facts().alpn or "http/1.1"
     return protocols[0] if len(protocols) == 1 else None
 
 

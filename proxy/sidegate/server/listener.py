@@ -1,11 +1,10 @@
 """Accepts connections on the sockets of one listener.
 
 It is step 1 of the request line: it accepts, reads the PROXY header of a trusted proxy if the listener has
-``proxyProtocol``, does the TLS handshake, and gives the socket to a Connection. It owns the accept loop and the
-handshakes in progress; it never reads a request.
+``proxyProtocol``, and gives the socket to a Connection, or to a TLS transport, which makes one after the handshake.
+It owns the accept loop; it never reads a request.
 
-It does not use ``loop.create_server``, because asyncio does not report the reason of a failed handshake, and an
-operator must see it counted by reason. ``connect_accepted_socket`` raises it.
+It does not use ``loop.create_server``, which would accept all waiting connections at once.
 """
 
 from __future__ import annotations
@@ -13,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -22,7 +20,8 @@ from sidegate.aio.tasks import internal_task
 from sidegate.server.connection import Connection
 from sidegate.server.proxy_protocol import read_header
 from sidegate.server.service import ListenerService
-from sidegate.server.tls.read_buffer import cover_used
+from sidegate.server.tls.handshakes import Handshakes
+from sidegate.server.tls.transport import TlsTransport
 from sidegate.wire.proxy_header import ProxyHeader, ProxyHeaderError
 
 logger = logging.getLogger("sidegate.listener")
@@ -32,21 +31,6 @@ EXHAUSTED_PAUSE = 1.0
 
 SHORT_TURN = 0.001
 """Seconds: after a turn of the loop that lasted n times as long, n connections are accepted instead of one."""
-
-# OpenSSL's reasons for the failures that operators look for.
-_REASONS = {
-    "HTTP_REQUEST": "cleartext",
-    "WRONG_VERSION_NUMBER": "cleartext",
-    "UNSUPPORTED_PROTOCOL": "protocol_version",
-    "VERSION_TOO_LOW": "protocol_version",
-    "NO_SHARED_CIPHER": "no_shared_cipher",
-    "PEER_DID_NOT_RETURN_A_CERTIFICATE": "no_client_certificate",
-    "CERTIFICATE_VERIFY_FAILED": "client_certificate",
-    "TLSV1_ALERT_UNKNOWN_CA": "certificate_rejected",
-    "SSLV3_ALERT_CERTIFICATE_UNKNOWN": "certificate_rejected",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "certificate_rejected",
-    "UNEXPECTED_EOF_WHILE_READING": "disconnected",
-}
 
 
 class Listener:
@@ -59,13 +43,13 @@ class Listener:
         self._service = service
         self._sockets = list(sockets)
         self._proxy_protocol = proxy_protocol
-        self._tls: dict[str, Any] = {}
-        # It has the methods of a protocol, but no base class from asyncio, which could not be compiled.
-        self._make: Callable[..., Any] = partial(Connection, service)
+        # Both have the methods of a protocol, but no base class from asyncio, which could not be compiled.
+        self._make: Callable[[ProxyHeader | None], Any] = partial(Connection, service)
+        self._handshakes: Handshakes | None = None
         if service.tls is not None:
-            self._make = self._connection_for_tls
-            self._tls = {"ssl": service.tls.context, "ssl_handshake_timeout": service.limits.tls_handshake}
-        self._handshakes: set[asyncio.Task[None]] = set()
+            self._handshakes = Handshakes(service, service.tls.session)
+            self._make = partial(TlsTransport, self._handshakes)
+        self._opening: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._warned = False  # of connections without a PROXY header
 
@@ -82,7 +66,7 @@ class Listener:
             self._service.loop.add_reader(sock.fileno(), self._accept, sock)
 
     def close(self) -> None:
-        """Accept what the kernel already holds, then no more; close the sockets. Handshakes in progress continue."""
+        """Accept what the kernel already holds, then no more; close the sockets. Handshakes under way continue."""
         for sock in self._sockets:
             if self._accepting:
                 self._service.loop.remove_reader(sock.fileno())
@@ -94,15 +78,18 @@ class Listener:
 
     def abort(self) -> None:
         """Abort every connection and every handshake now."""
-        for task in self._handshakes:
+        for task in self._opening:
             task.cancel()
+        if self._handshakes is not None:
+            self._handshakes.abort()
         for connection in list(self._service.connections):
             connection.abort()
 
     @property
     def busy(self) -> bool:
-        """Whether a connection is open or a handshake in progress."""
-        return bool(self._service.connections or self._handshakes)
+        """Whether a connection is open or a handshake under way."""
+        handshakes = self._handshakes
+        return bool(self._service.connections or self._opening or (handshakes is not None and handshakes.busy))
 
     def _accept(self, listening: socket.socket) -> None:
         """Accept one connection.
@@ -132,8 +119,8 @@ class Listener:
             return False
         sock.setblocking(False)
         task = internal_task(self._open(sock), loop=self._service.loop)
-        self._handshakes.add(task)
-        task.add_done_callback(self._handshakes.discard)
+        self._opening.add(task)
+        task.add_done_callback(self._opening.discard)
         return True
 
     def _accept_failed(self, listening: socket.socket, error: OSError) -> None:
@@ -148,34 +135,26 @@ class Listener:
             self._service.loop.add_reader(listening.fileno(), self._accept, listening)
 
     async def _open(self, sock: socket.socket) -> None:
-        """Read the PROXY header, do the TLS handshake, each if it is wanted; then the connection manages itself."""
+        """Read the PROXY header, if it is wanted; then the connection manages itself."""
         service = self._service
         try:
             if sock.family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            make = self._make
+            header = None
             if self._proxy_protocol and service.trusted.trusts_socket(sock):
-                make = partial(make, await read_header(sock, service.loop, service.limits))
-            transport, _ = await service.loop.connect_accepted_socket(make, sock, **self._tls)
+                header = await read_header(sock, service.loop, service.limits)
+            await service.loop.connect_accepted_socket(partial(self._make, header), sock)
         except asyncio.CancelledError:
             sock.close()
             raise
         except ProxyHeaderError as error:
             self._refuse_header(sock, error)
-            return
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError):  # it has disconnected
             sock.close()
-            if self._tls:
-                service.meter.handshake_failed(handshake_reason(error))
-                logger.debug("TLS handshake failed: %s", error)
-            return
         except Exception:
             logger.exception("cannot open a connection")
             sock.close()
             service.meter.violation("accept_failed")
-            return
-        if self._tls:
-            service.meter.handshake_done(transport.get_extra_info("ssl_object").version())
 
     def _refuse_header(self, sock: socket.socket, error: ProxyHeaderError) -> None:
         """Close the connection of a trusted proxy without a valid PROXY header; the first time, tell the operator."""
@@ -185,23 +164,9 @@ class Listener:
         sock.close()
         self._service.meter.violation(error.reason)
 
-    def _connection_for_tls(self, header: ProxyHeader | None = None) -> Connection:
-        """The loop calls this just before it makes the TLS transport with its read buffer, in the same step."""
-        cover_used(self._service.loop)
-        return Connection(self._service, header)
-
 
 def _peer(sock: socket.socket) -> str:
     try:
         return str(sock.getpeername()[0]) if sock.family != socket.AF_UNIX else "unix"
     except OSError:  # it has already disconnected
         return "unknown"
-
-
-def handshake_reason(error: BaseException) -> str:
-    """One word for the reason of a failed handshake, from a fixed set (it becomes a metric's label)."""
-    if isinstance(error, TimeoutError | ConnectionAbortedError):
-        return "timeout"
-    if not isinstance(error, ssl.SSLError):
-        return "disconnected"
-    return _REASONS.get(getattr(error, "reason", None) or "", "other")

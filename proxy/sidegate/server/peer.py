@@ -89,10 +89,11 @@ def peer_of(
         ends = (header.client, header.server) if header.client is not None else ends
         is_trusted = trusted.trusts(header.client)
     peer = Peer(*ends, trusted if is_trusted else None, paths)
-    ssl_object = transport.get_extra_info("ssl_object")
-    if ssl_object is not None:
+    session = transport.get_extra_info("tls_session")
+    if session is not None and tls is not None:
         peer.encrypted = True
-        _set_tls(peer, ssl_object.version() or "", None if tls is None else tls.extension(ssl_object))
+        facts = session.facts()
+        _set_tls(peer, facts.version, tls.extension(session, facts))
     if header is not None and header.over_tls is not None:
         _set_tls_of_proxy(peer, header)
     return peer

@@ -1,0 +1,100 @@
+"""The handshakes of one listener: how long they may take, what is counted, what the operator is told.
+
+The listener makes one if it has TLS. Its transports report to it; it decides nothing about bytes.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from sidegate.observe.reasons import HANDSHAKE_FAILURES
+from sidegate.server.connection import Connection
+from sidegate.server.service import ListenerService
+from sidegate.server.tls.engine import Failure, Session
+from sidegate.wire.proxy_header import ProxyHeader
+
+logger = logging.getLogger("sidegate.listener")
+
+LOG_PERIOD = 10.0
+"""Seconds after a line about a failed handshake in which there is no other one of the same listener."""
+
+
+class Handshaking(Protocol):
+    """A transport, as this module sees it."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """As ``asyncio.BaseTransport``."""
+
+
+class Handshakes:
+    """``session``: makes the session of one connection. ``patience``: seconds that a handshake may take."""
+
+    def __init__(self, service: ListenerService, session: Callable[[], Session]) -> None:
+        self.session = session
+        self.loop = service.loop
+        self.patience = service.limits.tls_handshake
+        self._service = service
+        self._under_way: set[Handshaking] = set()
+        self._failed: set[Handshaking] = set()  # their peers may still read the alert
+        self._silent_until = 0.0
+        self._unreported = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether a handshake is under way."""
+        return bool(self._under_way)
+
+    def abort(self) -> None:
+        """Abort every handshake, and close the connections of those that have failed."""
+        for transport in [*self._under_way, *self._failed]:
+            transport.abort()
+
+    def begun(self, transport: Handshaking) -> None:
+        """The socket is connected."""
+        self._under_way.add(transport)
+
+    def done(self, transport: Handshaking, session: Session, header: ProxyHeader | None) -> Connection:
+        """The handshake is complete: the connection that gets the plaintext. ``header``: what preceded it."""
+        self._under_way.discard(transport)
+        self._service.meter.handshake_done(session.facts().version)
+        return Connection(self._service, header)
+
+    def failed(self, transport: Handshaking, failure: Failure, header: ProxyHeader | None) -> None:
+        """The handshake has failed; the connection is not closed yet."""
+        self._under_way.discard(transport)
+        self._failed.add(transport)
+        self._service.meter.handshake_failed(failure.reason)
+        self._report(failure, client_of(transport, header))
+
+    def ended(self, transport: Handshaking) -> None:
+        """The socket is closed."""
+        self._under_way.discard(transport)
+        self._failed.discard(transport)
+
+    def _report(self, failure: Failure, client: str) -> None:
+        now = self.loop.time()
+        if not failure.detail or now < self._silent_until:
+            self._unreported += bool(failure.detail)
+            return
+        more = f"; {self._unreported} more failed since the last such line" if self._unreported else ""
+        meaning = HANDSHAKE_FAILURES.get(failure.reason, failure.reason)
+        name = self._service.meter.name
+        logger.info("listener %s: TLS handshake with %s failed: %s (%s)%s", name, client, meaning, failure.detail, more)
+        self._silent_until, self._unreported = now + LOG_PERIOD, 0
+
+
+def client_of(transport: Handshaking, header: ProxyHeader | None) -> str:
+    """Whose handshake it is: the address that the PROXY header names, or the socket's peer."""
+    if header is not None and header.client is not None:
+        return header.client[0]
+    sock = transport.get_extra_info("socket")
+    if sock is not None and sock.family == socket.AF_UNIX:
+        return "unix"
+    name = transport.get_extra_info("peername")
+    return str(name[0]) if name else "unknown"  # it has already disconnected
