@@ -29,5 +29,5 @@ cdef class TlsTransport:
     cpdef write(self, bytes data)
     cdef _send(self, bytes output)
     cdef _watch_reading(self)
-    cdef _finish(self)
+    cdef _finish(self, bint peer_may_send)
     cdef _cancel_timer(self)

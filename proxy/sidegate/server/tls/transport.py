@@ -19,7 +19,7 @@ import asyncio
 from typing import Any, cast
 
 from sidegate.server.connection import Connection
-from sidegate.server.tls.engine import DISCONNECTED, HANDSHAKE, OPEN, TIMEOUT, Failure
+from sidegate.server.tls.engine import DISCONNECTED, ENDED, HANDSHAKE, OPEN, TIMEOUT, Failure
 from sidegate.server.tls.handshakes import Handshakes
 from sidegate.wire.proxy_header import ProxyHeader
 
@@ -123,7 +123,7 @@ class TlsTransport:
             return None
         if failure is not None:
             self._handshakes.failed(self, failure, self._header)
-            self._finish()
+            self._finish(peer_may_send=True)
             return None
         self._cancel_timer()
         self.connection = connection = self._handshakes.done(self, self._session, self._header)
@@ -154,9 +154,7 @@ class TlsTransport:
     def _session_ended(self, connection: Connection) -> None:
         """The peer has sent close_notify, or something that is no TLS."""
         connection.eof_received()
-        if not self._closing:
-            self._session.close()
-            self._finish()
+        self.close()
 
     # From the Connection.
 
@@ -172,8 +170,9 @@ class TlsTransport:
     def close(self) -> None:
         """Send what was written, then close_notify; close when the peer has closed its side, or does not in time."""
         if not self._closing:
+            peer_may_send = self._session.state != ENDED
             self._session.close()
-            self._finish()
+            self._finish(peer_may_send)
 
     def abort(self) -> None:
         """Close at once, without close_notify."""
@@ -226,7 +225,7 @@ class TlsTransport:
         else:
             self._transport.resume_reading()
 
-    def _finish(self) -> None:
+    def _finish(self, peer_may_send: bool) -> None:
         """Send the session's last output, end the stream, then drop what the peer still sends."""
         self._closing = True
         self._cancel_timer()
@@ -234,15 +233,18 @@ class TlsTransport:
         output = self._session.take_output()
         if transport.is_closing():
             return
+        if output:
+            transport.write(output)
+        if not peer_may_send:
+            transport.close()
+            return
         self._watch_reading()
         try:
-            if output:
-                transport.write(output)
             transport.write_eof()
         except OSError:  # asyncio's own loop: the peer has reset the connection
             transport.abort()
-            return
-        self._timer = self._loop.call_later(LINGER, self._lingered)
+        else:
+            self._timer = self._loop.call_later(LINGER, self._lingered)
 
     def _lingered(self) -> None:
         if self._transport.get_write_buffer_size():
