@@ -2,7 +2,8 @@
 
 Some plain Python modules on the request path are also compiled by Cython: the same source, typed by the ``.pxd`` file
 beside it. Every one of them still runs uncompiled, and does where there is no compiler or where
-``SIDEGATE_NO_EXTENSIONS`` is set; ``optional`` lets an installation without compiler or libnghttp2-dev go on.
+``SIDEGATE_NO_EXTENSIONS`` is set; ``optional`` lets an installation without compiler or without the headers of a
+library go on.
 ``SIDEGATE_COMPILE=0`` compiles nothing. ``proxy/sidegate/compiled.py`` says which modules these are, and
 ``compile_cache.py`` finds a module again that was compiled before. ``SIDEGATE_PROGRESS`` names a file to which the
 progress is written as well: pip shows the output of a build only with ``-v``.
@@ -149,7 +150,7 @@ def extensions(cached: bool) -> list[Extension]:
             dotted(module),
             [str(PACKAGE / paths[0])],
             depends=[*[str(PACKAGE / path) for path in paths[1:]], *SHARED],
-            libraries=["nghttp2"] if module == compiled.BINDING else [],
+            libraries=compiled.BINDINGS.get(module, []),
             extra_compile_args=FLAGS,
             optional=True,
         )

@@ -7,19 +7,19 @@ from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, ExtensionFi
 __version__ = "0.1.0"
 
 _ROOT = os.path.dirname(__file__)  # noqa: PTH120 - pathlib would be imported for this line alone
-_NGHTTP2 = os.path.join(_ROOT, "wire", "http2")  # noqa: PTH118
+_BINDINGS = {os.path.join(_ROOT, "wire", "http2"), os.path.join(_ROOT, "server", "tls")}  # noqa: PTH118
 _RECORD = f"{_ROOT}/compiled{EXTENSION_SUFFIXES[0].rpartition('.')[0]}.txt"  # as in compiled.py
 
 
 def _prefer_source(path: str) -> FileFinder:
-    """A path hook that finds ``.py`` files where compiled modules stand beside them. The nghttp2 binding has none.
+    """A path hook that finds ``.py`` files where compiled modules stand beside them. The bindings have none.
 
-    So the binding itself is found, unless it has to stay out too (``SIDEGATE_NO_EXTENSIONS=all``).
+    So the bindings themselves are found, unless they have to stay out too (``SIDEGATE_NO_EXTENSIONS=all``).
     """
     if path != _ROOT and not path.startswith(_ROOT + os.sep):
         raise ImportError
     loaders: list[tuple[type, list[str]]] = [(SourceFileLoader, SOURCE_SUFFIXES)]
-    if path == _NGHTTP2 and _no_extensions != "all":
+    if path in _BINDINGS and _no_extensions != "all":
         loaders.append((ExtensionFileLoader, EXTENSION_SUFFIXES))
     return FileFinder(path, *loaders)
 

@@ -38,6 +38,7 @@ exit codes:
 """
 
 HTTP2_ENGINES = ("auto", "nghttp2", "h2")
+TLS_ENGINES = ("auto", "openssl", "ssl")
 EVENT_LOOPS = ("auto", "uvloop", "asyncio")
 INTERFACES = ("auto", "asgi", "wsgi")
 
@@ -57,6 +58,7 @@ ARGUMENTS = {
     "admin": "--admin",
     "processes": "--processes",
     "http2Engine": "--http2-engine",
+    "tlsEngine": "--tls-engine",
     "eventLoop": "--event-loop",
 }
 """Arguments of ``sidegate run`` by their paths in ``_run_document``."""
@@ -248,13 +250,17 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
     """
     from sidegate.aio.event_loops import loop_factory
     from sidegate.process.runtime import check
+    from sidegate.server.tls.engines import load_tls_engine
     from sidegate.supervisor.pool_check import check_pools
     from sidegate.supervisor.sockets import unknown_groups
     from sidegate.wire.http2 import load_engine
 
     event_loop = "auto" if loaded.config is None else loaded.config.event_loop
+    tls_engine = "auto" if loaded.config is None else loaded.config.tls_engine
     missing_loop = _failure(partial(loop_factory, event_loop))
-    found, kinds = check(loaded.listeners, loaded.backends, import_apps, "auto" if missing_loop else event_loop)
+    missing_tls = _failure(partial(load_tls_engine, tls_engine))
+    loop, engine = "auto" if missing_loop else event_loop, "auto" if missing_tls else tls_engine
+    found, kinds = check(loaded.listeners, loaded.backends, import_apps, loop, engine)
     if loaded.config is not None:
         found += unknown_groups(loaded.config)
         if import_apps:
@@ -262,7 +268,7 @@ def _every_problem(loaded: Loaded, import_apps: bool) -> tuple[list[Problem], di
             found += of_pools
             kinds |= kinds_of_pools
         missing_engine = _failure(partial(load_engine, loaded.config.http2_engine))
-        missing = {"http2Engine": missing_engine, "eventLoop": missing_loop}
+        missing = {"http2Engine": missing_engine, "tlsEngine": missing_tls, "eventLoop": missing_loop}
         found += [((key,), message) for key, message in missing.items() if message]
     return [*loaded.problems, *(loaded.problem(path, message) for path, message in found)], kinds
 
@@ -299,7 +305,8 @@ def _print_in_order(problems: Iterable[Problem]) -> None:
 
 def _with_engines(config: Config, arguments: argparse.Namespace) -> Config:
     """The configuration with what the command line says of the engines."""
-    named = {"http2_engine": arguments.http2_engine, "event_loop": arguments.event_loop}
+    keys = ("http2_engine", "tls_engine", "event_loop")
+    named = {key: getattr(arguments, key) for key in keys}
     return replace(config, **{key: value for key, value in named.items() if value is not None})
 
 
@@ -329,6 +336,7 @@ def _run_document(arguments: argparse.Namespace) -> dict[str, Any]:
         "processes": arguments.processes,
         "logging": {"accessLog": arguments.access_log},
         "http2Engine": arguments.http2_engine or "auto",
+        "tlsEngine": arguments.tls_engine or "auto",
         "eventLoop": arguments.event_loop or "auto",
     }
 
@@ -487,6 +495,9 @@ def _add_app(parser: argparse.ArgumentParser) -> None:
 def _add_engines(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--http2-engine", choices=HTTP2_ENGINES, help="HTTP/2 implementation (default: the configuration's, or auto)"
+    )
+    parser.add_argument(
+        "--tls-engine", choices=TLS_ENGINES, help="TLS implementation (default: the configuration's, or auto)"
     )
     parser.add_argument(
         "--event-loop",

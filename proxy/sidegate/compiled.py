@@ -21,9 +21,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 SETTING = "SIDEGATE_NO_EXTENSIONS"
-ALL = "all"  # the value of SETTING that excludes the nghttp2 binding too
+ALL = "all"  # the value of SETTING that excludes the bindings too
 
-BINDING = "wire/http2/nghttp2"  # the only compiled module that has no other form; its .pxi files begin alike
+BINDING = "wire/http2/nghttp2"
+TLS_BINDING = "server/tls/openssl"
+BINDINGS = {BINDING: ["nghttp2"], TLS_BINDING: ["ssl", "crypto"]}
+"""The compiled modules that have no other form, and the libraries that they bind; their .pxi files begin alike."""
 
 
 class Source(NamedTuple):
@@ -87,13 +90,23 @@ def changed(package: Path, record: Iterable[Source]) -> list[str]:
     return [source.path for source in record if digest(package / source.path) != source.digest]
 
 
-def stale(package: Path, only: str = "") -> list[str]:
-    """The sources that changed since their modules were compiled, of those whose path begins with ``only``.
+def of_binding(path: str) -> str | None:
+    """The binding that a source belongs to, by its library's name; None if it belongs to none."""
+    stem = path.partition(".")[0]
+    for binding in BINDINGS:
+        if stem == binding or (stem.startswith(f"{binding}_") and path.endswith(".pxi")):
+            return binding.rpartition("/")[2]
+    return None
+
+
+def stale(package: Path, only_bindings: bool = False) -> list[str]:
+    """The sources that changed since their modules were compiled; ``only_bindings``: of those of the bindings.
 
     A module that could not be compiled runs from its source anyway.
     """
     record = read_record(package)
-    return changed(package, [source for source in record if source.built and source.path.startswith(only)])
+    built = [source for source in record if source.built]
+    return changed(package, [source for source in built if not only_bindings or of_binding(source.path)])
 
 
 def check(package: Path, setting: str) -> str:
@@ -101,8 +114,8 @@ def check(package: Path, setting: str) -> str:
 
     Other processes of the service agree, because they inherit the environment, and do not repeat the message.
     """
-    # With a setting, the sources of everything but the binding are used anyway.
-    decided, message = decide(setting, stale(package, BINDING if setting else ""))
+    # With a setting, the sources of everything but the bindings are used anyway.
+    decided, message = decide(setting, stale(package, only_bindings=bool(setting)))
     if message:
         os.environ[SETTING] = decided
         if sys.stderr is not None:  # it is None if descriptor 2 was closed, until the command line opens it
@@ -114,17 +127,17 @@ def decide(setting: str, paths: list[str]) -> tuple[str, str]:
     """The value of SIDEGATE_NO_EXTENSIONS where these sources changed, and the message for it (empty: none)."""
     if not paths:
         return setting, ""
-    binding = [path for path in paths if path.startswith(BINDING)]
-    if not binding:
+    bound = [path for path in paths if of_binding(path)]
+    if not bound:
         how = "running from the sources"
     elif setting:
-        how = "running without the nghttp2 binding"
+        how = "running without the bindings of C libraries"
     else:
-        how = "running from the sources, without the nghttp2 binding"
-    first = (binding or paths)[0]
+        how = "running from the sources, without the bindings of C libraries"
+    first = (bound or paths)[0]
     others = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return (
-        ALL if binding else "1",
+        ALL if bound else "1",
         f'sidegate: {how}: proxy/sidegate/{first}{others} changed since the last compilation; run "make compile"',
     )
 

@@ -75,6 +75,7 @@ ARGUMENTS = {
     "trustedProxies": "--trust",
     "gracePeriod": "--grace-period",
     "http2Engine": "--http2-engine",
+    "tlsEngine": "--tls-engine",
     "eventLoop": "--event-loop",
 }
 """Arguments by their paths in ``document``."""
@@ -110,6 +111,7 @@ def document(arguments: argparse.Namespace) -> dict[str, Any]:
         "trustedProxies": list(dict.fromkeys([*TRUSTED, *arguments.trust])),
         "gracePeriod": arguments.grace_period,
         "http2Engine": arguments.http2_engine or "auto",
+        "tlsEngine": arguments.tls_engine or "auto",
         "eventLoop": arguments.event_loop or "auto",
     }
 
@@ -214,7 +216,7 @@ def _build(config: Config, sockets: ServiceSockets, applications: Applications, 
 
 
 def _announce(config: Config, sockets: ServiceSockets) -> None:
-    parts = engines(config.http2_engine, child.loop_package(), http1=False)
+    parts = engines(config, child.loop_package(), http1=False)
     where = ", ".join(sockets.urls(NAME, "h2" if config.listeners[0].tls else "h2c"))
     app = config.backends[NAME].app
     unix = all(address.startswith("unix:") for address in config.listeners[0].addresses)

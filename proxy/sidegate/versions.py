@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import importlib
 import platform
-import ssl
 from typing import Literal
 
 from sidegate import __version__
+from sidegate.config.schema import Config, TlsEngineName
 from sidegate.errors import StartError
+from sidegate.server.tls.engines import load_tls_engine
 from sidegate.wire.http2 import load_engine
 
 ENGINES: tuple[Literal["nghttp2", "h2"], ...] = ("nghttp2", "h2")
+TLS_ENGINES: tuple[TlsEngineName, ...] = ("openssl", "ssl")
 
 
-def engines(http2_engine: Literal["auto", "nghttp2", "h2"], loop: str, http1: bool = True) -> dict[str, str]:
-    """The libraries of a child with this setting and this event loop's package, each as ``name version``.
+def engines(config: Config, loop: str, http1: bool = True) -> dict[str, str]:
+    """The libraries of a child with this configuration and this event loop's package, each as ``name version``.
 
     ``http1``: whether the child speaks HTTP/1.1 too. A worker does not, and its Python may lack httptools.
-    :raises StartError: this HTTP/2 engine is not installed.
+    :raises StartError: this HTTP/2 or TLS engine is not installed.
     """
-    http2 = load_engine(http2_engine)
+    http2 = load_engine(config.http2_engine)
+    tls = load_tls_engine(config.tls_engine) if any(listener.tls for listener in config.listeners) else None
     return {
         "loop": f"{loop} {_imported(loop) or platform.python_version()}",
         **({"http1": f"httptools {_imported('httptools')}"} if http1 else {}),
         "http2": f"{http2.name} {http2.version}",
-        "tls": ssl.OPENSSL_VERSION,
+        **({} if tls is None else {"tls": f"{tls.name} {tls.version}"}),
     }
 
 
@@ -41,13 +44,20 @@ def installation() -> dict[str, str | None]:
         **{name: _engine_version(name) for name in ENGINES},
         "httptools": _installed("httptools"),
         "uvloop": _installed("uvloop"),
-        "openssl": ssl.OPENSSL_VERSION,
+        **{name: _tls_engine_version(name) for name in TLS_ENGINES},
     }
 
 
 def _engine_version(name: Literal["nghttp2", "h2"]) -> str | None:
     try:
         return load_engine(name).version
+    except StartError:
+        return None
+
+
+def _tls_engine_version(name: TlsEngineName) -> str | None:
+    try:
+        return load_tls_engine(name).version
     except StartError:
         return None
 

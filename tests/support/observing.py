@@ -83,7 +83,7 @@ class Service:
     """One collector, and an observer for each front that is started; ``facts`` are the supervisor's."""
 
     def __init__(self) -> None:
-        self.facts = ServiceFacts("h2", 1.0)
+        self.facts = ServiceFacts("h2", "ssl", 1.0)
         self.collector = CellCollector(lambda: self.facts)
         self.registry = make_registry(self.collector)
         self.now = 0.0

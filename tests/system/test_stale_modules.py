@@ -122,9 +122,9 @@ def test_an_edited_binding_does_not_serve(package: Path) -> None:
         pytest.skip("the nghttp2 binding is not compiled here")
     path = "wire/http2/nghttp2_output.pxi"
     edit(package / path)
-    sources = message("running from the sources, without the nghttp2 binding", path)
+    sources = message("running from the sources, without the bindings of C libraries", path)
     assert probe(package) == ("source h2 checked", sources)
-    assert probe(package, "1") == ("source h2 checked", message("running without the nghttp2 binding", path))
+    assert probe(package, "1") == ("source h2 checked", message("running without the bindings of C libraries", path))
     assert probe(package, "all") == ("source h2 unchecked", "")
 
 

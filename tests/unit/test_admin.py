@@ -28,7 +28,7 @@ class View:
     """A supervisor with nothing behind it; ``is_ready`` and ``is_alive`` can be changed."""
 
     def __init__(self) -> None:
-        self.registry = make_registry(CellCollector(lambda: ServiceFacts("h2", 1.0)))
+        self.registry = make_registry(CellCollector(lambda: ServiceFacts("h2", "ssl", 1.0)))
         self.is_ready = (True, "")
         self.is_alive = (True, "")
 

@@ -48,9 +48,14 @@ def record(package: Path) -> None:
         ("1", [], "1", ""),
         ("", ["wire/fields.py"], "1", "running from the sources: proxy/sidegate/wire/fields.py changed"),
         ("", ["a.py", "b.pxd", "c.py"], "1", "running from the sources: proxy/sidegate/a.py and 2 more changed"),
-        ("", [BINDING], "all", f"running from the sources, without the nghttp2 binding: proxy/sidegate/{BINDING} ch"),
-        ("", ["a.py", BINDING], "all", f"without the nghttp2 binding: proxy/sidegate/{BINDING} and 1 more changed"),
-        ("1", [BINDING], "all", f"sidegate: running without the nghttp2 binding: proxy/sidegate/{BINDING} changed"),
+        ("", [BINDING], "all", f"the sources, without the bindings of C libraries: proxy/sidegate/{BINDING} ch"),
+        (
+            "",
+            ["a.py", BINDING],
+            "all",
+            f"without the bindings of C libraries: proxy/sidegate/{BINDING} and 1 more ch",
+        ),
+        ("1", [BINDING], "all", f"sidegate: running without the bindings of C libraries: proxy/sidegate/{BINDING} ch"),
     ],
 )
 def test_what_follows(setting: str, paths: list[str], decided: str, how: str) -> None:
@@ -84,7 +89,7 @@ def test_a_record_is_read_as_it_was_written(package: Path) -> None:
 def test_another_content_is_stale(package: Path, path: str) -> None:
     (package / path).write_text("other")
     assert compiled.stale(package) == [path]
-    assert compiled.stale(package, compiled.BINDING) == ([path] if "nghttp2" in path else [])
+    assert compiled.stale(package, only_bindings=True) == ([path] if "nghttp2" in path else [])
     assert compiled.build_needed(package)
 
 

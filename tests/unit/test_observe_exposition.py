@@ -26,6 +26,7 @@ from tests.support.observing import (
 
 FACTS = ServiceFacts(
     http2_engine="nghttp2",
+    tls_engine="openssl",
     start_time=1_700_000_000.5,
     last_reload_successful=False,
     processes=(
@@ -98,7 +99,8 @@ def test_openmetrics_reads_back_the_same(registry: CollectorRegistry) -> None:
 
 def test_what_the_supervisor_knows(registry: CollectorRegistry) -> None:
     value = registry.get_sample_value
-    build = {"version": __version__, "python": platform.python_version(), "http2_engine": "nghttp2"}
+    engines = {"http2_engine": "nghttp2", "tls_engine": "openssl"}
+    build = {"version": __version__, "python": platform.python_version(), **engines}
     assert value("sidegate_build_info", build) == 1
     assert value("sidegate_processes", {"kind": "front", "state": "serving"}) == 2
     assert value("sidegate_processes", {"kind": "front", "state": "dead"}) == 1

@@ -16,6 +16,7 @@ from sidegate.config.validation import validate
 from sidegate.observe import metrics, reasons
 from sidegate.observe.metrics import FRONT_METRICS, SUPERVISOR_METRICS, CellLayout
 from sidegate.observe.reference import reference
+from sidegate.server.tls.engine import CLEARTEXT, DISCONNECTED, TIMEOUT
 from tests.support.observing import make_config
 
 ROOT = Path(__file__).parents[2]
@@ -99,9 +100,13 @@ def test_every_error_of_an_exchange_is_in_the_table() -> None:
 
 
 def test_every_handshake_failure_is_in_the_table() -> None:
-    listener = (ROOT / "proxy" / "sidegate" / "server" / "listener.py").read_text()
-    table = listener[listener.index("_REASONS = {") :]
-    found = set(re.findall(r': "([a-z_]+)"', table[: table.index("}")])) | {"timeout", "disconnected"}
+    found = {CLEARTEXT, DISCONNECTED, TIMEOUT}
+    for name in ("ssl_engine.py", "openssl.pyx"):
+        text = (ROOT / "proxy" / "sidegate" / "server" / "tls" / name).read_text()
+        table = text[text.lower().index("_reasons = {") :]
+        words = set(re.findall(r': "([a-z_]+)"', table[: table.index("}")]))
+        assert "protocol_version" in words, "the pattern misses some"
+        found |= words
     assert found - reasons.HANDSHAKE_FAILURES.keys() == set()
 
 

@@ -12,12 +12,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 
-from sidegate.config.schema import Certificate, Tls
+from sidegate.config.schema import ListenerConfig, Tls
 from sidegate.errors import StartError
 from sidegate.server.tls import self_signed
 from sidegate.server.tls.contexts import ServerTls, self_signed_path
 from sidegate.server.tls.engines import load_tls_engine
 from sidegate.server.tls.self_signed import ensure_self_signed
+
+LISTENER = ListenerConfig(name="https", addresses=("127.0.0.1:0",), tls=Tls(self_signed=True))
 
 
 @pytest.fixture(autouse=True)
@@ -39,7 +41,7 @@ def test_it_is_for_this_machine_and_can_be_served(monkeypatch: pytest.MonkeyPatc
     ]
     lifetime = certificate.not_valid_after_utc - datetime.datetime.now(datetime.UTC)
     assert datetime.timedelta(days=390) < lifetime < datetime.timedelta(days=398)
-    ServerTls(load_tls_engine(), Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
+    ServerTls(load_tls_engine(), LISTENER)
 
 
 @pytest.mark.parametrize("name", ["", "büro"])
@@ -108,7 +110,7 @@ def test_a_file_that_cannot_be_used_is_made_anew(damage: Callable[[bytes], bytes
     path = self_signed_path()
     path.write_bytes(damage(path.read_bytes()))
     ensure_self_signed()
-    ServerTls(load_tls_engine(), Tls(self_signed=True), ["http/1.1"], [Certificate(cert=str(path), key=str(path))])
+    ServerTls(load_tls_engine(), LISTENER)
 
 
 def test_a_folder_that_cannot_be_written(cache: Path) -> None:

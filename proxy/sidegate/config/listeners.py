@@ -14,6 +14,19 @@ Name = Annotated[str, After(values.name)]
 Address = Annotated[str, After(values.address)]
 Account = Annotated[str, After(values.account)]
 FilePath = Annotated[str, After(values.file_path)]
+TlsEngineName = Literal["auto", "openssl", "ssl"]
+CipherSuite = Literal[
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+]
+"""Those with forward secrecy and authenticated encryption (RFC 9325 4.2)."""
 UnixMode = Annotated[
     int,
     Strict(),
@@ -31,6 +44,11 @@ class Certificate(Model):
 
     cert: FilePath = setting(description="PEM file: the certificate, then its intermediates.")
     key: FilePath = setting(description="PEM file: the private key, not encrypted.")
+    ocsp_staple: FilePath | None = setting(
+        default=None,
+        description="DER file: the OCSP response of the certificate, which clients that ask for it get with the "
+        "handshake. It is read again within a minute after it has changed. Only the TLS engine `openssl` can do that.",
+    )
 
 
 @model
@@ -65,6 +83,16 @@ class Tls(Model):
         default=None, description="Request a certificate from clients."
     )
     min_version: Literal["1.2", "1.3"] = setting(default="1.2", description="Lowest TLS version that is accepted.")
+    cipher_suites: tuple[CipherSuite, ...] = setting(
+        default=(),
+        description="Cipher suites in the order of preference, by their names at IANA. A version of TLS of which none "
+        "is named keeps its default: AES-128-GCM first in TLS 1.3. Only the TLS engine `openssl` can do that.",
+    )
+    curves: tuple[Literal["x25519", "secp256r1", "secp384r1", "secp521r1", "x448"], ...] = setting(
+        default=(),
+        description="Groups of the key exchange in the order of preference, by their names at IANA. By default those "
+        "of OpenSSL. Only the TLS engine `openssl` can do that.",
+    )
 
     def __post_init__(self) -> None:
         if bool(self.certificates) == self.self_signed:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from sidegate.config import checks, values
 from sidegate.config.backends import BackendConfig, Header, Respond
 from sidegate.config.limits import ConnectionLimits, ConnectionTimeouts, Limits, ListenerLimits, ListenerTimeouts
-from sidegate.config.listeners import Certificate, ClientCertificates, ListenerConfig, Tls
+from sidegate.config.listeners import Certificate, ClientCertificates, ListenerConfig, Tls, TlsEngineName
 from sidegate.config.model import Boolean, Model, model, setting
 from sidegate.config.pool import PoolConfig, Reload, WorkerCount, WorkerLimits
 from sidegate.config.quantities import Duration
@@ -52,6 +52,7 @@ __all__ = [
     "Settings",
     "Timeouts",
     "Tls",
+    "TlsEngineName",
     "UpstreamTls",
     "WebSocketConfig",
     "WorkerCount",
@@ -206,6 +207,12 @@ class Settings(Model):
     )
     http2_engine: Literal["auto", "nghttp2", "h2"] = setting(
         default="auto", description="HTTP/2 implementation: `auto` uses nghttp2 if it was built, otherwise h2."
+    )
+    tls_engine: TlsEngineName = setting(
+        default="auto",
+        description="TLS towards clients: `auto` uses the binding of OpenSSL if it was built, otherwise Python's "
+        "`ssl`. Only `openssl` has session tickets that all processes accept, `cipherSuites`, `curves`, `ocspStaple`, "
+        "and the alert `no_application_protocol`.",
     )
     event_loop: Literal["auto", "uvloop", "asyncio"] = setting(
         default="auto",

@@ -11,7 +11,8 @@ Supervisor to front:
 ==============  ==========================================================================================
 ``config``      first, once: ``config`` (the Config), ``sockets`` (listener name -> descriptors), ``cells``
                 (descriptor of the child's counters), ``supervisor`` (pid), ``version``, ``ignored`` (numbers of
-                the signals that the supervisor was told to ignore)
+                the signals that the supervisor was told to ignore), ``ticketKeys`` (as in the next message)
+``ticketKeys``  new ``keys`` of TLS session tickets, in base64; the first encrypts, all decrypt
 ``workers``     which workers of the pool ``backend`` may get requests: ``workers`` (pairs of serial and
                 socket path), always the whole list; after ``ready``, before ``serve`` and on every change
 ``serve``       accept connections
@@ -58,12 +59,13 @@ A preloader is started as a worker is, with the additional argument ``preload``,
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import errno
 import json
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 Message = dict[str, Any]
@@ -91,6 +93,16 @@ INVALID = "invalid"
 
 INVALID_TEXT = "bytes on its control socket are no message of Sidegate; they are ignored"
 """For a log line: what was wrong. An application has written into a descriptor that it did not open."""
+
+
+def encode_keys(keys: Iterable[bytes]) -> list[str]:
+    """Secret bytes for a message. A message passes through a socket pair only, so nobody else can read it."""
+    return [base64.b64encode(key).decode("ascii") for key in keys]
+
+
+def decode_keys(texts: Iterable[str]) -> list[bytes]:
+    """The inverse of ``encode_keys``."""
+    return [base64.b64decode(text) for text in texts]
 
 
 def encode(kind: str, **fields: Any) -> bytes:

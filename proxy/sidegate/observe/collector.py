@@ -72,6 +72,7 @@ class ServiceFacts:
     """
 
     http2_engine: str
+    tls_engine: str
     start_time: float
     last_reload_successful: bool = True
     processes: Sequence[ProcessFact] = ()
@@ -191,7 +192,7 @@ def _supervisor_values(facts: ServiceFacts) -> Iterator[tuple[Metric, Mapping[La
     for process in facts.processes:
         processes[process.kind, process.state] += 1
         memory[process.kind,] += 0 if process.pid is None else resident_bytes(process.pid)
-    yield metrics.BUILD_INFO, {(__version__, platform.python_version(), facts.http2_engine): 1.0}
+    yield metrics.BUILD_INFO, {(__version__, platform.python_version(), facts.http2_engine, facts.tls_engine): 1.0}
     yield metrics.PROCESSES, processes
     yield metrics.RESTARTS, {labels: float(count) for labels, count in facts.restarts.items()}
     yield metrics.RESIDENT_MEMORY, memory

@@ -278,7 +278,10 @@ SLOT = _facts("slot", "the worker's number in its pool, from 0; a replacement ha
 
 BUILD_INFO = Metric(
     "sidegate_build_info", "gauge", "Always 1; the labels name the versions.",
-    (_facts("version", "Sidegate"), _facts("python", "the interpreter"), _facts("http2_engine", "nghttp2, h2")),
+    (
+        _facts("version", "Sidegate"), _facts("python", "the interpreter"), _facts("http2_engine", "nghttp2, h2"),
+        _facts("tls_engine", "openssl, ssl; empty if no listener has TLS"),
+    ),
 )  # fmt: skip
 PROCESSES = Metric("sidegate_processes", "gauge", "Child processes by state.", (PROCESS_KIND, PROCESS_STATE))
 RESTARTS = Metric(

@@ -80,6 +80,7 @@ HANDSHAKE_FAILURES = {
     "cleartext": "the bytes are not TLS, often plain HTTP on a TLS port",
     "client_certificate": "the client certificate is not trusted or not valid",
     "disconnected": "the client closed the connection during the handshake",
+    "no_application_protocol": "client and server have no protocol (ALPN) in common; counted by the engine openssl",
     "no_client_certificate": "the client sent no certificate, and one is required",
     "no_shared_cipher": "client and server have no cipher in common",
     "protocol_version": "the client supports none of the allowed TLS versions",

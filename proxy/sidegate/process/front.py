@@ -15,7 +15,7 @@ import sys
 from sidegate.config.plain import unpack
 from sidegate.config.schema import Config
 from sidegate.errors import AccessLogError
-from sidegate.ipc.control import Message
+from sidegate.ipc.control import Message, decode_keys
 from sidegate.observe import process_log
 from sidegate.observe.access_log import AccessLog, open_access_log
 from sidegate.observe.cells import Area
@@ -66,7 +66,9 @@ class Front(ChildMain):
     def build(self) -> Runtime:
         self._access_log = self._open_access_log()
         observer = Observer(self._config, Area(self._first["cells"]).cells, self._access_log)
-        return Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
+        runtime = Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
+        runtime.set_ticket_keys(decode_keys(self._first["ticketKeys"]))
+        return runtime
 
     def _open_access_log(self) -> AccessLog | None:
         try:
@@ -75,7 +77,7 @@ class Front(ChildMain):
             raise BuildError([(("logging", "accessLogFile"), str(error))]) from error
 
     def started(self) -> None:
-        parts = engines(self._config.http2_engine, child.loop_package())
+        parts = engines(self._config, child.loop_package())
         self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
 
     def on_message(self, message: Message) -> None:
@@ -85,6 +87,8 @@ class Front(ChildMain):
                 self._tell_statistics()
             case "workers":
                 self._runtime.set_workers(message["backend"], message["workers"])
+            case "ticketKeys":
+                self._runtime.set_ticket_keys(decode_keys(message["keys"]))
             case "reopen":
                 if self._access_log is not None:
                     self._access_log.reopen()

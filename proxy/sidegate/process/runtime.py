@@ -27,7 +27,7 @@ from sidegate.backends.context import Report
 from sidegate.backends.kinds import build_backends, import_builders
 from sidegate.backends.upstream.tls import check_contexts
 from sidegate.backends.weighted import by_weight
-from sidegate.config.schema import BackendConfig, Certificate, Config, ConnectionLimits, ListenerConfig, Tls, limits_of
+from sidegate.config.schema import BackendConfig, Config, ConnectionLimits, ListenerConfig, TlsEngineName, limits_of
 from sidegate.config.websocket import drain_seconds
 from sidegate.errors import Problems, SidegateError
 from sidegate.observe.observer import Observer
@@ -40,7 +40,8 @@ from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.https_redirect import root_app
 from sidegate.server.listener import Listener
 from sidegate.server.service import FieldPolicies, ListenerService
-from sidegate.server.tls.contexts import ServerTls, self_signed_path
+from sidegate.server.tls.contexts import ServerTls
+from sidegate.server.tls.engine import TicketKeys
 from sidegate.server.tls.engines import load_tls_engine
 from sidegate.server.tls.files import TlsError
 from sidegate.server.upgrade import close_gradually
@@ -84,12 +85,15 @@ class Runtime:
         backends: Mapping[str, Backend],
         clock: Clock[Any],
         eager_starter: EagerStarter,
+        *,
+        tickets: TicketKeys,
         websocket_drain: float | None,
     ) -> None:
         self._listeners = listeners
         self._backends = backends
         self._clock = clock
         self._eager_starter = eager_starter
+        self._tickets = tickets
         self._started: list[Backend] = []
         self._websocket_drain = websocket_drain
 
@@ -111,7 +115,8 @@ class Runtime:
         """
         problems = applications.problems.copy()
         backends = build_backends(config, observer, report, applications.loaded, problems)
-        contexts = build_tls(dict(enumerate(config.listeners)), problems)
+        tickets = TicketKeys()
+        contexts = build_tls(dict(enumerate(config.listeners)), config.tls_engine, problems, tickets)
         if problems:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
@@ -150,7 +155,7 @@ class Runtime:
                 websocket=listener.websocket,
             )
             listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol))
-        return cls(listeners, backends, clock, starter, config.websocket_drain)
+        return cls(listeners, backends, clock, starter, tickets=tickets, websocket_drain=config.websocket_drain)
 
     async def start(self) -> None:
         """Start the backends in the order of the file. If it raises, the backends already started were stopped.
@@ -174,6 +179,10 @@ class Runtime:
     def set_workers(self, backend: str, workers: Iterable[tuple[int, str]]) -> None:
         """Set the workers of a pool that may get requests: serial and socket path of each."""
         self._backends[backend].set_workers(workers)
+
+    def set_ticket_keys(self, keys: Iterable[bytes]) -> None:
+        """Set the keys of TLS session tickets, which all fronts share; the first encrypts, all decrypt."""
+        self._tickets.keys = tuple(keys)
 
     async def drain(self, delay: float, grace: float) -> None:
         """Stop without losing a request.
@@ -242,6 +251,7 @@ def check(
     backends: Mapping[str, BackendConfig],
     import_apps: bool,
     event_loop: EventLoopName = "auto",
+    tls_engine: TlsEngineName = "auto",
 ) -> tuple[Problems, dict[str, str]]:
     """The problems that only building finds, and a description of each application. Nothing is started.
 
@@ -250,7 +260,8 @@ def check(
     :raises StartError: uvloop is required and cannot be imported.
     """
     problems: Problems = []
-    build_tls(listeners, problems, self_signed=False)
+    served = {index: one for index, one in listeners.items() if one.tls is None or not one.tls.self_signed}
+    build_tls(served, tls_engine, problems)
     check_contexts(backends, problems)
     if not import_apps:
         return problems, {}
@@ -260,26 +271,21 @@ def check(
 
 
 def build_tls(
-    listeners: Mapping[int, ListenerConfig], problems: Problems, self_signed: bool = True
+    listeners: Mapping[int, ListenerConfig],
+    engine: TlsEngineName,
+    problems: Problems,
+    tickets: TicketKeys | None = None,
 ) -> dict[int, ServerTls]:
-    """TLS by listener index; ``self_signed=False`` leaves out listeners with the development certificate."""
+    """TLS by listener index. The engine is imported only if a listener has TLS."""
     contexts = {}
     for index, listener in listeners.items():
-        tls = listener.tls
-        if tls is None or (tls.self_signed and not self_signed):
+        if listener.tls is None:
             continue
         try:
-            contexts[index] = ServerTls(load_tls_engine(), tls, listener.protocols, _certificates(tls))
+            contexts[index] = ServerTls(load_tls_engine(engine), listener, tickets)
         except TlsError as error:
             problems.append((("listeners", index, "tls", *error.field), str(error)))
     return contexts
-
-
-def _certificates(tls: Tls) -> tuple[Certificate, ...]:
-    if not tls.self_signed:
-        return tls.certificates
-    path = str(self_signed_path())  # the supervisor has made it
-    return (Certificate(cert=path, key=path),)
 
 
 def _routes(config: Config, backends: Mapping[str, Backend]) -> list[Route]:

@@ -102,7 +102,7 @@ class Worker(ChildMain):
     def started(self) -> None:
         self._runtime.serve()
         self._serves = True
-        parts = engines(self._config.http2_engine, child.loop_package(), http1=False)
+        parts = engines(self._config, child.loop_package(), http1=False)
         self._tell("ready", engines=parts, interfaces=self._runtime.interfaces)
         if self._most_requests:
             self._watch_requests()

@@ -46,7 +46,7 @@ def wants_colour(stream: TextIO, environ: Mapping[str, str]) -> bool:
 def summary(config: Config, addresses: Addresses, engines: Mapping[str, str], colour: bool) -> str:
     """The lines that ``sidegate serve`` prints when the service has started."""
     bold, dim, plain = (BOLD, DIM, PLAIN) if colour else ("", "", "")
-    used = ", ".join(engines[part] for part in ("loop", "http1", "http2") if part in engines)
+    used = ", ".join(engines[part] for part in ("loop", "http1", "http2", "tls") if part in engines)
     lines = [f"{bold}Sidegate {__version__}{plain} {dim}({used}){plain}"]
     for listener in config.listeners:
         speaks = f"{dim}{listener.name}: {describe_protocols(listener)}{plain}"

@@ -23,7 +23,7 @@ from typing import Protocol
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc import control, signals
-from sidegate.ipc.control import Message
+from sidegate.ipc.control import Message, encode_keys
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
 from sidegate.supervisor import plan
@@ -36,6 +36,7 @@ from sidegate.supervisor.plan import Action, PoolsState, Sockets, Stop, Wanted
 from sidegate.supervisor.pools import Pools, SupervisorLoop
 from sidegate.supervisor.sockets import Locate, ServiceSockets
 from sidegate.supervisor.stop_report import report_stop
+from sidegate.supervisor.ticket_rotation import TicketRotation
 
 logger = logging.getLogger("sidegate.supervisor")
 
@@ -101,6 +102,7 @@ class Supervisor:
         self.restarts: Counter[str] = Counter()
         self._sockets = sockets
         self._operator = operator
+        self._tickets = TicketRotation()
         self._layout = CellLayout(config)
         self._spawned = 0
         self._news: deque[Callable[[], None]] = deque()
@@ -126,9 +128,11 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
         for number, text in CANNOT.items():
             loop.add_signal_handler(number, logger.warning, text)
+        rotation = loop.call_later(self._tickets.period, self._rotate_tickets)
         try:
             return await self._work()
         finally:
+            rotation.cancel()
             # Processes are left here only after an error in this loop.
             for front in self.fronts.values():
                 front.signal(signal.SIGKILL)
@@ -225,7 +229,8 @@ class Supervisor:
         area = Area.create(self._layout.size)
         try:
             front = FrontProcess(child, area, self._sockets.by_listener())
-            front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
+            keys = self._tickets.keys
+            front.open(self.config, keys, lambda message: self._note(partial(self._heard, front, message)))
         except OSError:
             area.close()
             raise
@@ -347,6 +352,13 @@ class Supervisor:
             self.restarts[cause] += 1
             level = logging.INFO if cause == DRAINED else logging.ERROR
             logger.log(level, "front %d exited (%s) after %.1f s", front.pid, cause, time.time() - front.started)
+
+    def _rotate_tickets(self) -> None:
+        """Replace the key of new TLS session tickets in every front."""
+        asyncio.get_running_loop().call_later(self._tickets.period, self._rotate_tickets)
+        self._tickets.rotate()
+        for front in self._started_fronts():
+            front.send("ticketKeys", keys=encode_keys(self._tickets.keys))
 
     def _reopen_logs(self) -> None:
         logger.info("SIGUSR1: reopening the access log")

@@ -115,6 +115,7 @@ class SupervisorView:
         pools = supervisor.pools.pools
         return ServiceFacts(
             http2_engine=supervisor.engines.get("http2", "").partition(" ")[0],
+            tls_engine=supervisor.engines.get("tls", "").partition(" ")[0],
             start_time=self._started,
             processes=[
                 *(ProcessFact(FRONT, supervisor.state(front).value, front.pid) for front in supervisor.fronts.values()),

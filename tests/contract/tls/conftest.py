@@ -7,9 +7,11 @@ import pytest
 from tests.support.certificates import Authority, Pair
 
 
-@pytest.fixture(params=["ssl"])
+@pytest.fixture(params=["openssl", "ssl"])
 def tls_engine(request: pytest.FixtureRequest) -> str:
     """The engines in turn."""
+    if request.param == "openssl":
+        pytest.importorskip("sidegate.server.tls.openssl", reason="the OpenSSL binding was not built")
     return str(request.param)
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from sidegate.config.schema import Tls
+from sidegate.config.schema import ListenerConfig
 from sidegate.config.validation import validate
 from sidegate.server.tls.contexts import ServerTls
 from sidegate.server.tls.engine import CLOSED, ENDED, HANDSHAKE, OPEN, Session
 from sidegate.server.tls.engines import load_tls_engine
+from sidegate.server.tls.ssl_engine import failure_of
 from tests.support.certificates import Authority, Key, Pair
 from tests.support.tls_client import ALERT_RECORD, DATA_RECORD, MemoryClient, records
 
@@ -30,8 +31,9 @@ def make(tls_engine: str, pair: Pair) -> Make:
     """``make(protocols, **tls)``: TLS of a listener, by default with the certificate ``pair``."""
 
     def made(protocols: tuple[str, ...] = ("h2", "http/1.1"), **tls: Any) -> ServerTls:
-        config = validate(Tls, {"certificates": [pair.as_yaml()], **tls})
-        return ServerTls(load_tls_engine(), config, protocols, config.certificates)
+        settings = {"certificates": [pair.as_yaml()], **tls}
+        listener = {"name": "test", "address": "127.0.0.1:0", "protocols": list(protocols), "tls": settings}
+        return ServerTls(load_tls_engine(tls_engine), validate(ListenerConfig, listener))  # type: ignore[arg-type]
 
     return made
 
@@ -244,6 +246,21 @@ def test_garbage_instead_of_a_handshake(make: Make, sent: bytes) -> None:
         assert [kind for kind, _ in records(session.take_output())] == [ALERT_RECORD]
     assert session.receive(b"more") == b""
     assert session.encrypt(b"data") == b""
+
+
+def test_alpn_without_overlap(tls_engine: str, make: Make, context: ssl.SSLContext) -> None:
+    if tls_engine == "ssl":
+        pytest.skip("Python's ssl goes on without ALPN")
+    context.set_alpn_protocols(["spdy/3"])
+    session = make().session()
+    with pytest.raises(ssl.SSLError, match="alert no application protocol"):
+        _shake_and_get(MemoryClient(session, context))
+    assert session.failure == ("no_application_protocol", "no application protocol")
+
+
+def test_reasons_that_python_does_not_name() -> None:
+    assert failure_of(ssl.SSLError("something else")).reason == "other"
+    assert failure_of(ssl.SSLError()).reason == "other"
 
 
 # Data.

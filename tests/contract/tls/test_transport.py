@@ -47,7 +47,7 @@ def serving(
     tls_engine: str, pair: Pair, loop_factory: Loop, app: Callable[..., Any] = hello, **settings: Any
 ) -> Iterator[Running]:
     tls = {"certificates": [pair.as_yaml()], **settings.pop("tls", {})}
-    with running(app, loop_factory=loop_factory, tls=tls, **settings) as server:
+    with running(app, loop_factory=loop_factory, tls=tls, tlsEngine=tls_engine, **settings) as server:
         yield server
 
 

@@ -63,19 +63,26 @@ class TcpEndpoint:
     async def connect(self, connection: UpstreamConnection) -> None:
         """See ``Endpoint``."""
         name = self.server_name if self.tls is not None else None
-        async with asyncio.timeout(CONNECT_TIMEOUT):
-            transport, _ = await connection.loop.create_connection(
-                lambda: connection,  # type: ignore[type-var]
-                self.host,
-                self.port,
-                ssl=self.tls,
-                server_hostname=name,
-            )
+        version = connection.codec.version
+        wrong = f"the server does not speak {version}: it did not select {self.alpn} (ALPN)"
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                transport, _ = await connection.loop.create_connection(
+                    lambda: connection,  # type: ignore[type-var]
+                    self.host,
+                    self.port,
+                    ssl=self.tls,
+                    server_hostname=name,
+                )
+        except ssl.SSLError as error:
+            # RFC 7301 3.2: the alert of a server that has none of our protocols. Old Pythons have no name for it.
+            if "no application protocol" in str(error).lower().replace("_", " "):
+                raise WrongProtocolError(wrong) from error
+            raise
         tls = transport.get_extra_info("ssl_object")
         if tls is not None and self.alpn and tls.selected_alpn_protocol() != self.alpn:
             connection.abort()
-            version = connection.codec.version
-            raise WrongProtocolError(f"the server does not speak {version}: it did not select {self.alpn} (ALPN)")
+            raise WrongProtocolError(wrong)
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host

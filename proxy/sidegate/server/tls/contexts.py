@@ -9,14 +9,14 @@ from __future__ import annotations
 import importlib
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from sidegate.config.schema import Certificate, Tls
+from sidegate.config.schema import Certificate, ListenerConfig, Tls
 from sidegate.errors import StartError
-from sidegate.server.tls.engine import Facts, ServerSettings, Session, TlsEngine
+from sidegate.server.tls.engine import Facts, ServerSettings, Session, TicketKeys, TlsEngine
 
 _VERSION_CODES = {"TLSv1.2": 0x0303, "TLSv1.3": 0x0304}
 
@@ -42,12 +42,14 @@ class ServerTls:
     ``session``: makes the session of one connection.
     """
 
-    def __init__(
-        self, engine: TlsEngine, tls: Tls, protocols: Sequence[str], certificates: Sequence[Certificate]
-    ) -> None:
-        """``certificates``: those of ``tls``, or the self-signed one. Raises ``TlsError``."""
+    def __init__(self, engine: TlsEngine, listener: ListenerConfig, tickets: TicketKeys | None = None) -> None:
+        """``tickets``: as in ``engine.ServerSettings``. Raises ``TlsError``."""
+        tls = listener.tls
+        if tls is None:
+            raise ValueError(f"the listener {listener.name!r} has no TLS")
+        certificates = _certificates(tls)
         self._by_name: dict[str, int] = {}
-        settings = ServerSettings(tls, tuple(certificates), tuple(protocols), self._choose)
+        settings = ServerSettings(listener.name, tls, certificates, listener.protocols, self._choose, tickets)
         self.session: Callable[[], Session] = engine.prepare(settings)
         self._pems = [_first_pem(certificate.cert) for certificate in certificates]
         if len(certificates) > 1:
@@ -73,6 +75,13 @@ class ServerTls:
             "tls_version": _VERSION_CODES.get(facts.version),
             "cipher_suite": facts.cipher_suite or None,
         }
+
+
+def _certificates(tls: Tls) -> tuple[Certificate, ...]:
+    if not tls.self_signed:
+        return tls.certificates
+    path = str(self_signed_path())  # the supervisor has made it
+    return (Certificate(cert=path, key=path),)
 
 
 def _first_pem(path: str) -> str:

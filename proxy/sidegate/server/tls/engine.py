@@ -1,7 +1,7 @@
 """The interface between the TLS transport and an engine: bytes in, plaintext and bytes out, the facts of a handshake.
 
-The transport uses the engine of ``ssl_engine.py``. An engine is sans-I/O: it never waits, and it knows
-neither sockets nor the event loop. The contract suite (``tests/contract/tls``) runs over every engine.
+The transport uses one of the two engines, ``openssl_engine.py`` and ``ssl_engine.py``. An engine is sans-I/O: it never
+waits, and it knows neither sockets nor the event loop. The contract suite (``tests/contract/tls``) runs over both.
 
 Rules of every engine, whatever its library does by itself:
 
@@ -13,6 +13,7 @@ Rules of every engine, whatever its library does by itself:
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
@@ -27,6 +28,25 @@ CLOSED: Final = 3  # nothing more is read or encrypted: this side has closed it,
 DISCONNECTED: Final = "disconnected"
 TIMEOUT: Final = "timeout"
 CLEARTEXT: Final = "cleartext"
+
+
+TICKET_NAME: Final = 16  # bytes of a ticket key: its name, then
+TICKET_KEY: Final = 32  # the key of AES-256, and that of HMAC-SHA256
+TICKET_LIFETIME: Final = 7200
+"""Seconds in which a client may resume a session; OpenSSL's own default."""
+
+
+class TicketKeys:
+    """The keys of session tickets (RFC 5077 4), which all fronts share and the supervisor replaces.
+
+    ``keys``: the first encrypts new tickets, all decrypt. Each is ``TICKET_NAME + 2 * TICKET_KEY`` random bytes. Until
+    it is set, there is one that no other process has.
+    """
+
+    lifetime = TICKET_LIFETIME
+
+    def __init__(self) -> None:
+        self.keys: tuple[bytes, ...] = (os.urandom(TICKET_NAME + 2 * TICKET_KEY),)
 
 
 class Failure(NamedTuple):
@@ -90,14 +110,17 @@ class Facts:
 class ServerSettings:
     """What an engine needs to know of one listener.
 
-    ``certificates``: those of ``tls``, or the self-signed one. ``protocols``: for ALPN, in the order of preference.
-    ``choose``: the position of the certificate for a client's SNI, None without one.
+    ``name``: the listener's. ``certificates``: those of ``tls``, or the self-signed one. ``protocols``: for ALPN, in
+    the order of preference. ``choose``: the position of the certificate for a client's SNI, None without one.
+    ``tickets``: None if no process but this one is to resume its sessions.
     """
 
+    name: str
     tls: Tls
     certificates: tuple[Certificate, ...]
     protocols: tuple[str, ...]
     choose: Callable[[str | None], int]
+    tickets: TicketKeys | None = None
 
 
 @dataclass(frozen=True, slots=True)

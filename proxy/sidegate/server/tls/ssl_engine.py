@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from sidegate.server.tls.ciphers import CIPHERS
 from sidegate.server.tls.engine import (
     CLEARTEXT,
     CLOSED,
@@ -23,10 +24,8 @@ from sidegate.server.tls.engine import (
     ServerSettings,
     Session,
 )
-from sidegate.server.tls.files import load_authorities, load_certificate
-
-# TLS 1.2 with forward secrecy and authenticated encryption only (RFC 9325 4.2); all TLS 1.3 suites are allowed.
-CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+from sidegate.server.tls.files import TlsError, load_authorities, load_certificate
+from sidegate.server.tls.key_log import key_log_path, open_key_log
 
 RECORD = 16 * 1024
 """Bytes of plaintext in the largest record (RFC 8446 5.1)."""
@@ -57,6 +56,7 @@ def library_version() -> str:
 
 def prepare(settings: ServerSettings) -> Callable[[], Session]:
     """See ``engine.TlsEngine``."""
+    _check_possible(settings)
     contexts = [_context(settings, index) for index in range(len(settings.certificates))]
     positions = {id(context): index for index, context in enumerate(contexts)}
     suites = {cipher["name"]: cipher["id"] & 0xFFFF for cipher in contexts[0].get_ciphers()}
@@ -72,6 +72,20 @@ def prepare(settings: ServerSettings) -> Callable[[], Session]:
     return partial(SslSession, contexts[0], positions, suites)
 
 
+def _check_possible(settings: ServerSettings) -> None:
+    """Refuse what only the other engine can do, instead of leaving it out."""
+    wanted: list[tuple[str | int, ...]] = []
+    if settings.tls.cipher_suites:
+        wanted.append(("cipherSuites",))
+    if settings.tls.curves:
+        wanted.append(("curves",))
+    for index, certificate in enumerate(settings.certificates):
+        if certificate.ocsp_staple is not None:
+            wanted.append(("certificates", index, "ocspStaple"))
+    if wanted:
+        raise TlsError(wanted[0], "only the TLS engine openssl can do that; this process uses ssl (see tlsEngine)")
+
+
 def _keep_name(ssl_object: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
     ssl_object.server_name = name  # type: ignore[attr-defined]
 
@@ -84,6 +98,9 @@ def _context(settings: ServerSettings, index: int) -> ssl.SSLContext:
     context.set_ciphers(CIPHERS)
     context.set_alpn_protocols(list(settings.protocols))
     load_certificate(context, settings.certificates[index], index)
+    path = key_log_path()
+    if path is not None and open_key_log(path) is not None:
+        context.keylog_filename = path
     if tls.client_certificates is not None:
         context.verify_mode = _MODES[tls.client_certificates.mode]
         load_authorities(context, tls)

@@ -8,6 +8,7 @@ import socket
 import ssl
 import struct
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ import uvloop
 from cryptography import x509
 
 from sidegate.observe import metrics
-from sidegate.server.tls.ssl_engine import failure_of
 from tests.support.apps import Receive, Scope, Send, hello, respond
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, Http2Client, request
@@ -34,15 +34,10 @@ def loop_factory(request: pytest.FixtureRequest) -> Loop:
     return chosen
 
 
-@pytest.fixture(scope="module")
-def pair(authority: Authority) -> Pair:
-    return authority.server("localhost", "127.0.0.1")
-
-
-@pytest.fixture(scope="module")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that the server does not know."""
-    return Authority(tmp_path_factory.mktemp("stranger"), "Nobody")
+@pytest.fixture(autouse=True)
+def _engine(tls_engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every server of this file uses the engine."""
+    monkeypatch.setattr(f"{__name__}.running", partial(running, tlsEngine=tls_engine))
 
 
 def client_context(authority: Authority, *alpn: str, pair: Pair | None = None) -> ssl.SSLContext:
@@ -78,7 +73,7 @@ def failures(server: Running, listener: str = "test") -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("offered", "chosen"),
-    [(("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1"), ((), None), (("spdy",), None)],
+    [(("h2", "http/1.1"), "h2"), (("http/1.1",), "http/1.1"), ((), None)],
 )
 def test_alpn_chooses_the_protocol(
     authority: Authority, pair: Pair, offered: tuple[str, ...], chosen: str | None, loop_factory: Loop
@@ -104,6 +99,18 @@ def test_a_request_that_says_http_over_tls_is_misdirected(
                 client.scheme = scheme.encode()
             assert request(client, "GET", "/x" if alpn == "h2" else f"{scheme}://localhost/x").status == status
             client.close()
+
+
+def test_alpn_without_overlap(tls_engine: str, authority: Authority, pair: Pair, loop_factory: Loop) -> None:
+    """RFC 7301 3.2: an alert. Python's ssl cannot send it; the client is served as one without ALPN."""
+    with running(hello, loop_factory=loop_factory, tls={"certificates": [pair.as_yaml()]}) as server:
+        context = client_context(authority, "spdy/3")
+        if tls_engine == "ssl":
+            assert fetch(server, context) == b"/x"
+            return
+        with pytest.raises(ssl.SSLError, match="no application protocol"):
+            server.connect_tls(context)
+        wait_for(lambda: failures(server) == {"no_application_protocol": 1})
 
 
 def test_a_client_without_alpn_where_only_http2_is_spoken(authority: Authority, pair: Pair, loop_factory: Loop) -> None:
@@ -411,11 +418,6 @@ def test_a_handshake_that_ends_during_the_drain_is_served(authority: Authority, 
         assert (response.status, response.get(b"connection")) == (200, b"close")
         sock.close()
         drain.result(10)
-
-
-def test_reasons_that_openssl_does_not_name() -> None:
-    assert failure_of(ssl.SSLError("something else")).reason == "other"
-    assert failure_of(ssl.SSLError()).reason == "other"
 
 
 # A response while the request is still being sent.
