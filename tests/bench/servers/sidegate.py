@@ -25,10 +25,11 @@ class Sidegate:
 
     ``concurrency``: what that worker may have under way. ``threads``: as many run a WSGI application; 0: an ASGI one.
     ``limits`` are limits and timeouts, set beside those that a load generator needs. ``routes``: more routes, which all
-    have a fixed answer, as then the last one, which takes the rest.
+    have a fixed answer, as then the last one, which takes the rest. ``tls_engine``: the one that is not chosen anyway.
     """
 
     engine: str
+    tls_engine: str = ""
     processes: int = 1
     access_log: str = "off"
     pool: bool = False
@@ -42,7 +43,8 @@ class Sidegate:
         path = site.folder / "sidegate.yaml"
         path.write_text(yaml.safe_dump(self._config(site)))
         command = str(self.installation.command)
-        return [Command([command, "serve", str(path), "--http2-engine", self.engine])]
+        tls = ["--tls-engine", self.tls_engine] if self.tls_engine else []
+        return [Command([command, "serve", str(path), "--http2-engine", self.engine, *tls])]
 
     def absent(self, _peers: Peers) -> str | None:
         if self.installation is not THIS_TREE:
@@ -126,4 +128,5 @@ KINDS = (
     kind("sidegate", "sidegate", Sidegate("nghttp2")),
     kind("sidegate-pool", "sidegate (front, worker)", Sidegate("nghttp2", pool=True)),
     kind("sidegate-h2", "sidegate (engine h2)", Sidegate("h2")),
+    kind("sidegate-ssl", "sidegate (TLS engine ssl)", Sidegate("nghttp2", tls_engine="ssl")),
 )

@@ -51,7 +51,7 @@ _REASONS = {
 
 def library_version() -> str:
     """OpenSSL's version: ``3.0.19``."""
-    return ".".join(map(str, ssl.OPENSSL_VERSION_INFO[:3]))
+    return ssl.OPENSSL_VERSION.split()[1]
 
 
 def prepare(settings: ServerSettings) -> Callable[[], Session]:
