@@ -270,6 +270,24 @@ def test_a_disk_that_fails_is_not_blamed_on_the_client(
 
 
 @pytest.mark.front_only("workers speak HTTP/2")
+def test_the_loop_itself_writes_the_end(running: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may close as soon as it has all bytes: then the loop must know that all were sent."""
+    sendfile, ends = os.sendfile, [0]
+
+    def noting(sock: int, file: int, offset: int, count: int) -> int:
+        sent = sendfile(sock, file, offset, count)
+        ends.append(offset + sent)
+        return sent
+
+    monkeypatch.setattr("sidegate.server.files.os.sendfile", noting)
+    with running(serving(path), "http1") as server:
+        assert fetch(server, "http1", "GET", "/").body == CONTENT
+        record = only_record(server)
+    assert max(ends) == len(CONTENT) - files.FIRST_SIZE
+    assert (record.fault, record.bytes_out) == (None, len(CONTENT))
+
+
+@pytest.mark.front_only("workers speak HTTP/2")
 def test_what_sendfile_cannot_do_is_read_and_written(running: Run, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> int:
         raise OSError(errno.EINVAL, "Invalid argument")

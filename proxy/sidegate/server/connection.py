@@ -214,8 +214,9 @@ class Connection(WritingHalf):
         self._body_open = self.transport.can_write_eof()
 
     async def sendfile(self, file: OpenFile, record: Record) -> None:
-        """Let the kernel write a file's range to the socket; the transport is empty meanwhile. ``record``: whose it is.
+        """Let the kernel write a file's ``sendable`` bytes to the socket; the transport is empty meanwhile.
 
+        ``record``: the exchange's.
         :raises ClientDisconnected: the socket failed, or the client took no byte for ``timeouts.write``.
         :raises ExchangeError: 500; the file failed.
         """

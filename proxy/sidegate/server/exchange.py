@@ -198,24 +198,23 @@ class ResponseHalf:
         self._codec.send_data(self.stream_id, data, end and not file.count)
         self.record.bytes_out += len(data)
         if file.count:
-            await self._send_rest(file)
-            self._codec.send_data(self.stream_id, b"", end)
+            await self._send_rest(file, end)
         self._advance(end, more)
 
-    async def _send_rest(self, file: OpenFile) -> None:
+    async def _send_rest(self, file: OpenFile, end: bool) -> None:
         """Send the file by sendfile(2) on cleartext HTTP/1.1 of known length, else read it piece by piece."""
-        connection, rest = self._connection, file.count
-        if not connection.peer.encrypted and self._codec.sendfile(self.stream_id, rest):
+        connection, size = self._connection, file.sendable
+        if size and not connection.peer.encrypted and self._codec.sendfile(self.stream_id, size):
             await connection.sendfile(file, self.record)
-            self.record.bytes_out += rest
-            return
+            self.record.bytes_out += size
         while file.count:
             data = await file.read()
             self.check_present()
-            self._codec.send_data(self.stream_id, data, False)
+            self._codec.send_data(self.stream_id, data, end and not file.count)
             self.record.bytes_out += len(data)
-            await connection.drained(self.stream_id)
-            self.check_present()
+            if file.count:
+                await connection.drained(self.stream_id)
+                self.check_present()
 
     def _count_down(self, size: int, more: bool) -> None:
         remaining = (self._remaining or 0) - size

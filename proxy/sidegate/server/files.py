@@ -114,8 +114,17 @@ class OpenFile:
         self._advance(len(data))
         return data
 
+    @property
+    def sendable(self) -> int:
+        """Bytes that ``send_to`` sends: all but the last ones.
+
+        The loop writes those, after ``read``. Else a client could have the whole response, and close the connection,
+        before the loop learned from the thread that all was sent.
+        """
+        return max(0, self.count - FIRST_SIZE)
+
     async def send_to(self, sock: int, stall: float, lost: asyncio.Future[None]) -> None:
-        """Let the kernel copy the range to a non-blocking socket (sendfile(2)).
+        """Let the kernel copy ``sendable`` bytes to a non-blocking socket (sendfile(2)).
 
         The transport of ``sock`` must have nothing left to write. ``lost`` is done when that transport is lost.
         :raises OSError: the socket's; TimeoutError if the peer takes nothing for ``stall`` seconds.
@@ -127,10 +136,10 @@ class OpenFile:
         except OSError as error:
             raise ExchangeError(Fault.PROXY, 500, "file_failed", f"cannot send a file: {error.strerror}") from error
         try:
-            while self.count:
+            while self.sendable:
                 if lost.done():
                     raise ConnectionAbortedError("the connection was closed")
-                wanted = min(SLICE, self.count)
+                wanted = min(SLICE, self.sendable)
                 try:
                     sent = await self._in_thread(self._send, sock, wanted)
                 except BlockingIOError:
@@ -148,7 +157,7 @@ class OpenFile:
         except BlockingIOError:
             raise
         except OSError:  # of the file or of the socket
-            return os.write(sock, self._read(READ_SIZE))
+            return os.write(sock, self._read(min(READ_SIZE, size)))
         if not sent:
             raise _shrunk()
         return sent

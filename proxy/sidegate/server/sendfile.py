@@ -27,7 +27,7 @@ class SendfileWriter:
             self._notified.set_result(None)
 
     async def write(self, transport: asyncio.Transport, file: OpenFile, stall: float) -> None:
-        """Write the file's range.
+        """Write the file's ``sendable`` bytes.
 
         :raises OSError: the socket's; TimeoutError if the peer takes nothing for ``stall`` seconds.
         :raises ExchangeError: 500; the file's.
