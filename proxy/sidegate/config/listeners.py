@@ -140,7 +140,8 @@ class ListenerConfig(Model):
         "location has the port of the first TLS listener if the request came to a port in `addresses`; otherwise "
         "something has mapped the ports, and the location has none (443). Not redirected: requests that came to a "
         "proxy in `trustedProxies` by https, and routes whose paths are all below `/.well-known/acme-challenge`. With "
-        "`tls`: what a client gets that speaks plain HTTP to this port.",
+        "`tls`: whether a client that speaks plain HTTP to this port gets 308, with the same host and port, instead of "
+        "400.",
     )
     limits: ListenerLimits = setting(
         default=ListenerLimits(), description="Limits of its connections, where they differ from the top level's."

@@ -47,7 +47,7 @@ class Listener:
         self._make: Callable[[ProxyHeader | None], Any] = partial(Connection, service)
         self._handshakes: Handshakes | None = None
         if service.tls is not None:
-            self._handshakes = Handshakes(service, service.tls.session)
+            self._handshakes = Handshakes(service, service.tls)
             self._make = partial(TlsTransport, self._handshakes)
         self._opening: set[asyncio.Task[None]] = set()
         self._accepting = False

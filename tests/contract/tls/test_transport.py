@@ -309,6 +309,41 @@ def test_a_client_that_does_not_leave_after_an_alert(
         wait_for(lambda: not handshakes._failed)
 
 
+@pytest.mark.parametrize("redirects", [False, True])
+def test_plain_http(tls_engine: str, pair: Pair, loop_factory: Loop, redirects: bool) -> None:
+    with serving(tls_engine, pair, loop_factory, listener={"httpsRedirect": redirects}) as server:
+        sock = server.connect()
+        for start in range(0, len(GET), 10):
+            sock.sendall(GET[start : start + 10])
+        expected = b"HTTP/1.1 308 Permanent Redirect" if redirects else b"HTTP/1.1 400 Bad Request"
+        received = until_closed(sock)
+        assert received.startswith(expected)
+        assert (b"location: https://localhost/x\r\n" in received) == redirects
+        sock.close()
+        wait_for(lambda: server.count(metrics.HANDSHAKE_FAILURES, "test", "cleartext") == 1)
+
+
+@pytest.mark.parametrize("end", ["eof", "close", "timeout"])
+def test_plain_http_that_does_not_end(tls_engine: str, pair: Pair, loop_factory: Loop, end: str) -> None:
+    settings: dict[str, Any] = {"listener": {"httpsRedirect": True}, "timeouts": {"tlsHandshake": "200ms"}}
+    with serving(tls_engine, pair, loop_factory, **settings) as server:
+        sock = server.connect()
+        sock.sendall(GET[:10])
+        if end == "close":
+            sock.close()
+        elif end == "eof":
+            sock.shutdown(socket.SHUT_WR)
+        if end != "close":
+            with contextlib.suppress(ConnectionResetError):
+                assert until_closed(sock) == b""
+        handshakes = server.runtime._listeners[0]._handshakes
+        assert handshakes is not None
+        wait_for(lambda: server.count(metrics.HANDSHAKE_FAILURES, "test", "cleartext") == 1)
+        wait_for(lambda: not handshakes._failed)
+        assert server.count(metrics.HANDSHAKE_FAILURES, "test", "disconnected") == 0
+        assert server.count(metrics.HANDSHAKE_FAILURES, "test", "timeout") == 0
+
+
 def test_a_reset_in_the_handshake(tls_engine: str, pair: Pair, loop_factory: Loop) -> None:
     with serving(tls_engine, pair, loop_factory) as server:
         sock = server.connect()

@@ -39,7 +39,7 @@ def self_signed_path() -> Path:
 class ServerTls:
     """TLS of one listener. The first certificate serves clients whose SNI matches none.
 
-    ``session``: makes the session of one connection.
+    ``session``: makes the session of one connection. ``redirects``: whether plain HTTP is redirected to https.
     """
 
     def __init__(self, engine: TlsEngine, listener: ListenerConfig, tickets: TicketKeys | None = None) -> None:
@@ -48,6 +48,7 @@ class ServerTls:
         if tls is None:
             raise ValueError(f"the listener {listener.name!r} has no TLS")
         certificates = _certificates(tls)
+        self.redirects = listener.https_redirect
         self._by_name: dict[str, int] = {}
         settings = ServerSettings(listener.name, tls, certificates, listener.protocols, self._choose, tickets)
         self.session: Callable[[], Session] = engine.prepare(settings)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 import socket
-from collections.abc import Callable
 from typing import Any, Protocol
 
 from sidegate.observe.reasons import HANDSHAKE_FAILURES
 from sidegate.server.connection import Connection
 from sidegate.server.service import ListenerService
+from sidegate.server.tls import cleartext
+from sidegate.server.tls.contexts import ServerTls
 from sidegate.server.tls.engine import Failure, Session
 from sidegate.wire.proxy_header import ProxyHeader
 
@@ -35,8 +36,9 @@ class Handshaking(Protocol):
 class Handshakes:
     """``session``: makes the session of one connection. ``patience``: seconds that a handshake may take."""
 
-    def __init__(self, service: ListenerService, session: Callable[[], Session]) -> None:
-        self.session = session
+    def __init__(self, service: ListenerService, tls: ServerTls) -> None:
+        self.session = tls.session
+        self._redirects = tls.redirects
         self.loop = service.loop
         self.patience = service.limits.tls_handshake
         self._service = service
@@ -71,6 +73,10 @@ class Handshakes:
         self._failed.add(transport)
         self._service.meter.handshake_failed(failure.reason)
         self._report(failure, client_of(transport, header))
+
+    def cleartext_answer(self, head: bytes) -> bytes | None:
+        """The response to plain HTTP of which ``head`` has arrived; None if more of it has to arrive."""
+        return cleartext.answer(head, self._redirects, self._service.clock.date_field[1])
 
     def ended(self, transport: Handshaking) -> None:
         """The socket is closed."""

@@ -14,6 +14,8 @@ cdef class TlsTransport:
     cdef object _transport
     cdef object _timer
     cdef bint _started
+    cdef bint _is_cleartext
+    cdef bytes _first_bytes
     cdef bint _closing
     cdef bint _held
     cdef bint _peer_paused
@@ -22,6 +24,7 @@ cdef class TlsTransport:
     @cython.locals(connection=Connection)
     cpdef data_received(self, bytes data)
     cdef Connection _advance(self)
+    cdef _answer_cleartext(self, bytes data)
     cdef _fail(self, str reason, str detail)
     cdef str _left(self)
     cdef _peer_left(self)

@@ -19,7 +19,8 @@ import asyncio
 from typing import Any, cast
 
 from sidegate.server.connection import Connection
-from sidegate.server.tls.engine import DISCONNECTED, ENDED, HANDSHAKE, OPEN, TIMEOUT, Failure
+from sidegate.server.tls.cleartext import is_cleartext
+from sidegate.server.tls.engine import CLEARTEXT, DISCONNECTED, ENDED, HANDSHAKE, OPEN, TIMEOUT, Failure
 from sidegate.server.tls.handshakes import Handshakes
 from sidegate.wire.proxy_header import ProxyHeader
 
@@ -34,8 +35,8 @@ class TlsTransport:
     """
 
     __slots__ = (
-        "_closing", "_handshakes", "_header", "_held", "_loop", "_peer_paused", "_reading_paused", "_session",
-        "_started", "_timer", "_transport", "connection",
+        "_closing", "_first_bytes", "_handshakes", "_header", "_held", "_is_cleartext", "_loop", "_peer_paused",
+        "_reading_paused", "_session", "_started", "_timer", "_transport", "connection",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -49,6 +50,8 @@ class TlsTransport:
         self._session = handshakes.session()
         self._timer: asyncio.TimerHandle | None = None
         self._started = False  # the client has sent something
+        self._is_cleartext = False  # it was a request line
+        self._first_bytes = b""  # of a request in cleartext
         self._closing = False
         self._reading_paused = False  # by the Connection
         self._peer_paused = False  # the loop's transport has as much to write as it may
@@ -66,7 +69,13 @@ class TlsTransport:
         """Decrypt what has arrived, and pass it on."""
         if self._closing:
             return
-        self._started = True
+        if not self._started:
+            self._started, self._is_cleartext = True, is_cleartext(data)
+            if self._is_cleartext:
+                self._fail(CLEARTEXT, "plain HTTP")
+        if self._is_cleartext:
+            self._answer_cleartext(data)
+            return
         session = self._session
         plain = session.receive(data)
         output = session.take_output()
@@ -94,7 +103,7 @@ class TlsTransport:
         if self.connection is not None:
             connection, self.connection = self.connection, None
             connection.connection_lost(error)
-        elif not self._closing:
+        elif not self._closing and not self._is_cleartext:
             self._fail(DISCONNECTED, self._left())
         self._closing = True
         self._handshakes.ended(self)
@@ -132,9 +141,18 @@ class TlsTransport:
             connection.pause_writing()
         return None if self._closing else connection
 
+    def _answer_cleartext(self, data: bytes) -> None:
+        """The client speaks plain HTTP: answer when enough of its request has arrived."""
+        self._first_bytes += data
+        answer = self._handshakes.cleartext_answer(self._first_bytes)
+        if answer is not None:
+            self._transport.write(answer)
+            self._finish(peer_may_send=True)
+
     def _out_of_time(self) -> None:
         self._timer = None
-        self._fail(TIMEOUT, f"after {self._handshakes.patience:g} s")
+        if not self._is_cleartext:
+            self._fail(TIMEOUT, f"after {self._handshakes.patience:g} s")
         self.abort()
 
     def _fail(self, reason: str, detail: str) -> None:
@@ -145,10 +163,10 @@ class TlsTransport:
         return "end of the stream" if self._started else ""
 
     def _peer_left(self) -> None:
-        if self.connection is None:
-            self._fail(DISCONNECTED, self._left())
-        else:
+        if self.connection is not None:
             self.connection.eof_received()
+        elif not self._is_cleartext:
+            self._fail(DISCONNECTED, self._left())
         self.close()
 
     def _session_ended(self, connection: Connection) -> None:
