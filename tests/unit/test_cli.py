@@ -229,6 +229,22 @@ def test_check_warns_of_what_never_matches(file: Path, capsys: Capture) -> None:
     assert [line.split(":")[1] for line in capsys.readouterr().err.splitlines()] == ["15", "16"]
 
 
+def test_check_of_a_tls_engine_that_was_not_built(file: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "sidegate.server.tls.openssl_engine", raising=False)
+    monkeypatch.delattr("sidegate.server.tls.openssl", raising=False)
+    monkeypatch.setitem(sys.modules, "sidegate.server.tls.openssl", None)
+    file.write_text(GOOD + "tlsEngine: openssl\n")
+    assert cli.main(["check", str(file)]) == 2
+    assert ":15:12: tlsEngine: TLS engine openssl cannot be used" in capsys.readouterr().err
+
+
+def test_check_of_what_the_tls_engine_cannot_do(file: Path, capsys: Capture, authority: Authority) -> None:
+    text, _ = certified(authority, "localhost")
+    file.write_text(text.replace("tls: {", "tls: {curves: [x25519], ") + "tlsEngine: ssl\n")
+    assert cli.main(["check", str(file)]) == 2
+    assert "listeners[0].tls.curves: only the TLS engine openssl can do that" in capsys.readouterr().err
+
+
 TLS = "tls: {selfSigned: true}"
 
 

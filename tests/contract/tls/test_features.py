@@ -23,6 +23,7 @@ from sidegate.server.tls.engines import load_tls_engine
 from sidegate.server.tls.files import TlsError
 from tests.support.apps import hello
 from tests.support.certificates import Authority, Pair
+from tests.support.clients import Http1Client, request
 from tests.support.running import running
 from tests.support.tls_client import MemoryClient
 
@@ -95,6 +96,20 @@ def test_the_key_before_the_last_rotation_still_decrypts(
     assert shaken(tls, context, session).session.facts().resumed
     keys.keys = (os.urandom(80),)
     assert not shaken(tls, context, session).session.facts().resumed
+
+
+@pytest.mark.usefixtures("openssl")
+def test_a_runtime_takes_new_keys_while_it_serves(pair: Pair, context: ssl.SSLContext) -> None:
+    with running(hello, tls={"certificates": [pair.as_yaml()]}, tlsEngine="openssl") as server:
+        first, second = os.urandom(80), os.urandom(80)
+        session = None
+        for keys, resumed in (([first], False), ([second, first], True), ([second], True), ([first], False)):
+            server.runtime.set_ticket_keys(keys)
+            sock = context.wrap_socket(server.connect(), server_hostname="localhost", session=session)
+            assert request(Http1Client(sock), "GET", "/").status == 200
+            assert sock.session_reused == resumed
+            session = sock.session
+            sock.close()
 
 
 @pytest.mark.usefixtures("openssl")
