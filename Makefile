@@ -31,7 +31,7 @@ space := $() $()
 WHOLLY_COVERED := $(subst $(space),$(comma),$(patsubst %,proxy/sidegate/%,wire/* config/* routing/* supervisor/plan.py supervisor/pool_plan.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help run compile check test lint format bench bench-micro soak autobahn testssl test-all clean
+.PHONY: help run compile check test lint format bench bench-micro soak autobahn testssl sanitize test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -98,6 +98,10 @@ autobahn: ## WebSocket conformance by the Autobahn|Testsuite, with a Python 2.7 
 testssl: ## TLS of a running Sidegate by testssl.sh, with a test authority (3 minutes; ARGS=--help)
 	@.ci/setup testssl
 	$(BIN)/python -m tests.conformance.testssl $(ARGS)
+
+sanitize: ## the TLS contract over the OpenSSL binding with AddressSanitizer (1 minute)
+	@.ci/setup lint
+	.ci/sanitize $(ARGS)
 
 test-all: ## make test on every Python of $(VERSIONS) that this machine has
 	@found=; missing=; \
