@@ -11,7 +11,7 @@ import ssl
 import pytest
 
 from tests.conftest import Serve
-from tests.support.lifecycle import serving, wait_until
+from tests.support.lifecycle import serving, status, wait_until
 from tests.support.server import Sidegate, app_config
 
 pytest.importorskip("sidegate.server.tls.openssl", reason="the OpenSSL binding was not built")
@@ -49,6 +49,15 @@ def test_every_front_resumes_the_sessions_of_the_others(serve: Serve, version: s
     os.kill(victim, signal.SIGKILL)
     wait_until(lambda: victim not in serving(server), "the end of a front")
     visit_all(server, context, session, _all_serving(server))
+
+
+@pytest.mark.parametrize("engine", ["openssl", "ssl"])
+def test_the_engine_is_reported(serve: Serve, engine: str) -> None:
+    server = serve(app_config("plain:app", tls={"selfSigned": True}, tlsEngine=engine))
+    used = status(server)["engines"]["tls"]
+    assert used.startswith(f"{engine} ")
+    assert f", {used})" in server.wait_log("front process")
+    assert f'tls_engine="{engine}"' in server.admin("/metrics")[1]
 
 
 def visit_all(server: Sidegate, context: ssl.SSLContext, session: ssl.SSLSession, pids: set[int]) -> ssl.SSLSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sidegate.ipc.control import INVALID_TEXT, encode
+from sidegate.ipc.control import INVALID_TEXT, decode_keys, encode
 from sidegate.supervisor import child_process
 from sidegate.supervisor import supervisor as module
 from sidegate.supervisor.front_process import FrontProcess
@@ -152,3 +153,36 @@ def test_a_front_whose_socket_cannot_be_watched_is_killed(run: Run, monkeypatch:
         await service.serving(3)
 
     assert run(test) == 0
+
+
+def test_every_front_gets_the_ticket_keys_and_the_new_ones(run: Run) -> None:
+    async def test(service: Service) -> None:
+        _, control = await service.serving()
+        (front,) = service.supervisor.fronts.values()
+        front.engines = {"tls": "openssl 3"}  # as of a front that has said so: it gets the new keys
+        tickets = service.supervisor._tickets
+        first = await ticket_keys(control)
+        assert first == list(tickets.keys)
+        service.supervisor._rotate_tickets()
+        assert await ticket_keys(control) == [tickets.keys[0], *first]
+
+    assert run(test) == 0
+
+
+async def ticket_keys(control: socket.socket) -> list[bytes]:
+    """The keys of the next message that has any."""
+    while True:
+        line = await asyncio.to_thread(read_line, control)
+        message = json.loads(line)
+        if message["type"] == "ticketKeys":
+            return decode_keys(message["keys"])
+
+
+def read_line(control: socket.socket) -> bytes:
+    control.setblocking(True)
+    line = b""
+    while not line.endswith(b"\n"):
+        piece = control.recv(1)
+        assert piece
+        line += piece
+    return line

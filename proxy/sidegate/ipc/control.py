@@ -11,8 +11,9 @@ Supervisor to front:
 ==============  ==========================================================================================
 ``config``      first, once: ``config`` (the Config), ``sockets`` (listener name -> descriptors), ``cells``
                 (descriptor of the child's counters), ``supervisor`` (pid), ``version``, ``ignored`` (numbers of
-                the signals that the supervisor was told to ignore), ``ticketKeys`` (as in the next message)
-``ticketKeys``  new ``keys`` of TLS session tickets, in base64; the first encrypts, all decrypt
+                the signals that the supervisor was told to ignore)
+``ticketKeys``  the ``keys`` of TLS session tickets, in base64; the first encrypts, all decrypt; after ``ready``, before
+                ``serve`` and on every change
 ``workers``     which workers of the pool ``backend`` may get requests: ``workers`` (pairs of serial and
                 socket path), always the whole list; after ``ready``, before ``serve`` and on every change
 ``serve``       accept connections

@@ -66,9 +66,7 @@ class Front(ChildMain):
     def build(self) -> Runtime:
         self._access_log = self._open_access_log()
         observer = Observer(self._config, Area(self._first["cells"]).cells, self._access_log)
-        runtime = Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
-        runtime.set_ticket_keys(decode_keys(self._first["ticketKeys"]))
-        return runtime
+        return Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
 
     def _open_access_log(self) -> AccessLog | None:
         try:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sidegate import __version__
 from sidegate.config.plain import pack
 from sidegate.config.schema import Config
 from sidegate.ipc import signals
-from sidegate.ipc.control import Message, encode_keys
+from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.supervisor.child_process import ChildProcess, spawn
 from sidegate.supervisor.child_state import ChildStatus
@@ -46,7 +46,7 @@ class FrontProcess(ChildProcess):
         inherited = [control, self.area.fd, *(fd for group in self._descriptors.values() for fd in group)]
         return spawn([sys.executable, "-P", "-m", "sidegate.process.front", str(control)], environment(), inherited)
 
-    def open(self, config: Config, ticket_keys: Iterable[bytes], on_message: Callable[[Message], None]) -> None:
+    def open(self, config: Config, on_message: Callable[[Message], None]) -> None:
         """Open the channel and send the configuration; from now on ``on_message`` is called.
 
         :raises OSError: the system cannot watch another socket; then the front is killed.
@@ -61,5 +61,4 @@ class FrontProcess(ChildProcess):
             cells=self.area.fd,
             supervisor=os.getpid(),
             ignored=signals.ignored(),
-            ticketKeys=encode_keys(ticket_keys),
         )

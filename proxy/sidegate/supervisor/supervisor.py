@@ -229,8 +229,7 @@ class Supervisor:
         area = Area.create(self._layout.size)
         try:
             front = FrontProcess(child, area, self._sockets.by_listener())
-            keys = self._tickets.keys
-            front.open(self.config, keys, lambda message: self._note(partial(self._heard, front, message)))
+            front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
         except OSError:
             area.close()
             raise
@@ -280,6 +279,7 @@ class Supervisor:
                 case "ready":
                     front.engines = message["engines"]
                     self.interfaces.learn(message["interfaces"])
+                    self._send_ticket_keys(front)
                     self.pools.introduce(front)
                     self._happened(front.serial, Event.READY)
                 case "failed":
@@ -358,7 +358,10 @@ class Supervisor:
         asyncio.get_running_loop().call_later(self._tickets.period, self._rotate_tickets)
         self._tickets.rotate()
         for front in self._started_fronts():
-            front.send("ticketKeys", keys=encode_keys(self._tickets.keys))
+            self._send_ticket_keys(front)
+
+    def _send_ticket_keys(self, front: FrontProcess) -> None:
+        front.send("ticketKeys", keys=encode_keys(self._tickets.keys))
 
     def _reopen_logs(self) -> None:
         logger.info("SIGUSR1: reopening the access log")
