@@ -37,9 +37,11 @@ exit codes:
   128 + N  a second signal N stopped the service immediately, or a first one arrived during the start
 """
 
-HTTP2_ENGINES = ("auto", "nghttp2", "h2")
-TLS_ENGINES = ("auto", "openssl", "ssl")
-EVENT_LOOPS = ("auto", "uvloop", "asyncio")
+ENGINES = {
+    "--http2-engine": ("HTTP/2 implementation", ("auto", "nghttp2", "h2")),
+    "--tls-engine": ("TLS implementation", ("auto", "openssl", "ssl")),
+    "--event-loop": ("event loop", ("auto", "uvloop", "asyncio")),
+}
 INTERFACES = ("auto", "asgi", "wsgi")
 
 COMMAND_LINE = "<command line>"
@@ -305,8 +307,7 @@ def _print_in_order(problems: Iterable[Problem]) -> None:
 
 def _with_engines(config: Config, arguments: argparse.Namespace) -> Config:
     """The configuration with what the command line says of the engines."""
-    keys = ("http2_engine", "tls_engine", "event_loop")
-    named = {key: getattr(arguments, key) for key in keys}
+    named = {key: getattr(arguments, key) for key in ("http2_engine", "tls_engine", "event_loop")}
     return replace(config, **{key: value for key, value in named.items() if value is not None})
 
 
@@ -482,10 +483,7 @@ def _add_worker(worker: argparse.ArgumentParser) -> None:
 def _add_app(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("app", metavar="module:attr", help="ASGI or WSGI application; module:attr() calls a factory")
     parser.add_argument(
-        "--interface",
-        default="auto",
-        choices=INTERFACES,
-        help="how the application is called (default: auto, by inspection)",
+        "--interface", default="auto", choices=INTERFACES, help="how it is called (default: auto, by inspection)"
     )
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads of each process for a WSGI application (default: 4)"
@@ -493,17 +491,8 @@ def _add_app(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_engines(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--http2-engine", choices=HTTP2_ENGINES, help="HTTP/2 implementation (default: the configuration's, or auto)"
-    )
-    parser.add_argument(
-        "--tls-engine", choices=TLS_ENGINES, help="TLS implementation (default: the configuration's, or auto)"
-    )
-    parser.add_argument(
-        "--event-loop",
-        choices=EVENT_LOOPS,
-        help="event loop (default: the configuration's, or auto)",
-    )
+    for option, (what, choices) in ENGINES.items():
+        parser.add_argument(option, choices=choices, help=f"{what} (default: the configuration's, or auto)")
 
 
 def _processes(text: str) -> int | str:
