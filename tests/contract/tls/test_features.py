@@ -11,7 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 from cryptography.x509 import ocsp
 
 from sidegate.config.schema import ListenerConfig
@@ -221,6 +226,16 @@ def test_the_engine_ssl_refuses_what_it_cannot_do(
 
 
 # Both.
+
+
+def test_an_encrypted_key_is_refused(tls_engine: str, make: Make, pair: Pair, tmp_path: Path) -> None:
+    key = load_pem_private_key(pair.key.read_bytes(), None)
+    secret = BestAvailableEncryption(b"secret")
+    file = tmp_path / "key.pem"
+    file.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, secret))
+    with pytest.raises(TlsError, match="the private key is encrypted") as caught:
+        make(tls_engine, certificates=[{"cert": str(pair.cert), "key": str(file)}])
+    assert caught.value.field == ("certificates", 0, "key")
 
 
 def test_the_key_log(
