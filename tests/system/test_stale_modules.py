@@ -81,7 +81,7 @@ def message(how: str, path: str) -> str:
 
 
 def test_a_whole_service_runs_an_edit_and_says_so_once(package: Path, serve: Serve, tmp_path: Path) -> None:
-    edit(package / "wire" / "http1" / "response.py", "status.phrase.encode()", 'b"Edited"')
+    edit(package / "wire" / "http1" / "response.py", "phrase.encode()", 'b"Edited"')
     (tmp_path / "application.py").write_text(APPLICATION)
     config = {
         "listeners": [listener()],
