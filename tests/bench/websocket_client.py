@@ -63,10 +63,7 @@ class WebSocket:
         self._messages = ws.Messages()
         self._frames = Frames() if way.protocol == "h2" else None
         try:
-            if self._frames is None:
-                deflate = self._upgrade(way.deflate)
-            else:
-                deflate = self._extended_connect(self._frames, way.deflate)
+            deflate = self._upgrade(way) if self._frames is None else self._extended_connect(self._frames, way)
         except BaseException:
             self.sock.close()
             raise
@@ -83,9 +80,9 @@ class WebSocket:
             return self._messages.feed(data)
         return sum(self._messages.feed(payload) for payload in _stream_data(self._frames.feed(data)))
 
-    def _upgrade(self, deflate: bool) -> bool:
+    def _upgrade(self, way: Way) -> bool:
         """Whether messages are compressed."""
-        self.sock.sendall(ws.upgrade(deflate))
+        self.sock.sendall(ws.upgrade(way.deflate))
         answer = b""
         while b"\r\n\r\n" not in answer:
             answer += read(self.sock)
@@ -95,16 +92,16 @@ class WebSocket:
         self._messages.feed(rest)
         return b"permessage-deflate" in head.lower()
 
-    def _extended_connect(self, frames: Frames, deflate: bool) -> bool:
+    def _extended_connect(self, frames: Frames, way: Way) -> bool:
         self.sock.sendall(preface({INITIAL_WINDOW_SIZE: WINDOW}))
         self._wait_for_offer(frames)
-        self.sock.sendall(frame(SETTINGS, 1, 0) + ws.extended_connect(STREAM, deflate))
+        self.sock.sendall(frame(SETTINGS, 1, 0) + ws.extended_connect(STREAM, way.tls, way.deflate))
         while True:
             for kind, flags, payload in frames.feed(read(self.sock)):
                 if kind == RST_STREAM or (kind == HEADERS and flags & END_STREAM):
                     raise NoWebSocket("refuses extended CONNECT")
                 if kind == HEADERS:
-                    return deflate and accepted_deflate(payload)
+                    return way.deflate and accepted_deflate(payload)
 
     def _wait_for_offer(self, frames: Frames) -> None:
         """The server's first SETTINGS say whether it knows RFC 8441."""

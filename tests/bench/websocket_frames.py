@@ -23,9 +23,10 @@ def upgrade(deflate: bool) -> bytes:
     return b"\r\n".join([*lines, b"", b""])
 
 
-def extended_connect(stream: int, deflate: bool) -> bytes:
+def extended_connect(stream: int, tls: bool, deflate: bool) -> bytes:
     """The request over HTTP/2 (RFC 8441 4), in HPACK without a table of one's own."""
-    fields = b"\x02\x07CONNECT" + b"\x87\x84" + literal(b":protocol", b"websocket") + b"\x01\x09localhost"
+    scheme = b"\x87" if tls else b"\x86"
+    fields = b"\x02\x07CONNECT" + scheme + b"\x84" + literal(b":protocol", b"websocket") + b"\x01\x09localhost"
     fields += literal(b"sec-websocket-version", b"13")
     if deflate:
         fields += literal(b"sec-websocket-extensions", DEFLATE)

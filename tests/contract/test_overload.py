@@ -224,7 +224,7 @@ def test_connections_do_not_wait_for_as_many_long_turns() -> None:
             loop.call_soon(look)
 
         def look() -> None:
-            accepted.append(len(listener._handshakes) + len(listener.service.connections))
+            accepted.append(len(listener._opening) + len(listener.service.connections))
 
         with held_up(server):
             others = [server.connect() for _ in range(20)]

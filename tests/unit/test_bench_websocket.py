@@ -65,11 +65,12 @@ def test_the_upgrade_is_one_that_others_accept() -> None:
     assert protocol.accept(request).status_code == 101
 
 
-def test_the_extended_connect_has_the_fields_of_the_rfc() -> None:
-    fields = hpack.Decoder().decode(ws.extended_connect(1, deflate=True)[9:], raw=True)
+@pytest.mark.parametrize("tls", [False, True])
+def test_the_extended_connect_has_the_fields_of_the_rfc(tls: bool) -> None:
+    fields = hpack.Decoder().decode(ws.extended_connect(1, tls, deflate=True)[9:], raw=True)
     assert list(fields) == [
         (b":method", b"CONNECT"),
-        (b":scheme", b"https"),
+        (b":scheme", b"https" if tls else b"http"),
         (b":path", b"/"),
         (b":protocol", b"websocket"),
         (b":authority", b"localhost"),
