@@ -76,6 +76,7 @@ class CompileCache:
         self._place = place
         self._package = package
         self._common = "\0".join(common)
+        self._before: dict[str, Path] = {}  # by module: its entry when it was looked for
 
     def _entry(self, place: Path, module: str, sources: Iterable[str]) -> Path:
         paths = sorted(closure(self._package, sources))
@@ -84,8 +85,11 @@ class CompileCache:
         return place / f"{module.replace('/', '.')}-{name}"
 
     def has(self, module: str, sources: Iterable[str]) -> bool:
-        """Whether the module was compiled from these sources before."""
-        return self._place is not None and self._entry(self._place, module, sources).is_file()
+        """Whether the module was compiled from these sources before. Call it before the compiler reads them."""
+        if self._place is None:
+            return False
+        self._before[module] = entry = self._entry(self._place, module, sources)
+        return entry.is_file()
 
     def fetch(self, module: str, sources: Iterable[str], target: Path) -> bool:
         """Copy the compiled module to ``target``. Returns false if it is not there, or cannot be read."""
@@ -101,10 +105,15 @@ class CompileCache:
         return True
 
     def store(self, module: str, sources: Iterable[str], made: Path) -> None:
-        """Keep a module that was just compiled."""
+        """Keep a module that was just compiled, unless its sources were edited since ``has``.
+
+        A build takes minutes: then it is unknown which of the two contents the compiler has read.
+        """
         if self._place is None:
             return
         entry = self._entry(self._place, module, sources)
+        if self._before.get(module) != entry:
+            return
         draft = entry.with_name(f"{entry.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
             self._place.mkdir(parents=True, exist_ok=True)

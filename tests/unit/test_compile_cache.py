@@ -65,10 +65,24 @@ def test_a_module_is_found_by_its_content(package: Path) -> None:
 def test_a_change_of_what_it_depends_on(package: Path, changed: str) -> None:
     made = package.parent / "made.so"
     made.touch()
-    cache(package).store("wire/fields", FIELDS, made)
+    first = cache(package)
+    assert not first.has("wire/fields", FIELDS)
+    first.store("wire/fields", FIELDS, made)
     (package / "aio/step.pyx").write_text("nothing that fields depends on")
     assert cache(package).has("wire/fields", FIELDS)
     (package / changed).write_text("changed")
+    assert not cache(package).has("wire/fields", FIELDS)
+
+
+@pytest.mark.parametrize("changed", ["wire/fields.py", "aio/step.pxd"])
+def test_an_edit_during_the_compilation(package: Path, changed: str) -> None:
+    """Else the machine code of the old content would be found under the new one, by every clone."""
+    made = package.parent / "made.so"
+    made.touch()
+    first = cache(package)
+    assert not first.has("wire/fields", FIELDS)
+    (package / changed).write_text("changed")
+    first.store("wire/fields", FIELDS, made)
     assert not cache(package).has("wire/fields", FIELDS)
 
 
@@ -87,6 +101,8 @@ def test_modules_that_nobody_uses_are_deleted(package: Path) -> None:
     made = package.parent / "made.so"
     made.touch()
     used = cache(package)
+    assert not used.has("wire/fields", FIELDS)
+    assert not used.has("aio/step", ["aio/step.pyx"])
     used.store("wire/fields", FIELDS, made)
     used.store("aio/step", ["aio/step.pyx"], made)
     (old,) = (package.parent / "cache").glob("wire.fields-*")
