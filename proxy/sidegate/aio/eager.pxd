@@ -32,6 +32,7 @@ cdef class SpareTaskStarter(EagerStarter):
     cdef object _adopting
     cdef object _base
     cdef object _context
+    cdef object _task_factory
     cdef tuple _values
 
     cpdef start(self, coroutine, bint at_once)
@@ -46,6 +47,7 @@ cdef class SpareTaskStarter(EagerStarter):
 
 cdef class EagerTaskStarter(EagerStarter):
     cdef object _loop
+    cdef object _task_factory
     cdef object _base
 
     cpdef start(self, coroutine, bint at_once)

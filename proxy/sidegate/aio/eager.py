@@ -167,10 +167,11 @@ class EagerStarter:
 class SpareTaskStarter(EagerStarter):
     """The implementation for Python 3.11."""
 
-    __slots__ = ("_adopting", "_base", "_context", "_gate", "_loop", "_stopped", "_task", "_values")
+    __slots__ = ("_adopting", "_base", "_context", "_gate", "_loop", "_stopped", "_task", "_task_factory", "_values")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
+        self._task_factory = loop.get_task_factory  # bound once, because each request asks
         self._base = context
         self._values = tuple(context.items())
         self._stopped = False
@@ -179,7 +180,7 @@ class SpareTaskStarter(EagerStarter):
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | EagerCoroutine | None:
         """See ``EagerStarter``."""
-        if self._loop.get_task_factory() is not None:
+        if self._task_factory() is not None:
             return application_task(coroutine, self._base.copy(), self._loop)
         if not self._has_spare() or not at_once:
             if self._gate is None:
@@ -292,15 +293,16 @@ class SpareTaskStarter(EagerStarter):
 class EagerTaskStarter(EagerStarter):
     """The implementation for Python 3.12 and later."""
 
-    __slots__ = ("_base", "_loop")
+    __slots__ = ("_base", "_loop", "_task_factory")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, context: contextvars.Context) -> None:
         self._loop = loop
+        self._task_factory = loop.get_task_factory  # bound once, because each request asks
         self._base = context
 
     def start(self, coroutine: Started, at_once: bool) -> asyncio.Task[None] | None:
         """See ``EagerStarter``."""
-        if self._loop.get_task_factory() is not None:
+        if self._task_factory() is not None:
             return application_task(coroutine, self._base.copy(), self._loop)
         make: Any = asyncio.Task  # mypy knows only the signature of Python 3.11
         task = make(coroutine, loop=self._loop, context=self._base.copy(), eager_start=at_once)

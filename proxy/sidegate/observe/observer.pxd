@@ -39,6 +39,7 @@ cdef class Observer:
     @cython.locals(meter=WebSocketMeter)
     cpdef WebSocketMeter websocket(self, Py_ssize_t route)
     cpdef started(self, Record record)
+    @cython.locals(index=Py_ssize_t)
     cpdef finished(self, Record record)
     @cython.locals(cells=double[::1], duration=double, route=RouteCells, status=int, bucket=Py_ssize_t, requests=Py_ssize_t)
     cpdef count(self, Record record)

@@ -126,8 +126,9 @@ class Observer:
         """Its application has ended, and the connection has taken or dropped its last byte. Call it once."""
         self.in_flight -= 1
         self._cells[record.listener.in_flight] -= 1.0
-        if record.route.index >= 0:
-            self._cells[record.listener.routed + record.route.index] -= 1.0
+        index = record.route.index
+        if index >= 0:
+            self._cells[record.listener.routed + index] -= 1.0
         if record.counting != COUNTED:
             self.count(record)
 
