@@ -123,7 +123,7 @@ def complaint(worker: WorkerProcess) -> str:
 def test_it_says_what_it_runs_on_and_how_it_is(worker: Start) -> None:
     process = worker(introduce=False)
     ready = process.start()
-    assert set(ready["engines"]) == {"loop", "http2", "tls"}
+    assert set(ready["engines"]) == {"loop", "http2"}
     process.client().get("/quick")
     facts = wait_until(lambda: (f := process.facts())["requests"] > 0 and f, "a request counted")
     assert (facts["requests"], facts["in_flight"]) == (1, 0)
