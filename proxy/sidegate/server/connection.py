@@ -207,11 +207,8 @@ class Connection(WritingHalf):
         self.schedule_flush()
 
     def upgraded(self) -> None:
-        """Called when a WebSocket is accepted: its client waits for the server to close (RFC 6455 7.1.1).
-
-        TLS has no half-close, so over TLS the connection does not linger.
-        """
-        self._body_open = self.transport.can_write_eof()
+        """Called when a WebSocket is accepted: its client waits for the server to close (RFC 6455 7.1.1)."""
+        self._body_open = True
 
     async def sendfile(self, file: OpenFile, record: Record) -> None:
         """Let the kernel write a file's ``sendable`` bytes to the socket; the transport is empty meanwhile.
@@ -243,14 +240,14 @@ class Connection(WritingHalf):
     # The end.
 
     def _close(self) -> None:
-        """Close after all output is written; linger if the peer may still be sending (ARCHITECTURE.md, decisions)."""
-        if self._body_open and self.protocol != "h2":
+        """Close after all output is written; linger if the peer may still be sending (ARCHITECTURE.md, decisions).
+
+        The TLS transport does so itself: it ends its side, sends close_notify first, and reads on.
+        """
+        if self._body_open and self.protocol != "h2" and self.transport.can_write_eof():
             if self.lingering_since is None:
                 self.lingering_since = self._loop.time()
-                if (
-                    self.transport.can_write_eof()
-                ):  # TLS has no half-close: the client finds the end by the response's length
-                    self.transport.write_eof()
+                self.transport.write_eof()
         else:
             self.transport.close()
 

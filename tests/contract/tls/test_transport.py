@@ -75,6 +75,24 @@ def test_a_closing_server_sends_close_notify_and_waits_for_the_client(
         wait_for(lambda: not server.connections)
 
 
+def test_a_response_that_ends_with_the_connection_and_an_unread_body(
+    tls_engine: str, pair: Pair, context: ssl.SSLContext, loop_factory: Loop
+) -> None:
+    """close_notify is the end of such a response, which the client must get while it is still sending."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": b"first, ", "more_body": True})
+        await send({"type": "http.response.body", "body": b"last"})
+
+    with serving(tls_engine, pair, loop_factory, app) as server:
+        sock = context.wrap_socket(server.connect(), server_hostname="localhost", suppress_ragged_eofs=False)
+        sock.sendall(b"POST / HTTP/1.0\r\ncontent-length: 200000\r\n\r\n" + b"x" * 100)
+        assert until_closed(sock).endswith(b"\r\n\r\nfirst, last")
+        sock.close()
+        wait_for(lambda: not server.connections)
+
+
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 def test_a_client_that_closes_gets_close_notify(
     tls_engine: str, pair: Pair, context: ssl.SSLContext, loop_factory: Loop, version: ssl.TLSVersion
