@@ -240,6 +240,18 @@ def test_a_whole_certificate(codec: str, serve: Serve, authority: Authority) -> 
         assert bad["client_cert_error"] == problem
 
 
+@pytest.mark.front_only("the header is the front's")
+@pytest.mark.parametrize("name", [b"some\xe9ody", b"\x00\xff\xff\xff\xff\xff\xff\xff"])
+def test_a_certificate_whose_name_cannot_be_read(running: Run, authority: Authority, name: bytes) -> None:
+    """OpenSSL accepts a name in Latin-1, as old authorities write them; the request is served without it."""
+    der = ssl.PEM_cert_to_DER_cert(Path(authority.client("somebody").cert).read_text()).replace(b"somebody", name)
+    said = sent.tls_field(sent.OVER_TLS | sent.CERTIFICATE_NOW, 0, sent.field(sent.SSL_CERTIFICATE, der))
+    with running(asgi_app, "http1", listener=LISTENER, trustedProxies=TRUSTED) as server:
+        tls = facts(server, "http1", sent.relayed(CLIENT, SERVER, said))["tls"]
+    assert tls["client_cert_chain"] == [ssl.DER_cert_to_PEM_cert(der)]
+    assert (tls["client_cert_name"], tls["client_cert_error"]) == (None, None)
+
+
 def test_wsgi_learns_a_name_alone() -> None:
     said = sent.tls_field(sent.OVER_TLS | sent.CERTIFICATE_NOW, 0, sent.field(sent.SSL_CN, b"somebody"), TLS_VERSION)
     with wsgi.running(wsgi_app, listener=LISTENER, trustedProxies=TRUSTED) as server:

@@ -18,6 +18,13 @@ def certificate_names(path: str) -> list[str]:
     return dns_names(x509.load_pem_x509_certificate(Path(path).read_bytes()))
 
 
-def subject(der: bytes) -> str:
-    """The subject's distinguished name as RFC 4514 writes it."""
-    return x509.load_der_x509_certificate(der).subject.rfc4514_string()
+def subject(der: bytes) -> str | None:
+    """The subject's distinguished name as RFC 4514 writes it; None if it cannot be read.
+
+    OpenSSL accepts certificates that ``cryptography`` refuses: a T61String in Latin-1, for example, as old authorities
+    write names.
+    """
+    try:
+        return x509.load_der_x509_certificate(der).subject.rfc4514_string()
+    except ValueError:
+        return None
