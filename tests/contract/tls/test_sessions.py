@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ssl
+import sys
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sidegate.config.schema import ListenerConfig
 from sidegate.config.validation import validate
+from sidegate.server.tls import ssl_engine
 from sidegate.server.tls.contexts import ServerTls
 from sidegate.server.tls.engine import CLOSED, ENDED, HANDSHAKE, OPEN, Session
 from sidegate.server.tls.engines import load_tls_engine
@@ -246,6 +249,26 @@ def test_garbage_instead_of_a_handshake(make: Make, sent: bytes) -> None:
         assert [kind for kind, _ in records(session.take_output())] == [ALERT_RECORD]
     assert session.receive(b"more") == b""
     assert session.encrypt(b"data") == b""
+
+
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_server_name_that_is_not_ascii(
+    make: Make, authority: Authority, pair: Pair, others: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python's ssl refuses it; a client must not fill the log with tracebacks. Other errors are still reported."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", reported.append)
+    ssl_engine.keep_names_out_of_the_log.cache_clear()
+    pairs = [pair, *(authority.server(f"{number}.example.com") for number in range(others))]
+    tls = make(certificates=[one.as_yaml() for one in pairs])
+    client = MemoryClient(tls.session(), ssl.create_default_context(), "name.test")
+    with pytest.raises(ssl.SSLWantReadError):
+        client.tls.do_handshake()
+    client.session.receive(client.outgoing.read().replace(b"name.test", b"n\xe4me.test"))
+    assert not reported
+    other = SimpleNamespace(exc_type=ValueError, object=None)
+    sys.unraisablehook(other)
+    assert reported == [other]
 
 
 def test_alpn_without_overlap(tls_engine: str, make: Make, context: ssl.SSLContext) -> None:

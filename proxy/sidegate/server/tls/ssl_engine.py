@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
+from typing import Any
 
 from sidegate.server.tls.ciphers import CIPHERS
 from sidegate.server.tls.engine import (
@@ -57,6 +59,7 @@ def library_version() -> str:
 def prepare(settings: ServerSettings) -> Callable[[], Session]:
     """See ``engine.TlsEngine``."""
     _check_possible(settings)
+    keep_names_out_of_the_log()
     contexts = [_context(settings, index) for index in range(len(settings.certificates))]
     positions = {id(context): index for index, context in enumerate(contexts)}
     suites = {cipher["name"]: cipher["id"] & 0xFFFF for cipher in contexts[0].get_ciphers()}
@@ -84,6 +87,22 @@ def _check_possible(settings: ServerSettings) -> None:
             wanted.append(("certificates", index, "ocspStaple"))
     if wanted:
         raise TlsError(wanted[0], "only the TLS engine openssl can do that; this process uses ssl (see tlsEngine)")
+
+
+@cache
+def keep_names_out_of_the_log() -> None:
+    """Once in a process: print no traceback for an SNI that is not ASCII, which any client may send.
+
+    Python decodes it before it calls ``sni_callback``, passes the error to ``sys.unraisablehook`` with the bytes, and
+    ends the handshake with an alert.
+    """
+    report = sys.unraisablehook
+
+    def hook(unraisable: Any, /) -> None:
+        if unraisable.exc_type is not UnicodeDecodeError or type(unraisable.object) is not bytes:
+            report(unraisable)
+
+    sys.unraisablehook = hook
 
 
 def _keep_name(ssl_object: ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
