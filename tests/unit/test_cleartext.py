@@ -44,7 +44,9 @@ def test_a_400_needs_no_whole_head(method: bytes) -> None:
     [
         (b"GET /a/b?c=d HTTP/1.1", b"a.test:8443", b"https://a.test:8443/a/b?c=d"),
         (b"POST / HTTP/1.0", b"a.test", b"https://a.test/"),
-        (b"GET http://other.test/x HTTP/1.1", b"a.test", b"https://a.test/x"),
+        (b"GET http://other.test/x HTTP/1.1", b"a.test", b"https://other.test/x"),
+        (b"GET http://other.test:8443 HTTP/1.1", b"a.test", b"https://other.test:8443/"),
+        (b"GET http://other.test?x HTTP/1.1", b"a.test", b"https://other.test/?x"),
         (b"GET / HTTP/1.1", b"[::1]:8443", b"https://[::1]:8443/"),
     ],
 )
@@ -56,6 +58,14 @@ def test_a_redirect(line: bytes, host: bytes, location: bytes) -> None:
     assert (found[b"location"], found[b"content-length"], body) == (location, b"0", b"")
 
 
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\r\n\n", b"\n\r\n"])
+def test_the_first_empty_line_ends_the_head(end: bytes) -> None:
+    head = b"GET / HTTP/1.1\r\nhost: a.test" + end
+    for more in (b"", b"\n\n\r\n\r\n", b"host: b.test\r\n\r\n"):
+        assert fields(answer(head + more, True, DATE))[1][b"location"] == b"https://a.test/"
+    assert answer(head[:-1], True, DATE) is None
+
+
 @pytest.mark.parametrize(
     "head",
     [
@@ -63,6 +73,10 @@ def test_a_redirect(line: bytes, host: bytes, location: bytes) -> None:
         b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n",
         b"GET / HTTP/1.1\r\nhost: a/b\r\n\r\n",
         b"GET /\x00 HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET /x#y HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET ?x HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET  HTTP/1.1\r\nhost: a\r\n\r\n",
+        b"GET http://user@other.test/ HTTP/1.1\r\nhost: a\r\n\r\n",
         b"GET / HTTP/1.1 x\r\nhost: a\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET /" + b"x" * LONGEST_HEAD,

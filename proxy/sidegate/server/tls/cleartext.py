@@ -14,7 +14,8 @@ from sidegate.wire.fields import valid_host
 LONGEST_HEAD = 16 * 1024
 """Bytes of a request head that are read for a redirect."""
 
-_HEAD = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?:http://[^/? ]+)?([/?][\x21-\x7e]*) HTTP/1\.[0-9]\r?\n")
+# Method, the authority of a target in absolute-form, path and query: visible ASCII without `#`.
+_HEAD = re.compile(rb"""[!#$%&'*+.^_`|~0-9A-Za-z-]+ (?:http://([^/?# ]+)|(?=/))([/?][!-"$-~]*)? HTTP/1\.[0-9]\r?\n""")
 _HOST = re.compile(rb"\nhost:[ \t]*([^\s]+)[ \t]*(?=\r?\n)", re.IGNORECASE)
 
 _WORDS = b"This port speaks HTTPS, and the request came without TLS. Use https:// for this address.\n"
@@ -32,10 +33,10 @@ def answer(head: bytes, redirects: bool, date: bytes) -> bytes | None:
     """
     location = b""
     if redirects:
-        end = re.search(rb"\r?\n\r?\n", head)
-        if end is None and len(head) < LONGEST_HEAD:
+        end = _end(head)
+        if not end and len(head) < LONGEST_HEAD:
             return None
-        location = _location(head[: end.end()]) if end is not None else b""
+        location = _location(head[:end])
     status = b"308 Permanent Redirect" if location else b"400 Bad Request"
     body = b"" if location else _WORDS
     lines = [b"HTTP/1.1 " + status, b"date: " + date, b"content-length: %d" % len(body), b"connection: close"]
@@ -43,10 +44,18 @@ def answer(head: bytes, redirects: bool, date: bytes) -> bytes | None:
     return b"\r\n".join([*lines, b"", b""]) + (b"" if head.startswith(b"HEAD ") else body)
 
 
+def _end(head: bytes) -> int:
+    """Where the head ends, 0 if it does not. Called for each read; a regular expression takes longer."""
+    return min((at + len(end) for end in (b"\n\n", b"\n\r\n") if (at := head.find(end)) >= 0), default=0)
+
+
 def _location(head: bytes) -> bytes:
     """Where the request should have gone; empty if it cannot be told. The port speaks TLS, so it stays the same."""
     line, hosts = _HEAD.match(head), _HOST.findall(head)
-    if line is None or len(hosts) != 1 or not valid_host(hosts[0]):
+    if line is None or len(hosts) != 1:
         return b""
-    target: bytes = line[1]
-    return https_location(hosts[0], target if target.startswith(b"/") else b"/" + target)
+    host: bytes = line[1] or hosts[0]  # RFC 9112 3.2.2
+    target: bytes = line[2] or b"/"
+    if not valid_host(host):
+        return b""
+    return https_location(host, target if target.startswith(b"/") else b"/" + target)
