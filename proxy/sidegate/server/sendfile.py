@@ -9,15 +9,16 @@ from __future__ import annotations
 import asyncio
 
 from sidegate.server.files import OpenFile
+from sidegate.server.messages import bad_message
 
 
 class SendfileWriter:
     """At most one ``write`` at a time: it is used for the one response that HTTP/1.1 has in flight."""
 
-    __slots__ = ("_lost", "_notified")
+    __slots__ = ("_lost", "_notified", "_writing")
 
     def __init__(self) -> None:
-        self._lost = False
+        self._lost = self._writing = False
         self._notified: asyncio.Future[None] | None = None
 
     def tell(self, lost: bool) -> None:
@@ -30,8 +31,17 @@ class SendfileWriter:
         """Write the file's ``sendable`` bytes.
 
         :raises OSError: the socket's; TimeoutError if the peer takes nothing for ``stall`` seconds.
-        :raises ExchangeError: 500; the file's.
+        :raises ExchangeError: 500; the file's, or the application sends two files at once.
         """
+        if self._writing:
+            raise bad_message("a file while another one is sent")
+        self._writing = True
+        try:
+            await self._write(transport, file, stall)
+        finally:
+            self._writing = False
+
+    async def _write(self, transport: asyncio.Transport, file: OpenFile, stall: float) -> None:
         loop = asyncio.get_running_loop()
         while transport.get_write_buffer_size() and not self._lost:
             self._notified = loop.create_future()
