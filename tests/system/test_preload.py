@@ -100,7 +100,7 @@ def test_workers_share_the_pages_of_the_import(tmp_path: Path, stack: ExitStack)
     for _ in range(20):
         worker.place.client().get("/")
     assert resident(worker.pid) > SIZE
-    assert private(worker.pid) < SIZE / 4
+    assert private(worker.pid) < SIZE / 3  # without compiled modules and with coverage, Sidegate itself takes 13 MiB
 
 
 def resident(pid: int) -> int:
