@@ -10,6 +10,7 @@ import pytest
 from sidegate.backends.upstream.client_stream import HIGH_WATER
 from sidegate.errors import Fault
 from sidegate.observe import metrics
+from tests.contract.test_overload import held_up
 from tests.contract.test_relay import CANCEL, INITIAL_WINDOW, front_and_peer, post, reason
 from tests.support import http2
 from tests.support.clients import Client, Http2Client
@@ -82,6 +83,25 @@ def test_a_request_that_takes_too_long_while_its_body_waits(codec: str, tmp_path
         client, stream, number = blocked_upload(front, codec, peer)
         assert client.finish(stream).status == 504
         assert_ended(front, peer, number)
+        client.close()
+
+
+def test_a_client_that_leaves_before_its_request_is_begun(engine: str, tmp_path: Path) -> None:
+    """The request gets a task of its own, because the one before it waits: the task has not run yet."""
+    with front_and_peer(tmp_path, engine) as (front, _, peer):
+        client = front.client(engine)
+        assert isinstance(client, Http2Client)
+        with held_up(front):
+            client.begin("POST", "/waits", [(b"content-length", b"3")], end=False)
+            client.reset(client.begin("GET", "/left", [], end=True))
+            last = client.begin("GET", "/last", [], end=True)
+        number, head = peer.request()
+        if head[b":path"] == b"/left":  # the front has read the bytes in two pieces, and has reset the stream
+            number, head = peer.request()
+        peer.send(peer.head(number, OK, end=True))
+        assert client.finish(last).status == 200
+        wait_for(lambda: len(front.observer.open) == 1)
+        assert front.upstream_connections()[0]["requests"] == 0
         client.close()
 
 

@@ -292,6 +292,8 @@ class Exchange(ResponseHalf):
         try:
             if self._refusal:
                 raise ExchangeError(Fault.PROXY, 503, self._refusal)
+            if self.receiving is GONE or self.sending is COMPLETE:  # before the first step of a task
+                raise ClientDisconnected(self.record)
             scope = request_scope(self._connection.peer, self._head, self.record)
             if self._head.content_length is not None:
                 self._check_declared_length(self._head.content_length)

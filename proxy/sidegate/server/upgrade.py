@@ -52,6 +52,8 @@ class Upgrade(Exchange):
         try:
             if self._refusal:
                 raise ExchangeError(Fault.PROXY, 503, self._refusal)
+            if self.receiving is GONE or self.sending is COMPLETE:  # before the first step of a task
+                raise ClientDisconnected(self.record)
             await self._serve(app)
             await self._until_closed()
         except BaseException as error:  # noqa: BLE001 - an application's SystemExit must not end the process
