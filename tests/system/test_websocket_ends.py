@@ -43,7 +43,8 @@ class Opened:
         url = re.sub("^http", "ws", self._server.url(path, name))
         context = unverified() if url.startswith("wss:") else None
         fields = {key.replace("_", "-"): value for key, value in headers.items()}
-        return self._stack.enter_context(connect(url, ssl=context, additional_headers=fields, proxy=None))
+        made = connect(url, ssl=context, additional_headers=fields, proxy=None, open_timeout=PATIENCE)
+        return self._stack.enter_context(made)
 
     def pid(self) -> int:
         """The process that a new one gets to."""
