@@ -1,6 +1,6 @@
 """The key log: what decrypts recorded connections, for Wireshark. ``SSLKEYLOGFILE`` names the file, as in browsers.
 
-Whoever can read the file can read the traffic, so it is a setting of the environment only, and its use is logged.
+The file decrypts all traffic, so it is a setting of the environment only, and its use is logged.
 """
 
 from __future__ import annotations
