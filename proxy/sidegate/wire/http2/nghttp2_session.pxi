@@ -45,8 +45,8 @@ cdef int _open_session(nghttp2_session **session, void *user, settings, bint cli
     # The codec counts CONTINUATION frames. nghttp2 counts reads of their 9-byte headers (byte by byte, 9 for each) and
     # bounds what the codec does not see: blocks of streams that were reset.
     sidegate_leave_counting_to_us(option, 9 * (<size_t>settings.continuation_frames + 2))
-    new = nghttp2_session_client_new2 if client else nghttp2_session_server_new2
-    failed = new(session, callbacks, user, option)
+    new = nghttp2_session_client_new3 if client else nghttp2_session_server_new3
+    failed = new(session, callbacks, user, option, &_memory)
     nghttp2_option_del(option)
     nghttp2_session_callbacks_del(callbacks)
     # Not as announced: nghttp2 would answer one stream too many with a connection error, where RFC 9113 5.1.2 requires
@@ -64,3 +64,39 @@ cdef tuple _settings(const nghttp2_frame *frame):
     for i in range(frame.settings.niv):
         pairs.append((frame.settings.iv[i].settings_id, frame.settings.iv[i].value))
     return tuple(pairs)
+
+
+# The memory of a session. It holds a buffer of 16 KiB for the frames that nghttp2 writes, of which most connections use
+# the first few hundred bytes. A TLS handshake leaves a hole of this size in the heap, whose pages it has written, and
+# malloc chooses it. The pages are given back to the system, so that those that nghttp2 does not write take no memory.
+
+cdef size_t _page = sysconf(_SC_PAGESIZE)
+
+cdef void *_allocate(size_t size, void *_user) noexcept:
+    cdef void *block = malloc(size)
+    cdef size_t begin, end
+    if block != NULL and size > 2 * _page:
+        begin = (<size_t>block + _page - 1) // _page * _page
+        end = (<size_t>block + size) // _page * _page
+        madvise(<void *>begin, end - begin, MADV_DONTNEED)  # a failure costs memory only
+    return block
+
+
+cdef void *_allocate_zeroed(size_t count, size_t size, void *_user) noexcept:
+    return calloc(count, size)
+
+
+cdef void *_reallocate(void *block, size_t size, void *user) noexcept:
+    return _allocate(size, user) if block == NULL else realloc(block, size)
+
+
+cdef void _release(void *block, void *_user) noexcept:
+    free(block)
+
+
+cdef nghttp2_mem _memory
+_memory.mem_user_data = NULL
+_memory.malloc = _allocate
+_memory.free = _release
+_memory.calloc = _allocate_zeroed
+_memory.realloc = _reallocate
