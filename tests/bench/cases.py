@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from tests.bench.case import CPU, FAILED, P50, P99, PEAK, RATE, Case, Column, Comparison, Load
 from tests.bench.experiments.echo import echo
+from tests.bench.experiments.handshake import handshake
 from tests.bench.experiments.idle import idle
 from tests.bench.experiments.load import closed, half, overload
 from tests.bench.experiments.routes import routes
@@ -57,6 +58,15 @@ THROUGHPUT = (
     *_both("stream", "response of 1000 chunks of 1 KiB", (8, 1), 8, path="/stream"),
     *_both("1m", "1 MiB response", (8, 1), 8, path="/1m"),
     *_both("upload-1m", "1 MiB upload", (8, 1), 8, path="/upload", upload="1m"),
+)
+
+HANDSHAKE = Case(
+    "handshake",
+    "full TLS 1.3 handshakes, ECDSA P-256, without a request, one after the other",
+    handshake,
+    Load("h1", True, 1),
+    (Column("cpu_us", "CPU µs/handshake", "{:.0f}"), Column("rps", "handshakes/s", "{:.0f}"), PEAK),
+    BESIDE,
 )
 
 HALF_COLUMNS = (P50, P99, RATE, CPU, FAILED)
@@ -239,6 +249,6 @@ ROUTES = (
 )
 
 CASES = (
-    *(*THROUGHPUT, *HALF_LOAD, *OVERLOAD, *JSON, *WSGI, *WEBSOCKET),
+    *(*THROUGHPUT, HANDSHAKE, *HALF_LOAD, *OVERLOAD, *JSON, *WSGI, *WEBSOCKET),
     *(*ACCESS_LOG, *ROUTES, *SCALING, *IDLE, *IDLE_WEBSOCKETS, *STARTUP),
 )
