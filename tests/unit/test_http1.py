@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from sidegate.asgi import Headers
@@ -473,15 +475,31 @@ def test_a_large_unread_body_ends_the_connection() -> None:
         codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\nabc" % (missing + 3))
         assert respond(codec, 1) == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n" + CLOSE * announced + b"\r\n"
         assert codec.closed == announced
-    codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
-    respond(codec, 1)
-    assert not codec.closed
-    assert codec.receive(b"FFFFFF\r\n" + b"x" * DRAIN, 1.0) == []
-    assert codec.closed
     codec = begun(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % DRAIN)
     respond(codec, 1)
     assert codec.receive(b"x" * DRAIN, 1.0) == []
     assert codec.idle
+
+
+@pytest.mark.parametrize("limit", [0, 3 * DRAIN])
+def test_a_chunked_body_that_nobody_reads_is_skipped_as_far_as_its_limit_allows(limit: int) -> None:
+    """Its size is not known when the response begins, so the response cannot announce the end of the connection."""
+    size = limit or 40 * DRAIN
+    codec = Http1Codec(POLICY, replace(LIMITS, request_body=limit), 0.0)
+    codec.receive(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 1.0)
+    assert respond(codec, 1) == b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+    assert codec.receive(b"%x\r\n" % size + bytes(size), 1.0) == []
+    assert not codec.closed
+    (event,) = codec.receive(b"\r\n0\r\n\r\n" + GET, 1.0)
+    assert isinstance(event, RequestHead)
+
+
+def test_a_chunked_body_beyond_its_limit_is_not_skipped() -> None:
+    codec = Http1Codec(POLICY, replace(LIMITS, request_body=DRAIN), 0.0)
+    codec.receive(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", 1.0)
+    respond(codec, 1)
+    assert codec.receive(b"FFFFFF\r\n" + b"x" * (DRAIN + 1), 1.0) == []
+    assert codec.closed
 
 
 def test_broken_framing_in_a_skipped_body_is_counted() -> None:

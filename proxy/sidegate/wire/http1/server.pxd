@@ -45,7 +45,7 @@ cdef class Http1Codec(Codec):
     @cython.locals(data=bytes)
     cpdef _read_length(self, list events)
     cpdef _read_chunked(self, list events)
-    cpdef _take_body(self, bytes data, Py_ssize_t size, list events)
+    cpdef _take_body(self, bytes data, list events)
     cpdef _take_end(self, list trailers, list events)
     cpdef _turn(self)
     cpdef _shut(self)

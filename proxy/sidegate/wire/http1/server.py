@@ -42,8 +42,11 @@ DRAIN = 64 * 1024
 """Bytes of an unread body skipped after the response to keep the connection; to skip more costs more than a new one.
 
 A response that begins while more than that is missing announces that the connection ends with it (RFC 9112 9.6). How
-much of a chunked body is missing is not known, so the connection ends unannounced if it is more.
+much of a chunked body is missing is not known when the response begins, so all that ``limits.requestBody`` allows is
+skipped: an end of the connection that was not announced could take the client's next request.
 """
+
+_UNLIMITED = 1 << 62
 
 _HEAD, _LENGTH, _CHUNKED, _HELD, _ASKED, _TUNNEL, _DEAF = range(7)
 
@@ -145,7 +148,7 @@ class Http1Codec(Codec):
                 self._read_chunked(events)
             elif self._reading == _TUNNEL:
                 data, self._buffer = self._buffer, b""
-                self._take_body(data, len(data), events)
+                self._take_body(data, events)
             elif self._reading == _HEAD:
                 self._read_head(events)
                 return
@@ -193,7 +196,7 @@ class Http1Codec(Codec):
         else:
             self._buffer = b""
         self._left -= len(data)
-        self._take_body(data, len(data), events)
+        self._take_body(data, events)
         if not self._left and self._reading == _LENGTH:
             self._take_end([], events)
 
@@ -206,18 +209,18 @@ class Http1Codec(Codec):
             rest = self._chunks.feed(data, pieces)
         except Refused as error:
             refused = error
-        self._take_body(b"".join(pieces), len(data) - len(rest or b""), events)
+        self._take_body(b"".join(pieces), events)
         if refused is not None:
             self._lose_framing(refused, events)
         elif rest is not None and self._reading == _CHUNKED:
             self._buffer = rest
             self._take_end(self._chunks.trailers, events)
 
-    def _take_body(self, data: bytes, size: int, events: list[Event]) -> None:
-        """Report ``data``, or skip it; ``size``: its bytes on the wire."""
+    def _take_body(self, data: bytes, events: list[Event]) -> None:
+        """Report ``data``, or skip it."""
         self._expecting = False
         if self._drain is not None:
-            self._drain -= size
+            self._drain -= len(data)
             if self._drain < 0:
                 self._shut()
         elif data:
@@ -349,7 +352,7 @@ class Http1Codec(Codec):
         if self._last or writer.broken or ((self._final or self._eof) and not self._buffer):
             self._shut()
         elif self._reading != _HELD:
-            self._drain = DRAIN
+            self._drain = self._limits.request_body or _UNLIMITED
         elif not writer.output:
             self._turn()
 
