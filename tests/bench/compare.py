@@ -65,7 +65,8 @@ def main() -> None:
     kinds = with_revision([kind for kind in KINDS if kind.name in options.servers], against)
     settings = settings_of(options)
     cores = Cores.usable()
-    report = Report([kind.title for kind in KINDS if kind.ours], facts(peers, settings, cores))
+    measured = f"{settings.rounds} rounds of {settings.seconds:g} s"
+    report = Report([kind.title for kind in KINDS if kind.ours], facts(peers, measured, cores))
     if against is not None:
         report.facts["against"] = described(options.against, against)
         report.against = against

@@ -14,7 +14,6 @@ import sidegate.server.exchange
 from tests.bench.programs import Peers, Program
 from tests.bench.running import Cores
 from tests.bench.servers.sidegate import best_engine
-from tests.bench.session import Settings
 
 PACKAGES = (
     *("uvicorn", "gunicorn", "uvicorn-worker", "hypercorn", "daphne", "granian"),
@@ -24,12 +23,13 @@ ASK = "import sys, importlib.metadata as m; print(*(f'{n} {m.version(n)}' for n 
 VERSION_OPTIONS = {"nginx": "-v", "caddy": "version", "haproxy": "-v", "h2load": "--version"}
 
 
-def facts(peers: Peers, settings: Settings, cores: Cores) -> dict[str, str]:
+def facts(peers: Peers, measured: str, cores: Cores) -> dict[str, str]:
+    """By their names; ``measured`` says how much."""
     python = peers.python()
     own = Program(sys.executable).says("-c", ASK, "fastapi", "pydantic", "uvloop").strip()
     return {
         "machine": f"{_processor()}, {os.cpu_count()} CPUs, Linux {os.uname().release}",
-        "measured": f"{settings.rounds} rounds of {settings.seconds:g} s; {_where(cores)}",
+        "measured": f"{measured}; {_where(cores)}",
         "Sidegate": f"{sidegate.__version__}, engine {best_engine()}, hot modules {modules()}, with {own}",
         "Python": f"{sys.version.split()[0]}, {ssl.OPENSSL_VERSION}",
         "peers": python.says("-c", ASK, *PACKAGES).strip() if python else "not installed",

@@ -30,6 +30,12 @@ def get(stream: int, fields: bytes) -> bytes:
     return frame(HEADERS, END_STREAM | END_HEADERS, stream, fields)
 
 
+def settings_of(payload: bytes) -> dict[int, int]:
+    """The values of a SETTINGS frame by their numbers."""
+    pairs = (payload[at : at + 6] for at in range(0, len(payload), 6))
+    return {int.from_bytes(pair[:2]): int.from_bytes(pair[2:]) for pair in pairs}
+
+
 class Frames:
     """Reads them from a connection's bytes, however those are cut."""
 
@@ -38,12 +44,17 @@ class Frames:
 
     def feed(self, data: bytes) -> Iterator[Frame]:
         """Those that are whole now."""
+        return ((kind, flags, payload) for kind, flags, _, payload in self.read(data))
+
+    def read(self, data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
+        """The same, each with the number of its stream before its payload."""
         data = self._held + data
         begin = 0
         while len(data) - begin >= HEAD_SIZE:
             end = begin + HEAD_SIZE + int.from_bytes(data[begin : begin + 3])
             if end > len(data):
                 break
-            yield data[begin + 3], data[begin + 4], data[begin + HEAD_SIZE : end]
+            stream = int.from_bytes(data[begin + 5 : begin + HEAD_SIZE])
+            yield data[begin + 3], data[begin + 4], stream, data[begin + HEAD_SIZE : end]
             begin = end
         self._held = data[begin:]

@@ -164,16 +164,17 @@ def aligned(cells: Sequence[tuple[str, ...]], noted: Collection[str] = ()) -> li
 def markdown(report: Report) -> str:
     """For a document."""
     parts = [
-        "\n".join([*_heading(report, case, _bold), "", *_markdown_of(table(report, case))])
+        "\n".join([*_heading(report, case, _bold), "", *markdown_of(table(report, case))])
         for case in report.cases.values()
     ]
     if report.against is not None:
-        lines = _markdown_of(table_of_ratios(report, report.against.commit))
+        lines = markdown_of(table_of_ratios(report, report.against.commit))
         parts.append("\n".join([_bold(RATIOS), "", *lines]))
     return "\n\n".join([*parts, _facts(report, "- ")]) + "\n"
 
 
-def _markdown_of(cells: Sequence[tuple[str, ...]]) -> list[str]:
+def markdown_of(cells: Sequence[tuple[str, ...]]) -> list[str]:
+    """The lines of a table, headings first."""
     headings, *rows = cells
     lines = [headings, tuple("---" for _ in headings), *rows]
     return [f"| {' | '.join(line)} |" for line in lines]

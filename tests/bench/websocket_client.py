@@ -26,6 +26,7 @@ from tests.bench.http2_frames import (
     Frames,
     frame,
     preface,
+    settings_of,
 )
 from tests.bench.servers.kind import HOST
 from tests.bench.tls import client_context
@@ -108,7 +109,7 @@ class WebSocket:
         while True:
             for kind, flags, payload in frames.feed(read(self.sock)):
                 if kind == SETTINGS and not flags:
-                    if ENABLE_CONNECT_PROTOCOL not in _settings(payload):
+                    if ENABLE_CONNECT_PROTOCOL not in settings_of(payload):
                         raise NoWebSocket("no WebSocket over HTTP/2")
                     return
 
@@ -143,11 +144,6 @@ def compress(payload: bytes) -> bytes:
 def accepted_deflate(block: bytes) -> bool:
     """Whether the server's header block accepts the extension."""
     return any(name == b"sec-websocket-extensions" for name, _ in hpack.Decoder().decode(block, raw=True))
-
-
-def _settings(payload: bytes) -> dict[int, int]:
-    pairs = (payload[at : at + 6] for at in range(0, len(payload), 6))
-    return {int.from_bytes(pair[:2]): int.from_bytes(pair[2:]) for pair in pairs}
 
 
 def _stream_data(frames: Iterable[tuple[int, int, bytes]]) -> Iterator[bytes]:

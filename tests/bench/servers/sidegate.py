@@ -35,7 +35,7 @@ class Sidegate:
     pool: bool = False
     concurrency: int = 2048
     threads: int = 0
-    limits: Mapping[str, str] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
     routes: Sequence[Mapping[str, Any]] = ()
     installation: Installation = THIS_TREE
 
