@@ -31,7 +31,7 @@ space := $() $()
 WHOLLY_COVERED := $(subst $(space),$(comma),$(patsubst %,proxy/sidegate/%,wire/* config/* routing/* supervisor/plan.py supervisor/pool_plan.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help run compile check test lint format bench bench-micro soak autobahn testssl sanitize test-all clean
+.PHONY: help run compile check test lint format bench bench-micro soak attacks autobahn testssl sanitize test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -88,6 +88,12 @@ bench-micro: ## CPU time and instructions of one request, layer by layer, withou
 soak: ## pools under load, workers killed, 1 GiB bodies, a server that misbehaves (10 minutes; ARGS=--help)
 	@.ci/setup test
 	$(BIN)/python -m tests.soak.pools $(ARGS)
+
+# Peers are attacked only if --servers names them, and only then installed.
+attacks: ## floods, bombs and slow clients beside an honest one: latency, memory (1 hour; ARGS="--servers all": 5; ARGS=--help)
+	@.ci/setup test
+	@$(if $(findstring --servers,$(ARGS)),.ci/peers)
+	$(BIN)/python -m tests.attacks $(ARGS)
 
 autobahn: ## WebSocket conformance by the Autobahn|Testsuite, with a Python 2.7 (ARGS=--quick: 3 minutes; ARGS=--help)
 	@.ci/setup test
