@@ -13,11 +13,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from sidegate.wire import events as e
-from sidegate.wire.fields import FieldPolicy
-from sidegate.wire.http1.client import Http1ClientCodec
-from tests.support import http2 as c
+from tests.support.http1_client import check_order, read
 
-POLICY = FieldPolicy(6, 400)
 METHODS = st.sampled_from([b"GET", b"HEAD", b"POST"])
 NAMES = st.sampled_from([b"a", b"x-b", b"Set-Cookie", b"X_Y", b"Keep-Alive", b"Connection", b"Vary"])
 VALUES = st.sampled_from([b"", b"1", b"keep-alive", b"close", b"a, x-b", b"\xe9 \t,", b"v" * 60])
@@ -55,36 +52,6 @@ def damaged(draw: st.DrawFn) -> bytes:
 def cut(data: bytes, places: list[int]) -> list[bytes]:
     edges = sorted({0, len(data)}.union(place % (len(data) + 1) for place in places))
     return [data[start:end] for start, end in itertools.pairwise(edges)]
-
-
-def read(reads: list[bytes], method: bytes, whole: bool) -> tuple[list[e.Event], bool, int]:
-    """Events, whether the connection is closed before its end, and how many streams could be opened then."""
-    codec = Http1ClientCodec(POLICY, 1 << 20)
-    assert codec.request([(b":method", method), *c.GET[1:]], whole) == 1
-    codec.take_output()
-    found = [event for data in reads for event in codec.receive(data)]
-    closed, capacity = codec.closed, codec.capacity
-    found += codec.receive_eof()
-    assert codec.closed
-    assert codec.connection_lost() == []
-    return c.merged(found), closed, capacity
-
-
-def check_order(found: list[e.Event]) -> None:
-    """Informational responses, a head, the body, one end. After it only what concerns the connection."""
-    kinds = [type(event) for event in found if not isinstance(event, e.GoAway | e.Violation)]
-    while kinds and kinds[0] is e.Informational:
-        kinds.pop(0)
-    reset = kinds[-1:] == [e.Reset]
-    if reset:
-        kinds.pop()
-    if any(isinstance(event, e.ResponseHead) and event.end_stream for event in found):
-        assert kinds == [e.ResponseHead]
-    elif e.End in kinds:
-        assert kinds in ([e.ResponseHead, e.End], [e.ResponseHead, e.Body, e.End])
-    else:
-        assert reset
-        assert kinds in ([], [e.ResponseHead], [e.ResponseHead, e.Body])
 
 
 @given(st.one_of(responses(), damaged(), st.binary(max_size=60)), st.lists(st.integers(0)), METHODS, st.booleans())

@@ -11,9 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sidegate.wire import events as e
 from tests.support import http2 as c
-from tests.support.http2_client import client
+from tests.support.http2_engines import compare_clients
 from tests.support.http2_strategies import data_frame, headers_frame
 
 pytest.importorskip("sidegate.wire.http2.nghttp2")
@@ -69,51 +68,13 @@ ANY_FRAME = st.builds(
 SANE = st.lists(st.one_of(HEADERS_FRAME, HEADERS_FRAME, DATA_FRAME, CONTROL_FRAME), max_size=12)
 WILD = st.lists(st.one_of(HEADERS_FRAME, DATA_FRAME, CONTROL_FRAME, ANY_FRAME), max_size=12)
 
-REQUESTS: tuple[tuple[c.Pairs, bool], ...] = (
-    (c.GET, True),
-    (c.POST, False),
-    ([(b":method", b"HEAD"), *c.GET[1:]], True),
-    (c.GET, True),
-    (c.CONNECT, False),
-)
-
-
-def play(engine: c.EngineName, frames: list[bytes], reading: bool) -> tuple[list[object], c.Heard]:
-    """Streams 1 to 9 are open, 5 by HEAD, 9 by CONNECT; 3 and 9 may send more. ``reading``: bodies are read at once."""
-    made = client(engine)
-    assert made.receive(c.settings() + c.frame(c.SETTINGS, c.ACK, 0)) == []
-    for headers, end in REQUESTS:
-        made.request(headers, end)
-    made.send_data(3, b"abc", False)
-    output = made.take_output()
-    told: list[object] = []
-    for one in frames:
-        found = made.receive(one)
-        told += [type(event) if isinstance(event, e.Violation) else event for event in c.merged(found)]
-        for event in found:
-            if reading and isinstance(event, e.Body):
-                made.acknowledge(event.stream_id, len(event.data))
-        output += made.take_output()
-        told.append((made.ready, made.hop, made.connect_protocol, made.capacity, made.max_streams, made.closed))
-    told += made.receive_eof()
-    return told, c.listen(output.removeprefix(c.PREFACE))
-
-
-def compare(frames: list[bytes], reading: bool) -> None:
-    told, heard = play("nghttp2", frames, reading)
-    told_too, heard_too = play("h2", frames, reading)
-    assert told == told_too
-    assert bool(heard.goaways) == bool(heard_too.goaways) == (e.Violation in told)
-    if not heard.goaways:
-        assert heard.streams == heard_too.streams
-
 
 @given(SANE, st.booleans())
 def test_engines_agree_on_plausible_responses(frames: list[bytes], reading: bool) -> None:
-    compare(frames, reading)
+    compare_clients(frames, reading)
 
 
 @given(WILD, st.booleans())
 @example([c.window_update(0, 2**31 + 1)], False)
 def test_engines_agree_on_nonsense_of_a_server(frames: list[bytes], reading: bool) -> None:
-    compare(frames, reading)
+    compare_clients(frames, reading)

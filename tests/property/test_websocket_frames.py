@@ -7,17 +7,11 @@ import zlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Protocol, Side
 
-from sidegate.wire.http2.floods import Bucket
-from sidegate.wire.websocket.events import Closed, Event, Message, Pong
-from sidegate.wire.websocket.frames import WebSocketFrames
+from sidegate.wire.websocket.events import Closed
 from sidegate.wire.websocket.handshake import Deflate
+from tests.support.websocket_comparison import DEFLATE, LIMIT, check_library_agrees, converse
 from tests.support.websocket_frames import BINARY, CLOSE, CONT, FIN, PING, PONG, RSV1, TEXT, frame
-
-LIMIT = 300
-DEFLATE = Deflate(b"", True, True, 12, 12, 5)
 
 TEXTS = st.sampled_from(["", "a", "€", "ä" * 70, "x" * 125, "x" * 126, "y" * LIMIT])
 REASONS = st.sampled_from([b"", b"\x03\xe8", b"\x0f\xa0bye"])
@@ -74,19 +68,6 @@ WRONG = st.sampled_from(
 PLACES = st.lists(st.integers(0, 1 << 16), max_size=8)
 
 
-def converse(data: bytes, places: list[int], deflate: Deflate | None) -> tuple[list[Event], bytes, bool]:
-    """Events, output and whether it is closed after ``data``, cut at ``places``, and the end of input."""
-    server = WebSocketFrames(LIMIT, deflate, Bucket(20, 1.0, 0.0))
-    cuts = sorted(place % (len(data) + 1) for place in places)
-    events: list[Event] = []
-    output = b""
-    for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
-        events += server.receive(data[begin:end], 0.0)
-        output += server.take_output()
-    events += server.receive_eof()
-    return events, output + server.take_output(), server.closed
-
-
 @pytest.mark.parametrize("deflate", [None, DEFLATE])
 @settings(max_examples=200)
 @given(data=st.data(), places=PLACES)
@@ -101,33 +82,6 @@ def test_cutting_the_input_changes_nothing(deflate: Deflate | None, data: st.Dat
     assert [type(event) for event in expected[0]].count(Closed) == 1
 
 
-def by_the_library(data: bytes, deflate: Deflate | None) -> tuple[list[Event], bytes]:
-    """Events and output of websockets alone, which is given everything at once."""
-    protocol = Protocol(Side.SERVER, max_size=LIMIT + 125)
-    if deflate is not None:
-        protocol.extensions = [deflate.extension()]
-    protocol.receive_data(data)
-    events: list[Event] = []
-    parts: list[bytes] = []
-    text = False
-    for found in protocol.events_received():
-        assert isinstance(found, Frame)
-        if found.opcode is Opcode.PONG:
-            events.append(Pong(bytes(found.data)))
-        elif found.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
-            text = found.opcode is Opcode.TEXT or (found.opcode is Opcode.CONT and text)
-            parts.append(bytes(found.data))
-            if found.fin:
-                whole = b"".join(parts)
-                content = whole.decode("utf-8", "replace") if text else whole
-                events.append(Message(content, len(whole)))
-                parts.clear()
-    protocol.receive_eof()
-    closed = protocol.close_rcvd if protocol.parser_exc is None else protocol.close_sent
-    events.append(Closed(1006, "") if closed is None else Closed(int(closed.code), closed.reason))
-    return events, b"".join(protocol.data_to_send())
-
-
 @pytest.mark.parametrize("deflate", [None, DEFLATE])
 @settings(max_examples=200)
 @given(data=st.data(), places=PLACES)
@@ -136,19 +90,4 @@ def test_the_library_agrees(deflate: Deflate | None, data: st.DataObject, places
     if data.draw(st.booleans()):
         found.insert(data.draw(st.integers(0, len(found))), data.draw(WRONG))
     whole = b"".join(found)
-    events, output, _ = converse(whole, places, deflate)
-    expected_events, expected_output = by_the_library(whole, deflate)
-    closed, expected = events[-1], expected_events[-1]
-    assert isinstance(closed, Closed)
-    assert isinstance(expected, Closed)
-    if closed.reason.endswith("in a text message"):  # the library leaves UTF-8 to its caller
-        assert events[:-1] == expected_events[: len(events) - 1]
-        return
-    assert events[:-1] == expected_events[:-1]
-    if expected.reason == "incomplete fragmented message":  # RFC 6455 5.4 allows it, as Autobahn|Testsuite 7.1.5 does
-        assert closed.code in (1000, 1005, 4000)
-    elif closed.reason == "control frame too long":  # in a message that is nearly full the library says 1009
-        assert expected.code in (1002, 1009)
-    else:
-        assert closed.code == expected.code
-        assert output == expected_output or closed.code == 1009  # whose reason names the limit proper
+    check_library_agrees(whole, places, deflate)
