@@ -334,6 +334,16 @@ def test_unasked_pongs_and_unknown_frames(engine: c.EngineName) -> None:
     assert made.receive(c.frame(c.PING, c.ACK, 0, b"12345678") + c.frame(0xAA, 0, 0, b"x")) == [PingAck(b"12345678")]
 
 
+@pytest.mark.parametrize("step", [1, 1000])
+def test_nothing_is_read_after_a_goaway_that_leaves_no_stream(engine: c.EngineName, step: int) -> None:
+    made = started(engine)
+    made.request(list(c.GET), True)
+    sent = c.goaway(0) + c.window_update(0, 0)
+    found = [event for at in range(0, len(sent), step) for event in made.receive(sent[at : at + step])]
+    assert found == [GoAway(0, 0), Reset(1, codes.REFUSED_STREAM)]
+    assert made.closed
+
+
 def test_streams_beyond_a_goaway_are_gone(engine: c.EngineName) -> None:
     made = started(engine)
     for _ in range(3):

@@ -325,3 +325,37 @@ def test_data_on_a_stream_that_the_client_has_reset(engine: c.EngineName, step: 
     assert isinstance(violation, e.Violation)
     assert violation.reason == "stream_closed"
     assert c.listen(made.take_output()).goaways == [(3, STREAM_CLOSED)]
+
+
+PRIORITY_FLAG = 0x20
+
+
+@pytest.mark.parametrize("priority", [b"", b"\0\0\0\0\x0f"])
+def test_padding_may_leave_no_fragment(engine: c.EngineName, priority: bytes, speaker: c.Speaker) -> None:
+    """RFC 9113 6.2 forbids only padding that is longer than what is left of the frame."""
+    made = c.started(engine)
+    flags = c.END_STREAM | c.PADDED | (PRIORITY_FLAG if priority else 0)
+    first = c.frame(c.HEADERS, flags, 1, b"\3%b\0\0\0" % priority)
+    (head,) = made.receive(first + c.frame(c.CONTINUATION, c.END_HEADERS, 1, speaker.block(c.GET)), 0.0)
+    assert isinstance(head, e.RequestHead)
+    assert head.target == b"/"
+
+
+@pytest.mark.parametrize(
+    "payload", [b"\4\0\0\0\0\x0f\0\0\0", b"\x09\0\0\0\0\x0f\0\0\0", b"\3\0\0", b"\0\0\0", b"\0", b""]
+)
+def test_padding_longer_than_the_frame(engine: c.EngineName, payload: bytes) -> None:
+    made = c.started(engine)
+    flags = c.END_STREAM | c.END_HEADERS | c.PADDED | PRIORITY_FLAG
+    c.violated(made, c.frame(c.HEADERS, flags, 1, payload))
+
+
+@pytest.mark.parametrize("step", [1, 1000])
+def test_nothing_is_read_after_the_goaway_of_an_idle_client(
+    engine: c.EngineName, step: int, speaker: c.Speaker
+) -> None:
+    made = c.started(engine)
+    sent = c.goaway() + speaker.headers(1)
+    found = [event for at in range(0, len(sent), step) for event in made.receive(sent[at : at + step], 0.0)]
+    assert found == [e.GoAway(0)]
+    assert made.closed

@@ -118,8 +118,8 @@ class Http2ClientCodec(ClientCodec):
             return found
         for frame in self._engine.receive(data):
             self._on_frame(frame, found)
-            if self._dead:
-                break
+            if self._dead or (self.draining and not self._open):
+                break  # closed: a later read would not be taken either
         return found
 
     def _on_frame(self, frame: FrameEvent, found: list[e.Event]) -> None:

@@ -30,6 +30,8 @@ from sidegate.wire.http2.h2_sending import FRAME, MAX_FRAME, SendingHalf, Stream
 _END_STREAM = 0x1
 _ACK = 0x1
 _END_HEADERS = 0x4
+_PADDED = 0x8
+_PRIORITY_FIELDS = 0x20
 _NO_BLOCK = (0, False)
 _MAX_SETTINGS = 32
 
@@ -142,7 +144,7 @@ class H2Engine(SendingHalf):
         if self._client and stream_id in self._streams:
             # The codec, not h2, decides whether it is a response or its trailers.
             self._streams[stream_id].window.state_machine.headers_received = None
-        self._feed_block(frame, stream_id)
+        self._feed_block(_without_padding(frame) if flags & _PADDED else frame, stream_id)
         self._block = (stream_id, bool(flags & _END_STREAM))
         if flags & _END_HEADERS:
             self._end_headers(found)
@@ -277,6 +279,19 @@ class H2Engine(SendingHalf):
 
     def _on_push(self, frame: bytes, flags: int, stream_id: int, found: list[FrameEvent]) -> None:
         raise ConnectionFailure(codes.PROTOCOL_ERROR, "PUSH_PROMISE, which nobody here takes")
+
+
+def _without_padding(frame: bytes) -> bytes:
+    """A padded HEADERS frame as one without padding (RFC 9113 6.2).
+
+    h2 would refuse padding that leaves an empty fragment, and would accept some that reaches into the priority fields.
+    """
+    start = 9 + 1 + (5 if frame[4] & _PRIORITY_FIELDS else 0)
+    end = len(frame) - (frame[9] if len(frame) > 9 else 0)
+    if end < start:
+        raise ConnectionFailure(codes.PROTOCOL_ERROR, "the padding is longer than the frame")
+    size = end - 10
+    return FRAME.pack(0, size, _HEADERS, frame[4] & ~_PADDED, int.from_bytes(frame[5:9])) + frame[10:end]
 
 
 _HANDLERS = {

@@ -149,8 +149,8 @@ class Http2Codec(Codec):
         engine = self._engine
         for frame in engine.receive(data):
             self._on_frame(frame, found)
-            if self._dead:
-                return found
+            if self._dead or (self._draining and not self._streams.open):
+                return found  # closed: a later read would not be taken either
         block = engine.open_block
         if block != self._block:
             self._block = block
