@@ -163,7 +163,7 @@ def test_every_front_gets_the_ticket_keys_and_the_new_ones(run: Run) -> None:
         tickets = service.supervisor._tickets
         first = await ticket_keys(control)
         assert first == list(tickets.keys)
-        service.supervisor._rotate_tickets()
+        tickets.rotate()
         assert await ticket_keys(control) == [tickets.keys[0], *first]
 
     assert run(test) == 0

@@ -23,7 +23,7 @@ from typing import Protocol
 from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc import control, signals
-from sidegate.ipc.control import Message, encode_keys
+from sidegate.ipc.control import Message
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
 from sidegate.supervisor import plan
@@ -102,7 +102,7 @@ class Supervisor:
         self.restarts: Counter[str] = Counter()
         self._sockets = sockets
         self._operator = operator
-        self._tickets = TicketRotation()
+        self._tickets = TicketRotation(self._started_fronts)
         self._layout = CellLayout(config)
         self._spawned = 0
         self._news: deque[Callable[[], None]] = deque()
@@ -128,11 +128,11 @@ class Supervisor:
         loop.add_signal_handler(signal.SIGUSR1, self._reopen_logs)
         for number, text in CANNOT.items():
             loop.add_signal_handler(number, logger.warning, text)
-        rotation = loop.call_later(self._tickets.period, self._rotate_tickets)
+        self._tickets.start()
         try:
             return await self._work()
         finally:
-            rotation.cancel()
+            self._tickets.stop()
             # Processes are left here only after an error in this loop.
             for front in self.fronts.values():
                 front.signal(signal.SIGKILL)
@@ -279,7 +279,7 @@ class Supervisor:
                 case "ready":
                     front.engines = message["engines"]
                     self.interfaces.learn(message["interfaces"])
-                    self._send_ticket_keys(front)
+                    self._tickets.introduce(front)
                     self.pools.introduce(front)
                     self._happened(front.serial, Event.READY)
                 case "failed":
@@ -352,16 +352,6 @@ class Supervisor:
             self.restarts[cause] += 1
             level = logging.INFO if cause == DRAINED else logging.ERROR
             logger.log(level, "front %d exited (%s) after %.1f s", front.pid, cause, time.time() - front.started)
-
-    def _rotate_tickets(self) -> None:
-        """Replace the key of new TLS session tickets in every front."""
-        asyncio.get_running_loop().call_later(self._tickets.period, self._rotate_tickets)
-        self._tickets.rotate()
-        for front in self._started_fronts():
-            self._send_ticket_keys(front)
-
-    def _send_ticket_keys(self, front: FrontProcess) -> None:
-        front.send("ticketKeys", keys=encode_keys(self._tickets.keys))
 
     def _reopen_logs(self) -> None:
         logger.info("SIGUSR1: reopening the access log")

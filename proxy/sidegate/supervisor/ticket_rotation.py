@@ -6,8 +6,13 @@ one. A new key replaces the oldest, so a recorded ticket can be decrypted with a
 
 from __future__ import annotations
 
+import asyncio
 import os
+from collections.abc import Callable, Iterable
 from typing import Final
+
+from sidegate.ipc.control import encode_keys
+from sidegate.supervisor.front_process import FrontProcess
 
 KEY_SIZE: Final = 16 + 32 + 32
 """Bytes of a key: its name, AES-256, HMAC-SHA256 (``server.tls.engine``)."""
@@ -19,11 +24,31 @@ PERIOD: Final = 6 * 3600.0
 class TicketRotation:
     """``keys``: the first encrypts new tickets, all decrypt."""
 
-    period = PERIOD
-
-    def __init__(self) -> None:
+    def __init__(self, fronts: Callable[[], Iterable[FrontProcess]]) -> None:
+        """``fronts``: those that read messages."""
         self.keys: tuple[bytes, ...] = (os.urandom(KEY_SIZE),)
+        self._fronts = fronts
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Rotate again and again in the running event loop."""
+        self._timer = asyncio.get_running_loop().call_later(PERIOD, self._wake)
+
+    def stop(self) -> None:
+        """Rotate no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def introduce(self, front: FrontProcess) -> None:
+        """A front is ready to read messages: send it the keys."""
+        front.send("ticketKeys", keys=encode_keys(self.keys))
 
     def rotate(self) -> None:
-        """Make a new key and forget all but the last one."""
+        """Make a new key, forget all but the last one, and send both to every front."""
         self.keys = (os.urandom(KEY_SIZE), self.keys[0])
+        for front in self._fronts():
+            self.introduce(front)
+
+    def _wake(self) -> None:
+        self.start()  # first, so that an error does not end the rotation
+        self.rotate()
