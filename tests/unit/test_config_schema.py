@@ -58,6 +58,13 @@ def test_concurrent_requests_are_a_number_within_bounds(number: object) -> None:
         validate(Config, {**MINIMAL, "limits": {"concurrentRequests": number}})
 
 
+def test_an_event_loop_may_be_blocked_for_a_second_at_least() -> None:
+    for seconds in (0, 1, 86400):
+        assert validate(Config, {**MINIMAL, "liveness_timeout": seconds}).liveness_timeout == seconds
+    with pytest.raises(ValidationError, match="must be 0s or at least 1s"):
+        validate(Config, {**MINIMAL, "liveness_timeout": 0.999})
+
+
 def test_json_comes_back_equal() -> None:
     limits = {"limits": {"request_body": 1000}, "timeouts": {"keep_alive": "1m30s"}}
     config = validate(Config, {**MINIMAL, **limits, "grace_period": 10.5, "admin": {}})

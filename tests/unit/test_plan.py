@@ -11,6 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from sidegate.supervisor.child_state import TRANSITIONS, ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.plan import (
+    DUMP_TIME,
     END_TIME,
     FAILED_START_GRACE,
     REACTION_TIME,
@@ -18,6 +19,7 @@ from sidegate.supervisor.plan import (
     Action,
     Close,
     Drain,
+    Dump,
     Exit,
     GiveUp,
     Kill,
@@ -48,6 +50,7 @@ READY = (Event.READY,)
 SERVING = (Event.READY, Event.SERVE)
 DRAINING = (*SERVING, Event.DRAIN)
 ENDING = (*DRAINING, Event.DRAINED)
+DUMPED = (*SERVING, Event.DUMP)
 DEAD = (*SERVING, Event.EXITED)
 LISTENING = Wanted(processes=1, sockets=Sockets.LISTENING)
 
@@ -160,6 +163,84 @@ def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
     assert plan(LISTENING, [child, a_child(2, *SERVING)], 0.0) == [Wait(30.0)]
 
 
+# ---- stuck fronts -----------------------------------------------------------------------------------------
+
+STUCK = replace(LISTENING, stuck=frozenset({1}), blocked=frozenset({1}))
+BLOCKED = replace(LISTENING, blocked=frozenset({1}))
+TWO_SERVE = [a_child(1, *SERVING), a_child(2, *SERVING)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "children", "actions"),
+    [
+        # A front that is blocked is not stuck yet; one that is gets a successor at once, and one only.
+        (BLOCKED, [a_child(1, *SERVING)], [Wait(None)]),
+        (STUCK, [a_child(1, *SERVING)], [Spawn(0, 0), Wait(None)]),
+        (STUCK, [a_child(1, *SERVING), a_child(2)], [Wait(60.0)]),
+        (STUCK, [a_child(1, *SERVING), a_child(2, *READY)], [Serve(2), Wait(None)]),
+        # The successor serves: what follows depends on the event loop of the front now.
+        (STUCK, TWO_SERVE, [Dump(1), Wait(None)]),
+        (LISTENING, TWO_SERVE, [Drain(1, 30.0), Wait(None)]),
+        (BLOCKED, TWO_SERVE, [Wait(None)]),
+        # It runs again before the successor serves: both go on until then.
+        (LISTENING, [a_child(1, *SERVING), a_child(2)], [Wait(60.0)]),
+        (LISTENING, [a_child(1, *SERVING), a_child(2, *READY)], [Serve(2), Wait(None)]),
+        # The successor fails to start: another one follows after the back-off, if the front is still stuck.
+        (STUCK, [a_child(1, *SERVING), a_child(2, Event.FAILED)], [Wait(0.5)]),
+        (STUCK, [a_child(1, *SERVING), a_child(2, *DEAD, since=-0.5)], [Spawn(0, 1), Wait(None)]),
+        (LISTENING, [a_child(1, *SERVING), a_child(2, Event.FAILED)], [Wait(30.0)]),
+        # The successor is stuck, too, while a debugger holds its predecessor.
+        (replace(BLOCKED, stuck=frozenset({2})), TWO_SERVE, [Spawn(0, 0), Wait(None)]),
+        # A front that drains is not watched, and has its own time limit.
+        (LISTENING, [a_child(1, *DRAINING), a_child(2, *SERVING)], [Wait(30.0)]),
+    ],
+)  # fmt: skip
+def test_a_stuck_front_gets_a_successor_first(
+    wanted: Wanted, children: list[ChildStatus], actions: list[Action]
+) -> None:
+    assert plan(wanted, children, 0.0) == actions
+
+
+def test_a_stuck_front_is_no_reason_to_touch_the_others() -> None:
+    wanted = replace(STUCK, processes=2)
+    children = [a_child(1, *SERVING), a_child(2, *SERVING, slot=1), a_child(3, *SERVING)]
+    assert plan(wanted, children[:2], 0.0) == [Spawn(0, 0), Wait(None)]
+    assert plan(wanted, children, 0.0) == [Dump(1), Wait(None)]
+
+
+@pytest.mark.parametrize(("processes", "most"), [(2, 1), (7, 1), (8, 2), (9, 2)])
+def test_not_all_stuck_fronts_are_replaced_at_once(processes: int, most: int) -> None:
+    everyone = frozenset(range(1, processes + 1))
+    wanted = replace(LISTENING, processes=processes, stuck=everyone, blocked=everyone)
+    children = [a_child(slot + 1, *SERVING, slot=slot) for slot in range(processes)]
+    spawned = [Spawn(slot, 0) for slot in range(most)]
+    assert plan(wanted, children, 0.0) == [*spawned, Wait(None)]
+    successors = [a_child(101 + slot, slot=slot) for slot in range(most)]
+    assert plan(wanted, [*children, *successors], 0.0) == [Wait(60.0)]
+
+    # The next one follows when the first has ended, or when its successor failed to start.
+    dumped = [a_child(1, *DUMPED), *children[1:], a_child(101, *SERVING), *successors[1:]]
+    assert Spawn(most, 0) not in plan(wanted, dumped, 0.0)
+    ended = [a_child(1, *DUMPED, Event.EXITED), *dumped[1:]]
+    assert plan(wanted, ended, 0.0)[0] == Spawn(most, 0)
+    failed = [*children, a_child(101, Event.FAILED), *successors[1:]]
+    assert plan(wanted, failed, 0.0)[0] == Spawn(most, 0)
+
+
+def test_a_front_that_a_debugger_holds_keeps_nobody_from_being_replaced() -> None:
+    wanted = replace(LISTENING, processes=2, stuck=frozenset({2}), blocked=frozenset({1, 2}))
+    children = [a_child(1, *SERVING), a_child(2, *SERVING, slot=1), a_child(3, *SERVING)]
+    assert plan(wanted, children, 0.0) == [Spawn(1, 0), Wait(None)]
+
+
+def test_a_stop_drains_stuck_fronts_and_their_successors_alike() -> None:
+    """``gracePeriod`` is the time limit of both; the one that is blocked will not have drained by then."""
+    wanted = replace(STUCK, sockets=Sockets.CLOSED, stop=Stop(0.0, 8.0, 0))
+    assert plan(wanted, [a_child(1, *SERVING), a_child(2)], 0.0) == [Drain(1, 6.0), Drain(2, 6.0), Wait(60.0)]
+    assert plan(wanted, [a_child(1, *DRAINING)], 8.0) == [Abort(1), Wait(None)]
+    assert plan(wanted, [a_child(1, *DUMPED, since=8.0)], 8.0) == [Wait(8.0 + DUMP_TIME)]
+
+
 # ---- time limits ------------------------------------------------------------------------------------------
 
 
@@ -171,6 +252,7 @@ def test_a_front_that_drains_by_itself_is_replaced_while_it_drains() -> None:
         (a_child(1, Event.INTERRUPT, Event.DRAIN), 30.0, Abort(1)),
         (a_child(1, *DRAINING), 30.0, Abort(1)),
         (a_child(1, *ENDING), 30.0, Kill(1, "it did not exit after it had drained")),
+        (a_child(1, *DUMPED), DUMP_TIME, Kill(1, "it is stuck and did not exit after SIGABRT")),
         (replace(a_child(1, *ENDING), left=-60.0), END_TIME, Kill(1, "it did not exit after it had drained")),
     ],
 )
@@ -260,8 +342,9 @@ PROCESSES = 3
 class Supervised(RuleBasedStateMachine):
     """The plan drives imaginary children, which say and suffer what they like.
 
-    Held: one child per slot that has not left; back-off between two spawns of a slot; no spawn and no serving
-    before the sockets listen or after they close; whatever happened, quiet children converge.
+    Held: one child per slot that has not left, or a stuck one and its successor; back-off between two spawns of a
+    slot; no spawn and no serving before the sockets listen or after they close; a front is ended for being stuck only
+    if it is stuck and another one serves; whatever happened, quiet children converge.
     """
 
     def __init__(self) -> None:
@@ -272,6 +355,7 @@ class Supervised(RuleBasedStateMachine):
         self.exit_code: int | None = None
         self.due: float | None = None
         self.spawned = 0
+        self.replaced: set[int] = set()
 
     @initialize()
     def begin(self) -> None:
@@ -303,17 +387,27 @@ class Supervised(RuleBasedStateMachine):
             case Drain(serial, seconds):
                 assert seconds >= 0
                 starts = self.children[serial].state is State.STARTING
+                assert self.wanted.stop or self.has_successor(serial)
+                assert self.wanted.stop or serial not in self.wanted.blocked
                 self.happen(serial, Event.INTERRUPT if starts else Event.DRAIN)
             case Abort(serial):
                 self.happen(serial, Event.ABORT)
+            case Dump(serial):
+                assert serial in self.wanted.stuck
+                assert self.has_successor(serial)
+                self.happen(serial, Event.DUMP)
             case Kill(serial):
                 self.happen(serial, Event.KILL)
 
     def spawn(self, slot: int, failures: int) -> None:
         before = [child for child in self.children.values() if child.slot == slot]
         assert self.wanted.sockets is not Sockets.CLOSED
-        if before:
-            last = before[-1]
+        last = before[-1] if before else None
+        if last is not None and last.left is None:
+            assert last.serial in self.wanted.stuck
+            assert failures == 0
+            self.replaced.add(last.serial)
+        elif last is not None:
             assert last.left is not None
             stable = last.served is not None and last.left - last.served >= self.wanted.backoff.stable
             assert failures == (0 if stable else last.failures + 1)
@@ -324,9 +418,21 @@ class Supervised(RuleBasedStateMachine):
 
     def happen(self, serial: int, event: Event) -> None:
         self.children[serial] = self.children[serial].after(event, self.now)
+        if self.children[serial].state is not State.SERVING:
+            self.watch(self.wanted.stuck - {serial}, self.wanted.blocked - {serial})
+
+    def watch(self, stuck: frozenset[int], blocked: frozenset[int]) -> None:
+        self.wanted = replace(self.wanted, stuck=stuck, blocked=blocked)
+
+    def has_successor(self, serial: int) -> bool:
+        slot = self.children[serial].slot
+        return any(c.slot == slot and c.serial > serial and c.state is State.SERVING for c in self.alive())
 
     def alive(self) -> list[ChildStatus]:
         return [child for child in self.children.values() if child.state is not State.DEAD]
+
+    def serving(self) -> list[int]:
+        return [child.serial for child in self.alive() if child.state is State.SERVING]
 
     @precondition(lambda self: self.exit_code is None and self.alive())
     @rule(data=st.data(), event=st.sampled_from([Event.READY, Event.FAILED, Event.DRAIN, Event.DRAINED, Event.EXITED]))
@@ -335,6 +441,14 @@ class Supervised(RuleBasedStateMachine):
         if event in TRANSITIONS[child.state]:
             self.happen(child.serial, event)
             self.carry_out()
+
+    @precondition(lambda self: self.exit_code is None and self.serving())
+    @rule(data=st.data(), how=st.sampled_from(["runs", "is held by a debugger", "is stuck"]))
+    def event_loop_changes(self, data: st.DataObject, how: str) -> None:
+        serial = data.draw(st.sampled_from(self.serving()))
+        stuck, blocked = self.wanted.stuck - {serial}, self.wanted.blocked - {serial}
+        self.watch(stuck | {serial} if how == "is stuck" else stuck, blocked if how == "runs" else blocked | {serial})
+        self.carry_out()
 
     @rule(seconds=st.floats(0.01, 100.0))
     def time_passes(self, seconds: float) -> None:
@@ -357,12 +471,16 @@ class Supervised(RuleBasedStateMachine):
 
     @invariant()
     def one_child_holds_a_slot(self) -> None:
-        holding = [child.slot for child in self.children.values() if child.left is None]
-        assert len(holding) == len(set(holding))
-        assert set(holding) <= set(range(PROCESSES))
+        holding = [child for child in self.children.values() if child.left is None]
+        settled = [child.slot for child in holding if child.serial not in self.replaced]
+        assert len(settled) == len(set(settled))
+        assert {child.slot for child in holding} <= set(range(PROCESSES))
 
     def teardown(self) -> None:
-        """From here every child behaves: it starts, ends when told to, and dies when killed."""
+        """From here every child behaves: it starts, runs, ends when told to, and dies when killed."""
+        self.watch(frozenset(), frozenset())
+        if self.exit_code is None:
+            self.carry_out()
         for _ in range(200):
             if self.exit_code is not None or self.at_rest():
                 return
@@ -379,7 +497,7 @@ class Supervised(RuleBasedStateMachine):
         raise AssertionError("does not converge")
 
     def at_rest(self) -> bool:
-        serving = [child for child in self.alive() if child.state is State.SERVING]
+        serving = self.serving()
         return self.wanted.stop is None and len(serving) == len(self.alive()) == PROCESSES
 
 

@@ -10,15 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sidegate.supervisor.child_state import TRANSITIONS, ChildStatus, Event, State
-from sidegate.supervisor.plan import END_TIME, Abort, Drain, Kill, Serve, Spawn, Wait
+from sidegate.supervisor.plan import DUMP_TIME, END_TIME, Abort, Drain, Dump, Kill, Serve, Spawn, Wait
 from sidegate.supervisor.pool_plan import (
-    DUMP_TIME,
     HAND_OVER,
     MAX_AGE,
     PRELOADER,
     STUCK,
     STUCK_THREADS,
-    Dump,
     Member,
     PoolAction,
     Resize,
@@ -34,7 +32,7 @@ SERVING = (Event.READY, Event.SERVE)
 DRAINING = (*SERVING, Event.DRAIN)
 ENDING = (*DRAINING, Event.DRAINED)
 DEAD = (*SERVING, Event.EXITED)
-AT_A_STANDSTILL = (*SERVING, Event.ABORT)
+AT_A_STANDSTILL = (*SERVING, Event.DUMP)
 
 ONE = WantedPool(1, 1, size=1)
 TWO = WantedPool(2, 2, size=2)
@@ -239,6 +237,7 @@ def test_workers_are_forked_from_a_preloader(members: list[Member], actions: lis
     [
         (a_member(1, *DRAINING), 30.0, Abort(1)),
         (a_member(1, *ENDING), 30.0, Kill(1, "it did not exit after it had drained")),
+        (a_member(1, *ENDING, stuck=STUCK), 30.0, Kill(1, "it did not exit after it had drained")),
         (a_member(1, *AT_A_STANDSTILL, stuck=STUCK), DUMP_TIME, Kill(1, "it is stuck and did not exit after SIGABRT")),
     ],
 )
@@ -323,8 +322,10 @@ class Pooled(RuleBasedStateMachine):
             case Drain(serial):
                 assert self.may_be_drained(self.members[serial])
                 self.happen(serial, Event.DRAIN)
-            case Abort(serial) | Dump(serial):
+            case Abort(serial):
                 self.happen(serial, Event.ABORT)
+            case Dump(serial):
+                self.happen(serial, Event.DUMP)
             case Kill(serial):
                 self.happen(serial, Event.KILL)
             case Retire(serial, cause):

@@ -37,6 +37,21 @@ def test_without_a_front_nothing_is_ready(mode: Mode) -> None:
     assert readiness(mode, replace(GOOD, serving=0, local=True)) == (False, "no front process is serving yet")
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_fronts_that_are_blocked_accept_nothing(mode: Mode) -> None:
+    text = "the event loops of all front processes are blocked"
+    assert readiness(mode, replace(GOOD, blocked=2, local=True)) == (False, text)
+    assert readiness(mode, replace(GOOD, serving=1, blocked=1, local=True)) == (False, text)
+
+
+def test_a_blocked_front_does_not_count() -> None:
+    facts = replace(GOOD, blocked=1)
+    no = (False, "1 of 2 front processes are serving, 1 blocked")
+    assert readiness("serving", facts) == readiness("all", facts) == no
+    assert readiness("any", facts) == YES
+    assert readiness("serving", replace(GOOD, serving=3, blocked=1)) == YES, "its successor serves"
+
+
 def test_every_front_has_to_accept_unless_one_is_enough() -> None:
     facts = replace(GOOD, serving=1)
     assert readiness("serving", facts) == readiness("all", facts) == (False, "1 of 2 front processes are serving")

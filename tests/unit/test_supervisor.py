@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from sidegate.ipc.control import INVALID_TEXT, decode_keys, encode
+from sidegate.observe import heartbeat
+from sidegate.observe.heartbeat import STACK_SIGNAL
 from sidegate.supervisor import child_process
 from sidegate.supervisor import supervisor as module
 from sidegate.supervisor.front_process import FrontProcess
@@ -22,6 +24,9 @@ from tests.support.binding import Bind, a_config, locate
 
 FIRST_PID = 5_000_000  # above the kernel's limit, so it is no process's
 PATIENCE = 60.0
+LIMIT = 30.0
+"""Seconds of the default ``livenessTimeout``, of which the tests let pass what they like."""
+
 READY = encode("ready", engines={}, interfaces={})
 
 
@@ -60,7 +65,7 @@ class Service:
         """As ``started``; it is ready and serves."""
         pid, control = await self.started(count)
         control.sendall(READY)
-        await self.until(lambda: [front.pid for front in self.supervisor.serving] == [pid])
+        await self.until(lambda: pid in [front.pid for front in self.supervisor.serving])
         return pid, control
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -69,6 +74,17 @@ class Service:
             assert time.monotonic() < deadline
             assert not self.running.done(), self.running
             await asyncio.sleep(0.01)
+
+    def pass_time(self, seconds: float) -> None:
+        """Let the supervisor look at the event loops again and again for this time."""
+        for _ in range(round(seconds)):
+            self.supervisor.liveness.check(1.0)
+
+    def beat(self, pid: int) -> None:
+        """Show that the event loop of a front runs."""
+        (front,) = (front for front in self.supervisor.fronts.values() if front.pid == pid)
+        front.area.cells[len(front.area) - heartbeat.CELLS] += 1
+        self.supervisor.liveness.check(0.0)
 
     def exit(self, pid: int, status: int = 0) -> None:
         """End a front. The supervisor learns of its exit before it has read the front's messages."""
@@ -155,6 +171,57 @@ def test_a_front_whose_socket_cannot_be_watched_is_killed(run: Run, monkeypatch:
     assert run(test) == 0
 
 
+# ---- fronts whose event loop is blocked -------------------------------------------------------------------
+
+
+def test_a_stuck_front_is_ended_when_its_successor_serves(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(service: Service) -> None:
+        old, _ = await service.serving()
+        service.pass_time(LIMIT + 5)
+        assert service.signals == [(old, STACK_SIGNAL)]
+        await service.started(2)
+        assert service.signals == [(old, STACK_SIGNAL)], "it may still answer its requests"
+        new, _ = await service.serving(2)
+        await service.until(lambda: service.signals[1:] == [(old, signal.SIGABRT)])
+        await service.until(lambda: service.signals[2:] == [(old, signal.SIGKILL)])
+        service.exit(old, -signal.SIGKILL)
+        await service.until(lambda: service.supervisor.restarts == {"stuck": 1})
+        assert [front.pid for front in service.supervisor.serving] == [new]
+
+    assert run(test) == 0
+    assert f"front {FIRST_PID} is stuck: its event loop has been blocked for 3" in caplog.text
+    assert f"front {FIRST_PID} is killed: it is stuck and did not exit after SIGABRT" in caplog.text
+
+
+def test_a_front_that_runs_again_before_its_successor_serves_is_drained(run: Run) -> None:
+    async def test(service: Service) -> None:
+        old, control = await service.serving()
+        service.pass_time(LIMIT + 5)
+        await service.started(2)
+        service.beat(old)
+        await service.serving(2)
+        await read_until(control, "drain")
+        service.exit(old)
+        await service.until(lambda: service.supervisor.restarts == {"stuck": 1})
+        assert service.signals == [(old, STACK_SIGNAL)]
+
+    assert run(test) == 0
+
+
+def test_a_front_that_runs_again_in_time_is_not_replaced(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    async def test(service: Service) -> None:
+        pid, _ = await service.serving()
+        for _ in range(5):
+            service.pass_time(LIMIT - 2)
+            service.beat(pid)
+        assert not service.supervisor.wanted.stuck
+        assert len(service.fronts) == 1
+        assert set(service.signals) == {(pid, STACK_SIGNAL)}
+
+    assert run(test) == 0
+    assert caplog.text.count("its event loop runs again after") == 5
+
+
 def test_every_front_gets_the_ticket_keys_and_the_new_ones(run: Run) -> None:
     async def test(service: Service) -> None:
         _, control = await service.serving()
@@ -171,11 +238,15 @@ def test_every_front_gets_the_ticket_keys_and_the_new_ones(run: Run) -> None:
 
 async def ticket_keys(control: socket.socket) -> list[bytes]:
     """The keys of the next message that has any."""
+    return decode_keys((await read_until(control, "ticketKeys"))["keys"])
+
+
+async def read_until(control: socket.socket, kind: str) -> dict[str, Any]:
+    """The next message of this kind."""
     while True:
-        line = await asyncio.to_thread(read_line, control)
-        message = json.loads(line)
-        if message["type"] == "ticketKeys":
-            return decode_keys(message["keys"])
+        message: dict[str, Any] = json.loads(await asyncio.to_thread(read_line, control))
+        if message["type"] == kind:
+            return message
 
 
 def read_line(control: socket.socket) -> bytes:

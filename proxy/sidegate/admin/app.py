@@ -26,7 +26,7 @@ TEXT_FORMAT = "text/plain; version=0.0.4; charset=utf-8"
 INDEX = """Sidegate admin server
 
 /metrics  metrics for Prometheus, as text or OpenMetrics
-/livez    200 while the supervisor works
+/livez    200 while the supervisor works, which replaces processes that end or are stuck
 /readyz   200 while requests are served, 503 and the reason otherwise
 /status   version, listeners, processes, routes and backends, as JSON
 """

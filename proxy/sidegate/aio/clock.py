@@ -1,4 +1,4 @@
-"""The only periodic timer of a process: at each tick it checks the timeouts of all connections.
+"""The periodic timer of a process's connections: at each tick it checks the timeouts of all of them.
 
 A timer for each request would be created and cancelled far more often than it fires. A check of all connections at
 each tick costs 0.2 µs for a connection and nothing on the request path. So timeouts are exact to one tick, which is

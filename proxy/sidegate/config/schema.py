@@ -71,7 +71,8 @@ class Admin(Model):
         default="serving",
         description="When `/readyz` is 200. `serving`: every front accepts connections, and every `app` backend has "
         "been ready once. `all`: and every `h2c` and `h2` backend was reached in the last 30s. `any`: a front accepts "
-        "connections, and at least one backend can answer.",
+        "connections, and at least one backend can answer. A front whose event loop has been blocked for a third of "
+        "`livenessTimeout` does not count.",
     )
 
 
@@ -123,6 +124,12 @@ def _processes(value: object) -> object:
         written = f", not {value!r}" if isinstance(value, str) else ""
         raise ValueError(f"must be a whole number or auto{written}")
     return value
+
+
+def _none_or_a_second(seconds: float) -> float:
+    if 0 < seconds < 1:
+        raise ValueError("must be 0s or at least 1s: an event loop is blocked for shorter times on any busy machine")
+    return seconds
 
 
 MAX_PROCESSES = 1024
@@ -183,6 +190,16 @@ class Settings(Model):
         ge=0.001,
         le=86400,
         description="How long a front may take to import applications and run their startup before it is killed.",
+    )
+    liveness_timeout: Annotated[Duration, After(_none_or_a_second)] = setting(
+        default=30.0,
+        ge=0,
+        le=86400,
+        description="How long the event loop of a front may be blocked, at least 1s, 0s for no limit; for workers see "
+        "`pool`. After a third of it the stack is logged and `/readyz` does not count the front; after the whole time "
+        "a successor starts. When that serves and the front is still blocked, it writes the stacks of its threads to "
+        "stderr and is killed. A front that a debugger holds (gdb, strace, pdb) is not. gunicorn: `timeout`, 30s; "
+        "uvicorn: `--timeout-worker-healthcheck`, 5s; Envoy: off, its watchdog counts from 200 ms on.",
     )
     shutdown_delay: Duration = setting(
         default=0.0,

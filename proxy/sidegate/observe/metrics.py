@@ -268,9 +268,9 @@ PROCESS_KIND = _facts("kind", "front, worker, preloader")
 PROCESS_STATE = _facts("state", "starting, interrupted, ready, serving, draining, ending, killed, dead")
 RESTART_CAUSE = _facts(
     "cause",
-    "why it ended: exit_N, a signal's name, failed_start, start_timeout, drained (the process itself got SIGTERM); of "
-    "workers also: max_requests, max_age, max_memory, reload, stuck (its event loop was blocked), stuck_threads (all "
-    "its WSGI threads were blocked), not_forked (the preloader could not fork it)",
+    "why it ended: exit_N, a signal's name, failed_start, start_timeout, drained (the process itself got SIGTERM), "
+    "stuck (its event loop was blocked); of workers also: max_requests, max_age, max_memory, reload, stuck_threads "
+    "(all its WSGI threads were blocked), not_forked (the preloader could not fork it)",
 )
 POOL = _facts("backend", "the name of a backend with a pool")
 WORKER_STATE = _facts("state", "starting, interrupted, ready, serving, draining, ending, killed")

@@ -7,6 +7,7 @@ adds what only a front has: the service's listening sockets, the access log and 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import gc
 import os
 import socket
@@ -19,11 +20,14 @@ from sidegate.ipc.control import Message, decode_keys
 from sidegate.observe import process_log
 from sidegate.observe.access_log import AccessLog, open_access_log
 from sidegate.observe.cells import Area
+from sidegate.observe.heartbeat import start_heartbeat
 from sidegate.observe.observer import Observer
 from sidegate.process import child
 from sidegate.process.child import ChildMain, Failure
 from sidegate.process.runtime import BuildError, Runtime
 from sidegate.versions import engines
+
+STDERR = 2
 
 STATISTICS_PERIOD = 5.0
 """Seconds between two messages ``statistics`` to the supervisor, which shows the last one in ``/status``."""
@@ -39,6 +43,7 @@ def main(argv: list[str]) -> int:
     config = unpack(Config, first["config"])
     gc.enable()
     process_log.set_up(config.logging)
+    faulthandler.enable(STDERR)  # before the imports: an application may choose another file
     return child.run(Front(config, first, control), config.event_loop, control)
 
 
@@ -65,7 +70,8 @@ class Front(ChildMain):
 
     def build(self) -> Runtime:
         self._access_log = self._open_access_log()
-        observer = Observer(self._config, Area(self._first["cells"]).cells, self._access_log)
+        self._area = Area(self._first["cells"])
+        observer = Observer(self._config, self._area.cells, self._access_log)
         return Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
 
     def _open_access_log(self) -> AccessLog | None:
@@ -83,6 +89,8 @@ class Front(ChildMain):
             case "serve":
                 self._runtime.serve()
                 self._tell_statistics()
+                if self._config.liveness_timeout:
+                    start_heartbeat(self._area, self._config.liveness_timeout)
             case "workers":
                 self._runtime.set_workers(message["backend"], message["workers"])
             case "ticketKeys":

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from sidegate.ipc import signals
@@ -21,6 +23,9 @@ from sidegate.observe.resident import resident_bytes
 
 Spawn: TypeAlias = Callable[[socket.socket], int | None]
 """Starts a process with its end of the control socket; returns its pid, or None if the pid is reported later."""
+
+
+_TRACED = re.compile(r"^TracerPid:\s*[1-9]", re.MULTILINE)
 
 
 class ChildProcess:
@@ -93,6 +98,17 @@ class ChildProcess:
     def resident(self) -> int:
         """Its resident memory in bytes; 0 while its pid is not known and after its exit."""
         return 0 if self.pid is None or self.exited else resident_bytes(self.pid)
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether a debugger (gdb, strace) traces it; False on systems without Linux's /proc and after its exit."""
+        if self.exited:
+            return False
+        try:
+            status = Path(f"/proc/{self.pid}/status").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return _TRACED.search(status) is not None
 
     def send_pending_signal(self) -> None:
         """The pid is known, and the exit too if the child has been reaped: send a signal that waited for the pid."""

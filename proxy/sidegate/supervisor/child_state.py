@@ -6,7 +6,7 @@ them.
     STARTING ──ready──► READY ──serve──► SERVING ──drain──► DRAINING ──drained──► ENDING ──exited──► DEAD
         │                 │                 │                   │                    │
         ├─interrupt─► INTERRUPTED ──drain───────────────────────┤                    │
-        └──── drain, failed, abort, kill and exited lead to the right from every state ────► KILLED ──► DEAD
+        └── drain, failed, dump, abort, kill and exited lead to the right from every state ────► KILLED ──► DEAD
 
 A child *leaves* when it first enters a state to the right of SERVING: from that moment it takes no new
 connections and its slot is vacant, although the process may continue to run to finish its requests.
@@ -40,6 +40,7 @@ class Event(enum.Enum):
     SERVE = "serve"  # order
     INTERRUPT = "interrupt"  # order: SIGTERM, because a child that starts may not read messages
     DRAIN = "drain"  # order; or message, when the child itself received SIGTERM
+    DUMP = "dump"  # order: SIGABRT, because its event loop is blocked: it prints its stacks and exits
     ABORT = "abort"  # order: abort all requests, then exit
     KILL = "kill"  # order: SIGKILL
     EXITED = "exited"  # waitpid reported it
@@ -48,6 +49,7 @@ class Event(enum.Enum):
 _LEAVING = {
     Event.FAILED: State.ENDING,
     Event.DRAINED: State.ENDING,
+    Event.DUMP: State.ENDING,
     Event.ABORT: State.ENDING,
     Event.KILL: State.KILLED,
     Event.EXITED: State.DEAD,
@@ -91,8 +93,8 @@ class ChildStatus:
 
     ``serial`` numbers the children of one supervisor (the kernel reuses pids). ``failures``: number of children in a
     row, in this slot before this child, that failed or served too briefly. ``since`` is when it entered ``state``,
-    ``served`` when it began to serve, ``left`` when it left. ``exit_code`` is the supervisor's exit code if this child
-    makes the first start fail.
+    ``served`` when it began to serve, ``left`` when it left. ``dumped``: it was sent SIGABRT. ``exit_code`` is the
+    supervisor's exit code if this child makes the first start fail.
     """
 
     serial: int
@@ -102,6 +104,7 @@ class ChildStatus:
     state: State = State.STARTING
     served: float | None = None
     left: float | None = None
+    dumped: bool = False
     exit_code: int = 3
 
     def after(self, event: Event, now: float) -> ChildStatus:
@@ -116,4 +119,5 @@ class ChildStatus:
             return self
         served = now if state is State.SERVING else self.served
         left = now if self.left is None and state not in _IN_SLOT else self.left
-        return replace(self, state=state, since=now, served=served, left=left)
+        dumped = self.dumped or event is Event.DUMP
+        return replace(self, state=state, since=now, served=served, left=left, dumped=dumped)

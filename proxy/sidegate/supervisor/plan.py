@@ -12,6 +12,11 @@ Rules:
 * After that moment every front that leaves is replaced. A front that served for ``RestartBackoff.stable`` seconds is
   replaced immediately. After a shorter service the slot waits, each time twice as long as before, up to
   ``RestartBackoff.cap``.
+* A front that is *stuck* (its event loop has been blocked for ``livenessTimeout``) gets a successor in its slot. It is
+  left alone until the successor serves, because it may still answer its requests: if its event loop runs again by then,
+  it is drained. Otherwise it gets SIGABRT, so that it prints its stacks and exits, and ``DUMP_TIME`` later SIGKILL. At
+  most a quarter of the fronts, or one, is replaced at a time, so that memory and start-up load stay bounded when all of
+  them wait for the same database. A front that drains is not watched: the drain has a time limit.
 * During a stop the fronts serve until ``drain_at`` (the readiness probe already fails); then the sockets are closed and
   the fronts drain. At ``kill_at`` the remaining requests are aborted. Workers are stopped after the fronts that need
   them, so if there are pools, the fronts have to finish earlier and leave the last part of the time to the workers.
@@ -20,6 +25,7 @@ Rules:
 from __future__ import annotations
 
 import enum
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -33,6 +39,9 @@ END_TIME = 2.0
 REACTION_TIME = 1.0
 """Seconds that a child has to react to SIGTERM while it starts. If its application blocks the event loop, it cannot;
 nothing is lost by killing it."""
+
+DUMP_TIME = 2.0
+"""Seconds that a stuck child has to print the stacks of its threads."""
 
 FAILED_START_GRACE = 5.0
 """Seconds that the other fronts of a failed first start have for their applications' lifespan shutdown."""
@@ -91,12 +100,18 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The state that the supervisor has to reach. Times are seconds."""
+    """The state that the supervisor has to reach. Times are seconds.
+
+    ``stuck`` and ``blocked``: the serials of serving fronts whose event loop is blocked, those that are to be replaced
+    for it and all of them (``liveness``).
+    """
 
     processes: int
     sockets: Sockets = Sockets.BOUND
     workers: PoolsState = PoolsState.NONE
     stop: Stop | None = None
+    stuck: frozenset[int] = frozenset()
+    blocked: frozenset[int] = frozenset()
     start_timeout: float = 60.0
     grace_period: float = 30.0
     backoff: RestartBackoff = RestartBackoff()
@@ -150,6 +165,13 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Dump:
+    """Send SIGABRT to the stuck child: it prints its stacks and exits."""
+
+    serial: int
+
+
+@dataclass(frozen=True, slots=True)
 class Kill:
     """SIGKILL the child."""
 
@@ -179,7 +201,7 @@ class Wait:
 
 
 AnyAction = TypeVar("AnyAction")
-Action = Spawn | Listen | Close | StopWorkers | Serve | Drain | Abort | Kill | GiveUp | Exit | Wait
+Action = Spawn | Listen | Close | StopWorkers | Serve | Drain | Abort | Dump | Kill | GiveUp | Exit | Wait
 
 
 def plan(wanted: Wanted, children: Sequence[ChildStatus], now: float) -> list[Action]:
@@ -259,20 +281,59 @@ def _drain_fronts(schedule: Schedule[Action], wanted: Wanted, alive: Sequence[Ch
 
 
 def _keep_slots(schedule: Schedule[Action], wanted: Wanted, children: Sequence[ChildStatus]) -> None:
-    """Fill vacant slots; let children that are ready serve."""
-    last = {child.slot: child for child in children}
+    """Fill vacant slots, replace stuck fronts, let children that are ready serve."""
+    slots = defaultdict[int, list[ChildStatus]](list)
+    for child in children:
+        slots[child.slot].append(child)
+    room = max(1, wanted.processes // 4) - sum(_being_replaced(known) for known in slots.values())
     for slot in range(wanted.processes):
-        child = last.get(slot)
-        if child is None:
-            schedule.due(Spawn(slot, failures=0))
-        elif child.left is not None:
-            at, failures = wanted.backoff.after(child.served, child.left, child.failures)
-            schedule.add(Spawn(slot, failures), at)
+        holders = [child for child in slots[slot] if child.left is None]
+        _hand_over(schedule, wanted, holders)
+        if holders and holders[-1].serial not in wanted.stuck:
+            continue
+        at, failures = _next_start(wanted, slots[slot], schedule.now)
+        if holders and at <= schedule.now:
+            room -= 1
+            if room < 0:
+                continue
+        schedule.add(Spawn(slot, failures), at)
     ready = [child for child in children if child.state is State.READY]
     if wanted.sockets is Sockets.LISTENING:
         schedule.actions += [Serve(child.serial) for child in ready]
     elif len(ready) == wanted.processes and wanted.workers is not PoolsState.STARTING:
         schedule.due(Listen())
+
+
+def _hand_over(schedule: Schedule[Action], wanted: Wanted, holders: Sequence[ChildStatus]) -> None:
+    """End the fronts whose successor in the slot, the last of ``holders``, serves.
+
+    One that is blocked and not stuck is left alone: a debugger holds it, or it will be stuck or run again soon.
+    """
+    if not holders or holders[-1].state is not State.SERVING:
+        return
+    for child in holders[:-1]:
+        if child.serial in wanted.stuck:
+            schedule.due(Dump(child.serial))
+        elif child.serial not in wanted.blocked:
+            schedule.due(Drain(child.serial, wanted.grace_period))
+
+
+def _being_replaced(known: Iterable[ChildStatus]) -> bool:
+    """Whether a stuck front and its successor run in one slot, and one of them is about to serve or to end."""
+    holders = [child for child in known if child.left is None]
+    starting = len(holders) > 1 and holders[-1].state is not State.SERVING
+    return starting or any(child.dumped and child.state is not State.DEAD for child in known)
+
+
+def _next_start(wanted: Wanted, known: Sequence[ChildStatus], now: float) -> tuple[float, int]:
+    """When the next front of a slot may start, and the number of failures in a row by then.
+
+    ``known``: the fronts in the slot so far; the last of them has left, or is stuck.
+    """
+    last = known[-1] if known else None
+    if last is None or last.left is None:
+        return now, 0
+    return wanted.backoff.after(last.served, last.left, last.failures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,6 +356,8 @@ def time_limit(child: ChildStatus, limits: TimeLimits) -> tuple[Abort | Kill, fl
         return None
     if child.state is State.INTERRUPTED:
         return Kill(child.serial, "its start did not react to SIGTERM"), child.since + REACTION_TIME
+    if child.dumped and child.state is State.ENDING:
+        return Kill(child.serial, "it is stuck and did not exit after SIGABRT"), child.since + DUMP_TIME
     late = child.left + limits.drain
     late = late if limits.end is None else min(late, limits.end)
     if child.state is State.DRAINING:

@@ -26,7 +26,6 @@ from sidegate.supervisor.pool_plan import (
     PRELOADER,
     STUCK,
     STUCK_THREADS,
-    Dump,
     Member,
     PoolAction,
     Resize,
@@ -145,10 +144,10 @@ class Pool:
                 self._happened(serial, Event.ABORT)
             case plan.Kill(serial, reason):
                 self._kill(serial, reason)
-            case Dump(serial):
+            case plan.Dump(serial):
                 self.processes[serial].cause = self.members[serial].stuck
                 self.processes[serial].signal(signal.SIGABRT)
-                self._happened(serial, Event.ABORT)
+                self._happened(serial, Event.DUMP)
             case Retire(serial, cause):
                 self._retire(serial, cause)
             case Resize(size):

@@ -15,7 +15,7 @@ Rules:
 * A pool that preloads has one more child, in the slot ``PRELOADER``: workers are forked from the newest one that is
   ready. Its exit has no effect on the workers. When it is retired (changed files), its successor starts before the
   workers' successors.
-* A worker whose event loop is stuck gets SIGABRT, so that it prints its stacks and exits, and ``DUMP_TIME`` later
+* A worker whose event loop is stuck gets SIGABRT, so that it prints its stacks and exits, and ``plan.DUMP_TIME`` later
   SIGKILL. A worker whose WSGI threads are all stuck is drained: its event loop still works, so it can return its
   waiting requests to the fronts, which send them to other workers.
 """
@@ -37,9 +37,6 @@ PRELOADER = -1
 HAND_OVER = 0.25
 """Seconds that a successor serves before the old worker drains: fronts connect to it meanwhile, so requests need not
 wait."""
-
-DUMP_TIME = 2.0
-"""Seconds that a stuck worker has to print the stacks of its threads."""
 
 MAX_AGE = "max_age"
 """The cause of retiring a worker that has reached its age limit; other causes come from other modules."""
@@ -106,15 +103,8 @@ class Retire:
     cause: str
 
 
-@dataclass(frozen=True, slots=True)
-class Dump:
-    """Send SIGABRT to the stuck child: it prints its stacks and exits."""
-
-    serial: int
-
-
 PoolAction: TypeAlias = (
-    plan.Spawn | plan.Serve | plan.Drain | plan.Abort | plan.Kill | plan.Wait | Resize | Retire | Dump
+    plan.Spawn | plan.Serve | plan.Drain | plan.Abort | plan.Dump | plan.Kill | plan.Wait | Resize | Retire
 )
 """``Serve``: tell the fronts about the worker. ``Drain``: remove it from the fronts' lists, then let it finish."""
 
@@ -240,10 +230,7 @@ def _fill(steps: Schedule[PoolAction], wanted: WantedPool, slot: int, last: Memb
 
 def _enforce_time_limits(steps: Schedule[PoolAction], member: Member, limits: TimeLimits) -> None:
     child = member.child
-    if member.stuck != STUCK:
-        if (limit := plan.time_limit(child, limits)) is not None:
-            steps.add(*limit)
-    elif child.state is State.ENDING:
-        steps.add(plan.Kill(child.serial, "it is stuck and did not exit after SIGABRT"), child.since + DUMP_TIME)
-    elif child.state is not State.KILLED:
-        steps.due(Dump(child.serial))
+    if member.stuck == STUCK and child.state not in (State.ENDING, State.KILLED):
+        steps.due(plan.Dump(child.serial))
+    elif (limit := plan.time_limit(child, limits)) is not None:
+        steps.add(*limit)

@@ -36,13 +36,16 @@ class RemoteFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReadinessFacts:
-    """``serving`` of ``fronts`` accept connections. ``local``: whether a backend answers in the fronts themselves.
+    """``serving``: number of fronts that serve; there should be ``fronts``.
 
-    ``pools`` and ``remotes`` (``h2c``, ``h2``): by the backend's name.
+    ``blocked``: how many of those that serve accept no connections, because their event loop is blocked. ``local``:
+    whether a backend answers in the fronts themselves. ``pools`` and ``remotes`` (``h2c``, ``h2``): by the backend's
+    name.
     """
 
     fronts: int
     serving: int
+    blocked: int = 0
     local: bool = True
     pools: Mapping[str, PoolFacts] = field(default_factory=dict)
     remotes: Mapping[str, RemoteFacts] = field(default_factory=dict)
@@ -52,13 +55,17 @@ def readiness(mode: Literal["serving", "all", "any"], facts: ReadinessFacts) -> 
     """Whether the service is ready, and the reasons why it is not."""
     if not facts.serving:
         return False, "no front process is serving yet"
+    accepting = facts.serving - facts.blocked
+    if not accepting:
+        return False, "the event loops of all front processes are blocked"
     if mode == "any":
         answers = facts.local or any(pool.serving for pool in facts.pools.values())
         answers = answers or any(remote.is_reached for remote in facts.remotes.values())
         return (True, "") if answers else (False, "no backend can answer")
     reasons = []
-    if facts.serving < facts.fronts:
-        reasons.append(f"{facts.serving} of {facts.fronts} front processes are serving")
+    if accepting < facts.fronts:
+        blocked = f", {facts.blocked} blocked" if facts.blocked else ""
+        reasons.append(f"{accepting} of {facts.fronts} front processes are serving{blocked}")
     reasons += [f"backend {name}: no worker was ready yet" for name, pool in facts.pools.items() if not pool.was_ready]
     if mode == "all":
         reasons += [_unreached(name, remote) for name, remote in facts.remotes.items() if not remote.is_reached]

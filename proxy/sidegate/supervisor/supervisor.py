@@ -24,6 +24,7 @@ from sidegate.config.schema import Config
 from sidegate.errors import StartError
 from sidegate.ipc import control, signals
 from sidegate.ipc.control import Message
+from sidegate.observe import heartbeat
 from sidegate.observe.cells import Area
 from sidegate.observe.metrics import CellLayout
 from sidegate.supervisor import plan
@@ -31,6 +32,7 @@ from sidegate.supervisor.child_process import exit_cause
 from sidegate.supervisor.child_state import ChildStatus, Event, ImpossibleEventError, State
 from sidegate.supervisor.front_process import FrontProcess
 from sidegate.supervisor.interfaces import Interfaces
+from sidegate.supervisor.liveness import Liveness
 from sidegate.supervisor.pid_one import reap
 from sidegate.supervisor.plan import Action, PoolsState, Sockets, Stop, Wanted
 from sidegate.supervisor.pools import Pools, SupervisorLoop
@@ -51,6 +53,9 @@ CANNOT = {
 
 DRAINED = "drained"
 """The cause of an exit after the front itself received SIGTERM."""
+
+STUCK = "stuck"
+"""The cause of the exit of a front that was replaced because its event loop was blocked."""
 
 
 class Counts(Protocol):
@@ -90,7 +95,7 @@ class Supervisor:
     """The service's parent process.
 
     ``children``: the statuses of the running fronts and of the last front that exited in each slot, by serial.
-    ``fronts``: the running fronts, by serial.
+    ``fronts``: the running fronts, by serial. ``liveness``: which of them have a blocked event loop.
     """
 
     def __init__(self, config: Config, sockets: ServiceSockets, operator: Operator) -> None:
@@ -107,6 +112,7 @@ class Supervisor:
         self._spawned = 0
         self._news: deque[Callable[[], None]] = deque()
         self._wake = asyncio.Event()
+        self.liveness = Liveness(config.liveness_timeout, lambda: self.serving, self._wake.set)
         self._reported: set[str] = set()
         self._stop_began: float | None = None
         self._cut = 0
@@ -129,10 +135,12 @@ class Supervisor:
         for number, text in CANNOT.items():
             loop.add_signal_handler(number, logger.warning, text)
         self._tickets.start()
+        self.liveness.start()
         try:
             return await self._work()
         finally:
             self._tickets.stop()
+            self.liveness.stop()
             # Processes are left here only after an error in this loop.
             for front in self.fronts.values():
                 front.signal(signal.SIGKILL)
@@ -158,7 +166,8 @@ class Supervisor:
             while self._news:
                 self._news.popleft()()
             acted, due = self.pools.step()
-            self.wanted = replace(self.wanted, workers=self.pools.phase)
+            stuck, blocked = self.liveness.stuck, self.liveness.blocked
+            self.wanted = replace(self.wanted, workers=self.pools.phase, stuck=stuck, blocked=blocked)
             *orders, last = plan.plan(self.wanted, list(self.children.values()), self._now())
             for order in orders:
                 self._carry_out(order)
@@ -207,6 +216,8 @@ class Supervisor:
                 )
                 self.fronts[serial].send("abort")
                 self._happened(serial, Event.ABORT)
+            case plan.Dump(serial):
+                self._dump(self.fronts[serial])
             case plan.Kill(serial, reason):
                 self._kill(self.fronts[serial], reason)
             case plan.GiveUp(stop):
@@ -226,7 +237,7 @@ class Supervisor:
             self._happened(child.serial, Event.EXITED)
 
     def _start(self, child: ChildStatus) -> None:
-        area = Area.create(self._layout.size)
+        area = Area.create(self._layout.size + heartbeat.CELLS)
         try:
             front = FrontProcess(child, area, self._sockets.by_listener())
             front.open(self.config, lambda message: self._note(partial(self._heard, front, message)))
@@ -254,8 +265,17 @@ class Supervisor:
             front.signal(signal.SIGTERM)
             self._happened(front.serial, Event.INTERRUPT)
         else:
+            if self.wanted.stop is None:
+                logger.info("front %d is drained: its successor serves", front.pid)
+                front.cause = STUCK
             front.send("drain", grace=seconds)
             self._happened(front.serial, Event.DRAIN)
+
+    def _dump(self, front: FrontProcess) -> None:
+        logger.error("front %d is still stuck, and its successor serves: dumping its stacks and ending it", front.pid)
+        front.cause = STUCK
+        front.signal(signal.SIGABRT)
+        self._happened(front.serial, Event.DUMP)
 
     def _kill(self, front: FrontProcess, reason: str) -> None:
         if self.state(front) is State.STARTING:

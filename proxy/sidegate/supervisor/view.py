@@ -68,6 +68,7 @@ class SupervisorView:
         return ReadinessFacts(
             fronts=supervisor.config.processes,
             serving=len(serving),
+            blocked=sum(front.serial in supervisor.liveness.blocked for front in serving),
             local=any(kind not in (POOL, *REMOTE) for kind in kinds.values()),
             pools={name: PoolFacts(pool.was_ready, len(pool.published())) for name, pool in pools.items()},
             remotes={name: _remote(name, serving) for name, kind in kinds.items() if kind in REMOTE},
@@ -107,6 +108,7 @@ class SupervisorView:
             "kind": FRONT,
             "slot": front.slot,
             **_process(front, self._supervisor.state(front)),
+            "blockedSeconds": self._supervisor.liveness.blocked_for(front),
             "statistics": front.statistics,
         }
 

@@ -17,6 +17,7 @@ and the lifespan shutdown leaves a file ``shutdown-PID`` there.
 GET /pid        the process that answers
 GET /hold       begins its answer, ends it when the file ``release`` is there
 GET /block      blocks the event loop for ever
+GET /pause      blocks the event loop until the file ``release`` is there
 GET /exit       ends the process with exit code 7
 ==============  ==================================================================
 """
@@ -65,6 +66,10 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
             (FOLDER / "blocking").touch()
             while True:
                 time.sleep(1)
+        case "/pause":
+            (FOLDER / "blocking").touch()
+            while not switched("release"):
+                time.sleep(0.02)
         case "/exit":
             os._exit(7)
     await send({"type": "http.response.body", "body": b""})
