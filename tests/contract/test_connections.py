@@ -560,7 +560,7 @@ def test_ipv6() -> None:
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.EPERM])
 def test_accepting_pauses_and_goes_on_after_a_failure(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "EXHAUSTED_PAUSE", 0.05)
+    monkeypatch.setattr(listener, "PAUSE", 0.05)
     failures = [OSError(number, "no more")] * 3
     accept = socket.socket.accept
 
@@ -610,7 +610,7 @@ def test_an_unexpected_error_at_the_start_of_a_connection(
 
 
 def test_a_listener_that_pauses_can_be_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(listener, "EXHAUSTED_PAUSE", 0.05)
+    monkeypatch.setattr(listener, "PAUSE", 0.05)
 
     def failing(self: socket.socket) -> Any:
         raise OSError(errno.EMFILE, "no more")

@@ -53,7 +53,7 @@ REFUSALS = {
 """Why a request was refused by the header policy or a limit: before any application saw it, or within its body."""
 
 VIOLATIONS = {
-    "accept_failed": "a connection could not be accepted, mostly for lack of file descriptors",
+    "accept_failed": "a connection could not be accepted or had to wait, mostly for lack of file descriptors",
     "bad_proxy_header": "a trusted proxy sent a malformed PROXY header",
     "body_timeout": "the rest of an unread body did not arrive within timeouts.bodyIdle",
     "compression_error": "the HPACK state is lost (RFC 9113 4.3)",
@@ -64,6 +64,7 @@ VIOLATIONS = {
     "excessive_load": "a header block far above the limits, or another overload that the HTTP/2 engine detects",
     "flow_control_error": "more bytes than the flow-control window allowed (RFC 9113 5.2)",
     "frame_size_error": "a frame with a size that is not allowed (RFC 9113 4.2)",
+    "no_descriptors": "closed to make room while it was idle, because few file descriptors were left",
     "no_proxy_header": "a trusted proxy sent no PROXY header, and the listener has proxyProtocol",
     "no_protocol": "a TLS client without ALPN where the listener speaks only HTTP/2",
     "preface_timeout": "no HTTP/2 preface within timeouts.http2Preface",

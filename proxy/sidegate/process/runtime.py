@@ -36,6 +36,7 @@ from sidegate.routing.router import Router
 from sidegate.server import timeouts
 from sidegate.server.admission import Admission
 from sidegate.server.codecs import import_codecs
+from sidegate.server.descriptors import Descriptors
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.https_redirect import root_app
 from sidegate.server.listener import Listener
@@ -129,6 +130,7 @@ class Runtime:
         paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
+        descriptors = Descriptors(loop, reserves=not _only_fronts_connect(config, fronts))
         listeners = []
         for index, listener in enumerate(config.listeners):
             import_codecs(listener.protocols)
@@ -154,7 +156,7 @@ class Runtime:
                 threads=capacity is not None,
                 websocket=listener.websocket,
             )
-            listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol))
+            listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol, descriptors))
         return cls(listeners, backends, clock, starter, tickets=tickets, websocket_drain=config.websocket_drain)
 
     async def start(self) -> None:
@@ -291,6 +293,11 @@ def build_tls(
 def _routes(config: Config, backends: Mapping[str, Backend]) -> list[Route]:
     """The routes in the order of the file, each with the App that answers its requests."""
     return [Route(index, route, by_weight(route.backend_refs, backends)) for index, route in enumerate(config.routes)]
+
+
+def _only_fronts_connect(config: Config, fronts: TrustedProxies | None) -> bool:
+    """Whether this is a worker that has the limits of the hop (``hop_limits``), because only fronts can reach it."""
+    return fronts is not None and config.limits.concurrent_requests == 0
 
 
 def _put_behind_front(backends: Mapping[str, Backend]) -> int | None:

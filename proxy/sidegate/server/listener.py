@@ -10,6 +10,7 @@ It does not use ``loop.create_server``, which would accept all waiting connectio
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 
 from sidegate.aio.tasks import internal_task
 from sidegate.server.connection import Connection
+from sidegate.server.descriptors import Descriptors
 from sidegate.server.proxy_protocol import read_header
 from sidegate.server.service import ListenerService
 from sidegate.server.tls.handshakes import Handshakes
@@ -26,8 +28,11 @@ from sidegate.wire.proxy_header import ProxyHeader, ProxyHeaderError
 
 logger = logging.getLogger("sidegate.listener")
 
-EXHAUSTED_PAUSE = 1.0
-"""Seconds without accepting after it failed, mostly for lack of descriptors or memory; the backlog keeps clients."""
+PAUSE = 0.1
+"""Seconds without accepting when too few descriptors are left, or after it failed; the backlog keeps clients."""
+
+REPORT_PERIOD = 10.0
+"""Seconds after a line about a connection that could not be accepted in which there is no other one."""
 
 SHORT_TURN = 0.001
 """Seconds: after a turn of the loop that lasted n times as long, n connections are accepted instead of one."""
@@ -39,8 +44,15 @@ class Listener:
     ``proxy_protocol``: trusted proxies send a PROXY header before each connection.
     """
 
-    def __init__(self, service: ListenerService, sockets: Sequence[socket.socket], proxy_protocol: bool) -> None:
+    def __init__(
+        self,
+        service: ListenerService,
+        sockets: Sequence[socket.socket],
+        proxy_protocol: bool,
+        descriptors: Descriptors,
+    ) -> None:
         self._service = service
+        self._descriptors = descriptors
         self._sockets = list(sockets)
         self._proxy_protocol = proxy_protocol
         # Both have the methods of a protocol, but no base class from asyncio, which could not be compiled.
@@ -49,9 +61,11 @@ class Listener:
         if service.tls is not None:
             self._handshakes = Handshakes(service, service.tls)
             self._make = partial(TlsTransport, self._handshakes)
+        descriptors.watch(service, self._handshakes)
         self._opening: set[asyncio.Task[None]] = set()
         self._accepting = False
         self._warned = False  # of connections without a PROXY header
+        self._silent_until = 0.0
 
     @property
     def service(self) -> ListenerService:
@@ -75,6 +89,7 @@ class Listener:
             sock.close()
         self._accepting = False
         self._sockets.clear()
+        self._descriptors.close()
 
     def abort(self) -> None:
         """Abort every connection and every handshake now."""
@@ -110,6 +125,10 @@ class Listener:
 
     def _take(self, listening: socket.socket) -> bool:
         """Accept one connection. Returns true if there may be more."""
+        descriptors = self._descriptors
+        if descriptors.left <= 0 and not descriptors.make_room():
+            self._pause(listening)
+            return False
         try:
             sock, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
@@ -117,6 +136,7 @@ class Listener:
         except OSError as error:
             self._accept_failed(listening, error)
             return False
+        descriptors.left -= 1
         sock.setblocking(False)
         task = internal_task(self._open(sock), loop=self._service.loop)
         self._opening.add(task)
@@ -124,11 +144,19 @@ class Listener:
         return True
 
     def _accept_failed(self, listening: socket.socket, error: OSError) -> None:
-        logger.error("cannot accept a connection: %s; retrying in %g s", error, EXHAUSTED_PAUSE)
+        now = self._service.loop.time()
+        if error.errno == errno.EMFILE:
+            self._descriptors.exhausted()
+        elif now >= self._silent_until:
+            self._silent_until = now + REPORT_PERIOD
+            logger.error("cannot accept a connection: %s; trying again every %g s", error, PAUSE)
+        self._pause(listening)
+
+    def _pause(self, listening: socket.socket) -> None:
         loop = self._service.loop
         loop.remove_reader(listening.fileno())
         self._service.meter.violation("accept_failed")
-        loop.call_later(EXHAUSTED_PAUSE, self._accept_again, listening)
+        loop.call_later(PAUSE, self._accept_again, listening)
 
     def _accept_again(self, listening: socket.socket) -> None:
         if self._accepting:

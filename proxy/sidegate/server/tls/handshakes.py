@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from itertools import chain, islice, takewhile
 from typing import Any, Protocol
 
 from sidegate.observe.reasons import HANDSHAKE_FAILURES
@@ -42,8 +43,8 @@ class Handshakes:
         self.loop = service.loop
         self.patience = service.limits.tls_handshake
         self._service = service
-        self._under_way: set[Handshaking] = set()
-        self._failed: set[Handshaking] = set()  # their peers may still read the alert
+        self._under_way: dict[Handshaking, float] = {}  # since when, the oldest first
+        self._failed: dict[Handshaking, float] = {}  # since when; their peers may still read the alert
         self._silent_until = 0.0
         self._unreported = 0
 
@@ -52,25 +53,40 @@ class Handshakes:
         """Whether a handshake is under way."""
         return bool(self._under_way)
 
+    @property
+    def count(self) -> int:
+        """The connections that have no Connection: their handshake is under way or has failed."""
+        return len(self._under_way) + len(self._failed)
+
     def abort(self) -> None:
         """Abort every handshake, and close the connections of those that have failed."""
         for transport in [*self._under_way, *self._failed]:
             transport.abort()
 
+    def abort_oldest(self, before: float, count: int) -> int:
+        """Abort at most ``count`` that failed or began before then, to make room for others; return how many."""
+        old = (takewhile(lambda item: item[1] <= before, group.items()) for group in (self._failed, self._under_way))
+        found = list(islice(chain.from_iterable(old), count))
+        for transport, _ in found:
+            self.ended(transport)
+            transport.abort()
+            self._service.meter.violation("no_descriptors")
+        return len(found)
+
     def begun(self, transport: Handshaking) -> None:
         """The socket is connected."""
-        self._under_way.add(transport)
+        self._under_way[transport] = self.loop.time()
 
     def done(self, transport: Handshaking, session: Session, header: ProxyHeader | None) -> Connection:
         """The handshake is complete: the connection that gets the plaintext. ``header``: what preceded it."""
-        self._under_way.discard(transport)
+        self._under_way.pop(transport, None)
         self._service.meter.handshake_done(session.facts().version)
         return Connection(self._service, header)
 
     def failed(self, transport: Handshaking, failure: Failure, header: ProxyHeader | None) -> None:
         """The handshake has failed; the connection is not closed yet."""
-        self._under_way.discard(transport)
-        self._failed.add(transport)
+        self._under_way.pop(transport, None)
+        self._failed[transport] = self.loop.time()
         self._service.meter.handshake_failed(failure.reason)
         self._report(failure, client_of(transport, header))
 
@@ -80,8 +96,8 @@ class Handshakes:
 
     def ended(self, transport: Handshaking) -> None:
         """The socket is closed."""
-        self._under_way.discard(transport)
-        self._failed.discard(transport)
+        self._under_way.pop(transport, None)
+        self._failed.pop(transport, None)
 
     def _report(self, failure: Failure, client: str) -> None:
         now = self.loop.time()
