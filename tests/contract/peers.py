@@ -51,6 +51,8 @@ class Peer(ABC):
     def send(self, data: bytes) -> None:
         """Let the codec read ``data``."""
         self.events += self.codec.receive(data, self.now)
+        while self.codec.more:
+            self.events += self.codec.receive(b"", self.now)
 
     def take_events(self) -> list[Event]:
         """The events since the last call."""

@@ -38,10 +38,10 @@ class Pair:
         while not silent:
             up = self.client.take_output()
             down = b"" if self.client.read_paused() else self.server.take_output()
-            silent = not up and not down
-            if up or self.server.held:
+            silent = not (up or down or self.server.more or self.client.more)
+            if up or self.server.held or self.server.more:
                 self.requests += self.server.receive(up, 1.0)
-            if down:
+            if down or self.client.more:
                 self.answers += self.client.receive(down)
         if self.multiplexed:
             return

@@ -14,6 +14,8 @@ from sidegate.config.schema import ConnectionLimits
 from sidegate.wire import events as e
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import Http2Codec, load_engine
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.engine import Engine, FrameEvent
 
 EngineName = Literal["nghttp2", "h2"]
 ENGINES: tuple[EngineName, ...] = ("nghttp2", "h2") if load_engine("auto").name == "nghttp2" else ("h2",)
@@ -132,6 +134,14 @@ def listen(output: bytes, decoder: Decoder | None = None) -> Heard:
             answer.reset = parsed.error_code
         answer.ended = answer.ended or "END_STREAM" in parsed.flags
     return heard
+
+
+def frames_of(engine: Engine, data: bytes) -> list[FrameEvent]:
+    """The frame events of ``data``, of which an engine handles only a part in a call."""
+    found = engine.receive(data)
+    while found and found[-1][0] == wire.MORE:
+        found = found[:-1] + engine.receive(b"")
+    return found
 
 
 def codec(engine: EngineName, now: float = 0.0, **limits: Any) -> Http2Codec:

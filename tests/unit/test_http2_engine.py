@@ -81,7 +81,7 @@ assert {other!r} not in sys.modules
 @pytest.mark.parametrize("engine", c.ENGINES)
 def test_a_dead_engine_reads_and_sends_nothing(engine: c.EngineName) -> None:
     made = load_engine(engine)(SETTINGS)
-    made.receive(c.START + c.Speaker().headers(1) + c.Speaker().headers(3, c.POST, end=False))
+    c.frames_of(made, c.START + c.Speaker().headers(1) + c.Speaker().headers(3, c.POST, end=False))
     made.send_head(3, 200, [], False)
     made.take_output()
     made.reset(99, codes.CANCEL)
@@ -95,7 +95,7 @@ def test_a_dead_engine_reads_and_sends_nothing(engine: c.EngineName) -> None:
     made.reset(1, codes.CANCEL)
     made.consume(3, 60_000)
     made.consume_connection(600_000)
-    assert made.receive(c.Speaker().headers(5)) == []
+    assert c.frames_of(made, c.Speaker().headers(5)) == []
     assert c.listen(made.take_output()).goaways == [(3, codes.ENHANCE_YOUR_CALM)]
     assert made.take_output() == b""
 
@@ -103,35 +103,35 @@ def test_a_dead_engine_reads_and_sends_nothing(engine: c.EngineName) -> None:
 @pytest.mark.parametrize("engine", c.ENGINES)
 def test_streams_reset_long_ago_are_forgotten(engine: c.EngineName) -> None:
     made = load_engine(engine)(SETTINGS)
-    made.receive(c.START)
+    c.frames_of(made, c.START)
     speaker = c.Speaker()
     last = 2 * wire.RESETS_REMEMBERED + 3
     for stream in range(1, last + 1, 2):
-        made.receive(speaker.headers(stream))
+        c.frames_of(made, speaker.headers(stream))
         made.reset(stream, codes.CANCEL)
         made.take_output()
-    assert made.receive(speaker.headers(last)) == [(wire.CONTROL, c.HEADERS)]
-    assert made.receive(speaker.headers(1))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
+    assert c.frames_of(made, speaker.headers(last)) == [(wire.CONTROL, c.HEADERS)]
+    assert c.frames_of(made, speaker.headers(1))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)
 def test_data_of_streams_that_were_reset_together_is_credited(engine: c.EngineName) -> None:
     """More of them than are remembered: the peer may not know of any reset yet."""
     made = load_engine(engine)(replace(SETTINGS, concurrent_streams=1))
-    made.receive(c.START)
+    c.frames_of(made, c.START)
     speaker = c.Speaker()
     streams = range(1, 2 * wire.RESETS_REMEMBERED + 7, 2)
     for stream in streams:
-        made.receive(speaker.headers(stream, c.POST, end=False))
-    made.receive(speaker.headers(streams[-1] + 2))
+        c.frames_of(made, speaker.headers(stream, c.POST, end=False))
+    c.frames_of(made, speaker.headers(streams[-1] + 2))
     made.send_head(streams[-1] + 2, 200, [], True)
     for stream in streams:
         made.reset(stream, codes.CANCEL)
     made.take_output()
     for stream in (*streams[:3], streams[-1]):
-        assert made.receive(c.data(stream, b"x" * 16_000)) == []
+        assert c.frames_of(made, c.data(stream, b"x" * 16_000)) == []
     assert c.listen(made.take_output()).window_updates(0) >= 32_767
-    assert made.receive(c.data(streams[-1] + 2))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
+    assert c.frames_of(made, c.data(streams[-1] + 2))[-1][:2] == (wire.FAULT, codes.STREAM_CLOSED)
 
 
 @pytest.mark.parametrize("engine", c.ENGINES)

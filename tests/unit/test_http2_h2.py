@@ -145,7 +145,7 @@ def test_fields_are_kept_up_to_the_limits_and_counted_beyond() -> None:
 
 def test_a_long_head_goes_on_in_continuation_frames() -> None:
     made = load_engine("h2")(SETTINGS)
-    made.receive(c.START + c.Speaker().headers(1))
+    c.frames_of(made, c.START + c.Speaker().headers(1))
     long = [(b"x-long", bytes(range(33, 127)) * 400)]
     made.send_informational(1, 103, long)
     made.send_head(1, 200, long, True)
@@ -164,31 +164,31 @@ def alive() -> int:
 @pytest.mark.parametrize("ending", ["answered", "reset by the client", "reset by the server"])
 def test_h2_keeps_no_stream_that_is_over(ending: str) -> None:
     made = load_engine("h2")(SETTINGS)
-    made.receive(c.START)
+    c.frames_of(made, c.START)
     speaker = c.Speaker()
     before = alive()
     for stream in range(1, 101, 2):
-        made.receive(speaker.headers(stream, c.POST, end=False))
+        c.frames_of(made, speaker.headers(stream, c.POST, end=False))
         if ending == "answered":
             made.send_head(stream, 200, [], False)
             made.send_data(stream, b"x", True)
             made.take_output()
-            made.receive(c.data(stream, b"", end=True))
+            c.frames_of(made, c.data(stream, b"", end=True))
         elif ending == "reset by the client":
-            made.receive(c.rst_stream(stream))
+            c.frames_of(made, c.rst_stream(stream))
         else:
             made.reset(stream, codes.CANCEL)
     assert alive() == before
-    made.receive(speaker.headers(101))
+    c.frames_of(made, speaker.headers(101))
     assert alive() == before + 1
 
 
 def test_a_fault_ends_what_this_side_says_too() -> None:
     made = load_engine("h2")(SETTINGS)
-    made.receive(c.START + c.Speaker().headers(1, c.POST, end=False))
+    c.frames_of(made, c.START + c.Speaker().headers(1, c.POST, end=False))
     made.take_output()
-    assert made.receive(c.frame(c.PRIORITY, 0, 1, bytes(5)))[0] == (wire.CONTROL, c.PRIORITY)
-    found = made.receive(c.frame(c.PING, 0, 1, bytes(8)))
+    assert c.frames_of(made, c.frame(c.PRIORITY, 0, 1, bytes(5)))[0] == (wire.CONTROL, c.PRIORITY)
+    found = c.frames_of(made, c.frame(c.PING, 0, 1, bytes(8)))
     assert found[-1][:2] == (wire.FAULT, codes.PROTOCOL_ERROR)
     made.reset(1, codes.CANCEL)
     assert [frame.type for frame in c.listen(made.take_output()).frames] == [c.GOAWAY]
@@ -214,7 +214,7 @@ def test_what_the_engine_leans_on_in_h2() -> None:
     counted_by_h2 = vars(H2Connection)["open_inbound_streams"].__get__(connection)
     assert [connection.open_inbound_streams, counted_by_h2] == [1, 1]
     connection.reset_stream(3)
-    connection.sweep()
+    connection.forget(3)
     assert list(connection.streams) == []
 
 

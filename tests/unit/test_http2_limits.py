@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from sidegate.config.schema import ConnectionLimits
 from sidegate.wire import events as e
+from sidegate.wire.fields import FieldPolicy
+from sidegate.wire.http2 import Http2Codec, load_engine
+from sidegate.wire.http2 import engine as wire
+from sidegate.wire.http2.engine import Engine, EngineFactory, EngineSettings, FrameEvent
 from tests.support import http2 as c
 
 pytestmark = pytest.mark.parametrize("engine", c.ENGINES)
@@ -157,6 +164,68 @@ def test_floods(engine: c.EngineName, case: str, speaker: c.Speaker) -> None:
     assert made.receive(one * 50, 9.0) == []
     assert c.violated(made, one * 60, 9.1).reason == reason
     assert c.listen(made.take_output()).goaways[0][1] == ENHANCE_YOUR_CALM
+
+
+@dataclass
+class CountingEngine:
+    """An engine that counts the frame events that it reports."""
+
+    engine: Engine
+    reported: int = 0
+
+    def receive(self, data: bytes) -> list[FrameEvent]:
+        found = self.engine.receive(data)
+        self.reported += sum(event[0] != wire.MORE for event in found)
+        return found
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.engine, name)
+
+
+def counted(engine: c.EngineName, **limits: Any) -> tuple[Http2Codec, CountingEngine]:
+    """A codec whose client has sent its preface, and its engine."""
+    made = load_engine(engine)
+    engines: list[CountingEngine] = []
+
+    def create(settings: EngineSettings, client: bool) -> Any:
+        engines.append(CountingEngine(made(settings, client)))
+        return engines[-1]
+
+    chosen = ConnectionLimits(**limits)
+    codec = Http2Codec(EngineFactory(made.name, made.version, create), FieldPolicy(100, 32768), chosen, 0.0)
+    codec.receive(c.START, 0.0)
+    return codec, engines[0]
+
+
+ABUSE = {
+    **{case: one * 1000 for case, (one, _) in FLOODS.items() if "HEADERS" not in case},
+    "RST_STREAM": b"".join(rapid_reset(stream) for stream in range(3, 2003, 2)),
+    "refused HEADERS": b"".join(c.Speaker().headers(stream) for stream in range(3, 2003, 2)),
+    "CONTINUATION": c.frame(c.HEADERS, 0, 3) + c.frame(c.CONTINUATION, 0, 3) * 1000,
+}
+
+
+@pytest.mark.parametrize("case", ABUSE)
+def test_nearly_nothing_is_decoded_behind_a_frame_that_breaks_a_limit(
+    engine: c.EngineName, case: str, speaker: c.Speaker
+) -> None:
+    """Of a read with a thousand frames, one above the limit of ten is the last; nghttp2 is given eight at a time."""
+    made, counter = counted(
+        engine,
+        concurrent_streams=1,
+        control_frames=10,
+        empty_data_frames=10,
+        continuation_frames=10,
+        stream_reset_burst=10,
+        control_frame_period=1e3,
+        stream_reset_rate=0,
+    )
+    made.receive(speaker.headers(1, c.POST, end=False), 0.0)
+    counter.reported = 0
+    assert isinstance(made.receive(ABUSE[case], 0.0)[-1], e.Violation)
+    assert (made.more, made.closed) == (False, True)
+    decoded = counter.reported / (2 if case == "RST_STREAM" else 1)
+    assert decoded <= (12 if engine == "h2" else 20)
 
 
 def test_window_updates_for_data_that_was_sent_are_free(engine: c.EngineName, speaker: c.Speaker) -> None:

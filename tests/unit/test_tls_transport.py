@@ -67,8 +67,9 @@ class Stage:
         self.below = Calls(**{"is_closing": False, "get_write_buffer_size": 0, **below})
         self.connection = Calls()
         self.timers: list[tuple[float, Callable[[], None]]] = []
+        self._soon: list[Callable[[], None]] = []
         handshakes = SimpleNamespace(
-            loop=SimpleNamespace(call_later=self._call_later),
+            loop=SimpleNamespace(call_later=self._call_later, call_soon=self._soon.append),
             session=lambda: self.session,
             patience=7.0,
             begun=lambda _: None,
@@ -82,6 +83,12 @@ class Stage:
     def _call_later(self, seconds: float, function: Callable[[], None]) -> Calls:
         self.timers.append((seconds, function))
         return Calls()
+
+    def next_turn(self) -> None:
+        """The next turn of the loop."""
+        soon, self._soon[:] = list(self._soon), []
+        for function in soon:
+            function()
 
     def open(self) -> None:
         self.session.state = OPEN
@@ -145,6 +152,37 @@ def test_closing_waits_for_what_is_written_then_for_the_peer() -> None:
     stage.tls.data_received(b"late")
     stage.tls.close()
     assert stage.below.taken() == []
+
+
+def test_an_end_of_input_waits_for_a_connection_that_does_not_read() -> None:
+    """As with the loop's transports; but not what is no TLS, behind which nothing can be sent."""
+    stage = Stage()
+    stage.open()
+    stage.tls.pause_reading()
+    stage.session.state = ENDED
+    stage.tls.data_received(b"\x15")
+    assert stage.connection.taken() == []
+    stage.tls.resume_reading()
+    assert stage.connection.taken() == []  # the connection is in the middle of its work
+    stage.tls.pause_reading()
+    stage.next_turn()
+    assert stage.connection.taken() == []
+    stage.tls.resume_reading()
+    stage.next_turn()
+    assert stage.connection.taken() == ["eof_received"]
+    assert stage.below.taken()[-1] == "close"
+    stage.tls.resume_reading()
+    stage.next_turn()
+    assert stage.connection.taken() == []
+
+
+def test_what_is_no_tls_ends_a_connection_that_does_not_read() -> None:
+    stage = Stage()
+    stage.open()
+    stage.tls.pause_reading()
+    stage.session.state = CLOSED
+    stage.tls.data_received(b"\x15")
+    assert stage.connection.taken() == ["eof_received"]
 
 
 def test_a_peer_that_has_closed_is_not_waited_for() -> None:

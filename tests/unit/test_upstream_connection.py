@@ -11,11 +11,12 @@ from sidegate.backends.upstream.connection import CLOSE_TIMEOUT
 from sidegate.backends.upstream.retry import REFUSED, UNSENT, reason_to_retry
 from sidegate.wire.client_codec import CONNECTION_LOST
 from sidegate.wire.codes import CANCEL
-from sidegate.wire.events import Reset
+from sidegate.wire.events import FRAMES_A_TURN, Body, End, Reset
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.client import Http1ClientCodec
 from tests.support import http2 as c
 from tests.support.http2_client import client, heads
+from tests.support.long_reads import chunks
 from tests.support.scripted_link import Link, frames
 
 VERSIONS = ["http1", *(f"http2-{engine}" for engine in c.ENGINES)]
@@ -64,6 +65,53 @@ def has_head(made: Link, version: str) -> bool:
 def kinds(output: bytes) -> list[int]:
     """The types of the frames in ``output``."""
     return [kind for kind, *_ in frames(output)]
+
+
+def long_response(version: str, stream_id: int, count: int) -> bytes:
+    """A response whose body has ``count`` pieces of one byte."""
+    if version == "http1":
+        return b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunks(count)
+    pieces = [c.data(stream_id, b"x")] * (count - 1)
+    return heads(stream_id) + b"".join(pieces) + c.data(stream_id, b"x", end=True)
+
+
+# Long reads.
+
+
+@EVERY_VERSION
+def test_a_long_read_takes_several_turns(version: str) -> None:
+    """Reading is paused until the last one, and each is followed by a flush: what it owes to the peer leaves."""
+    made = link(version)
+    stream = made.open(c.GET)
+    made.loop.settle()
+    made.connection.data_received(long_response(version, stream.stream_id, 3 * FRAMES_A_TURN + 1))
+    turns = 1
+    while made.codec.more:
+        assert not made.transport.reading
+        assert not any(isinstance(event, End) for event in stream.events)
+        made.loop.turn()
+        turns += 1
+    assert turns == 4
+    made.loop.settle()
+    assert made.transport.reading
+    assert sum(len(event.data) for event in stream.events if isinstance(event, Body)) == 3 * FRAMES_A_TURN + 1
+    assert isinstance(stream.events[-1], End)
+    made.close(stream)
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "failure"])
+@EVERY_VERSION
+def test_the_end_of_a_connection_drops_what_is_left_of_a_read(version: str, end: str) -> None:
+    made = link(version)
+    stream = made.open(c.GET)
+    made.loop.settle()
+    made.connection.data_received(long_response(version, stream.stream_id, 3 * FRAMES_A_TURN))
+    ENDS[end](made)
+    told = list(stream.events)
+    assert told[-1] == Reset(stream.stream_id, CONNECTION_LOST)
+    made.loop.settle()
+    assert list(stream.events) == told
+    made.close(stream)
 
 
 # What can be sent again.

@@ -20,6 +20,7 @@ cdef class Connection(WritingHalf):
     cdef bytes _first_bytes
     cdef bint _reading_paused
     cdef bint _body_open
+    cdef bint _continuing
     cdef EagerStarter _eager_starter
 
     cpdef data_received(self, bytes data)
@@ -36,3 +37,6 @@ cdef class Connection(WritingHalf):
     cpdef credit_given(self)
     cdef _go_on(self)
     cdef _close(self)
+
+
+cpdef _continue(Connection connection)

@@ -8,7 +8,9 @@ disconnected.
 
 Theory of operation. The first step of an application runs while its request is handled (``aio/eager.py``). One
 ``flush`` follows when all requests of one read are handled, so the responses of many streams leave in one write. Every
-later change of the codec schedules a flush at the end of the loop's iteration (``writing_half.py``).
+later change of the codec schedules a flush at the end of the loop's iteration (``writing_half.py``). A read with more
+frames than one turn of the loop may handle (``FRAMES_A_TURN``) is continued in the next turns. Until it is handled,
+reading is paused, so the transport reports no end of input before that.
 """
 
 from __future__ import annotations
@@ -49,7 +51,7 @@ class Connection(WritingHalf):
         self.winding_down = False
         self.lingering_since: float | None = None
         self._first_bytes = b""
-        self._reading_paused = self._body_open = False
+        self._reading_paused = self._body_open = self._continuing = False
 
     # From the event loop.
 
@@ -72,17 +74,18 @@ class Connection(WritingHalf):
             self.wind_down()
 
     def data_received(self, data: bytes) -> None:
-        """Handle bytes from the peer."""
+        """Handle bytes from the peer; b"" continues with what is left of a long read."""
         if self.protocol is None:
             data = self._sniff(data)
+            if not data:
+                return
         elif self.lingering_since is not None:
             return
-        if data:
-            self._handling = self._flush_scheduled = True
-            self._handle(self.codec.receive(data, self._loop.time()), at_once=True)
-            self._handling = False
-            self._watch_reading()
-            self.flush()
+        self._handling = self._flush_scheduled = True
+        self._handle(self.codec.receive(data, self._loop.time()), at_once=True)
+        self._handling = False
+        self._watch_reading()
+        self.flush()
 
     def eof_received(self) -> bool:
         """The peer closed its sending side: it is gone (see ARCHITECTURE.md, decisions)."""
@@ -194,10 +197,13 @@ class Connection(WritingHalf):
         self.codec.release(event.stream_id)
 
     def _watch_reading(self) -> None:
-        paused = self.codec.read_paused()
+        paused = self._continuing or self.codec.read_paused()
         if paused is not self._reading_paused and not self._lost:
             self._reading_paused = paused
             (self.transport.pause_reading if paused else self.transport.resume_reading)()
+        if self.codec.more and not self._continuing:
+            self._continuing = True
+            self._loop.call_soon(_continue, self)
 
     # For the exchanges.
 
@@ -288,6 +294,22 @@ class Connection(WritingHalf):
         """Called at the codec's own deadline."""
         self._handle(self.codec.on_deadline(now))
         self.schedule_flush()
+
+
+def _continue(connection: Connection) -> None:
+    """Handle the next part of a read that was too long for one turn of the loop.
+
+    Reading goes on one turn after the last part, so that an application that waits for it gets it before an end of
+    input that follows.
+    """
+    if connection._lost:
+        return
+    if connection.codec.more:
+        connection.data_received(b"")
+        connection._loop.call_soon(_continue, connection)
+    else:
+        connection._continuing = False
+        connection._watch_reading()
 
 
 def _known_protocol(protocols: Sequence[str], session: Session | None) -> str | None:

@@ -8,6 +8,7 @@ cdef class ClientCodec:
     cdef readonly bint threads
     cdef readonly bint connect_protocol
     cdef readonly bint answered
+    cdef readonly bint more
     cdef readonly long long max_streams
 
     cpdef list receive(self, bytes data)

@@ -40,9 +40,11 @@ class ClientCodec:
     sent; those in flight go on. ``max_streams``: number of streams that may be open at once. ``hop``: the server is a
     worker that accepts the facts of a client (``wire/hop.py``); ``threads``: it runs its application on threads.
     ``connect_protocol``: the server accepts a request with ``:protocol``. ``answered``: it has begun a response.
+    ``more``: the input that was read holds more than one turn of the event loop may handle; ``receive(b"")`` continues
+    in the next turn. Reading is paused until then.
     """
 
-    __slots__ = ("answered", "connect_protocol", "draining", "hop", "max_streams", "ready", "threads")
+    __slots__ = ("answered", "connect_protocol", "draining", "hop", "max_streams", "more", "ready", "threads")
 
     ready: bool
     draining: bool
@@ -50,7 +52,11 @@ class ClientCodec:
     threads: bool
     connect_protocol: bool
     answered: bool
+    more: bool
     max_streams: int
+
+    def __init__(self) -> None:
+        self.draining = self.hop = self.threads = self.connect_protocol = self.answered = self.more = False
 
     @property
     def version(self) -> str:
@@ -84,7 +90,8 @@ class ClientCodec:
     def connection_lost(self) -> list[Event]:
         """The connection has ended, on either side; also after a ``Violation``, so that no request waits.
 
-        A ``GoAway`` with NO_ERROR comes first if that is no failure of the server. Every open stream is lost.
+        A ``GoAway`` with NO_ERROR comes first if that is no failure of the server. Every open stream is lost, and if
+        there is ``more``, it is dropped.
         """
         raise NotImplementedError
 

@@ -38,6 +38,8 @@ cdef class End(Values):
 
 
 cdef class Codec:
+    cdef readonly bint more
+
     cpdef list receive(self, bytes data, double now)
     cpdef list receive_eof(self)
     cpdef send_head(self, int stream_id, int status, list headers, bint end_stream)

@@ -199,10 +199,25 @@ PIECE = 1 << 16
 """Bytes of output after which a codec may stop, so that no buffer before the socket grows with the body."""
 
 
-class Codec:
-    """Server role of one HTTP version on one connection: the base class of every codec, without an implementation."""
+FRAMES_A_TURN = 128
+"""Frames, or chunks, of one connection that are handled in one turn of the event loop; then others have their turn.
 
-    __slots__ = ()
+It is more than most reads hold, and as many requests as a browser may have open at once. On Python's engine it is a
+turn of some milliseconds. nginx closes a connection that opens twice its maximum of streams in one turn; Envoy may
+bound the requests of a connection in a turn (``http.max_requests_per_io_cycle``); Go gives each connection a thread.
+"""
+
+
+class Codec:
+    """Server role of one HTTP version on one connection: the base class of every codec, without an implementation.
+
+    ``more``: the input that was read holds more than one turn of the event loop may handle; ``receive(b"", now)``
+    continues in the next turn. Reading is paused until then.
+    """
+
+    __slots__ = ("more",)
+
+    more: bool
 
     def expect_scheme(self, scheme: bytes) -> None:
         """Compare the schemes that requests name with the connection's, ``http`` or ``https`` (RFC 9110 7.4).
@@ -239,7 +254,10 @@ class Codec:
         raise NotImplementedError
 
     def receive_eof(self) -> list[Event]:
-        """The peer will send nothing more. Requests that are incomplete are reset."""
+        """The peer will send nothing more. Requests that are incomplete are reset; if there is ``more``, it is dropped.
+
+        A transport whose reading is paused reports no end of input, so that is the end of a broken connection.
+        """
         raise NotImplementedError
 
     def send_head(self, stream_id: int, status: int, headers: Headers, end_stream: bool) -> None:

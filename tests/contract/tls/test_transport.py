@@ -18,9 +18,11 @@ import pytest
 import uvloop
 
 from sidegate.observe import metrics
+from sidegate.wire.events import FRAMES_A_TURN
 from tests.support.apps import Gate, Receive, Scope, Send, echo, hello
 from tests.support.certificates import Authority, Pair
 from tests.support.clients import Http1Client, request
+from tests.support.long_reads import Parts, chunks, held
 from tests.support.running import Running, running, wait_for
 from tests.support.tls_client import ALERT_RECORD
 
@@ -118,6 +120,25 @@ def test_a_response_whose_client_has_ended_its_side_is_still_sent(
         sock.settimeout(10)
         wait_for(lambda: not server.connections)
         wait_for(lambda: len(server.observer.records) == 1)
+
+
+def test_close_notify_comes_behind_what_is_left_of_a_read(
+    tls_engine: str, pair: Pair, context: ssl.SSLContext, loop_factory: Loop
+) -> None:
+    """The application gets the whole body, in parts, although its client has ended the connection at once."""
+    parts = Parts()
+    with serving(tls_engine, pair, loop_factory, parts) as server:
+        sock = server.connect_tls(context)
+        sock.sendall(b"POST / HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n")
+        wait_for(lambda: server.observer.open)
+        sock.setblocking(False)
+        with held(server):
+            sock.sendall(chunks(3 * FRAMES_A_TURN + 1))
+            with contextlib.suppress(ssl.SSLError):  # the server has not sent close_notify yet
+                sock.unwrap()
+        wait_for(lambda: parts.end)
+        wait_for(lambda: not server.connections)
+    assert (parts.end, parts.count) == ("whole", 4)
 
 
 def test_an_end_without_close_notify_is_the_end_too(

@@ -8,7 +8,8 @@ the connection. It raises no error: a connection that breaks is closed, and each
 Theory of operation. A connection is *ready* when the codec knows how many streams the peer allows and whether the peer
 is a worker; on HTTP/2 the peer's SETTINGS say it. It is *leaving* when no further request may begin (the codec is
 ``draining``, or few stream numbers are left); the streams in flight are finished, and ``endpoint_connections.py`` opens
-another connection meanwhile. Reading pauses while the codec asks for it. Output is written at the end of the loop's
+another connection meanwhile. Reading pauses while the codec asks for it, also until the rest of a read is handled that
+was too long for one turn of the loop. Output is written at the end of the loop's
 iteration, so that the requests of many streams go into one write. ``batch`` counts the writes: it tells a stream
 whether any of its bytes can have reached the peer. When the connection ends, a request that has not been written is
 dropped with all other output, so that ``retry.py`` may send it elsewhere.
@@ -121,13 +122,15 @@ class UpstreamConnection(UpstreamConnectionBase):
             self._apply_settings()
 
     def data_received(self, data: bytes) -> None:
-        """Handle bytes from the peer."""
+        """Handle bytes from the peer; b"" continues with what is left of a long read."""
         self._silence = _RECEIVED
         self._handle(self.codec.receive(data))
         if self._announced != self.codec.max_streams or not self.ready:
             self._apply_settings()
         if self.codec.read_paused():
             self._pause_reading()
+        if self.codec.more:
+            self.loop.call_soon(self.data_received, b"")
         self.schedule_flush()
 
     def eof_received(self) -> bool:

@@ -170,9 +170,20 @@ class TlsTransport:
         self.close()
 
     def _session_ended(self, connection: Connection) -> None:
-        """The peer has sent close_notify, or something that is no TLS."""
+        """The peer has sent close_notify, or something that is no TLS.
+
+        As in the loop's transports, the end of input comes when the Connection reads again: it may have to handle what
+        came before.
+        """
+        if self._reading_paused and self._session.state == ENDED:
+            return
         connection.eof_received()
         self.close()
+
+    def _reading_again(self) -> None:
+        connection = self.connection
+        if connection is not None and not self._closing and self._session.state != OPEN:
+            self._session_ended(connection)
 
     # From the Connection.
 
@@ -210,6 +221,8 @@ class TlsTransport:
         """Read again."""
         self._reading_paused = False
         self._watch_reading()
+        if self._session.state != OPEN:
+            self._loop.call_soon(self._reading_again)
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
         """The limits of the only buffer; it holds encrypted bytes."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 
 from sidegate.asgi import Headers
 from sidegate.errors import Refused
+from sidegate.wire.events import FRAMES_A_TURN
 from sidegate.wire.fields import FieldPolicy, trailer_fields
 
 MAX_SIZE_DIGITS = 15
@@ -45,13 +46,17 @@ _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
 class ChunkedReader:
     """Reads one chunked body. Call ``feed`` until it returns the bytes after the message; then ``trailers`` is set.
 
+    ``kept``: bytes that the last call of ``feed`` has not read, because they hold more chunks than one call may read.
     ``check``: checks the trailers and returns those that are kept; it raises ``Refused``.
     """
 
-    __slots__ = ("_block", "_block_size", "_check", "_extensions", "_left", "_line", "_policy", "_state", "trailers")
+    __slots__ = (
+        "_block", "_block_size", "_check", "_extensions", "_left", "_line", "_policy", "_state", "kept", "trailers",
+    )  # fmt: skip
 
     def __init__(self, policy: FieldPolicy, check: Callable[[Headers, FieldPolicy], Headers] = trailer_fields) -> None:
         self.trailers: Headers = []
+        self.kept = b""
         self._policy = policy
         self._check = check
         self._state = _SIZE
@@ -64,11 +69,16 @@ class ChunkedReader:
     def feed(self, data: bytes, into: list[bytes]) -> bytes | None:
         """Append the body bytes in ``data`` to ``into``; return the bytes after the last CRLF, None if it is missing.
 
-        Raises ``Refused``; ``into`` then has the body bytes before the fault.
+        It reads up to ``FRAMES_A_TURN`` chunks. Raises ``Refused``; ``into`` then has the body bytes before the fault.
         """
         at = 0
+        most = len(into) + FRAMES_A_TURN
+        self.kept = b""
         while at < len(data):
             if self._state == _DATA:
+                if len(into) == most:
+                    self.kept = data[at:]
+                    return None
                 piece = data[at : at + self._left]
                 into.append(piece)
                 at += len(piece)

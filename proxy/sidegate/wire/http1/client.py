@@ -48,10 +48,8 @@ class Http1ClientCodec(ClientCodec):
     )  # fmt: skip
 
     def __init__(self, policy: FieldPolicy, window: int) -> None:
+        super().__init__()
         self.ready = True  # the server need not say anything first
-        self.draining = False
-        self.hop = self.threads = False
-        self.connect_protocol = self.answered = False
         self.max_streams = 1
         self._policy = policy
         self._window = window
@@ -93,16 +91,17 @@ class Http1ClientCodec(ClientCodec):
 
     def read_paused(self) -> bool:
         """See ``ClientCodec``."""
-        return self._unread > self._window
+        return self.more or self._unread > self._window
 
     # Receiving
 
     def receive(self, data: bytes) -> list[Event]:
         """See ``ClientCodec``."""
         found: list[Event] = []
-        if data and not self.closed:
+        self.more = False
+        if not self.closed:
             self._buffer = self._buffer + data if self._buffer else data
-            while self._buffer and self._advance(found):
+            while self._buffer and not self.more and self._advance(found):
                 pass
         return found
 
@@ -184,6 +183,9 @@ class Http1ClientCodec(ClientCodec):
         if rest is not None:
             self._buffer = rest
             self._take_end(self._chunks.trailers, found)
+        elif self._chunks.kept:
+            self._buffer = self._chunks.kept
+            self.more = True
 
     def _take_body(self, data: bytes, found: list[Event]) -> None:
         if data:
@@ -219,6 +221,7 @@ class Http1ClientCodec(ClientCodec):
         self._reading = _DEAD
         self.draining = True
         self._buffer = b""
+        self.more = False
         self._unread = 0
         self._writer.drop()
 

@@ -80,6 +80,7 @@ class Http1Codec(Codec):
         self._final = False
         self._eof = False
         self._closed = False
+        self.more = False
 
     def expect_scheme(self, scheme: bytes) -> None:
         """See ``events.Codec``."""
@@ -101,7 +102,12 @@ class Http1Codec(Codec):
         return bool(self._buffer) or self._drain is not None
 
     def read_paused(self) -> bool:
-        """More than ``HELD_INPUT`` of later input, or more than ``limits.stream_window`` of unread body, is held."""
+        """Whether there is ``more``, or too much is held.
+
+        That is more than ``HELD_INPUT`` of later input, or more than ``limits.stream_window`` of unread body.
+        """
+        if self.more:
+            return True
         if len(self._buffer) > HELD_INPUT and self._reading in (_HELD, _ASKED):
             return True
         return self._unacknowledged > self._limits.stream_window
@@ -111,6 +117,7 @@ class Http1Codec(Codec):
         if data and self._reading != _DEAF:
             self._buffer = self._buffer + data if self._buffer else data
         events: list[Event] = []
+        self.more = False
         if self._buffer:
             if self._reading == _HEAD:
                 self._read_head(events)
@@ -141,7 +148,7 @@ class Http1Codec(Codec):
         return events
 
     def _advance(self, events: list[Event]) -> None:
-        while self._buffer:
+        while self._buffer and not self.more:
             if self._reading == _LENGTH:
                 self._read_length(events)
             elif self._reading == _CHUNKED:
@@ -209,11 +216,13 @@ class Http1Codec(Codec):
             rest = self._chunks.feed(data, pieces)
         except Refused as error:
             refused = error
+        kept = self._chunks.kept
+        self._buffer = kept or rest or b""
+        self.more = bool(kept)
         self._take_body(b"".join(pieces), events)
         if refused is not None:
             self._lose_framing(refused, events)
         elif rest is not None and self._reading == _CHUNKED:
-            self._buffer = rest
             self._take_end(self._chunks.trailers, events)
 
     def _take_body(self, data: bytes, events: list[Event]) -> None:
@@ -269,6 +278,7 @@ class Http1Codec(Codec):
         self._reading = _DEAF
         self._writer.stage = DONE
         self._buffer = b""
+        self.more = False
         self._deadline = self._drain = None
         self._unacknowledged = 0
 

@@ -30,6 +30,7 @@ cdef class Http2ClientCodec(ClientCodec):
     cdef dict _streams
     cdef set _open
     cdef Py_ssize_t _controls
+    cdef Py_ssize_t _left
     cdef Py_ssize_t _continuations
     cdef bint _parted
     cdef bint _dead

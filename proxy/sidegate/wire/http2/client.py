@@ -20,7 +20,7 @@ from sidegate.asgi import Headers
 from sidegate.wire import codes
 from sidegate.wire import events as e
 from sidegate.wire.client_codec import CONNECTION_LOST, MOST_INFORMATIONAL, RESPONSE_TOO_LARGE, ClientCodec
-from sidegate.wire.events import Body, End, ResponseHead
+from sidegate.wire.events import FRAMES_A_TURN, Body, End, ResponseHead
 from sidegate.wire.fields import allowed_trailers
 from sidegate.wire.hop import HOP_SETTING, THREADS_SETTING
 from sidegate.wire.http2 import engine as wire
@@ -63,6 +63,7 @@ class Http2ClientCodec(ClientCodec):
         "_controls",
         "_dead",
         "_engine",
+        "_left",
         "_most_continuations",
         "_open",
         "_parted",
@@ -71,21 +72,18 @@ class Http2ClientCodec(ClientCodec):
     )  # fmt: skip
 
     def __init__(self, engine: EngineFactory, settings: EngineSettings) -> None:
+        super().__init__()
         self._engine = engine(settings, client=True)
         self._validator = ResponseValidator(settings)
         self._most_continuations = settings.continuation_frames
         self._streams: dict[int, ResponseStream] = {}  # open, or closed and not read completely
         self._open: set[int] = set()  # on the wire
         self._controls = 0
+        self._left = 0  # frames that may still be handled in this turn
         self._continuations = 0
         self._parted = False  # our GOAWAY has been written
         self._dead = False
         self.ready = False  # the server's SETTINGS have arrived
-        self.draining = False  # after a GOAWAY of either side, with all stream numbers used, or dead
-        self.hop = False  # the server is a worker that accepts our facts
-        self.threads = False  # and runs its application on threads
-        self.answered = False  # a response's final head has arrived
-        self.connect_protocol = False  # the server accepts CONNECT with `:protocol` (RFC 8441)
         self.max_streams = wire.WINDOW_MAX  # number of concurrent streams that the server accepts
 
     # State
@@ -110,17 +108,23 @@ class Http2ClientCodec(ClientCodec):
     def receive(self, data: bytes) -> list[e.Event]:
         """Take bytes from the server. Nothing is read once ``closed``."""
         found: list[e.Event] = []
+        self.more = False
         if self.closed:
             return found
         if not self.ready and data.startswith(_TEXT):
             line = bytes(data[:80]).partition(b"\n")[0].decode("latin-1").strip()
             self._violate("protocol_error", f"it answered {line!r}", codes.PROTOCOL_ERROR, found)
             return found
-        for frame in self._engine.receive(data):
-            self._on_frame(frame, found)
-            if self._dead or (self.draining and not self._open):
-                break  # closed: a later read would not be taken either
-        return found
+        self._left = FRAMES_A_TURN
+        while True:
+            for frame in self._engine.receive(data):
+                self._on_frame(frame, found)
+                if self._dead or (self.draining and not self._open):
+                    return found  # closed: a later read would not be taken either
+            if not self.more or self._left <= 0:
+                return found
+            self.more = False
+            data = b""
 
     def _on_frame(self, frame: FrameEvent, found: list[e.Event]) -> None:
         kind = frame[0]
@@ -255,6 +259,10 @@ class Http2ClientCodec(ClientCodec):
                 self._forget(stream_id)
                 found.append(e.Reset(stream_id, codes.REFUSED_STREAM))
 
+    def _on_more(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self.more = True
+        self._left -= frame[1]
+
     def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, detail = frame
         self._violate(wire.WORDS.get(code, "protocol_error"), detail, code, found)
@@ -274,6 +282,7 @@ class Http2ClientCodec(ClientCodec):
         self._open.clear()
         self._streams.clear()
         self._dead = self.draining = True
+        self.more = False
         return found
 
     # Sending
@@ -335,8 +344,8 @@ class Http2ClientCodec(ClientCodec):
             self._engine.consume_connection(stream.unread)
 
     def read_paused(self) -> bool:
-        """False: the windows bound what is unread."""
-        return False
+        """While input is left of the last read; else the windows bound what is unread."""
+        return self.more
 
     def pending(self, stream_id: int) -> int:
         """Bytes of request body that are queued and not yet taken."""
@@ -372,4 +381,5 @@ _RARE = {
     wire.FAULT: Http2ClientCodec._on_fault,
     wire.SETTINGS: Http2ClientCodec._on_settings,
     wire.PONG: Http2ClientCodec._on_pong,
+    wire.MORE: Http2ClientCodec._on_more,
 }

@@ -52,6 +52,7 @@ GOAWAY: Final = 11  # code, last stream: GOAWAY received
 FAULT: Final = 12  # code, detail: the connection has failed, GOAWAY is in the output; always the last event
 SETTINGS: Final = 13  # (identifier, value) pairs: SETTINGS received, after its CONTROL; to a client, and on a hop
 PONG: Final = 14  # 8 bytes: PING acknowledged, after its CONTROL
+MORE: Final = 15  # number of frames handled: input is left; always the last event
 
 CONNECT_SETTING: Final = 0x8
 """SETTINGS_ENABLE_CONNECT_PROTOCOL: the server accepts CONNECT with ``:protocol`` (RFC 8441 3)."""
@@ -165,7 +166,11 @@ class Engine(Protocol):
         """DATA frames sent so far."""
 
     def receive(self, data: bytes) -> list[FrameEvent]:
-        """Take bytes from the peer. Nothing more is read after a FAULT."""
+        """Take bytes from the peer. Nothing more is read after a FAULT.
+
+        A call handles only a few frames, so that nearly nothing is decoded behind a frame that breaks a limit of the
+        codec. If input is left then, the last event is MORE: ``receive(b"")`` continues.
+        """
 
     def send_request(self, headers: Headers, end_stream: bool) -> int:
         """Open a stream with a request head. Returns its number; 0 if none can be opened (any more).

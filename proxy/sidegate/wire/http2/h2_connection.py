@@ -46,9 +46,15 @@ class EngineConnection(H2Connection):
         self.clear_outbound_data_buffer()  # the engine writes HEADERS
         return self.streams[stream_id]
 
-    def sweep(self) -> None:
-        """Remove streams that were reset, except for the note how they ended."""
+    def forget(self, stream_id: int) -> None:
+        """Remove a stream that was reset, except for the note how it ended.
+
+        h2 does so for all streams, whenever it counts them; so it gets a dict in which there is no other stream.
+        """
+        streams = self.streams
+        self.streams = {stream_id: streams.pop(stream_id)}
         _ = super().open_inbound_streams
+        self.streams = streams
 
 
 def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:

@@ -224,7 +224,7 @@ class SendingHalf:
     def _drop(self, stream_id: int) -> None:
         """Note that this side has reset the stream: frames that the peer sent before it knew are ignored."""
         del self._streams[stream_id]
-        self._connection.sweep()
+        self._connection.forget(stream_id)
         self._resets[stream_id] = None
         if len(self._resets) > wire.RESETS_REMEMBERED:
             oldest = next(iter(self._resets))

@@ -47,6 +47,7 @@ cdef int ENHANCE_YOUR_CALM = _codes.ENHANCE_YOUR_CALM
 cdef tuple _window = (_engine.WINDOW,)
 cdef tuple _continuation = (_engine.CONTINUATION,)
 cdef list _control = [(_engine.CONTROL, frame_type) for frame_type in range(256)]
+cdef tuple _more = (_engine.MORE, FRAMES)
 
 cdef enum:
     # nghttp2's own limit is 64 KiB; `fields.py` bounds what an application sends. nghttp2 estimates 12 bytes more a field.
@@ -67,7 +68,7 @@ cdef class Nghttp2Engine:
     cdef dict outgoing  # owns what the streams' user data point to
     cdef dict resets  # streams reset by this side, oldest first
     cdef int32_t forgotten  # the highest stream that is no longer in ``resets``
-    cdef FrameHeads heads
+    cdef Input input
     cdef list closed
     cdef list events
     cdef HeaderBlock block
@@ -91,7 +92,8 @@ cdef class Nghttp2Engine:
         self.output = Output()
         self.outgoing = {}
         self.resets = {}
-        self.heads.left = 0 if client else PREFACE_SIZE
+        self.input = Input()
+        self.input.heads.left = 0 if client else PREFACE_SIZE
         self.closed = []
         self.fault = -1
         self.telling = client or settings.hop
@@ -113,12 +115,15 @@ cdef class Nghttp2Engine:
 
     def receive(self, bytes data not None):
         cdef int failed
+        cdef ssize_t begin = 0
         cdef list events = []
         if self.dead:
             return events
+        if self.input.kept is not None:
+            data = self.input.with_kept(data, &begin)
         self.events = events
         self.receiving = True
-        failed = self.feed(<const uint8_t *>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data))
+        failed = self.feed(<const uint8_t *>PyBytes_AS_STRING(data), &begin, PyBytes_GET_SIZE(data))
         self.receiving = False
         self.raise_kept()
         if failed < 0:
@@ -137,20 +142,28 @@ cdef class Nghttp2Engine:
         if self.fault >= 0:
             self.dead = True
             events.append((FAULT, self.fault, self.fault_detail))
+        elif self.input.heads.frames < 0:
+            self.input.keep(data, begin)
+            events.append(_more)
         self.events = None
         return events
 
-    cdef int feed(self, const uint8_t *data, ssize_t size) except -999:
-        """Give the input to nghttp2. Returns its error, 1 at DATA for a stream that has ended, 0 if all was taken."""
-        cdef ssize_t begin = 0, at = 0, end, taken
+    cdef int feed(self, const uint8_t *data, ssize_t *begin, ssize_t size) except -999:
+        """Give nghttp2 up to ``FRAMES`` frames of the input from ``begin`` on, which moves to what is left.
+
+        Returns nghttp2's error, 1 at DATA for a stream that has ended, else 0.
+        """
+        cdef ssize_t at = begin[0], end, taken
+        cdef FrameHeads *heads = &self.input.heads
+        heads.frames = FRAMES
         while True:
-            end = _next_data(&self.heads, data, &at, size)
-            taken = nghttp2_session_mem_recv(self.session, data + begin, end - begin)
-            if taken < 0 or end == size:
+            end = _next_stop(heads, data, &at, size)
+            taken = nghttp2_session_mem_recv(self.session, data + begin[0], end - begin[0])
+            begin[0] = end
+            if taken < 0 or end == size or heads.frames < 0:
                 return min(taken, 0)
-            if self.is_over(_stream_of(&self.heads)):
+            if self.is_over(_stream_of(heads)):
                 return 1
-            begin = end
 
     cdef bint is_over(self, int32_t stream_id) except -1:
         """Whether a stream has ended as the peer knows it: not by a reset of this side that may not have arrived."""

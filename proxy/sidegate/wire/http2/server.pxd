@@ -24,6 +24,7 @@ cdef class Http2Codec(Codec):
     cdef object _limits
     cdef double _now
     cdef object _last
+    cdef Py_ssize_t _left
     cdef object _final
     cdef bint _draining
     cdef bint _noticed

@@ -27,7 +27,7 @@ from sidegate.asgi import Headers
 from sidegate.errors import Refused
 from sidegate.wire import codes
 from sidegate.wire import events as e
-from sidegate.wire.events import Codec, RequestHead
+from sidegate.wire.events import FRAMES_A_TURN, Codec, RequestHead
 from sidegate.wire.fields import CLOSE, OFFER, FieldPolicy, accept_fields, reset_content
 from sidegate.wire.hop import HEADER_TABLE, HOP_SETTING
 from sidegate.wire.http2 import engine as wire
@@ -58,6 +58,7 @@ class Http2Codec(Codec):
         "_floods",
         "_hop_policy",
         "_last",
+        "_left",
         "_limits",
         "_noticed",
         "_now",
@@ -103,7 +104,9 @@ class Http2Codec(Codec):
         self._serves_front = False
         self._floods = FloodCounters(limits, now)
         self._limits = limits
+        self.more = False
         self._now = now
+        self._left = 0  # frames that may still be handled in this turn
         self._last = 0  # the highest stream seen
         self._final: int | None = None  # the last stream that the final GOAWAY promised to serve
         self._draining = False  # no more streams will come
@@ -127,30 +130,37 @@ class Http2Codec(Codec):
     @property
     def idle(self) -> bool:
         """See ``events.Codec``."""
-        return not self._streams.open and not self._engine.open_block
+        return not self._streams.open and not self._engine.open_block and not self.more
 
     @property
     def held(self) -> bool:
-        """Always false: an engine takes all its input."""
+        """Always false: the input that is left waits for the next turn, and for nothing else."""
         return False
 
     def read_paused(self) -> bool:
-        """Always false: the windows bound what the peer can send."""
-        return False
+        """While input is left of the last read; else the windows bound what the peer can send."""
+        return self.more
 
     # Receiving
 
     def receive(self, data: bytes, now: float) -> list[e.Event]:
         """See ``events.Codec``."""
         found: list[e.Event] = []
+        self.more = False
         if self.closed:
             return found
         self._now = now
+        self._left = FRAMES_A_TURN
         engine = self._engine
-        for frame in engine.receive(data):
-            self._on_frame(frame, found)
-            if self._dead or (self._draining and not self._streams.open):
-                return found  # closed: a later read would not be taken either
+        while True:
+            for frame in engine.receive(data):
+                self._on_frame(frame, found)
+                if self._dead or (self._draining and not self._streams.open):
+                    return found  # closed: a later read would not be taken either
+            if not self.more or self._left <= 0:
+                break
+            self.more = False
+            data = b""
         block = engine.open_block
         if block != self._block:
             self._block = block
@@ -320,6 +330,10 @@ class Http2Codec(Codec):
     def _on_pong(self, frame: FrameEvent, found: list[e.Event]) -> None:
         self._noticed = self._noticed or frame[1] == _GOAWAY_PING
 
+    def _on_more(self, frame: FrameEvent, found: list[e.Event]) -> None:
+        self.more = True
+        self._left -= frame[1]
+
     def _on_fault(self, frame: FrameEvent, found: list[e.Event]) -> None:
         _, code, detail = frame
         self._violate(wire.WORDS.get(code, "protocol_error"), detail, code, found)
@@ -332,6 +346,7 @@ class Http2Codec(Codec):
         ]
         streams.open.clear()
         self._dead = True
+        self.more = False
         return found
 
     # Limits
@@ -464,4 +479,5 @@ _RARE = {
     wire.FAULT: Http2Codec._on_fault,
     wire.SETTINGS: Http2Codec._on_settings,
     wire.PONG: Http2Codec._on_pong,
+    wire.MORE: Http2Codec._on_more,
 }
