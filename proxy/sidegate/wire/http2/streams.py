@@ -44,8 +44,11 @@ class Streams:
 
     def full(self) -> bool:
         """Whether the limit of streams is reached."""
-        # The sum is cheap and never too small; the union is exact.
-        return len(self.open) + len(self.running) >= self._limit and len(self.open | self.running) >= self._limit
+        opened, running, limit = len(self.open), len(self.running), self._limit
+        if opened + running < limit:
+            return False
+        # The union is exact, but a flood of refused streams would make one for each of them.
+        return opened >= limit or running >= limit or len(self.open | self.running) >= limit
 
     def refuse_rest(self, stream_id: int) -> None:
         """The request is answered without reading its body: drop the rest of it, reset the stream after the answer."""
