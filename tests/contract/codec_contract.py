@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
-from sidegate.wire.events import Body, BodyRefused, End, Rejected, Reset, Violation
+from sidegate.wire.events import PIECE, Body, BodyRefused, End, Rejected, Reset, Violation
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1.server import Http1Codec
 from tests.contract.peers import HOST, WEBSOCKET, MakePeer, Peer, Response
@@ -189,6 +189,26 @@ def check_output_is_pending_while_the_peer_does_not_read(make: MakePeer) -> None
     assert peer.codec.pending(stream) == 0
     peer.codec.send_head(stream, 200, [(b"content-length", b"10000")], False)
     stall_in_the_middle(peer, stream)
+
+
+def check_a_large_body_goes_out_in_pieces(make: MakePeer) -> None:
+    """So that the transport has no copy of it, even if the peer's windows are large."""
+    sizes = (PIECE, 300_000, 5, PIECE + 1, 100_000)  # the first ends where a piece ends
+    for headers in ([], [(b"content-length", b"%d" % sum(sizes))]):
+        peer = make(window=1 << 20)
+        stream = peer.open().stream_id
+        peer.codec.send_head(stream, 200, headers, False)
+        peer.read()
+        for number, size in enumerate(sizes, 1):
+            peer.codec.send_data(stream, bytes([number]) * size, number == len(sizes))
+        assert peer.codec.pending(stream) == sum(sizes)
+        peer.read()
+        assert peer.largest < 2 * PIECE
+        assert peer.codec.pending(stream) == 0
+        response = peer.responses[stream]
+        assert (response.complete, response.reset) == (True, False)
+        assert response.body == b"".join(bytes([number]) * size for number, size in enumerate(sizes, 1))
+        assert peer.codec.idle
 
 
 def check_input_stops_until_it_is_acknowledged(make: MakePeer) -> None:
@@ -599,6 +619,7 @@ CHECKS = (
     check_early_hints,
     check_continue,
     check_output_is_pending_while_the_peer_does_not_read,
+    check_a_large_body_goes_out_in_pieces,
     check_input_stops_until_it_is_acknowledged,
     check_an_unread_body_does_not_stop_the_connection,
     check_a_reset_by_the_server,

@@ -17,6 +17,8 @@ from sidegate.wire.events import Codec, Event, RequestHead
 
 HOST = b"a.example"
 WEBSOCKET = [(b"sec-websocket-version", b"13"), (b"sec-websocket-key", b"dGhlIHNhbXBsZSBub25jZQ==")]
+FIRST_WINDOW = 65535
+"""A connection's (RFC 9113 6.9.2)."""
 END_HEADERS = 0x4
 GOAWAY = 0x7
 """A flag and a frame type (RFC 9113 6.2, 6.8)."""
@@ -47,6 +49,14 @@ class Peer(ABC):
         self.now = 1.0
         self.events: list[Event] = []
         self.responses: dict[int, Response] = {}
+        self.largest = 0
+        """Bytes of the largest output that was taken at once."""
+
+    def output(self) -> bytes:
+        """Take output."""
+        data = self.codec.take_output()
+        self.largest = max(self.largest, len(data))
+        return data
 
     def send(self, data: bytes) -> None:
         """Let the codec read ``data``."""
@@ -161,7 +171,7 @@ class Http1Peer(Peer):
 
     def read(self) -> None:
         response = self.responses[self._stream]
-        while data := self.codec.take_output():
+        while data := self.output():
             if self._switched:
                 response.body += data
             else:
@@ -198,6 +208,8 @@ class Http2Peer(Peer):
         self._h2 = h2.connection.H2Connection(config)
         self._h2.initiate_connection()
         self._h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: window})
+        if window > FIRST_WINDOW:
+            self._h2.increment_flow_control_window(window - FIRST_WINDOW)
         self.goaways: list[tuple[int, int]] = []  # last stream, code
         self._partial = b""
         self._unread: list[tuple[int, int]] = []
@@ -250,7 +262,7 @@ class Http2Peer(Peer):
         self._flush()
 
     def stall(self) -> None:
-        while data := self.codec.take_output():
+        while data := self.output():
             for event in self._h2.receive_data(self._without_goaway(data)):
                 self._on_event(event)
             self._flush()

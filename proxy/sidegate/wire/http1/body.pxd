@@ -1,5 +1,7 @@
 """C types of what frames a body."""
 
+cimport cython
+
 
 cdef class BodyWriter:
     cdef public Py_ssize_t pending
@@ -10,4 +12,7 @@ cdef class BodyWriter:
 
     cpdef data(self, bytes data)
     cpdef end_body(self, list trailers)
+    @cython.locals(output=list, data=bytes)
     cpdef bytes take(self)
+    @cython.locals(room=Py_ssize_t, at=Py_ssize_t)
+    cdef bytes _take_piece(self, list output)

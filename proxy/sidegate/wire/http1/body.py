@@ -6,7 +6,10 @@ nothing: a body that does not fit its ``content-length`` marks the message as ``
 
 from __future__ import annotations
 
+from typing import Any
+
 from sidegate.asgi import Headers
+from sidegate.wire.events import PIECE
 
 NO_BODY, LENGTH, CHUNKED, UNTIL_CLOSE = range(4)
 """How a body is framed (RFC 9112 6.3). A body without framing is dropped."""
@@ -20,7 +23,7 @@ class BodyWriter:
     def __init__(self) -> None:
         self.pending = 0
         self.broken = False
-        self.output: list[bytes] = []
+        self.output: list[bytes | memoryview] = []
         self._framing = NO_BODY
         self._left = 0
 
@@ -53,9 +56,30 @@ class BodyWriter:
             self.broken = True
 
     def take(self) -> bytes:
-        """Take everything queued, joined once."""
-        output = self.output
-        data = output[0] if len(output) == 1 else b"".join(output)
+        """Take everything queued, joined once; if that is more than ``PIECE`` bytes of body, take ``PIECE`` bytes.
+
+        A copy of a large body would stay in memory until the peer has read all of it.
+        """
+        output: list[Any] = self.output
+        if self.pending > PIECE:
+            return self._take_piece(output)
+        data: bytes = output[0] if len(output) == 1 else b"".join(output)
         self.output = []
         self.pending = 0
         return data
+
+    def _take_piece(self, output: list[Any]) -> bytes:
+        taken: list[Any] = []
+        room, at = PIECE, 0
+        while room >= len(output[at]):
+            taken.append(output[at])
+            room -= len(output[at])
+            at += 1
+        if room:
+            rest = memoryview(output[at])
+            taken.append(rest[:room])
+            rest = rest[room:]
+            output[at] = rest if len(rest) > PIECE else bytes(rest)  # only the last of `take` may be the only one
+        self.output = output[at:]
+        self.pending -= PIECE  # this counts heads and framing as body, so it is never too much
+        return b"".join(taken)

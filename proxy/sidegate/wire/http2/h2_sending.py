@@ -16,6 +16,7 @@ import struct
 from collections import deque
 
 from sidegate.asgi import Headers
+from sidegate.wire.events import PIECE
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings, FrameEvent, goaway_frame
 from sidegate.wire.http2.h2_connection import connect
@@ -166,10 +167,11 @@ class SendingHalf:
             self._order.append(stream_id)
 
     def take_output(self) -> bytes:
-        """See ``engine.Engine``. The streams take turns, one frame each."""
+        """See ``engine.Engine``. The streams take turns, one frame each, until there are ``PIECE`` bytes of body."""
         connection = self._connection
         blocked: list[int] = []
-        while self._order and not self._dead:
+        piece = 0
+        while self._order and not self._dead and piece < PIECE:
             stream_id = self._order.popleft()
             stream = self._streams.get(stream_id)
             if stream is None:
@@ -178,7 +180,9 @@ class SendingHalf:
             if stream.size and window <= 0:
                 blocked.append(stream_id)
                 continue
+            before = stream.size
             self._send_frame(stream_id, stream, min(window, MAX_FRAME))
+            piece += before - stream.size
             if stream.size:
                 self._order.append(stream_id)
             else:
