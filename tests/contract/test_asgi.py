@@ -335,12 +335,20 @@ def test_responses_without_a_body(codec: str, running: Run, method: str, status:
         client.close()
 
 
-def test_a_head_request_needs_no_body_message(codec: str, running: Run) -> None:
+@pytest.mark.parametrize("trailers", [False, True])
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+def test_a_response_without_body_needs_no_body_message(
+    codec: str, running: Run, method: str, status: int, trailers: bool
+) -> None:
+    """Also if the application promised trailers. The connection goes on with the next request."""
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.start", "status": status, "headers": [], "trailers": trailers})
 
     with running(app, codec) as server:
-        assert fetch(server, codec, "HEAD", "/").status == 200
+        client = server.client(codec)
+        for _ in range(2):
+            assert request(client, method, "/").status == status
 
 
 def test_trailers(codec: str, running: Run) -> None:

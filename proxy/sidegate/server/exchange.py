@@ -444,7 +444,8 @@ class Exchange(ResponseHalf):
 
     def _complete_or_fail(self) -> None:
         if self.sending is STARTED and self._is_bodiless():
-            self._body(b"", more=False)  # a HEAD, 204, 205 or 304 has no body to wait for
+            self._trailers = None
+            self._body(b"", more=False)  # a HEAD, 204, 205 or 304 has neither body nor trailers to wait for
             return
         raise ExchangeError(
             Fault.APPLICATION, 500, "no_response", "the application returned without completing its response"
