@@ -262,7 +262,7 @@ class _Constructor:
             if not isinstance(key, Scalar):
                 self._mistake(key.position, path, "a key must be text, not a list or mapping")
             elif key.plain and key.text == "<<":
-                for source in self._sources(value, path):
+                for source in self._sources(value, path, depth):
                     for name, entry in self._entries(source, path, depth + 1).items():
                         merged.setdefault(name, entry)
             elif key.plain and not isinstance(resolve(key.text), str):
@@ -274,8 +274,9 @@ class _Constructor:
                 own[key.text] = (key, value)
         return {**merged, **own}
 
-    def _sources(self, node: Node, path: Path) -> Iterator[Table]:
+    def _sources(self, node: Node, path: Path, depth: int) -> Iterator[Table]:
         for source in node.items if isinstance(node, Sequence) else [node]:
+            self._step(source, depth)  # an empty mapping has no key that would count
             if isinstance(source, Table):
                 yield source
             else:
