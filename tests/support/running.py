@@ -99,6 +99,9 @@ class RunningServer(Protocol):
     def drain(self, delay: float = 0.0, grace: float = 5.0) -> None:
         """Stop as a front does."""
 
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run a coroutine on the loop of ``runtime`` and wait for it."""
+
 
 class Run(Protocol):
     """Serves an application: ``running`` below, and the contracts' fixture of that name."""

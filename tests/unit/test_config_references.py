@@ -150,7 +150,12 @@ def test_keys_are_found_in_the_model_beside() -> None:
 
 
 def test_what_a_listener_may_not_set_stands_at_the_top_level() -> None:
-    assert top_level_keys(("listeners", 0, "limits")) == {"concurrentRequests", "queueDelay"}
+    assert top_level_keys(("listeners", 0, "limits")) == {
+        "concurrentRequests",
+        "requestsPerClient",
+        "websocketsPerClient",
+        "queueDelay",
+    }
     assert top_level_keys(("listeners", 0, "timeouts")) == set()
     assert top_level_keys(("limits",)) == set()
     assert top_level_keys(("nowhere",)) == set()

@@ -117,7 +117,12 @@ def test_the_keys_of_a_listener_count_before_those_of_the_top_level() -> None:
 def test_a_listener_may_set_every_limit_that_is_not_the_processes() -> None:
     top = [fields(Limits), fields(ConnectionTimeouts)]
     own = [fields(ListenerLimits), fields(ListenerTimeouts)]
-    assert top[0].keys() - own[0].keys() == {"concurrentRequests", "queueDelay"}
+    assert top[0].keys() - own[0].keys() == {
+        "concurrentRequests",
+        "requestsPerClient",
+        "websocketsPerClient",
+        "queueDelay",
+    }
     assert top[1].keys() == own[1].keys()
     for key, field in {**own[0], **own[1]}.items():
         above = {**top[0], **top[1]}[key]

@@ -71,7 +71,59 @@ def _all_names(_: Any, listeners: Sequence[ConnectionLimits]) -> tuple[str, ...]
 
 
 @model
-class Limits(Model):
+class ProcessLimits(Model):
+    """What all clients together, or one of them, may make one process hold."""
+
+    concurrent_requests: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=1000,
+        ge=0,
+        le=1_000_000,
+        description="Requests in flight in one front process, over all its connections, 0 for no limit; further ones "
+        "get 503 with `Retry-After` at once, so that under overload the accepted ones are answered in time. Above 80 % "
+        "of it the clients share what is left: the one that has most gets 429 first (README: Operate it). Set it "
+        "higher for many long polls or event streams: each counts as long as it lasts. Envoy: 1024 for each cluster.",
+    )
+    requests_per_client: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Requests in flight of one client in one front process, 0 for no limit; further ones get 429 with "
+        "`Retry-After`. A client is an IPv4 address or an IPv6 network of 64 bits, behind `trustedProxies` the one "
+        "that they name; a trusted proxy itself and a unix socket are no client. Traefik's `inFlightReq` and nginx's "
+        "`limit_conn`: off unless set.",
+    )
+    websockets_per_client: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Open WebSockets of one client in one front process, 0 for no limit; further handshakes get 429 "
+        "with `Retry-After`. A client is that of `requestsPerClient`. nginx's `limit_conn`: off unless set.",
+    )
+    min_rate: Annotated[Size, NO_LIMIT] = setting(
+        default=240,
+        ge=0,
+        le=1024**3,
+        description="Bytes per second that a client must send of a body that the application waits for, or take of a "
+        "response, 0 for no limit; after 5 seconds below it the request ends (408, or a reset). It counts only while "
+        "more than 80 % of `concurrentRequests` are in use, and only for clients that have at least as many of them as "
+        "others; never for WebSockets and gRPC, nor while the application is the one to act. Kestrel: 240, always; "
+        "Apache httpd: 500 for bodies, always.",
+    )
+    queue_delay: Annotated[Duration, Limit(kept, top_level_only=True)] = setting(
+        default=4.0,
+        ge=0,
+        le=3600,
+        description="Longest time a request may wait for a blocked event loop before it is answered 503 with "
+        "`Retry-After`, 0s for no limit. An application blocks the loop while it computes without awaiting. Requests "
+        "that are read together may use half of it (the slowest is not counted), because further requests arrive "
+        "meanwhile: with 4s, twenty clients may call an application that blocks for 100 ms at once. Set it to the "
+        "latency you promise. haproxy: `timeout queue`, usually 5s or more; folly: from 5ms on; under-pressure for "
+        "Node: off, 1s in its example.",
+    )
+
+
+@model
+class Limits(ProcessLimits):
     """Sizes, counts and rates: what one client may make a process hold or do."""
 
     request_line: Annotated[Size, Limit(_longest_line)] = setting(
@@ -122,25 +174,6 @@ class Limits(Model):
         ge=0,
         le=1024**4,
         description="Largest request body, 0 for no limit; above it 413. nginx: 1Mi; Apache httpd: 1Gi.",
-    )
-    concurrent_requests: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
-        default=1000,
-        ge=0,
-        le=1_000_000,
-        description="Requests in flight in one front process, over all its connections, 0 for no limit; further ones "
-        "get 503 with `Retry-After` at once, so that under overload the accepted ones are answered in time. Set it "
-        "higher for many long polls or event streams: each counts as long as it lasts. Envoy: 1024 for each cluster.",
-    )
-    queue_delay: Annotated[Duration, Limit(kept, top_level_only=True)] = setting(
-        default=4.0,
-        ge=0,
-        le=3600,
-        description="Longest time a request may wait for a blocked event loop before it is answered 503 with "
-        "`Retry-After`, 0s for no limit. An application blocks the loop while it computes without awaiting. Requests "
-        "that are read together may use half of it (the slowest is not counted), because further requests arrive "
-        "meanwhile: with 4s, twenty clients may call an application that blocks for 100 ms at once. Set it to the "
-        "latency you promise. haproxy: `timeout queue`, usually 5s or more; folly: from 5ms on; under-pressure for "
-        "Node: off, 1s in its example.",
     )
     connection_requests: Annotated[Integer, NO_LIMIT] = setting(
         default=10_000,

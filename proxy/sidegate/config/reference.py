@@ -64,7 +64,7 @@ def _models(model: type[Model]) -> list[type[Model]]:
 
 def _keys_of(listener: type[Model], top: type[Model]) -> str:
     """Name the keys of a listener's model, which are described in the top level's model."""
-    but = " and ".join(f"`{key}`" for key in fields(top) if key not in fields(listener))
+    but = ", ".join(f"`{key}`" for key in fields(top) if key not in fields(listener))
     return f"Keys, values and ranges are those of {_link(top.__name__)}{but and f', but for {but}'}."
 
 

@@ -156,6 +156,7 @@ class Runtime:
                 threads=capacity is not None,
                 websocket=listener.websocket,
             )
+            admission.watch(service.connections)
             listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol, descriptors))
         return cls(listeners, backends, clock, starter, tickets=tickets, websocket_drain=config.websocket_drain)
 

@@ -278,11 +278,11 @@ class Connection(WritingHalf):
             self.codec.goaway(True)
             self.schedule_flush()
 
-    def cut_stalled(self) -> None:
-        """Abort because the peer took no byte for ``timeouts.write``."""
-        self.service.meter.violation("write_timeout")
+    def cut_stalled(self, reason: str = "write_timeout") -> None:
+        """Abort because the peer took no byte for ``timeouts.write``, or too few: ``reason`` is for the metrics."""
+        self.service.meter.violation(reason)
         for exchange in list(self.exchanges.values()):
-            exchange.disconnect("write_timeout")
+            exchange.disconnect(reason)
         self.cut()
 
     def abort(self) -> None:

@@ -19,11 +19,12 @@ code{{color:#666}}</style></head>
 """
 
 _RETRY_AFTER = (b"retry-after", b"1")
-"""Seconds (RFC 9110 10.2.3), with every 503: an overload, or the end of this process, lasts only a moment."""
+"""Seconds (RFC 9110 10.2.3), with every 503 and 429: an overload, or the end of this process, lasts only a moment."""
 
 _HINTS = {
     404: "No route matches this address.",
     413: "The request body is larger than this server accepts.",
+    429: "This client has too many requests in progress. Try again in a moment.",
     431: "The request's header fields are larger than this server accepts.",
     500: "The application failed. The log shows the reason under the request id.",
     503: "The server has no capacity left for this request. Try again in a moment.",
@@ -55,6 +56,6 @@ def error_page(status: int, request_id: str, detail: str, accept: bytes) -> tupl
         (b"cache-control", b"no-store"),
         (b"x-request-id", request_id.encode("ascii")),
     ]
-    if status == 503:
+    if status in (429, 503):
         headers.append(_RETRY_AFTER)
     return headers, body

@@ -25,6 +25,7 @@ from sidegate.aio.eager import EagerCoroutine
 from sidegate.asgi import App, Headers, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, Unprocessed, stems_from_disconnect
 from sidegate.observe.record import OPEN_ENDED, TASK, Record
+from sidegate.server.admission import refused
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.files import OpenFile
 from sidegate.server.messages import (
@@ -271,18 +272,19 @@ class Exchange(ResponseHalf):
         self._connection, self._head, self.record = connection, head, record
         self._codec = self._connection.codec  # read from the attribute, which has a C type when compiled
         # Decided now: when a task runs, a whole burst may have been counted, and all of it would be refused.
-        self._refusal = self._connection.admission.refusal(self.record.started, self._connection.observer.in_flight)
+        self._refusal = self._connection.admission.refusal(
+            self.record, self._connection.peer, self._connection.observer.in_flight
+        )
         self.stream_id = self._head.stream_id
         self.task: asyncio.Task[None] | EagerCoroutine | None = None
         self.receiving = ENDED if self._head.end_stream else OPEN
         self._continue = self._head.expect_continue
         self._cancelled = False  # by this process; an application may also cancel what it awaits itself
         self._chunks: list[bytes] = []
-        self._held = self._received = 0
+        self._held = self._received = self._status = 0
         self._readers: list[asyncio.Future[None]] = []
         self.waiting_since = 0.0
         self.sending = WAITING
-        self._status = 0
         self._headers: Headers = []
         self._remaining: int | None = None
         self._trailers: Headers | None = None
@@ -291,7 +293,7 @@ class Exchange(ResponseHalf):
         """Make the scope, run the application, end the exchange. Every way out passes here, and nothing is raised."""
         try:
             if self._refusal:
-                raise ExchangeError(Fault.PROXY, 503, self._refusal)
+                raise refused(self._refusal)
             if self.receiving is GONE or self.sending is COMPLETE:  # before the first step of a task
                 raise ClientDisconnected(self.record)
             scope = request_scope(self._connection.peer, self._head, self.record)

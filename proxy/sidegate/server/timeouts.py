@@ -13,6 +13,7 @@ from sidegate.errors import ExchangeError, Fault
 from sidegate.observe.record import PROCESS
 from sidegate.server.connection import Connection
 from sidegate.server.exchange import Exchange
+from sidegate.server.min_rate import check_rates
 from sidegate.server.service import LOW_WATER
 from sidegate.server.stall import StallDetector
 from sidegate.server.states import COMPLETE, GONE, OPEN
@@ -43,6 +44,8 @@ def check(connection: Connection, now: float) -> None:
         _check_web_sockets(connection, now)
         _check_bodies(connection, now)
         _check_requests(connection, now)
+        if connection.admission.counting:
+            check_rates(connection)
         _check_age(connection, now)
 
 

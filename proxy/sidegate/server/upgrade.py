@@ -15,9 +15,10 @@ from typing import Any
 
 from sidegate.aio.done import DONE, failed
 from sidegate.asgi import WEBSOCKET_SETTINGS_KEY, App, Handover, Headers, Message, Scope
-from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused, stems_from_disconnect
+from sidegate.errors import ClientDisconnected, ExchangeError, Refused, stems_from_disconnect
 from sidegate.observe.record import OPEN_ENDED, Record
 from sidegate.observe.websocket_meter import WebSocketMeter
+from sidegate.server.admission import refused
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
@@ -46,12 +47,14 @@ class Upgrade(Exchange):
         self._leaving = False
         self._meter: WebSocketMeter | None = None  # set when it is accepted
         self._raw = False  # true when a relay has accepted
+        if not self._refusal:
+            self._refusal = self._connection.admission.websocket_refusal(self.record, self._connection.peer)
 
     async def run(self, app: App) -> None:
         """Run handshake, application and end. Every way out ends here, and nothing is raised."""
         try:
             if self._refusal:
-                raise ExchangeError(Fault.PROXY, 503, self._refusal)
+                raise refused(self._refusal)
             if self.receiving is GONE or self.sending is COMPLETE:  # before the first step of a task
                 raise ClientDisconnected(self.record)
             await self._serve(app)
@@ -60,6 +63,7 @@ class Upgrade(Exchange):
             self._fail(error)
         if self.accepted:
             self._connection.observer.in_flight += 1
+        self._connection.admission.websocket_ended(self.record)
         if self._raw and self._meter is not None:
             self._meter.ended()
         self._connection.exchange_ended(self.stream_id)
@@ -112,6 +116,7 @@ class Upgrade(Exchange):
         self._meter = self._connection.service.websocket_meter(self.record, self._scope)
         self._meter.opened()
         self._connection.observer.in_flight -= 1  # it may be open for days: it does not count for `concurrentRequests`
+        self._connection.admission.released(self.record)
         if not dated:
             headers.append(self._connection.clock.date_field)
         self._codec.accept(self.stream_id, headers)

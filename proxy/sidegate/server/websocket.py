@@ -128,7 +128,7 @@ class WebSocket(Upgrade):
     def disconnect(self, reason: str = "client_disconnected") -> None:
         """Called when the connection is lost or the stream was reset."""
         told = self._frames is not None or (self.sending is COMPLETE and not self._codec.pending(self.stream_id))
-        if (not told or reason == "write_timeout") and self.record.fault is None:
+        if (not told or reason != "client_disconnected") and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
         if self._frames is not None and self._end is None:
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)

@@ -131,6 +131,8 @@ class WritingHalf(ConnectionBase):
                 continue
             del self.exchanges[exchange.stream_id]
             self.observer.finished(exchange.record)
+            if self.admission.counting:
+                self.admission.released(exchange.record)
             again |= codec.release(exchange.stream_id)
         self.ended = still
         self.last_active = self._loop.time()
