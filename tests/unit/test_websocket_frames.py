@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import sys
+import zlib
 
 import pytest
 from websockets.extensions.permessage_deflate import PerMessageDeflate
@@ -68,6 +70,11 @@ class Client(Protocol):
         return found
 
 
+def memory(text: str) -> int:
+    """Bytes that a message takes: one that is not ASCII may take four for each character, and the object's head."""
+    return len(text) if text.isascii() else sys.getsizeof(text)
+
+
 def close_code(output: bytes) -> tuple[int, str]:
     """Code and reason of the close frame that ``output`` is."""
     client = Client()
@@ -95,7 +102,7 @@ def test_an_echo(size: int, deflate: Deflate | None, step: int) -> None:
     while server.more:
         events += server.receive(b"", 0.0)
     whole = text.encode()
-    assert events == [Message(text, len(whole)), Message(whole, len(whole))] * 2
+    assert events == [Message(text, memory(text)), Message(whole, len(whole))] * 2
     for event in events:
         assert isinstance(event, Message)
         if isinstance(event.data, str):
@@ -126,7 +133,7 @@ def test_fragments_are_joined_with_control_frames_between_them(deflate: Deflate 
     client.send_continuation(b"", fin=True)
     assert server.receive(client.written(), 0.0) == [
         Pong(b"2"),
-        Message("a" * 100 + "€b", 104),
+        Message("a" * 100 + "€b", memory("a" * 100 + "€b")),
         Message(b"\xff", 1),
     ]
     assert client.read(server.take_output()) == [("PONG", b"1")]
@@ -389,8 +396,118 @@ def test_the_end_of_input_comes_behind_what_is_held_back() -> None:
     assert server.receive(b"", 0.0) == [message, Closed(1006, "")]
 
 
-@pytest.mark.parametrize("data", [frame((TEXT | RSV1) & ~FIN, b"x"), frame(TEXT | RSV1, b"x")])
-def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes) -> None:
+def test_one_call_reports_at_most_as_many_messages_as_wanted() -> None:
+    server = frames()
+    data = frame(TEXT) * 4 + frame(PONG) + frame(TEXT, b"last")
+    assert server.receive(data[:-3], 0.0, 0) == []
+    assert server.more
+    assert server.receive(b"", 0.0, 3) == [Message("", 0)] * 3
+    assert server.more
+    assert server.receive(data[-3:], 0.0, 1) == [Message("", 0)]
+    assert server.receive(b"", 0.0, 1) == [Pong(b""), Message("last", 4)]
+    assert not server.more
+
+
+def test_a_read_of_empty_messages_is_decoded_as_far_as_wanted() -> None:
+    server = frames()
+    assert len(server.receive(frame(TEXT) * 43_690, 0.0, 32)) == 32
+    assert server.more
+
+
+def test_what_is_dropped_is_never_reported() -> None:
+    server = frames()
+    assert server.receive(frame(TEXT & ~FIN, b"half") + frame(PONG) * 2, 0.0) == [Pong(b""), Pong(b"")]
+    assert server.receive(frame(CONT | FIN, b"other half"), 0.0, 0) == []
+    server.drop()
+    assert not server.more
+    assert server.receive(b"", 0.0) == []
+    assert server.receive_eof() == [Closed(1006, "")]
+
+
+def test_a_compressed_message_is_inflated_when_it_is_whole() -> None:
+    """A client that sends 100 bytes of a message of 1 MiB, and no end, makes the server hold 100 bytes."""
+    inflated: list[int] = []
+
+    class Counting(PerMessageDeflate):
+        def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+            inflated.append(len(frame.data))
+            return super().decode(frame, max_size=max_size)
+
+    class Counted(Deflate):
+        def extension(self) -> PerMessageDeflate:
+            return Counting(False, False, 12, 12)
+
+    server = frames(deflate=Counted(*DEFLATE))
+    text = "ä" * 200_000
+    content = deflated(text.encode())
+    half = len(content) // 2
+    assert server.receive(frame((TEXT | RSV1) & ~FIN, content[:half]) + frame(PONG), 0.0) == [Pong(b"")]
+    assert server.receive(frame(CONT, content[half:]), 0.0) == []
+    assert not inflated
+    assert server.receive(frame(CONT | FIN), 0.0) == [Message(text, memory(text))]
+    assert inflated == [len(content)]
+
+
+def test_a_compressed_message_may_be_a_little_longer_than_the_limit() -> None:
+    """What cannot be compressed becomes longer."""
+    content = bytes(range(256)) * (LIMIT // 256)
+    compressor = zlib.compressobj(level=0, wbits=-12)
+    compressed = (compressor.compress(content) + compressor.flush(zlib.Z_SYNC_FLUSH)).removesuffix(b"\0\0\xff\xff")
+    assert len(compressed) > LIMIT
+    server = frames(deflate=DEFLATE)
+    half = len(compressed) // 2
+    data = frame((BINARY | RSV1) & ~FIN, compressed[:half]) + frame(CONT | FIN, compressed[half:])
+    assert server.receive(data, 0.0) == [Message(content, LIMIT)]
+    data = frame((BINARY | RSV1) & ~FIN, compressed) + frame(CONT, compressed[: LIMIT // 8])
+    assert frames(deflate=DEFLATE).receive(data, 0.0) == [TOO_BIG]
+
+
+def test_a_continuation_with_the_bit_of_compression_is_1002() -> None:
+    server = frames(deflate=DEFLATE)
+    data = frame((TEXT | RSV1) & ~FIN, b"x") + frame(CONT | FIN | RSV1, b"x")
+    assert server.receive(data, 0.0) == [Closed(1002, "RSV1 bit set in continuation frame")]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        frame(TEXT & ~FIN, b"half"),
+        frame(TEXT | RSV1, b"\xff" * 8)[:-1],
+        frame(0x83),
+        frame(TEXT & ~FIN, b"x") + frame(CLOSE),
+        frame(TEXT | RSV1, deflated(b"x")) + frame(CLOSE),
+    ],
+)
+def test_a_websocket_that_has_ended_leaves_nothing_to_the_collector(data: bytes) -> None:
+    """The library's protocols refer to themselves."""
+    gc.collect()
+    gc.disable()
+    try:
+        before = [one for one in gc.get_objects() if isinstance(one, Protocol)]
+        server = frames(deflate=DEFLATE)
+        server.receive(data, 0.0)
+        server.release()
+        server.release()
+        assert server.closed
+        assert not server.more
+        assert server.receive(frame(TEXT, b"late"), 0.0) == []
+        assert server.receive_eof() == []
+        server.ping(b"late")
+        assert [one for one in gc.get_objects() if isinstance(one, Protocol)] == before
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize(
+    ("data", "cut"),
+    [
+        (frame((TEXT | RSV1) & ~FIN, b"x") + frame(CONT | FIN), 1),
+        (frame(TEXT | RSV1, b"x"), 1),
+        (frame(TEXT | RSV1, b"x"), 2),
+    ],
+)
+def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes, cut: int) -> None:
     class Broken(PerMessageDeflate):
         def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
             raise RuntimeError("a bug")
@@ -400,9 +517,9 @@ def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes) -> None:
             return Broken(False, False, 12, 12)
 
     server = frames(deflate=Breaking(*DEFLATE))
-    assert server.receive(data[:-1], 0.0) == []
+    assert server.receive(data[:-cut], 0.0) == []
     with pytest.raises(RuntimeError, match="a bug"):
-        server.receive(data[-1:], 0.0)
+        server.receive(data[-cut:], 0.0)
     assert server.closed
     assert close_code(server.take_output()) == (1011, "")
 

@@ -46,6 +46,7 @@ from sidegate.server.tls.engine import TicketKeys
 from sidegate.server.tls.engines import load_tls_engine
 from sidegate.server.tls.files import TlsError
 from sidegate.server.upgrade import close_gradually
+from sidegate.server.waiting_messages import WaitingMessages
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http2 import load_engine
 from sidegate.wire.target import PathPolicy
@@ -125,6 +126,7 @@ class Runtime:
         clock = Clock(loop, timeouts.check)
         starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
         admission = Admission(loop, config.limits)
+        waiting_messages = WaitingMessages()
         routes = _routes(config, backends)
         router = Router(routes)
         paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
@@ -155,6 +157,7 @@ class Runtime:
                 enforces_request_timeouts=fronts is None and any(route.timeouts.request for route in config.routes),
                 threads=capacity is not None,
                 websocket=listener.websocket,
+                waiting_messages=waiting_messages,
             )
             admission.watch(service.connections)
             listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol, descriptors))

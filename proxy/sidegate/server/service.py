@@ -22,6 +22,7 @@ from sidegate.observe.websocket_meter import WebSocketMeter
 from sidegate.server.admission import Admission
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.tls.contexts import ServerTls
+from sidegate.server.waiting_messages import WaitingMessages
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.hop import WebSocketFacts
 from sidegate.wire.http2 import EngineFactory
@@ -89,6 +90,8 @@ class ListenerService:
     trusted: TrustedProxies
     websocket: WebSocketConfig
     """The listener's settings; those of a route replace them."""
+    waiting_messages: WaitingMessages
+    """All listeners share it."""
     enforces_request_timeouts: bool = False
     """Whether the routes' ``timeouts.request`` are enforced here. A front does it for its workers."""
     threads: bool = False

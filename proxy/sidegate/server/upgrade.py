@@ -66,6 +66,7 @@ class Upgrade(Exchange):
         self._connection.admission.websocket_ended(self.record)
         if self._raw and self._meter is not None:
             self._meter.ended()
+        self._release()
         self._connection.exchange_ended(self.stream_id)
 
     async def _serve(self, app: App) -> None:
@@ -181,6 +182,9 @@ class Upgrade(Exchange):
 
     async def _until_closed(self) -> None:
         """Wait for what remains to be done when the application has returned."""
+
+    def _release(self) -> None:
+        """Free what an exchange that has ended does not need."""
 
     def _send_error_page(self, failure: ExchangeError) -> None:
         """Answer as any request; a handshake of another version gets the supported one (RFC 6455 4.4)."""

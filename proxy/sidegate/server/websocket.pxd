@@ -1,6 +1,7 @@
 """C types of a WebSocket."""
 
 from sidegate.server.upgrade cimport Upgrade
+from sidegate.server.websocket_inbox cimport Inbox
 
 
 cdef class WebSocket(Upgrade):
@@ -9,10 +10,9 @@ cdef class WebSocket(Upgrade):
     cdef bint _connect_delivered
     cdef object _end
     cdef object _frames
+    cdef Inbox _inbox
     cdef object _ping
-    cdef object _messages
     cdef object _settings
-    cdef long long _waiting
 
     cpdef feed(self, bytes data)
     cpdef end(self)

@@ -5,8 +5,9 @@ HTTP, and ``wire/websocket/frames.py`` parses and writes the frames. This module
 closing handshake, the messages that wait to be received, the pings. Before a WebSocket is accepted, its request is
 answered as any other, with an error page or the application's own response.
 
-Backpressure: the number of messages that wait for the application is bounded (``maxQueue``), and while any wait, the
-stream's flow-control credit does not go back. ``send`` waits while the client takes no bytes.
+Backpressure: few messages are decoded ahead of the application (``websocket_inbox.py``). The rest of the input waits as
+it came, at most a window: while anything waits, the stream's flow-control credit does not go back. A ``receive`` that
+waits always gets the next message. ``send`` waits while the client takes no bytes.
 
 Errors: ``send`` raises ``ClientDisconnected`` once the WebSocket is closed and ``ExchangeError`` for messages that the
 ASGI specification forbids. Both raise ``RuntimeError`` in another thread than the event loop's. ``run`` raises none.
@@ -15,7 +16,6 @@ ASGI specification forbids. Both raise ``RuntimeError`` in another thread than t
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Awaitable
 from typing import Any
 
@@ -24,10 +24,12 @@ from sidegate.asgi import TUNNEL_KEY, WEBSOCKET_KEY, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
 from sidegate.observe.record import Record
 from sidegate.server.connection_base import ConnectionBase
+from sidegate.server.exchange import MANY_PIECES
 from sidegate.server.messages import as_bytes, bad_message, check_fields
 from sidegate.server.service import HIGH_WATER
 from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, WAITING
 from sidegate.server.upgrade import DENIAL, Upgrade
+from sidegate.server.websocket_inbox import Inbox
 from sidegate.server.websocket_ping import WebSocketPing
 from sidegate.wire.events import RequestHead
 from sidegate.wire.http2.floods import Bucket
@@ -60,18 +62,16 @@ class WebSocket(Upgrade):
         "_connect_delivered",
         "_end",
         "_frames",
-        "_messages",
+        "_inbox",
         "_ping",
         "_settings",
-        "_waiting",
     )  # fmt: skip
 
     def __init__(self, connection: ConnectionBase, head: RequestHead, record: Record) -> None:
         super().__init__(connection, head, record)
         self._connect_delivered = False
         self._frames: WebSocketFrames | None = None  # once an application has accepted
-        self._messages: deque[Received] = deque()
-        self._waiting = 0  # bytes of messages that the application has not taken
+        self._inbox: Inbox | None = None  # from then on, too
         self._end: Closed | None = None
         self._closing_since: float | None = None
         self._code = 0  # of our close frame
@@ -84,15 +84,17 @@ class WebSocket(Upgrade):
         if not self._connect_delivered:
             self._connect_delivered = True
             return {"type": "websocket.connect"}
-        while not self._messages:
-            if self._is_over():
+        while self._inbox is None or not self._inbox.messages:
+            if self._inbox is not None and self._inbox.has_undecoded():
+                self._unpack()
+            elif self._is_over():
                 end = self._end or Closed(NO_CLOSE_FRAME, "")
                 return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
-            await self._wait_for_input()
-        message = self._messages.popleft()
-        data = message.data
-        self._waiting -= message.size
-        if not self._messages:
+            else:
+                await self._wait_for_input()
+        inbox = self._inbox
+        data = inbox.take().data
+        if not inbox.messages and (inbox.has_room() or not inbox.has_undecoded()):
             self._unpack()
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
 
@@ -105,12 +107,16 @@ class WebSocket(Upgrade):
         if self.receiving is not OPEN or self.sending is COMPLETE:
             self._codec.acknowledge(self.stream_id, len(data))
             return
-        self._chunks.append(data)
         self._held += len(data)
-        if self._frames is not None and len(self._messages) < self._settings.max_queue and self._waiting < HIGH_WATER:
-            self._unpack()
-        else:
+        if self._inbox is None:
+            self._chunks.append(data)
+            if len(self._chunks) > MANY_PIECES:
+                self._chunks = [b"".join(self._chunks)]
             self._wake()
+            return
+        self._inbox.add(data)
+        if self._readers or self._inbox.has_room():
+            self._unpack()
 
     def end(self) -> None:
         """Called when the client has ended its side of the stream."""
@@ -122,16 +128,19 @@ class WebSocket(Upgrade):
     def _end_input(self) -> None:
         if self._frames is not None and WEBSOCKET_KEY in self._scope:
             self._lose(GOING_AWAY, "")  # a front reports a lost client by a reset, so here the front itself is stopping
-        elif self._frames is not None:
-            self._handle(self._frames.receive_eof())
+        elif self._inbox is not None:
+            self._handle(self._inbox.end(self._connection.service.loop.time()))
 
     def disconnect(self, reason: str = "client_disconnected") -> None:
         """Called when the connection is lost or the stream was reset."""
         told = self._frames is not None or (self.sending is COMPLETE and not self._codec.pending(self.stream_id))
         if (not told or reason != "client_disconnected") and self.record.fault is None:
             self.record.fault, self.record.reason = Fault.CLIENT, reason
-        if self._frames is not None and self._end is None:
-            self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)
+        if self._frames is not None and self._inbox is not None and self._end is None:
+            closed: list[Any] = self._inbox.disconnect(self._held, self._connection.service.loop.time())
+            if closed:
+                self._on_end(closed[0], self._code)
+                self._frames.release()
         if self._frames is None or self.sending is not COMPLETE:  # otherwise the queued output is still sent
             self._leave()
         self.cancel_runner()
@@ -149,25 +158,23 @@ class WebSocket(Upgrade):
         return self._end is not None or self.receiving is GONE or self.sending is COMPLETE
 
     def _unpack(self) -> None:
-        """Parse messages, at least one, from the bytes so far; give credit back if all of them were taken."""
-        frames: Any = self._frames
+        """Decode messages, at least one, from the bytes so far; give credit back if all of them were taken."""
+        inbox: Any = self._inbox
         now = self._connection.service.loop.time()
-        while (self._chunks or frames.more) and not (self._messages and frames.more):
-            data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
-            self._chunks.clear()
-            self._handle(frames.receive(data, now))
-        if not self._messages and not self._chunks:
+        while inbox.has_undecoded() and not inbox.is_ahead():
+            self._handle(inbox.decode(now))
+        if not inbox.messages and not inbox.has_undecoded():
             self._acknowledge_held()
         self._wake()
 
     def _handle(self, events: list[Any]) -> None:
+        inbox: Any = self._inbox
         count = 0
         for event in events:
             kind = type(event)
             if kind is Received:
                 count += 1
-                self._messages.append(event)
-                self._waiting += event.size
+                inbox.put(event)
             elif kind is Pong:
                 took = self._ping.answered(event.payload, self._connection.service.loop.time())
                 if took is not None and self._meter is not None:
@@ -195,7 +202,8 @@ class WebSocket(Upgrade):
         try:
             kind = message["type"]
             if kind == "websocket.send":
-                self._send_message(message)
+                _write_message(self._open_frames(kind), message)
+                self._write(1)
             elif kind == "websocket.accept":
                 self._accept(message)
             elif kind == "websocket.close":
@@ -229,25 +237,15 @@ class WebSocket(Upgrade):
         now = self._connection.service.loop.time()
         self._ping = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
         self._frames = WebSocketFrames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
+        self._inbox = Inbox(self._frames, settings.max_queue, self._connection.service.waiting_messages)
         self._answer(headers, dated)
-        self._unpack()  # bytes that arrived before the handshake was accepted
+        for data in self._chunks:  # which arrived before the handshake was accepted
+            self._inbox.add(data)
+        self._chunks.clear()
+        if self._inbox.has_room():
+            self._unpack()
         if self.receiving is ENDED:
             self._end_input()
-
-    def _send_message(self, message: Message) -> None:
-        frames = self._open_frames("websocket.send")
-        text: Any = message.get("text")
-        data: Any = message.get("bytes")
-        if (text is None) == (data is None):
-            raise bad_message("websocket.send needs exactly one of text and bytes")
-        try:
-            if text is not None:
-                frames.send_text(text)
-            else:
-                frames.send_binary(as_bytes(data))
-        except (AttributeError, TypeError, ValueError) as error:
-            raise bad_message(f"websocket.send: {error}") from error
-        self._write(1)
 
     def _close(self, message: Message) -> None:
         if self.sending is WAITING:
@@ -279,7 +277,9 @@ class WebSocket(Upgrade):
         """Pass the written frames to the codec, and end our side after the close frame."""
         frames: Any = self._frames
         output = frames.take_output()
-        if not output and not frames.closed:
+        if frames.closed:
+            frames.release()
+        if self.receiving is GONE or (not output and not frames.closed):
             return
         if self.sending is not COMPLETE:
             self._codec.send_data(self.stream_id, output, frames.closed)
@@ -301,19 +301,28 @@ class WebSocket(Upgrade):
 
     async def _until_closed(self) -> None:
         """Wait for the peer's close frame; ``on_tick`` enforces ``CLOSE_TIMEOUT``. Further messages are dropped."""
-        while self._frames is not None and not self._is_over():
-            self._messages.clear()
-            self._waiting = 0
+        while self._inbox is not None and not self._is_over():
+            self._inbox.clear()
             self._unpack()
             if not self._is_over():
                 await self._wait_for_input()
 
+    def _release(self) -> None:
+        """Called when the exchange has ended: free what nobody can receive any more."""
+        if self._inbox is not None:
+            self._inbox.release()
+            self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code)
+
     def on_tick(self, now: float) -> None:
         """Send a ping when one is due, and enforce ping and close timeouts. The clock calls it twice a second."""
-        frames = self._frames
-        if frames is None or self._is_over():
+        frames, inbox = self._frames, self._inbox
+        if frames is None or inbox is None:
             return
-        if self._messages or self._codec.pending(self.stream_id):
+        if inbox.has_undecoded() and inbox.has_room():
+            self._unpack()
+        if self._is_over():
+            return
+        if inbox.messages or inbox.has_undecoded() or self._codec.pending(self.stream_id):
             self._ping.restart_timeout(now)  # the ping or the pong may be queued behind them
         if self._closing_since is not None:
             if now - self._closing_since > CLOSE_TIMEOUT:
@@ -353,3 +362,17 @@ class WebSocket(Upgrade):
         self._write(0)
         self._connection.release_writers(self.stream_id)
         self._wake()
+
+
+def _write_message(frames: WebSocketFrames, message: Message) -> None:
+    text: Any = message.get("text")
+    data: Any = message.get("bytes")
+    if (text is None) == (data is None):
+        raise bad_message("websocket.send needs exactly one of text and bytes")
+    try:
+        if text is not None:
+            frames.send_text(text)
+        else:
+            frames.send_binary(as_bytes(data))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise bad_message(f"websocket.send: {error}") from error

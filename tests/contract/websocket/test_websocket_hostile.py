@@ -139,6 +139,7 @@ def test_a_bomb_in_fragments(codec: str, running: Run) -> None:
         ws = connect(server, codec, deflate=True)
         pieces = [bomb[at : at + 1000] for at in range(0, len(bomb), 1000)]
         sent = frame(BINARY & ~FIN | RSV1, pieces[0]) + b"".join(frame(CONT, piece) for piece in pieces[1:])
+        sent += frame(CONT | FIN)
         assert broken_off(ws, sent)[0] == 1009
 
 

@@ -6,7 +6,10 @@ from sidegate.wire.events import Values
 
 
 class Message(Values):
-    """One whole message, text or binary. ``size``: its bytes, after inflation."""
+    """One whole message, text or binary. ``size``: bytes of memory that it takes, after inflation.
+
+    Text with one emoji takes four bytes for each of its characters.
+    """
 
     __slots__ = ("data", "size")
 

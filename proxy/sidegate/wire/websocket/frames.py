@@ -12,12 +12,15 @@ module unmasks them, inflates them with websockets' extension, and writes the fr
 takes 6 µs for both, this module 1 µs. A property test compares the two.
 
 Bounds: a message (``max_message`` bytes after inflation), its fragments, control frames by a token bucket, and the
-messages that one call unpacks: a read of 64 KiB may hold sixty compressed messages of 1 MiB.
+messages that one call decodes: a read of 64 KiB may hold sixty compressed messages of 1 MiB, or ten thousand empty
+ones. The rest of the input waits as it came. So does a compressed message until its last fragment is there: a client
+can make this module hold no more bytes than it sends.
 """
 
 from __future__ import annotations
 
 import codecs
+from sys import getsizeof
 from typing import Any, Final
 
 from sidegate.wire.http2.floods import Bucket
@@ -45,8 +48,11 @@ MAX_FRAGMENTS: Final = 1 << 17
 MIN_DEFLATED: Final = 64
 """Shorter messages are not compressed (RFC 7692 6 lets the sender choose): it saves less than a packet's header."""
 
-BATCH: Final = 1 << 18
+BATCH: Final = 1 << 16
 """Bytes of messages after which ``receive`` stops so that the application can read; one message may be larger."""
+
+ALL: Final = 1 << 30
+"""As many messages as ``BATCH`` allows."""
 
 _TEXT: Final = 0x81  # first byte of a frame: FIN and opcode
 _BINARY: Final = 0x82
@@ -54,7 +60,7 @@ _RSV1: Final = 0x40  # the message is compressed
 
 # Module constants: to read a member of an Enum class costs more than the comparison that uses it.
 _CLOSE, _PING, _PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
-_TEXT_FRAME, _BINARY_FRAME = Opcode.TEXT, Opcode.BINARY
+_TEXT_FRAME, _BINARY_FRAME, _CONT_FRAME = Opcode.TEXT, Opcode.BINARY, Opcode.CONT
 
 _UTF8 = codecs.getincrementaldecoder("utf-8")
 
@@ -72,17 +78,38 @@ class _Silent:
 _SILENT: Any = _Silent()
 
 
+class _Undecoded(Extension):
+    """Stands for the compression within the library: it checks the frames, and this module inflates whole messages."""
+
+    def decode(self, frame: Frame, *, max_size: int | None = None) -> Frame:
+        """Return the frame as it is, as if it were not compressed."""
+        if frame.rsv1 and frame.opcode is _CONT_FRAME:
+            raise ProtocolError("RSV1 bit set in continuation frame")  # RFC 7692 6.1
+        if not frame.rsv1 or frame.opcode not in (_TEXT_FRAME, _BINARY_FRAME):
+            return frame
+        return Frame(frame.opcode, frame.data, frame.fin, False, frame.rsv2, frame.rsv3)
+
+    def encode(self, frame: Frame) -> Frame:
+        """Return the frame as it is: the library writes only control frames."""
+        return frame
+
+
+_UNDECODED: list[Extension] = [_Undecoded()]
+
+
 class WebSocketFrames:
     """The frames of one WebSocket. After each call ``take_output`` returns the bytes to send.
 
     ``closing``: our close frame is queued or sent, so nothing else will be sent, and no more messages are reported.
     ``closed``: ``Closed`` was reported (after ``close``: when the peer has answered) or ``fail`` was called; end our
     side after the output. ``more``: input is held back; call ``receive(b"", now)`` once the application has read.
+    When nothing will be received or sent any more, call ``release``.
     """
 
     __slots__ = (
-        "_batched", "_controls", "_decoder", "_deflate", "_eof", "_fragments", "_held", "_max_batch", "_max_message",
-        "_message", "_missing", "_output", "_protocol", "_zlib", "closed", "closing", "more",
+        "_at", "_batched", "_compressed", "_controls", "_decoder", "_deflate", "_eof", "_fragments", "_held",
+        "_max_message", "_message", "_missing", "_output", "_protocol", "_reported", "_zlib", "closed", "closing",
+        "more",
     )  # fmt: skip
 
     def __init__(self, max_message: int, deflate: Deflate | None, controls: Bucket) -> None:
@@ -91,43 +118,55 @@ class WebSocketFrames:
         self.closed = False
         self.more = False
         self._max_message = max_message
-        self._max_batch = max(max_message, BATCH)
         self._deflate = deflate
         self._zlib: Extension | None = None
         self._controls = controls
-        self._protocol = _new_protocol(self._max_message)
-        self._held = b""
+        self._protocol: Protocol | None = _new_protocol(self._max_message, deflate)
+        self._held = b""  # input; it was parsed up to `_at`
+        self._at = 0
         self._eof = False
         self._missing = 0  # bytes still missing of the frame whose beginning the library has
         self._message: bytearray | None = None  # the fragments so far
+        self._compressed = False  # the library's current message is
         self._fragments = 0
         self._decoder: codecs.IncrementalDecoder | None = None  # of a fragmented text message
-        self._batched = 0  # bytes of messages that this call of receive has reported
+        self._batched = self._reported = 0  # bytes and number of the messages that this call of receive has reported
         self._output: list[bytes] = []
 
-    def receive(self, data: bytes, now: float) -> list[Event]:
-        """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` continues with the input held back."""
-        if self._held:
-            data = self._held + data
-            self._held = b""
+    def receive(self, data: bytes, now: float, most: int = ALL) -> list[Event]:
+        """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` continues with the input held back.
+
+        Reports at most ``most`` messages; 0: ``data`` is only kept.
+        """
+        held = self._held
+        at = self._at
+        if not held:
+            held = data
+        elif data:
+            held = held[at:] + data
+            at = 0
         self.more = False
-        self._batched = 0
+        self._batched = self._reported = 0
         events: list[Event] = []
-        size = len(data)
-        at = 0
+        size = len(held)
         while at < size and not self.closed:
-            if self._batched >= self._max_batch:
+            if self._reported >= most or self._batched >= BATCH:
                 self.more = True
-                self._held = data[at:]
                 break
             if self._missing:
-                at = self._feed(data, at, now, events)
+                at = self._feed(held, at, now, events)
                 continue
-            end = self._frame(data, at, now, events)
+            end = self._frame(held, at, now, events)
             if end < 0:
-                self._held = data[at:]
+                held = held[at:]
+                at = 0
                 break
             at = end
+        if at == size or self.closed:
+            held = b""
+            at = 0
+        self._held = held
+        self._at = at
         if self._eof and not self.more and not self.closed:
             self._lose(events)
         return events
@@ -152,11 +191,12 @@ class WebSocketFrames:
         """Queue a ping; nothing if ``closing``. Raises ``ValueError`` for more than 125 bytes."""
         if self.closing:
             return
+        protocol: Any = self._protocol
         try:
-            self._protocol.send_ping(payload)
+            protocol.send_ping(payload)
         except ProtocolError as error:
             raise ValueError(str(error)) from error
-        self._output += self._protocol.data_to_send()
+        self._output += protocol.data_to_send()
 
     def close(self, code: int = 1000, reason: str = "") -> None:
         """Queue a close frame; nothing if ``closing``. Raises ``ValueError``: reserved code, reason above 123 bytes."""
@@ -169,6 +209,21 @@ class WebSocketFrames:
         self.close(code, reason)
         self.closed = True
         self._message = None
+
+    def drop(self) -> None:
+        """Drop the input that is not parsed yet, and the fragments of a message that has no end yet."""
+        self._held = b""
+        self._at = 0
+        self.more = False
+        self._message = None
+
+    def release(self) -> None:
+        """Free everything: the WebSocket has ended."""
+        if self._protocol is not None:
+            _free(self._protocol)
+        self._protocol = self._zlib = self._decoder = None
+        self.drop()
+        self.closing = self.closed = True
 
     def take_output(self) -> bytes:
         """Take the bytes to send. If ``closed``, they are the last."""
@@ -212,7 +267,13 @@ class WebSocketFrames:
                 opcode = _TEXT_FRAME if first == _TEXT | _RSV1 else _BINARY_FRAME
                 self._inflate(self._extension(self._deflate), Frame(opcode, content, rsv1=True), events)
                 return payload + length
-        self._begin(first)
+        if first & 0x0F == _CLOSE and self._message is not None:
+            # RFC 6455 5.4 allows a close frame between fragments; the library would call that a protocol error.
+            self._message = None
+            _free(self._protocol)
+            self._protocol = _new_protocol(self._max_message, self._deflate)
+        elif first & 0x0F in (_TEXT_FRAME, _BINARY_FRAME):
+            self._compressed = first & _RSV1 != 0
         self._missing = payload + length - at
         return self._feed(data, at, now, events)
 
@@ -221,26 +282,20 @@ class WebSocketFrames:
         try:
             frame = extension.decode(frame, max_size=self._max_message + MAX_CONTROL)
         except PayloadTooBig:
-            self._too_big(events)
+            self._violate(1009, _too_many_bytes(self._max_message), events)
         except ProtocolError as error:
             self._violate(1002, str(error), events)
+        except BaseException:  # a bug
+            self.fail(1011, "")
+            raise
         else:
             self._report(frame.opcode is _TEXT_FRAME, frame.data, events)
-
-    def _begin(self, first: int) -> None:
-        """Prepare the library for a frame."""
-        if first & 0x0F == _CLOSE and self._message is not None:
-            # RFC 6455 5.4 allows a close frame between fragments; the library would call that a protocol error.
-            self._message = None
-            self._protocol = _new_protocol(self._max_message)
-        elif first & _RSV1 and self._deflate is not None:
-            self._protocol.extensions = [self._extension(self._deflate)]
 
     def _feed(self, data: bytes, at: int, now: float, events: list[Event]) -> int:
         """Give the library the bytes that have come of its current frame; returns where they end."""
         end = min(at + self._missing, len(data))
         self._missing -= end - at
-        protocol = self._protocol
+        protocol: Any = self._protocol
         protocol.receive_data(data[at:end])
         if protocol.parser_exc is not None:
             self._on_violation(protocol.parser_exc, events)
@@ -251,18 +306,15 @@ class WebSocketFrames:
         frames: list[Any] = protocol.events_received()
         for frame in frames:
             if frame.opcode is _CLOSE:
-                self._on_close(events)
+                received = protocol.close_rcvd
+                self.closing = True
+                self.closed = True
+                events.append(Closed(int(received.code), received.reason))
             elif frame.opcode is _PING or frame.opcode is _PONG:
                 self._on_control(frame, now, events)
             else:
                 self._on_data(frame, events)
         return end
-
-    def _on_close(self, events: list[Event]) -> None:
-        received: Any = self._protocol.close_rcvd
-        self.closing = True
-        self.closed = True
-        events.append(Closed(int(received.code), received.reason))
 
     def _on_control(self, frame: Any, now: float, events: list[Event]) -> None:
         if not self._controls.take(now):
@@ -274,7 +326,7 @@ class WebSocketFrames:
         """Take a whole message, compressed or split over several reads, or a fragment of one."""
         opening = self._message is None
         if opening and frame.fin:
-            self._report(frame.opcode is _TEXT_FRAME, frame.data, events)
+            self._report_whole(frame.opcode, frame.data, events)
             return
         if opening:
             self._fragments = 0
@@ -285,17 +337,24 @@ class WebSocketFrames:
         message += frame.data
         self._message = message
         self._fragments += 1
-        if len(message) > self._max_message:
-            self._too_big(events)
+        if len(message) > self._max_message and not self._compressed:
+            self._violate(1009, _too_many_bytes(self._max_message), events)
         elif self._fragments > MAX_FRAGMENTS:
             self._violate(1008, "too many fragments", events)
         elif self._valid_so_far(frame, events) and frame.fin:
             self._message = None
-            self._report(self._decoder is not None, message, events)
+            self._report_whole(_BINARY_FRAME if self._decoder is None else _TEXT_FRAME, message, events)
+
+    def _report_whole(self, opcode: Opcode, content: bytes | bytearray | memoryview, events: list[Event]) -> None:
+        """Report a message that the library has checked."""
+        if self._compressed and self._deflate is not None:
+            self._inflate(self._extension(self._deflate), Frame(opcode, content, rsv1=True), events)
+        else:
+            self._report(opcode is _TEXT_FRAME, content, events)
 
     def _valid_so_far(self, frame: Any, events: list[Event]) -> bool:
         """Check that a fragment of text is UTF-8 so far. A fault fails now, not when the message ends."""
-        if self._decoder is not None:
+        if self._decoder is not None and not self._compressed:
             try:
                 self._decoder.decode(frame.data, frame.fin)
             except UnicodeDecodeError as error:
@@ -306,7 +365,7 @@ class WebSocketFrames:
         """Report a whole message."""
         size = len(content)
         if size > self._max_message:
-            self._too_big(events)
+            self._violate(1009, _too_many_bytes(self._max_message), events)
             return
         self._batched += size
         if text:
@@ -316,23 +375,23 @@ class WebSocketFrames:
                 self._violate(1007, f"{error.reason} in a text message", events)
                 return
             if not self.closing:
-                events.append(Message(string, size))
+                self._reported += 1
+                events.append(Message(string, size if string.isascii() else getsizeof(string)))
         elif not self.closing:
+            self._reported += 1
             events.append(Message(bytes(content), size))
 
     def _on_violation(self, error: Exception, events: list[Event]) -> None:
         """The library has failed. Its close frame is not sent, because it would name another limit than ours."""
-        sent: Any = self._protocol.close_sent
+        protocol: Any = self._protocol
+        sent = protocol.close_sent
         if sent.code == 1011:  # a bug in this module or in the library
             self.fail(1011, "")
             raise error
         if sent.code == 1009:
-            self._too_big(events)
+            self._violate(1009, _too_many_bytes(self._max_message), events)
         else:
             self._violate(int(sent.code), sent.reason, events)
-
-    def _too_big(self, events: list[Event]) -> None:
-        self._violate(1009, _too_many_bytes(self._max_message), events)
 
     def _violate(self, code: int, reason: str, events: list[Event]) -> None:
         self.fail(code, reason)
@@ -366,10 +425,21 @@ class WebSocketFrames:
         return self._zlib
 
 
-def _new_protocol(max_message: int) -> Protocol:
-    # `WebSocketFrames` enforces the limit. If the library had less room than a control frame takes, it would refuse a
-    # ping within a message that is nearly full; with none, zlib would inflate without a limit.
-    return Protocol(Side.SERVER, state=State.OPEN, max_size=max_message + MAX_CONTROL, logger=_SILENT)
+def _new_protocol(max_message: int, deflate: Deflate | None) -> Protocol:
+    # `WebSocketFrames` enforces the limit, of compressed fragments when they are inflated; until then they may be a
+    # sixteenth longer, because what cannot be compressed becomes longer. If the library had less room than a control
+    # frame takes, it would refuse a ping within a message that is nearly full.
+    max_size = max_message + (max_message >> 4) + MAX_CONTROL
+    protocol = Protocol(Side.SERVER, state=State.OPEN, max_size=max_size, logger=_SILENT)
+    if deflate is not None:
+        protocol.extensions = _UNDECODED
+    return protocol
+
+
+def _free(protocol: Any) -> None:
+    """Break the library's cycles: the parser refers to its protocol, and an error to the parser that it has passed."""
+    protocol.parser.close()
+    protocol.parser_exc = None
 
 
 def _length_fault(first: int, length: int, width: int, max_message: int) -> tuple[int, str] | None:
