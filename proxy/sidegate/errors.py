@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from typing import Any, Protocol
 
 ConfigPath = tuple[str | int, ...]
 Problems = list[tuple[ConfigPath, str]]
@@ -78,6 +79,27 @@ class ClientDisconnected(OSError):
     def __init__(self, record: object, text: str = "the client disconnected") -> None:
         super().__init__(text)
         self.record = record
+
+
+class ErrorHolder(Protocol):
+    """An object that keeps an error which another coroutine is to raise."""
+
+    error: Any
+
+
+def raise_kept(holder: ErrorHolder) -> None:
+    """Raise ``holder.error``, if there is one; the holder loses it.
+
+    An error refers to all frames that it passes, and these usually refer to the holder. If the holder kept the error,
+    only the collector could free them: request, body and all.
+    """
+    error, holder.error = holder.error, None
+    if error is None:
+        return
+    try:
+        raise error
+    finally:
+        del error
 
 
 def stems_from_disconnect(error: BaseException | None, record: object) -> bool:

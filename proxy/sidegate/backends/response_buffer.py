@@ -22,6 +22,7 @@ from sidegate.aio.done import DONE, failed
 from sidegate.aio.tasks import internal_task
 from sidegate.aio.temporary_files import TemporaryFile, TemporaryFiles
 from sidegate.asgi import Message, Send
+from sidegate.errors import raise_kept
 
 MEMORY = 1024 * 1024
 """Bytes of one response that are kept in memory; the bytes that are about to be written into the file come on top."""
@@ -54,8 +55,9 @@ class ResponseBuffer:
     """
 
     __slots__ = (
-        "_ended", "_error", "_file", "_files", "_first", "_held", "_last", "_lock", "_loop", "_may_write",
+        "_ended", "_file", "_files", "_first", "_held", "_last", "_lock", "_loop", "_may_write",
         "_on_error", "_patient", "_position", "_send", "_sent", "_task", "_then", "_waiter", "_waiting", "_written",
+        "error",
     )  # fmt: skip
 
     def __init__(
@@ -80,23 +82,23 @@ class ResponseBuffer:
         self._patient = True
         self._ended = False  # the body is complete, and its end is not sent
         self._then: list[Message] = []  # the trailers
-        self._error: Exception | None = None
+        self.error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None  # of the application
         self._sent: Any = sent  # None once the task awaits it
-        self._task = internal_task(self._pass_on())
+        self._task: asyncio.Task[None] | None = internal_task(self._pass_on())
 
     def send(self, message: Message) -> Awaitable[None]:
         """ASGI ``send``. There is nothing to wait for, unless no more can be kept."""
-        if self._error is not None:
-            return failed(self._error)
+        if self.error is not None:
+            return failed(self.error)
         kind = message["type"]
         if kind == "http.response.body":
             data = message.get("body", b"")
-            if self._task.done():
+            if self._is_idle():
                 return self._send_at_once(message)
             if isinstance(data, bytes | bytearray | memoryview) and not self._ended:
                 return self._keep(bytes(data), message.get("more_body", False))
-        elif kind == "http.response.trailers" and not self._task.done():
+        elif kind == "http.response.trailers" and not self._is_idle():
             self._then.append(message)
             return DONE
         return self._send_after(message)
@@ -104,21 +106,28 @@ class ResponseBuffer:
     async def finish(self) -> None:
         """Wait until everything was sent, and close the buffer."""
         try:
-            await self._task
+            if self._task is not None:
+                await self._task
+            raise_kept(self)
         finally:
             self.close()
-        if self._error is not None:
-            raise self._error
 
     def close(self) -> None:
-        """Drop what is kept."""
-        self._task.cancel()
+        """Drop what is kept. Whoever sends after that calls the exchange's ``send``, which raises its own errors."""
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None  # once it is cancelled, it refers to the frames of this buffer, as `error` does
+        self.error = None
         if self._sent is not None:  # the task has not run yet, and never will
             self._sent.close()
         if self._file is not None:
             self._file.close()
 
     # For the application.
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is kept."""
+        return self._task is None or self._task.done()
 
     def _send_at_once(self, message: Message) -> Awaitable[None]:
         sent = self._send(message)
@@ -129,9 +138,10 @@ class ResponseBuffer:
 
     async def _send_after(self, message: Message) -> None:
         """Send a message of another kind when everything before it was sent."""
-        await self._task
-        if self._error is not None:
-            raise self._error
+        if self._task is not None:
+            await self._task
+        if self.error is not None:
+            raise self.error
         await self._send(message)
 
     def _keep(self, data: bytes, more: bool) -> Awaitable[None]:
@@ -198,8 +208,8 @@ class ResponseBuffer:
         """Wait until the client has taken something."""
         self._waiter = self._loop.create_future()
         await self._waiter
-        if self._error is not None:
-            raise self._error
+        if self.error is not None:
+            raise self.error
 
     # For the client.
 
@@ -216,7 +226,7 @@ class ResponseBuffer:
             while (message := await self._next()) is not None:
                 await self._send(message)
         except Exception as error:  # noqa: BLE001 - raised where the application sends
-            self._error = error
+            self.error = error
             if self._on_error is not None:
                 self._on_error(error)
         self._wake()

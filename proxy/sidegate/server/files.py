@@ -182,6 +182,10 @@ class OpenFile:
         except asyncio.CancelledError:
             made.add_done_callback(_ignore_error)
             raise
+        finally:
+            if made.done():
+                self._call = None
+            del made  # it may have an error, whose traceback refers to this frame and to `self`
 
     def _when_unused(self, close: Callable[[], None]) -> None:
         """Call ``close`` as soon as no thread uses the descriptors."""

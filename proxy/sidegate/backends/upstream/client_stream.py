@@ -29,7 +29,7 @@ class Abandoned:
     __slots__ = ("error",)
 
     def __init__(self, error: Exception) -> None:
-        self.error = error
+        self.error: Exception | None = error
 
 
 class UpstreamConnectionBase(Target):
@@ -147,6 +147,7 @@ class ClientStream(Wakeup):
         It is incomplete, too, if the response has ended and the rest of the request waits for the peer to read it:
         a peer that has answered need not read on (RFC 9113 8.1), and the stream would count for ever.
         """
+        self.events.clear()  # among them may be an error, which refers to the frames of the relay
         if self._unread:
             self._codec.acknowledge(self.stream_id, self._unread)
         if not (self._ended and self._whole) and self._codec.reset(self.stream_id, CANCEL):

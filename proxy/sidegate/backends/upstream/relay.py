@@ -28,7 +28,7 @@ from sidegate.backends.upstream.client_stream import Abandoned, ClientStream
 from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upload import Upload
-from sidegate.errors import ExchangeError, Fault
+from sidegate.errors import ExchangeError, Fault, raise_kept
 from sidegate.observe.record import PROCESS, Record
 from sidegate.wire.codes import REFUSED_STREAM
 from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
@@ -224,7 +224,7 @@ class Relay:
             elif kind is Informational:
                 await self._pass_informational(stream, event)
             else:
-                raise cast(Abandoned, event).error
+                raise_kept(cast(Abandoned, event))
 
     async def _hold(self, stream: ClientStream) -> None:
         """Wait for the event after the head, at most ``HOLD``; then send the head."""

@@ -21,7 +21,7 @@ from sidegate.backends.upstream.connection import UpstreamConnection
 from sidegate.backends.upstream.relay import Relay
 from sidegate.backends.upstream.request_fields import HopFields
 from sidegate.backends.upstream.upload import Upload
-from sidegate.errors import ClientDisconnected, ExchangeError, Fault
+from sidegate.errors import ClientDisconnected, ExchangeError, Fault, raise_kept
 from sidegate.wire.events import Body, End, Informational, Reset, ResponseHead
 
 
@@ -109,7 +109,7 @@ class Tunnel(Relay):
             elif isinstance(event, Reset):
                 raise retry.broken_off(event.code)
             elif isinstance(event, Abandoned):
-                raise event.error
+                raise_kept(event)
 
     async def _pass_up(self, stream: ClientStream) -> None:
         """Pass the client's bytes to the peer. At their end, or when this process drains, end this side of the stream.

@@ -56,6 +56,7 @@ class Upload:
             stream.send_data(b"".join(self._kept), True)
         else:
             self._task = internal_task(self._pump(stream))
+            self._task.add_done_callback(self._forget)
 
     def stop(self) -> None:
         """Stop sending. The rest of the body stays unread."""
@@ -66,6 +67,10 @@ class Upload:
         """Wait until the task has ended."""
         if self._task is not None:
             await asyncio.wait([self._task])
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        """Drop a task that has ended: one that was cancelled keeps its error, which refers to the frames of this."""
+        if self._task is task:
             self._task = None
 
     async def _pump(self, stream: ClientStream) -> None:

@@ -11,6 +11,10 @@ AttributeError or a test would show it, because all but the last are read before
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Callable
+from typing import Any
+
 from sidegate.wire.http2 import engine as wire
 from sidegate.wire.http2.engine import EngineSettings
 from sidegate.wire.http2.h2_fields import BlockDecoder, FieldEncoder
@@ -68,6 +72,7 @@ def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:
         normalize_outbound_headers=False,
     )
     connection = EngineConnection(configuration)
+    _refer_weakly(connection)
     connection.encoder = FieldEncoder(settings.header_table)
     connection.decoder = BlockDecoder(settings)
     # The codec enforces the limit of streams; h2 would answer one too many with a connection error.
@@ -86,3 +91,16 @@ def connect(settings: EngineSettings, client: bool = False) -> EngineConnection:
     if increment > 0:
         connection.increment_flow_control_window(increment)
     return connection
+
+
+def _refer_weakly(connection: EngineConnection) -> None:
+    """Let h2's table of its own methods refer to the connection weakly: only the collector frees a cycle."""
+    for table in vars(connection).values():
+        if isinstance(table, dict):
+            for key, method in table.items():
+                if getattr(method, "__self__", None) is connection:
+                    table[key] = _weak(weakref.ref(connection), method.__func__)
+
+
+def _weak(reference: weakref.ref[EngineConnection], function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *arguments: function(reference(), *arguments)

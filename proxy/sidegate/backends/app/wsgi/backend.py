@@ -37,7 +37,7 @@ from sidegate.backends.buffering import Buffering
 from sidegate.backends.no_websocket import refuse_websocket
 from sidegate.backends.response_buffer import ResponseBuffer, may_be_buffered
 from sidegate.backends.wait_queue import WaitQueue
-from sidegate.errors import ExchangeError, Unprocessed, stems_from_disconnect
+from sidegate.errors import ExchangeError, Unprocessed, raise_kept, stems_from_disconnect
 from sidegate.observe.record import THREAD, Record
 
 NOTICE = 0.5
@@ -158,6 +158,14 @@ class WsgiBackend(Backend):
         if abandonment is not None and job.error is not None and not stems_from_disconnect(job.error, job.record):
             text = "application failed after the client had disconnected (request id %s)"
             logger.error(text, job.record.request_id, exc_info=job.error)
+        if abandonment is not None:
+            _drop_error(job)
+
+
+def _drop_error(job: Job) -> None:
+    """Drop the error of a job that nobody will raise: it refers to the frames of the thread, and these to the job."""
+    if job.released:
+        job.error = None
 
 
 def _no_thread() -> Unprocessed:
@@ -225,11 +233,12 @@ class WsgiRequest:
             finally:
                 if self._fetching is not None:
                     self._fetching.cancel()
+                    self._fetching = None  # once it is cancelled, it refers to the frames of this request
             if self._buffer is not None:  # the thread is free
                 await self._finish(job, self._buffer)
-            if job.error is not None:
-                raise job.error
+            raise_kept(job)
         finally:
+            _drop_error(job)
             if self._buffer is not None:
                 self._buffer.close()
             if job.file is not None:
