@@ -51,6 +51,8 @@ def play(engine: c.EngineName, pieces: list[bytes]) -> tuple[list[Event], dict[i
     told: list[Event] = []
     for piece in pieces:
         told += made.receive(piece, 1.0)
+        while made.more:
+            told += made.receive(b"", 1.0)
     c.answer_all(made, told)
     told += made.receive_eof() if not made.closed else []
     return c.merged(told), c.listen(made.take_output()).streams

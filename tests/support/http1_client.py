@@ -15,7 +15,11 @@ def read(reads: list[bytes], method: bytes, whole: bool) -> tuple[list[e.Event],
     codec = Http1ClientCodec(POLICY, 1 << 20)
     assert codec.request([(b":method", method), *c.GET[1:]], whole) == 1
     codec.take_output()
-    found = [event for data in reads for event in codec.receive(data)]
+    found: list[e.Event] = []
+    for data in reads:
+        found += codec.receive(data)
+        while codec.more:
+            found += codec.receive(b"")
     closed, capacity = codec.closed, codec.capacity
     found += codec.receive_eof()
     assert codec.closed

@@ -22,7 +22,7 @@ def converse(reads: list[bytes], answer_at: type[RequestHead] | type[End], polic
     accepted = 0
     for data in reads:
         todo = codec.receive(data, 1.0)
-        while todo:
+        while todo or codec.more:
             for event in todo:
                 last = events[-1] if events else None
                 if isinstance(event, Body) and isinstance(last, Body):

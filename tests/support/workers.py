@@ -99,6 +99,9 @@ class FrontClient:
         assert data or self.codec.ready, "the worker closed the connection at once"
         for event in self.codec.receive(data) if data else self.codec.receive_eof():
             self._take(event)
+        while self.codec.more:
+            for event in self.codec.receive(b""):
+                self._take(event)
         self.flush()
 
     def read_to_goaway(self) -> None:
