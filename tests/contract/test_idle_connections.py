@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from sidegate.server.connection import Connection
 from sidegate.server.idle_connections import IDLE_AFTER, close_idle, oldest_idle
+from sidegate.wire.events import FRAMES_A_TURN
+from tests.support import http2
 from tests.support.apps import Gate, hello
 from tests.support.certificates import Authority
 from tests.support.clients import Http2Client, request
@@ -145,3 +147,21 @@ def test_a_response_that_the_client_has_not_taken_keeps_the_connection() -> None
 
         on_loop(server, fill)
         assert oldest(server, later=3600.0) == []
+
+
+def test_a_connection_with_input_that_waits_for_the_next_turn_stays_open(engine: str) -> None:
+    """A request may be behind the part of a read that was handled."""
+    with running(hello, engine) as server:
+        sock = server.connect()
+        sock.sendall(http2.START)
+        wait_for(lambda: any(one.protocol for one in server.connections))
+
+        def closed(now: float) -> bool:
+            connection = only(server)
+            connection.data_received(http2.window_update(0, 1) * (FRAMES_A_TURN + 1))
+            assert oldest_idle([connection], now + IDLE_AFTER, 1) == [connection]
+            return close_idle(connection)
+
+        assert not on_loop(server, closed)
+        assert close(server, server.connections) == [True]
+        wait_for(lambda: not server.connections)

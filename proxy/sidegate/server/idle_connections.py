@@ -40,7 +40,7 @@ def oldest_idle(connections: Iterable[ServedConnection], now: float, count: int)
 def close_idle(connection: Connection) -> bool:
     """Close one of ``oldest_idle`` at once; an HTTP/2 client gets a GOAWAY. Returns whether it was closed.
 
-    It stays open if input has arrived that is not read yet. Its descriptor is free in one of the next turns of the
+    It stays open if input has arrived that is not handled yet. Its descriptor is free in one of the next turns of the
     loop. With TLS, the socket is open until the peer has closed its side too, as after every close; then the next call
     aborts it.
     """
@@ -73,6 +73,8 @@ def _state(connection: Connection) -> int:
 
 
 def _has_unread_input(connection: Connection) -> bool:
+    if connection.protocol is not None and connection.codec.more:
+        return True
     sock = connection.transport.get_extra_info("socket")
     unread = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
     return any(unread)
