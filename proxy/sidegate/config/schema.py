@@ -78,7 +78,7 @@ class Admin(Model):
 
 @model
 class Logging(Model):
-    """The process log (stderr) and the access log."""
+    """The process log (stderr) and the access log. Lines that a destination does not take are dropped and counted."""
 
     level: Literal["debug", "info", "warning", "error"] = setting(
         default="info", description="Lowest level that is logged."

@@ -68,7 +68,8 @@ class PoolFact:
 class ServiceFacts:
     """Facts that only the supervisor knows. ``start_time`` in Unix seconds; ``restarts`` by kind and cause.
 
-    ``expiry`` of certificates in Unix seconds, by listener and file.
+    ``log_dropped``: lines of the process log that the supervisor itself has dropped. ``expiry`` of certificates in Unix
+    seconds, by listener and file.
     """
 
     http2_engine: str
@@ -78,6 +79,7 @@ class ServiceFacts:
     processes: Sequence[ProcessFact] = ()
     restarts: Mapping[tuple[str, str], int] = field(default_factory=dict)
     pools: Sequence[PoolFact] = ()
+    log_dropped: int = 0
     expiry: Mapping[tuple[str, str], float] = field(default_factory=dict)
 
 
@@ -112,6 +114,7 @@ class CellCollector(Collector):
                 totals[metrics.WSGI_THREADS.name][pool.backend, state] += count
             for (name, *labels), value in pool.counts.items():
                 totals[name][tuple(labels)] += value
+        totals[metrics.PROCESS_LOG_DROPPED.name]["supervisor",] += facts.log_dropped
         for route, _ in totals[metrics.WEBSOCKET_BYTES.name]:
             totals[metrics.WEBSOCKETS_OPEN.name][route,] += 0.0  # a route that had WebSockets shows 0 when none is open
         for route, *_ in totals[metrics.REQUESTS.name]:

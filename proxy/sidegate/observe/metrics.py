@@ -125,6 +125,7 @@ ROUTE_BACKEND = Axis(
 )
 PROTOCOL = Axis(("protocol",), "HTTP version: 1.0, 1.1, 2; empty: lost with its front", _fixed(*PROTOCOLS))
 CONNECTION_PROTOCOL = Axis(("protocol",), "HTTP version spoken: 1.1 (also for 1.0), 2", _fixed(*CONNECTION_PROTOCOLS))
+LOG_KIND = Axis(("kind",), "front, worker, supervisor", _fixed("front", "worker", "supervisor"))
 CODE = Axis(
     ("code",),
     "status sent; 499: the client disconnected before a response began; 0: no response for another reason",
@@ -208,6 +209,11 @@ EXCHANGE_ERRORS = Metric(
     (ROUTE, FAULT, EXCHANGE_ERROR), zeros=False,
 )  # fmt: skip
 LOG_DROPPED = Metric("sidegate_access_log_dropped_total", "counter", "Access-log lines dropped.", (DROP,))
+PROCESS_LOG_DROPPED = Metric(
+    "sidegate_process_log_dropped_total", "counter",
+    "Lines of the process log that were dropped, because standard error was not read or could not be written.",
+    (LOG_KIND,),
+)  # fmt: skip
 BACKEND_IN_FLIGHT = Metric(
     "sidegate_backend_requests_in_flight", "gauge",
     "Requests in flight at the backend's workers, servers or threads, or in its queue.",
@@ -248,16 +254,17 @@ WEBSOCKET_PING = Metric(
     (ROUTE, BUCKET), zeros=False,
 )  # fmt: skip
 
-WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING)
-"""Metrics that fronts cannot count for WebSockets that they relay: workers count them, with the fronts' routes."""
+WORKER_METRICS = (WEBSOCKET_MESSAGES, WEBSOCKET_CLOSES, WEBSOCKET_PING, PROCESS_LOG_DROPPED)
+"""Metrics that workers count, too. Fronts cannot count them for WebSockets that they relay; the routes are theirs."""
 
 FRONT_METRICS = (
     REQUESTS, DURATION, IN_FLIGHT, ROUTE_IN_FLIGHT, REQUEST_BYTES, RESPONSE_BYTES, CONNECTIONS, OPEN_CONNECTIONS,
-    HANDSHAKES, HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, BACKEND_IN_FLIGHT,
-    BACKEND_QUEUE, BACKEND_QUEUE_WAIT, BACKEND_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN, WEBSOCKET_MESSAGES,
-    WEBSOCKET_BYTES, WEBSOCKET_CLOSES, WEBSOCKET_PING,
+    HANDSHAKES, HANDSHAKE_FAILURES, REFUSED, CONNECTION_ERRORS, EXCHANGE_ERRORS, LOG_DROPPED, PROCESS_LOG_DROPPED,
+    BACKEND_IN_FLIGHT, BACKEND_QUEUE, BACKEND_QUEUE_WAIT, BACKEND_RETRIES, WSGI_THREADS, WEBSOCKETS_OPEN,
+    WEBSOCKET_MESSAGES, WEBSOCKET_BYTES, WEBSOCKET_CLOSES, WEBSOCKET_PING,
 )  # fmt: skip
-"""Counted by fronts in their cells. The supervisor adds the workers' counts to threads and ``WORKER_METRICS``."""
+"""Counted by fronts in their cells. The supervisor adds the workers' counts to threads and ``WORKER_METRICS``, and its
+own to ``PROCESS_LOG_DROPPED``."""
 
 
 def _facts(label: str, source: str) -> Axis:

@@ -117,6 +117,13 @@ class Observer:
             meter = self._websockets[route] = WebSocketMeter(self._names[route], self._layout, self._cells)
         return meter
 
+    def process_log_cell(self, kind: str) -> int:
+        """The cell of the dropped lines of the process log, of a process of this kind.
+
+        :raises ValueError: there is no such kind.
+        """
+        return self._layout.cell(metrics.PROCESS_LOG_DROPPED, kind)
+
     def started(self, record: Record) -> None:
         """A request's head is known."""
         self.in_flight += 1

@@ -7,14 +7,24 @@ handler.
 
 from __future__ import annotations
 
+import faulthandler
 import json
 import logging
 import re
+import tempfile
 import time
+import traceback
 from typing import TYPE_CHECKING
+
+from sidegate.observe.standard_error import StandardError
 
 if TYPE_CHECKING:
     from sidegate.config.schema import Logging
+
+logger = logging.getLogger("sidegate.log")
+
+stderr = StandardError()
+"""Standard error of this process, for all that Sidegate itself writes to it while it serves."""
 
 OURS = ("sidegate", "asyncio")
 
@@ -47,8 +57,9 @@ def set_up(settings: Logging) -> None:
 
     It may be called again: for loggers that were made since, and because an application's configuration may name ours.
     """
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
+    handler = ProcessLogHandler(JsonFormatter() if settings.format == "json" else TextFormatter())
+    stderr.notice = handler.notice
+    stderr.prepare()
     for name in OURS:
         logger = logging.getLogger(name)
         logger.handlers = [handler]
@@ -57,6 +68,47 @@ def set_up(settings: Logging) -> None:
     for name, known in logging.root.manager.loggerDict.items():
         if name.partition(".")[0] in OURS and isinstance(known, logging.Logger):
             known.__class__ = LastingLogger
+
+
+def write_stacks() -> None:
+    """Write the stacks of all threads of this process to ``stderr``, as `faulthandler` prints them."""
+    try:
+        with tempfile.TemporaryFile() as file:  # faulthandler writes to a descriptor only, and would wait for a reader
+            faulthandler.dump_traceback(file)
+            file.seek(0)
+            stderr.write(file.read().decode("utf-8", "replace"))
+    except OSError as error:
+        logger.error("the stacks cannot be written: %s", error)
+
+
+class ProcessLogHandler(logging.Handler):
+    """Writes records to ``stderr``, which never waits for its reader."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        super().__init__()
+        self.setFormatter(formatter)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one record."""
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 - an application may pass anything, and the parent class does the same
+            self.handleError(record)
+        else:
+            stderr.write(f"{text}\n")
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the name of `logging`
+        """Tell of a message that cannot be formatted; the parent's method would wait for the reader."""
+        stderr.write(f"{record.pathname}:{record.lineno}: a log message cannot be formatted\n{traceback.format_exc()}")
+
+    def flush(self) -> None:
+        """Wait a moment for the reader. `logging` calls it when the process ends."""
+        stderr.flush()
+
+    def notice(self, dropped: int) -> str:
+        """The line that says how many lines were dropped."""
+        message = "%d lines of this log were dropped, because standard error was not read"
+        return f"{self.format(logger.makeRecord(logger.name, logging.WARNING, '', 0, message, (dropped,), None))}\n"
 
 
 class TextFormatter(logging.Formatter):

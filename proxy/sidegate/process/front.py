@@ -72,6 +72,7 @@ class Front(ChildMain):
         self._access_log = self._open_access_log()
         self._area = Area(self._first["cells"])
         observer = Observer(self._config, self._area.cells, self._access_log)
+        process_log.stderr.count_in(self._area.cells, observer.process_log_cell(self.noun))
         return Runtime.build(self._config, self._sockets, observer, self.applications, report=self._tell)
 
     def _open_access_log(self) -> AccessLog | None:

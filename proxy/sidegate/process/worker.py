@@ -96,6 +96,7 @@ class Worker(ChildMain):
 
     def build(self) -> Runtime:
         observer = Observer(self._config, self._area.cells)
+        process_log.stderr.count_in(self._area.cells, observer.process_log_cell(self.noun))
         sockets = {self._config.listeners[0].name: [self._listening]}
         return Runtime.build(self._config, sockets, observer, self.applications, fronts=FRONTS, report=self._tell)
 

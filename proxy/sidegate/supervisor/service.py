@@ -13,6 +13,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sidegate.config.loaded import Expiry
 from sidegate.config.schema import Config
@@ -84,7 +85,9 @@ class _Service:
         view = SupervisorView(supervisor, addresses, self.expiry)
         supervisor.counts = view.counts
         self.sockets.listen_admin()
-        runner = web.AppRunner(make_app(view), access_log=None, handle_signals=False, shutdown_timeout=0.5)
+        # Its own logger has no handler, so `logging` would write to standard error and wait for its reader.
+        options: dict[str, Any] = {"logger": logging.getLogger("sidegate.admin"), "access_log": None}
+        runner = web.AppRunner(make_app(view), handle_signals=False, shutdown_timeout=0.5, **options)
         try:
             await runner.setup()
             for sock in self.sockets.admin():
@@ -105,5 +108,4 @@ class _Service:
 
 def _report(text: str) -> None:
     """Print ``text`` on standard error, because standard output may be the access log."""
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+    process_log.stderr.write(f"{text}\n")

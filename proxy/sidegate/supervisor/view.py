@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from sidegate import __version__
 from sidegate.config.loaded import Expiry
 from sidegate.config.plain import dump
+from sidegate.observe import process_log
 from sidegate.observe.collector import CellCollector, PoolFact, ProcessFact, ServiceFacts, make_registry
 from sidegate.supervisor.child_process import ChildProcess
 from sidegate.supervisor.child_state import State
@@ -133,6 +134,7 @@ class SupervisorView:
                 for cause, count in counts.items()
             },
             pools=[_pool_fact(name, pool) for name, pool in pools.items()],
+            log_dropped=process_log.stderr.dropped,
             expiry=self._expiry,
         )
 

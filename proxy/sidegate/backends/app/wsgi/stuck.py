@@ -6,14 +6,12 @@ reports when all threads are stuck. It raises no error.
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 from collections.abc import Callable
 
 from sidegate.backends.app.wsgi.threads import Threads
+from sidegate.observe import process_log
 from sidegate.observe.thread_meter import ThreadMeter
-
-STDERR = 2
 
 logger = logging.getLogger("sidegate.wsgi")
 
@@ -42,7 +40,7 @@ class StuckThreads:
         logger.error("backend %r: %d of %d threads are stuck", self._name, self.count, self.threads.capacity)
         if self.count < self.threads.capacity:
             return False
-        faulthandler.dump_traceback(STDERR)  # the stacks show where the threads are blocked
+        process_log.write_stacks()  # the stacks show where the threads are blocked
         self._on_exhausted()
         return True
 
