@@ -27,7 +27,8 @@ NICENESS = 10
 REOPEN_SECONDS = 0.1
 """Between the end of a connection and the next one in its place, except where the attack is to connect."""
 
-PATIENCE = 10.0
+LONGEST_TURN = 0.5
+PATIENCE = 60.0
 """For the connections to become ready; those that are not by then are not counted."""
 
 
@@ -102,8 +103,8 @@ class Attacker:
             elif connection in self._open:
                 connection.state = State.ACTING
                 self._watch(connection)
-        timeout = max(0.0, self._waiting[0][0] - now) if self._waiting else PATIENCE
-        for key, events in self._selector.select(min(timeout, 0.5)):
+        timeout = max(0.0, self._waiting[0][0] - now) if self._waiting else LONGEST_TURN
+        for key, events in self._selector.select(min(timeout, LONGEST_TURN)):
             if key.data is None:
                 # A closed pipe ends it all: the driver is gone.
                 self._commands += os.read(sys.stdin.fileno(), 100).decode() or "\0"

@@ -28,17 +28,19 @@ def client_hello() -> bytes:
 
 def slow(_secure: bool) -> Script:
     """A ClientHello byte by byte."""
-    yield READY
     hello = client_hello()
-    for at in range(len(hello)):
-        yield hello[at : at + 1]
+    yield hello[:1]
+    yield READY
+    for at in range(1, len(hello)):
         yield Pause(SECONDS)
+        yield hello[at : at + 1]
 
 
 def unfinished(_secure: bool) -> Script:
     """The server has computed its part and waits for the client's."""
-    yield READY
     yield client_hello()
+    yield ANSWER
+    yield READY
 
 
 def abandoned(_secure: bool) -> Script:

@@ -26,9 +26,9 @@ def trickled(beginning: bytes, unit: bytes) -> MakeScript:
 
 
 def barely_read(_secure: bool) -> Script:
-    """A large response, of which a byte is read now and then."""
+    """A response of 1 MiB, of which a byte is read now and then."""
     yield READY
-    yield head("/large") + END
+    yield head("/fresh") + END
     while True:
         yield Pause(SECONDS)
         yield Read(1)
