@@ -119,3 +119,11 @@ def test_the_body_before_an_offence_is_kept() -> None:
     with pytest.raises(Refused):
         ChunkedReader(POLICY).feed(b"5\r\nhello\r\nx\r\n", pieces)
     assert pieces == [b"hello"]
+
+
+@pytest.mark.parametrize("beginning", [b"5;", b"0", b"0\r\na: ", b"1\r\nx"])
+def test_a_refused_line_is_not_kept(beginning: bytes) -> None:
+    reader = ChunkedReader(POLICY)
+    with pytest.raises(Refused):
+        reader.feed(beginning + b"x" * 100_000, [])
+    assert not reader._line

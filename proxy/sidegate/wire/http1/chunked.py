@@ -95,7 +95,7 @@ class ChunkedReader:
 
     def _take_line(self, whole: bool) -> bool:
         """Check the line read so far and process it once it is complete; true if it ended the message."""
-        line = self._line
+        line, self._line = self._line, b""  # a refused one, which may be long, is not kept
         state = self._state
         if state == _DATA_END:
             if not b"\r\n".startswith(line):
@@ -106,8 +106,8 @@ class ChunkedReader:
         elif self._block_size + len(line) > self._policy.max_block:
             raise Refused(431, "trailers_too_large", f"more than {self._policy.max_block} bytes of trailers")
         if not whole:
+            self._line = line
             return False
-        self._line = b""
         if not line.endswith(b"\r\n"):
             raise Refused(400, "bad_chunk", "a line of the chunked framing ends in a bare LF")
         if state == _DATA_END:
