@@ -25,6 +25,7 @@ from sidegate.observe.record import Origin, Record, open_record
 from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
+from sidegate.server.lingering import LingeringTransport
 from sidegate.server.peer import known_scheme, peer_of
 from sidegate.server.service import GOAWAY_PATIENCE, GOAWAY_PAUSE, ListenerService
 from sidegate.server.states import COMPLETE
@@ -250,10 +251,14 @@ class Connection(WritingHalf):
 
         The TLS transport does so itself: it ends its side, sends close_notify first, and reads on.
         """
-        if self._body_open and self.protocol != "h2" and self.transport.can_write_eof():
-            if self.lingering_since is None:
-                self.lingering_since = self._loop.time()
-                self.transport.write_eof()
+        if self.lingering_since is not None:
+            return
+        if self.protocol == "h2":
+            for exchange in list(self.exchanges.values()):
+                exchange.disconnect()  # a violation has ended their streams
+        if (self._body_open or self.protocol == "h2") and self.transport.can_write_eof():
+            self.lingering_since = self._loop.time()
+            self.transport = cast(asyncio.Transport, LingeringTransport(self.transport))
         else:
             self.transport.close()
 
