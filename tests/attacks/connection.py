@@ -56,6 +56,7 @@ class Connection:
         self._script = attack.script(secure)
         self._rest = memoryview(b"")
         self._wanted: Credit | None = None
+        self._answered = False  # since the last bytes of the script
         self._tls_wants = 0
         self._program: subprocess.Popen[bytes] | None = None
         self.sock = self._start_program(port) if attack.program else self._connect(port)
@@ -140,7 +141,7 @@ class Connection:
         action = self._wanted or next(self._script, None)
         self._wanted, self.state = None, State.ACTING
         if isinstance(action, bytes):
-            self._rest = memoryview(action)
+            self._rest, self._answered = memoryview(action), False
             if action:
                 self._send()
         elif isinstance(action, Pause):
@@ -151,7 +152,7 @@ class Connection:
             if not self._answers.take(action.stream, action.count):
                 self._wanted = action
         elif action is ANSWER:
-            self.state = State.ANSWER
+            self.state = State.ACTING if self._answered else State.ANSWER
         elif action is READY and not attacking:
             self.state = State.READY
         elif action is REOPEN:
@@ -175,6 +176,7 @@ class Connection:
         if not data:
             raise Ended(self._end(None))
         self._answers.feed(data)
+        self._answered = True
         if self.state is State.ANSWER or self._wanted is not None:
             self.state = State.ACTING
             self.act(attacking=attacking)

@@ -40,7 +40,7 @@ class Signal(enum.Enum):
     """The connection is open; the attack begins here."""
 
     ANSWER = enum.auto()
-    """Wait until bytes have arrived."""
+    """Wait until bytes have arrived that may answer the last ones sent."""
 
     REOPEN = enum.auto()
     """Close the connection and open the next one at once."""

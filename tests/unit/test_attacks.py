@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import select
+import socket
 import zlib
 from collections import Counter
 
@@ -14,11 +17,13 @@ from tests.attacks import h2, handshakes, websockets
 from tests.attacks.__main__ import selected
 from tests.attacks.answers import Answers, Http2Answers, most, status_of
 from tests.attacks.attack import Attack
+from tests.attacks.connection import Connection, State
 from tests.attacks.report import HEADINGS, Report, cells
 from tests.attacks.row import MIB, Honest, Round, Row
-from tests.attacks.script import READY, Credit
+from tests.attacks.script import ANSWER, READY, Credit
 from tests.attacks.table import ATTACKS, BY_NAME
 from tests.bench.http2_frames import DATA, HEADERS, RST_STREAM, SETTINGS, WINDOW_UPDATE, frame
+from tests.bench.servers.kind import HOST
 
 FAST = Honest([0.001] * 1000)
 
@@ -108,6 +113,27 @@ def test_answers_over_http2_are_counted_by_their_names() -> None:
         answers.feed(bytes([byte]))
     assert counts == {"200": 1, "RST_STREAM REFUSED_STREAM": 1}
     assert answers.farewell == "GOAWAY ENHANCE_YOUR_CALM"
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_an_answer_may_come_before_the_script_waits_for_it(early: bool) -> None:
+    attack = Attack("a", "", "h1", 1, lambda _secure: iter([b"hello", ANSWER, READY]))
+    with socket.create_server((HOST, 0)) as listener:
+        connection = Connection(attack, listener.getsockname()[1], False, Counter())
+        peer, _ = listener.accept()
+        with peer, contextlib.closing(connection):
+            connection.act(attacking=False)  # it is connected
+            connection.act(attacking=False)
+            assert peer.recv(100) == b"hello"
+            if not early:
+                connection.act(attacking=False)
+                assert connection.state is State.ANSWER
+            peer.sendall(b"answer")
+            select.select([connection.sock], [], [])
+            connection.read(attacking=False)
+            while connection.state is State.ACTING:
+                connection.act(attacking=False)
+            assert connection.state is State.READY
 
 
 def test_credit_is_what_both_windows_have() -> None:
