@@ -460,6 +460,28 @@ def test_an_idle_server_that_times_out_leaves() -> None:
     assert codec.closed
 
 
+@pytest.mark.parametrize("at", range(1, 20))
+def test_bytes_of_an_idle_server_may_come_in_pieces(at: int) -> None:
+    codec, _ = answered(OK + EMPTY)
+    timed_out = b"HTTP/1.0 408 Request Timeout\r\n\r\n"
+    assert codec.receive(timed_out[:at]) + codec.receive(timed_out[at:]) == [LEAVES]
+    assert codec.closed
+    codec, _ = answered(OK + EMPTY)
+    (violation,) = codec.receive(OK[:at]) + codec.receive(OK[at:])
+    assert isinstance(violation, Violation)
+    assert codec.closed
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_a_beginning_of_unknown_bytes_answers_no_request(before: bool) -> None:
+    codec = Http1ClientCodec(POLICY, 1000) if before else answered(OK + EMPTY)[0]
+    assert codec.receive(b"HTTP/1.1 4") == []
+    assert codec.capacity == 0
+    assert not codec.closed
+    assert codec.request(list(c.GET), True) == 0
+    assert codec.closed
+
+
 @pytest.mark.parametrize("data", [OK + EMPTY, b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n" + EMPTY, b"x"])
 @pytest.mark.parametrize("later", [False, True])
 def test_bytes_before_a_request_has_left_do_not_answer_it(data: bytes, later: bool) -> None:

@@ -33,7 +33,7 @@ cdef class Http1ClientCodec(ClientCodec):
     cdef _read_chunked(self, list found)
     cdef _take_body(self, bytes data, list found)
     cdef _take_end(self, list trailers, list found)
-    cdef _take_unrequested(self, list found)
+    cdef bint _take_unrequested(self, list found) except -1
     cdef _lose_framing(self, refused, list found)
     cdef _die(self)
     cpdef list receive_eof(self)

@@ -80,7 +80,7 @@ class Http1ClientCodec(ClientCodec):
     @property
     def capacity(self) -> int:
         """See ``ClientCodec``."""
-        return 0 if self.draining or self._is_open() else 1
+        return 0 if self.draining or self._is_open() or self._buffer else 1
 
     def _is_open(self) -> bool:
         """Whether the last stream is open: the response has not been read, or the request not been taken, to its end.
@@ -118,7 +118,7 @@ class Http1ClientCodec(ClientCodec):
                 data, self._buffer = self._buffer, b""
                 self._take_body(data, found)
             else:
-                self._take_unrequested(found)
+                return self._take_unrequested(found)
         except Refused as refused:
             self._lose_framing(refused, found)
         return True
@@ -196,8 +196,11 @@ class Http1ClientCodec(ClientCodec):
         self._reading = _IDLE
         found.append(End(self._stream, trailers))
 
-    def _take_unrequested(self, found: list[Event]) -> None:
-        """Handle bytes after a response, or before any request."""
+    def _take_unrequested(self, found: list[Event]) -> bool:
+        """Handle bytes after a response, or before any request. False if it needs more bytes.
+
+        They end the connection, whatever they are. Until they are known they are kept, and no request is sent.
+        """
         if self._reading == _HEAD:
             found.append(Reset(self._stream, REFUSED_STREAM))
             self._reading = _IDLE
@@ -207,8 +210,11 @@ class Http1ClientCodec(ClientCodec):
         elif self._buffer.startswith(_TIMED_OUT):
             self._die()
             found.append(GoAway(NO_ERROR, self._stream))
+        elif _TIMED_OUT[0].startswith(self._buffer) or _TIMED_OUT[1].startswith(self._buffer):
+            return False
         else:
             raise Refused(BAD_GATEWAY, "unrequested", "bytes that no request asked for")
+        return True
 
     def _lose_framing(self, refused: Refused, found: list[Event]) -> None:
         """End the connection after a malformed response; the server has processed the request."""
@@ -256,6 +262,9 @@ class Http1ClientCodec(ClientCodec):
     def request(self, headers: Headers, end_stream: bool) -> int:
         """See ``ClientCodec``. ``:scheme`` is not sent."""
         if self.draining or self._is_open():
+            return 0
+        if self._buffer:
+            self.draining = True  # what the server has begun to send answers no request
             return 0
         self._stream += 1
         self._head_only = headers[0][1] == b"HEAD"
