@@ -31,7 +31,7 @@ space := $() $()
 WHOLLY_COVERED := $(subst $(space),$(comma),$(patsubst %,proxy/sidegate/%,wire/* config/* routing/* supervisor/plan.py supervisor/pool_plan.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help run compile check test lint format bench bench-micro soak attacks autobahn testssl sanitize test-all clean
+.PHONY: help run compile check test lint format bench bench-micro soak attacks autobahn testssl sanitize fuzz test-all clean
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -108,6 +108,15 @@ testssl: ## TLS of a running Sidegate by testssl.sh, with a test authority (3 mi
 sanitize: ## the TLS contract over the OpenSSL binding with AddressSanitizer (1 minute)
 	@.ci/setup lint
 	.ci/sanitize $(ARGS)
+
+# SECONDS: of each target. TARGETS: those of tests/fuzz/targets that run; all by default.
+SECONDS ?= 60
+TARGETS ?=
+fuzz: ## the fuzzing targets, two at a time (SECONDS=60 each, TARGETS="config chunked", ARGS=--keep; ARGS=--help)
+	@.ci/setup test
+	@.ci/fuzz
+	@! [ -x $(VENV)-fuzz/bin/python ] || PYTHONPATH=proxy SIDEGATE_NO_EXTENSIONS=1 \
+	    $(VENV)-fuzz/bin/python -m tests.fuzz.run --seconds $(SECONDS) $(if $(TARGETS),--targets $(TARGETS)) $(ARGS)
 
 test-all: ## make test on every Python of $(VERSIONS) that this machine has
 	@found=; missing=; \
