@@ -105,7 +105,7 @@ testssl: ## TLS of a running Sidegate by testssl.sh, with a test authority (3 mi
 	@.ci/setup testssl
 	$(BIN)/python -m tests.conformance.testssl $(ARGS)
 
-sanitize: ## the TLS contract over the OpenSSL binding with AddressSanitizer (1 minute)
+sanitize: ## tests over the bindings of OpenSSL and nghttp2 with AddressSanitizer (5 minutes)
 	@.ci/setup lint
 	.ci/sanitize $(ARGS)
 
