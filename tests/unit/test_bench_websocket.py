@@ -119,10 +119,13 @@ def test_a_case_measures_a_real_server(session: Session, run: Callable[[Case, Se
     load = Load("h2", True, 2)
     case = Case("w", "w", run, load, (CPU,), Comparison("cpu_us", "ours"), "echo_websocket")
     with opened(session):
-        case.run(case, session)
-    row = session.report.rows["w"]["sidegate"]
-    assert row.note is None
-    assert row.samples[0][key] > 0
+        for _ in range(50):  # CPU time is counted in ticks of 10 ms; on a busy machine a turn may get less
+            case.run(case, session)
+            row = session.report.rows["w"]["sidegate"]
+            assert row.note is None
+            if row.samples[-1][key] > 0:
+                break
+    assert row.samples[-1][key] > 0
 
 
 def test_peers_stand_with_each_of_their_implementations() -> None:
