@@ -98,7 +98,7 @@ class WebSocketConfig(Model):
         default=None,
         ge=1,
         le=LONGEST_QUEUE,
-        description="Messages that may wait for the application, decoded; also at most 64Ki of one WebSocket and 16Mi "
+        description="Messages that may wait for the application, decoded; also at most 64Ki of one WebSocket and 4Mi "
         "of all WebSockets of a process, and one message more (text with an emoji takes four bytes for each "
         "character). Above it messages wait as they came, and no more are read from the client. By default `32`. "
         "uvicorn: 32, of 16Mi each; websockets: 16, of 1Mi each; no bound for a process.",

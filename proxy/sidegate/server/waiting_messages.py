@@ -13,7 +13,7 @@ reads.
 
 from __future__ import annotations
 
-MOST = 16 * 1024 * 1024
+MOST = 4 * 1024 * 1024
 """Bytes after which no message is decoded ahead; those that one read decodes come on top, at most one large one."""
 
 
