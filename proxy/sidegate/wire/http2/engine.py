@@ -31,6 +31,10 @@ from sidegate.asgi import Headers
 from sidegate.wire import codes
 from sidegate.wire.hop import HOP_SETTING, THREADS_SETTING
 
+FRAMES: Final = 8
+"""Frames that one call of ``receive`` handles: so few that nearly nothing is decoded behind a frame that breaks a limit
+of the codec, and so many that it costs nothing to call again."""
+
 FrameEvent = tuple[Any, ...]
 """``(kind, …)`` with one of the kinds below; the comment of each kind lists the other items."""
 
@@ -168,8 +172,8 @@ class Engine(Protocol):
     def receive(self, data: bytes) -> list[FrameEvent]:
         """Take bytes from the peer. Nothing more is read after a FAULT.
 
-        A call handles only a few frames, so that nearly nothing is decoded behind a frame that breaks a limit of the
-        codec. If input is left then, the last event is MORE: ``receive(b"")`` continues.
+        A call handles up to ``FRAMES`` frames. If input is left then, the last event is MORE: ``receive(b"")``
+        continues.
         """
 
     def send_request(self, headers: Headers, end_stream: bool) -> int:

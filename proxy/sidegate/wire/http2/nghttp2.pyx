@@ -38,7 +38,7 @@ cdef int HEAD = _engine.HEAD, DATA = _engine.DATA, TRAILERS = _engine.TRAILERS, 
 cdef int CLOSED = _engine.CLOSED, RESET = _engine.RESET, STREAM_ERROR = _engine.STREAM_ERROR, EMPTY = _engine.EMPTY
 cdef int GOAWAY = _engine.GOAWAY, FAULT = _engine.FAULT, BOMB = _engine.BOMB
 cdef int SETTINGS = _engine.SETTINGS, PONG = _engine.PONG
-cdef int RESETS_REMEMBERED = _engine.RESETS_REMEMBERED
+cdef int RESETS_REMEMBERED = _engine.RESETS_REMEMBERED, FRAMES = _engine.FRAMES
 cdef int PROTOCOL_ERROR = _codes.PROTOCOL_ERROR, INTERNAL_ERROR = _codes.INTERNAL_ERROR
 cdef int FLOW_CONTROL_ERROR = _codes.FLOW_CONTROL_ERROR, STREAM_CLOSED = _codes.STREAM_CLOSED
 cdef int ENHANCE_YOUR_CALM = _codes.ENHANCE_YOUR_CALM
