@@ -32,6 +32,8 @@ def read(pieces: list[bytes]) -> Reading:
     for number, piece in enumerate(pieces):
         try:
             rest = reader.feed(piece, body)
+            while reader.kept:
+                rest = reader.feed(reader.kept, body)
         except Refused as refused:
             reading.fault = refused.status, refused.reason
             break

@@ -44,8 +44,8 @@ def told(engine: c.EngineName, pieces: Iterable[bytes]) -> tuple[list[object], b
     found: list[e.Event] = []
     for piece in pieces:
         found += made.receive(piece, 1.0)
-    while made.held:
-        found += made.receive(b"", 1.0)
+        while made.more:
+            found += made.receive(b"", 1.0)
     kept: list[object] = [type(event) if isinstance(event, e.Violation) else event for event in c.merged(found)]
     closed = made.closed
     output = made.take_output()
