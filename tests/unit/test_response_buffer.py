@@ -13,7 +13,16 @@ from sidegate.aio.done import DONE, failed
 from sidegate.aio.temporary_files import TemporaryFiles
 from sidegate.asgi import Message
 from sidegate.backends import response_buffer
-from sidegate.backends.response_buffer import MEMORY, BufferedSend, ResponseBuffer, may_be_buffered
+from sidegate.backends.response_buffer import (
+    ALL_KEPT,
+    ALL_MEMORY,
+    MEMORY,
+    SMALL_PIECE,
+    BufferedSend,
+    Kept,
+    ResponseBuffer,
+    may_be_buffered,
+)
 from sidegate.errors import ExchangeError
 
 
@@ -63,7 +72,7 @@ def run(test: Callable[[SlowClient, ResponseBuffer, TemporaryFiles], Coroutine[A
 
     async def main() -> None:
         client, files = SlowClient(), TemporaryFiles(None)
-        buffer = ResponseBuffer(client.send, client.send(piece(b"0")), files)
+        buffer = ResponseBuffer(client.send, client.send(piece(b"0")), files, 1)
         await asyncio.sleep(0)
         try:
             await test(client, buffer, files)
@@ -72,6 +81,7 @@ def run(test: Callable[[SlowClient, ResponseBuffer, TemporaryFiles], Coroutine[A
             files.stop()
             await asyncio.sleep(0)
         assert asyncio.all_tasks() == {asyncio.current_task()}
+        assert ALL_KEPT.size == 0
 
     asyncio.run(main())
 
@@ -235,10 +245,74 @@ def test_bytes_that_are_being_written_come_in_their_order(monkeypatch: pytest.Mo
     run(test)
 
 
+def test_what_is_kept_in_memory_is_counted() -> None:
+    async def test(client: SlowClient, buffer: ResponseBuffer, files: TemporaryFiles) -> None:
+        assert ALL_KEPT.size == 1  # the connection has it
+        buffer.send(piece(bytes(1000)))
+        assert ALL_KEPT.size == 1001
+        client.read_all()
+        await asyncio.sleep(0.01)
+        assert ALL_KEPT.size == 0
+        client.slow = True
+        buffer.send(piece(bytes(10)))  # it is still in memory when the buffer is closed
+
+    run(test)
+
+
+def test_nothing_is_counted_after_the_end() -> None:
+    kept = Kept(3)
+    kept.add(5)
+    assert ALL_KEPT.size == 8
+    kept.close()
+    kept.add(7)
+    assert ALL_KEPT.size == 0
+
+
+def test_beyond_the_memory_of_all_buffers_everything_goes_into_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(response_buffer, "PATIENCE", 1e9)  # it does not wait for the client
+
+    async def test(client: SlowClient, buffer: ResponseBuffer, files: TemporaryFiles) -> None:
+        other = Kept(ALL_MEMORY)
+        expected = b"0"
+        for number in range(1, 4):
+            expected += bytes([number]) * SMALL_PIECE
+            await buffer.send(piece(bytes([number]) * SMALL_PIECE))
+            assert ALL_KEPT.size == ALL_MEMORY + 1
+        assert buffer.send(piece(b"1")) is DONE
+        other.close()
+        assert buffer.send(piece(b"2", more=False)) is DONE
+        client.read_all()
+        await buffer.finish()
+        assert client.body == expected + b"12"
+
+    run(test)
+
+
+def test_beyond_it_an_application_waits_with_a_large_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        client, files = SlowClient(), TemporaryFiles(None)
+        other = Kept(ALL_MEMORY + 1)
+        send = BufferedSend(client.send, files)
+        await send.send({"type": "http.response.start", "status": 200, "headers": []})
+        waiting = asyncio.ensure_future(send.send(piece(bytes(SMALL_PIECE + 1))))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        assert send.send(piece(bytes(SMALL_PIECE), more=False)) is DONE
+        client.read_all()
+        await waiting
+        await send.finish()
+        other.close()
+        send.close()
+        assert len(client.body) == 2 * SMALL_PIECE + 1
+        assert ALL_KEPT.size == 0
+
+    asyncio.run(main())
+
+
 def test_a_buffer_that_is_closed_before_its_first_step_awaits_nothing(recwarn: pytest.WarningsRecorder) -> None:
     async def main() -> None:
         client, files = SlowClient(), TemporaryFiles(None)
-        ResponseBuffer(client.send, client.send(piece(b"0")), files).close()
+        ResponseBuffer(client.send, client.send(piece(b"0")), files, 1).close()
         await asyncio.sleep(0)
 
     asyncio.run(main())

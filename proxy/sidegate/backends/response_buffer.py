@@ -9,6 +9,9 @@ the newest in memory. Without a file, all of them are in memory, up to ``MEMORY`
 not made room within ``PATIENCE``: a client that is only a little slower needs none. The file is filled once, up to
 ``LARGEST_FILE`` bytes; then the application waits until the client has taken them, and the file begins anew. If the
 file cannot be written, the application waits as soon as ``MEMORY`` is full.
+
+All buffers of the process share ``ALL_MEMORY``. Beyond it, a buffer keeps nothing in memory but the bytes of its next
+write, and a large message is not given to the client's connection as a whole: it would wait there, in memory.
 """
 
 from __future__ import annotations
@@ -27,11 +30,17 @@ from sidegate.errors import raise_kept
 MEMORY = 1024 * 1024
 """Bytes of one response that are kept in memory; the bytes that are about to be written into the file come on top."""
 
+ALL_MEMORY = 16 * 1024 * 1024
+"""Bytes of all responses of the process that are kept in memory."""
+
 LARGEST_FILE = 64 * 1024 * 1024
 """Size of the file of one response."""
 
 PIECE = 256 * 1024
 """Bytes of one write to the file: so many that the switch to another thread does not matter."""
+
+SMALL_PIECE = 64 * 1024
+"""``PIECE`` while ``ALL_MEMORY`` is used up."""
 
 READ = 64 * 1024
 """Bytes that are read from the file at a time: as many as a connection has queued for a client."""
@@ -48,16 +57,65 @@ def may_be_buffered(headers: Iterable[Any]) -> bool:
     return not any(name.lower() == b"x-accel-buffering" and value.strip().lower() == b"no" for name, value in headers)
 
 
+class AllKept:
+    """What all buffers of the process keep in memory. ``size``: bytes."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def is_full(self) -> bool:
+        """Whether ``ALL_MEMORY`` is used up."""
+        return self.size > ALL_MEMORY
+
+
+ALL_KEPT = AllKept()
+"""This process's."""
+
+
+class Kept:
+    """What one buffer keeps in memory. ``size``: bytes; ``first``: those of a message that the connection has."""
+
+    __slots__ = ("_closed", "first", "size")
+
+    def __init__(self, first: int) -> None:
+        self.size = 0
+        self.first = first
+        self._closed = False
+        ALL_KEPT.size += first
+
+    def add(self, size: int) -> None:
+        """``size`` bytes more are in memory, or fewer. An application may send after the end; that does not count."""
+        if not self._closed:
+            self.size += size
+            ALL_KEPT.size += size
+
+    def first_is_sent(self) -> None:
+        """The connection has sent the first message, or never will."""
+        ALL_KEPT.size -= self.first
+        self.first = 0
+
+    def fits(self) -> bool:
+        """Whether all of it may stay in memory."""
+        return self.size <= MEMORY and not ALL_KEPT.is_full()
+
+    def close(self) -> None:
+        """Nothing is kept any more."""
+        self.first_is_sent()
+        self.add(-self.size)
+        self._closed = True
+
+
 class ResponseBuffer:
-    """One response whose client is slow. ``sent``: what ``send`` returned for the last message.
+    """One response whose client is slow. ``sent``: what ``send`` returned for the last message, of ``size`` bytes.
 
     ``on_error`` is called when nothing more can be sent, so that an application that waits for other things may end.
     """
 
     __slots__ = (
-        "_ended", "_file", "_files", "_first", "_held", "_last", "_lock", "_loop", "_may_write",
-        "_on_error", "_patient", "_position", "_send", "_sent", "_task", "_then", "_waiter", "_waiting", "_written",
-        "error",
+        "_ended", "_file", "_files", "_first", "_kept", "_last", "_lock", "_loop", "_may_write", "_on_error",
+        "_patient", "_position", "_send", "_sent", "_task", "_then", "_waiter", "_waiting", "_written", "error",
     )  # fmt: skip
 
     def __init__(
@@ -65,9 +123,11 @@ class ResponseBuffer:
         send: Send,
         sent: Awaitable[None],
         files: TemporaryFiles,
+        size: int,
         on_error: Callable[[Exception], None] | None = None,
     ) -> None:
         self._send = send
+        self._kept = Kept(size)
         self._files = files
         self._on_error = on_error
         self._loop = asyncio.get_running_loop()
@@ -76,7 +136,6 @@ class ResponseBuffer:
         self._position = self._written = 0  # in the file, which has the next bytes
         self._last: list[bytes] = []  # the newest bytes
         self._waiting = 0  # number of these
-        self._held = 0  # bytes in memory
         self._lock = asyncio.Lock()  # is held while the newest bytes are written into the file
         self._may_write = True
         self._patient = True
@@ -118,6 +177,7 @@ class ResponseBuffer:
             self._task.cancel()
             self._task = None  # once it is cancelled, it refers to the frames of this buffer, as `error` does
         self.error = None
+        self._kept.close()
         if self._sent is not None:  # the task has not run yet, and never will
             self._sent.close()
         if self._file is not None:
@@ -147,13 +207,13 @@ class ResponseBuffer:
     def _keep(self, data: bytes, more: bool) -> Awaitable[None]:
         self._ended = not more
         size = len(data)
-        self._held += size
-        if not self._filed and not self._waiting and self._held <= MEMORY:
+        self._kept.add(size)
+        if not self._filed and not self._waiting and self._kept.fits():
             _append(self._first, data)
             return DONE
         _append(self._last, data)
         self._waiting += size
-        return DONE if self._waiting < PIECE else self._make_room()
+        return DONE if self._waiting < (SMALL_PIECE if ALL_KEPT.is_full() else PIECE) else self._make_room()
 
     @property
     def _filed(self) -> int:
@@ -168,19 +228,19 @@ class ResponseBuffer:
                 return
             if self._may_write and await self._has_room_in_file():
                 return
-        while self._held > MEMORY:
+        while self._kept.size > MEMORY:
             await self._progress()
 
     async def _has_room_soon(self) -> bool:
         """Wait until memory suffices, at most ``PATIENCE`` seconds. Return whether it does."""
-        self._patient = True
+        self._patient = not ALL_KEPT.is_full()
         timer = self._loop.call_later(PATIENCE, self._lose_patience)
         try:
-            while self._held > MEMORY and self._patient:
+            while not self._kept.fits() and self._patient:
                 await self._progress()
         finally:
             timer.cancel()
-        return self._held <= MEMORY
+        return self._kept.fits()
 
     def _lose_patience(self) -> None:
         self._patient = False
@@ -201,7 +261,7 @@ class ResponseBuffer:
             return False
         self._written += len(data)
         self._waiting -= len(data)
-        self._held -= len(data)
+        self._kept.add(-len(data))
         return True
 
     async def _progress(self) -> None:
@@ -223,6 +283,7 @@ class ResponseBuffer:
         sent, self._sent = self._sent, None
         try:
             await sent
+            self._kept.first_is_sent()
             while (message := await self._next()) is not None:
                 await self._send(message)
         except Exception as error:  # noqa: BLE001 - raised where the application sends
@@ -242,7 +303,7 @@ class ResponseBuffer:
         data = await self._take()
         self._wake()
         if data or self._ended:
-            more = not self._ended or self._held > 0 or self._filed > 0
+            more = not self._ended or self._kept.size > 0 or self._filed > 0
             self._ended = self._ended and more
             return {"type": "http.response.body", "body": data, "more_body": more}
         return self._then.pop(0) if self._then else None
@@ -256,7 +317,7 @@ class ResponseBuffer:
     async def _take(self) -> bytes:
         if self._first:
             data = self._first.popleft()
-            self._held -= len(data)
+            self._kept.add(-len(data))
         elif self._filed and self._file is not None:
             data = await self._file.read(min(READ, self._filed), self._position)
             self._position += len(data)
@@ -292,8 +353,10 @@ class BufferedSend:
         if message["type"] == "http.response.start":
             self._headers = message.get("headers", ())
         elif sent is not DONE and message["type"] == "http.response.body" and may_be_buffered(self._headers):
-            self._buffer = ResponseBuffer(self._send, sent, self._files)
-            return DONE
+            size = len(message.get("body", b""))
+            if size <= SMALL_PIECE or not ALL_KEPT.is_full():  # else the application waits; it has the message anyway
+                self._buffer = ResponseBuffer(self._send, sent, self._files, size)
+                return DONE
         return sent
 
     async def finish(self) -> None:

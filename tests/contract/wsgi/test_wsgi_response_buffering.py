@@ -93,6 +93,37 @@ def test_stalled_readers_occupy_no_threads(codec: str, running: Run, interface: 
         assert only_record(server, 5).fault is None
 
 
+@pytest.mark.parametrize("header", [(), ("Content-Length", str(LARGE))])
+def test_large_messages_go_into_files_when_much_is_kept(
+    codec: str, running: Run, header: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(response_buffer, "ALL_MEMORY", -1)
+    content = Large().content[:LARGE]
+    calls: list[str] = []
+
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        start_response("200 OK", [TEXT, *([header] if header else [])])
+        calls.append(environ["REQUEST_METHOD"])
+        return [content]
+
+    folder = tmp_path / "bodies"
+    folder.mkdir()
+    with running(app, codec, threads=2, tempDirectory=str(folder)) as server:
+        slow = stalled(server, codec, 4)
+        wait_for(lambda: len(calls) == 4)
+        wait_for(lambda: thread_states(server) == (0, 0))
+        wait_for(lambda: open_files(folder) == 4)
+        assert response_buffer.ALL_KEPT.size < 4 * 600_000
+        for client, stream in slow:
+            response = client.finish(stream)
+            assert (response.status, response.reset) == (200, False)
+            assert response.get(b"content-length") == b"%d" % LARGE
+            assert response.body == content
+            client.close()
+        assert fetch(server, codec, "HEAD", "/").get(b"content-length") == (b"%d" % LARGE if header else None)
+        wait_for(lambda: response_buffer.ALL_KEPT.size == 0)
+
+
 def test_a_client_that_reads_needs_no_file(codec: str, running: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is given the time to make room in memory."""
     monkeypatch.setattr(response_buffer, "PATIENCE", 60.0)

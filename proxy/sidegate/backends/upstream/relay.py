@@ -241,7 +241,9 @@ class Relay:
         sent = self._send(message)
         if sent is DONE or self._buffer is not None or not self._may_buffer():
             return sent
-        self._buffer = buffer = ResponseBuffer(self._send, sent, self._buffering.files, stream.abandon)
+        self._buffer = buffer = ResponseBuffer(
+            self._send, sent, self._buffering.files, len(message.get("body", b"")), stream.abandon
+        )
         self._send = buffer.send
         return DONE
 

@@ -40,4 +40,5 @@ cdef class WsgiRequest:
     cdef object _headers
 
     cdef Py_ssize_t _note_headers(self, message) except -1
+    cdef _buffered(self, sent, Py_ssize_t size)
     cdef bint _may_buffer(self) except -1

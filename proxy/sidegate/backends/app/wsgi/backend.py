@@ -35,7 +35,7 @@ from sidegate.backends.backend import Backend
 from sidegate.backends.body_buffer import BodyBuffer, is_small
 from sidegate.backends.buffering import Buffering
 from sidegate.backends.no_websocket import refuse_websocket
-from sidegate.backends.response_buffer import ResponseBuffer, may_be_buffered
+from sidegate.backends.response_buffer import ALL_KEPT, SMALL_PIECE, ResponseBuffer, may_be_buffered
 from sidegate.backends.wait_queue import WaitQueue
 from sidegate.errors import ExchangeError, Unprocessed, raise_kept, stems_from_disconnect
 from sidegate.observe.record import THREAD, Record
@@ -285,14 +285,30 @@ class WsgiRequest:
         if size and job.out and job.out[0] is LAST:  # send one message, so that the response has a content-length
             job.out.popleft()
             message["more_body"] = False
-        sent = self._send(message)
-        if sent is not DONE:
-            if size and self._buffer is None and self._may_buffer():
-                self._buffer = buffer = ResponseBuffer(self._send, sent, self._backend.buffering.files)
-                self._send = buffer.send
-            else:
-                await sent
+        if size > SMALL_PIECE and ALL_KEPT.is_full() and self._may_buffer():
+            await self._pass_in_pieces(message, size)
+        else:
+            sent = self._send(message)
+            if sent is not DONE:
+                await self._buffered(sent, size)
         job.passed(size)
+
+    async def _pass_in_pieces(self, message: Message, size: int) -> None:
+        """Send a large message piece by piece, so that what the client does not take at once goes into a file."""
+        for at in range(0, size, SMALL_PIECE):
+            data = message["body"][at : at + SMALL_PIECE]
+            more = message["more_body"] or at + len(data) < size
+            sent = self._send({**message, "body": data, "more_body": more})
+            if sent is not DONE:
+                await self._buffered(sent, len(data))
+
+    def _buffered(self, sent: Awaitable[None], size: int) -> Awaitable[None]:
+        """What to wait for after a message with ``size`` bytes of body: nothing, if the response is buffered now."""
+        if not size or self._buffer is not None or not self._may_buffer():
+            return sent
+        self._buffer = buffer = ResponseBuffer(self._send, sent, self._backend.buffering.files, size)
+        self._send = buffer.send
+        return DONE
 
     def _note_headers(self, message: Message) -> int:
         if "headers" in message:

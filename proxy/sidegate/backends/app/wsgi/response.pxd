@@ -16,6 +16,8 @@ cdef class WsgiResponse:
 
     cpdef run(self, application, dict environ)
     cdef bint _put_whole(self, blocks) except -1
+    cdef _announce(self, Py_ssize_t size)
+    cdef bint _is_bodiless(self) except -1
     cdef _pass_on(self, result)
     cdef Py_ssize_t _emit(self, bytes block) except -1
     cdef bytes _fitting(self, bytes block)

@@ -30,6 +30,9 @@ logger = logging.getLogger("sidegate.wsgi")
 
 ExceptionInfo = tuple[type[BaseException], BaseException, TracebackType]
 
+LARGE = 1024 * 1024
+"""Bytes of a body in one piece, above which its thread waits until the event loop has passed it on."""
+
 REMEMBERED = 1024
 """Largest number of status lines and of response fields whose encoding is cached."""
 REMEMBERED_SIZE = 128
@@ -123,8 +126,7 @@ class WsgiResponse:
         except ValueError as error:
             raise _forbidden(f"headers: {error}") from error
         self._status, self._headers = code, fields
-        bodiless = code in (204, 205, 304) or self._job.scope["method"] == "HEAD"
-        self._remaining = _ANY if length is None or bodiless else length
+        self._remaining = _ANY if length is None or self._is_bodiless() else length
         return self.write
 
     def write(self, data: bytes) -> None:
@@ -154,10 +156,25 @@ class WsgiResponse:
             return False
         else:
             body = b"".join(blocks)
+        if len(_checked(body)) > HIGH_WATER:
+            self._announce(len(body))
         self._start()
-        body = self._fitting(_checked(body))
-        self._job.put({"type": "http.response.body", "body": body, "more_body": False})
+        body = self._fitting(body)
+        message = {"type": "http.response.body", "body": body, "more_body": False}
+        if len(body) > LARGE:
+            self._job.emit(message, len(body))  # the thread waits, so that few such bodies are in memory
+        else:
+            self._job.put(message)
         return True
+
+    def _announce(self, size: int) -> None:
+        """Set the content-length of a body that the event loop may send in pieces."""
+        if self._remaining == _ANY and not self._is_bodiless():
+            self._headers.append((b"content-length", b"%d" % size))
+            self._remaining = size
+
+    def _is_bodiless(self) -> bool:
+        return self._status in (204, 205, 304) or self._job.scope["method"] == "HEAD"
 
     def _pass_on(self, result: Iterable[bytes]) -> None:
         if isinstance(result, FileWrapper) and self._send_file(result.filelike):
