@@ -26,10 +26,12 @@ class SidegateError(Exception):
 class ExchangeError(SidegateError):
     """One exchange failed: who caused it, the status that the client gets, and the reason for the metric.
 
-    ``hint``: a sentence for the client; it must tell nothing that a stranger should not know.
+    ``hint``: a sentence for the client; it must tell nothing that a stranger should not know. ``reset_code``: with
+    which a response is reset that has begun (RFC 9113 7: INTERNAL_ERROR).
     """
 
     hint = ""
+    reset_code = 0x2
 
     def __init__(self, fault: Fault, status: int, reason: str, detail: str = "") -> None:
         super().__init__(detail or reason)
@@ -45,6 +47,16 @@ class Refused(ExchangeError):
     def __init__(self, status: int, reason: str, detail: str = "") -> None:
         super().__init__(Fault.CLIENT, status, reason, detail)
         self.hint = detail
+
+
+class SlowClient(ExchangeError):
+    """The client takes nothing of its responses, of which too much waits (RFC 9113 7: ENHANCE_YOUR_CALM)."""
+
+    REASON = "slow_client"
+    reset_code = 0xB
+
+    def __init__(self) -> None:
+        super().__init__(Fault.CLIENT, 408, self.REASON)
 
 
 class Unprocessed(ExchangeError):

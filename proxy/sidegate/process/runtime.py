@@ -35,6 +35,7 @@ from sidegate.route import Route
 from sidegate.routing.router import Router
 from sidegate.server import timeouts
 from sidegate.server.admission import Admission
+from sidegate.server.backlog import Backlog
 from sidegate.server.codecs import import_codecs
 from sidegate.server.descriptors import Descriptors
 from sidegate.server.forwarded import TrustedProxies
@@ -127,6 +128,7 @@ class Runtime:
         starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
         admission = Admission(loop, config.limits)
         waiting_messages = WaitingMessages()
+        backlog = Backlog()
         routes = _routes(config, backends)
         router = Router(routes)
         paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
@@ -150,6 +152,7 @@ class Runtime:
                 loop=loop,
                 eager_starter=starter,
                 admission=admission,
+                backlog=backlog,
                 policies=_policies(limits, behind_front=fronts is not None),
                 paths=paths,
                 tls=contexts.get(index),

@@ -22,6 +22,7 @@ from typing import Any, cast
 
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault, Refused
 from sidegate.observe.record import Origin, Record, open_record
+from sidegate.server.backlog import WRITE_TIMEOUT
 from sidegate.server.codecs import LABELS, make_codec
 from sidegate.server.exchange import Exchange
 from sidegate.server.files import OpenFile
@@ -62,6 +63,7 @@ class Connection(WritingHalf):
         service = self.service
         self.peer = peer_of(transport, service.tls, service.trusted, service.paths, self._header)
         client = self.peer.client[0] if self.peer.client is not None else "unix"
+        self.backlog.set_client(client, exempt=self.peer.trusted is not None)
         self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
@@ -230,7 +232,7 @@ class Connection(WritingHalf):
             await self._sendfile.write(self.transport, file, self.service.limits.write)
         except BaseException as error:  # also a cancellation or an error of the file: the response is incomplete
             if isinstance(error, TimeoutError):
-                self.cut_stalled()
+                self.cut_stalled(WRITE_TIMEOUT)
             elif isinstance(error, ExchangeError) and record.fault is None:
                 record.fault, record.reason = error.fault, error.reason  # before the end of the connection is noted
             self.cut()
@@ -283,8 +285,8 @@ class Connection(WritingHalf):
             self.codec.goaway(True)
             self.schedule_flush()
 
-    def cut_stalled(self, reason: str = "write_timeout") -> None:
-        """Abort because the peer took no byte for ``timeouts.write``, or too few: ``reason`` is for the metrics."""
+    def cut_stalled(self, reason: str) -> None:
+        """Abort because the peer took no byte for ``timeouts.write``, or too few."""
         self.service.meter.violation(reason)
         for exchange in list(self.exchanges.values()):
             exchange.disconnect(reason)

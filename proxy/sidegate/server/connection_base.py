@@ -10,9 +10,11 @@ import threading
 from typing import Any
 
 from sidegate.aio.clock import Clock
+from sidegate.asgi import App
 from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
 from sidegate.server.admission import Admission
+from sidegate.server.backlog import ConnectionBacklog
 from sidegate.server.files import OpenFile
 from sidegate.server.peer import Peer
 from sidegate.server.service import ListenerService
@@ -22,7 +24,7 @@ from sidegate.wire.events import Codec
 class ConnectionBase:
     """A connection, as its exchanges see it. ``thread``: the ident of the thread that runs its event loop."""
 
-    __slots__ = ("admission", "clock", "codec", "observer", "peer", "service", "thread")
+    __slots__ = ("admission", "backlog", "clock", "codec", "observer", "peer", "service", "thread")
 
     service: ListenerService
     clock: Clock[Any]
@@ -30,6 +32,7 @@ class ConnectionBase:
     codec: Codec
     observer: Observer
     admission: Admission
+    backlog: ConnectionBacklog
     thread: int
 
     def check_thread(self, what: str) -> None:
@@ -51,6 +54,10 @@ class ConnectionBase:
 
     async def drained(self, stream_id: int) -> None:
         """Wait until the stream's queue is below the low-water mark, or the stream is aborted."""
+        raise NotImplementedError
+
+    def gated(self, app: App) -> App:
+        """The App to call for a request while a backlog waits: ``app``, or a ``Gate`` before it."""
         raise NotImplementedError
 
     def release_writers(self, stream_id: int) -> None:

@@ -52,7 +52,7 @@ from sidegate.server.states import (
     Receiving,
     Sending,
 )
-from sidegate.wire.codes import INTERNAL_ERROR, REFUSED_STREAM
+from sidegate.wire.codes import REFUSED_STREAM
 from sidegate.wire.events import Codec, RequestHead
 
 logger = logging.getLogger("sidegate.exchange")
@@ -299,6 +299,8 @@ class Exchange(ResponseHalf):
             scope = request_scope(self._connection.peer, self._head, self.record)
             if self._head.content_length is not None:
                 self._check_declared_length(self._head.content_length)
+            if self._connection.backlog.waiting:
+                app = self._connection.gated(app)
             await app(scope, self.receive, self.send)
             if self.sending is not COMPLETE and self.receiving is not GONE:
                 self._complete_or_fail()
@@ -483,7 +485,7 @@ class Exchange(ResponseHalf):
                 self._send_error_page(failure)
             elif self.sending is not COMPLETE or self._codec.pending(self.stream_id):
                 self._connection.flush()  # the output before the failure precedes the reset
-                self._codec.reset(self.stream_id, INTERNAL_ERROR)
+                self._codec.reset(self.stream_id, failure.reset_code)
         self.sending = COMPLETE
         self._leave()
         self._connection.schedule_flush()

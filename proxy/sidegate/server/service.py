@@ -20,6 +20,7 @@ from sidegate.observe.observer import Observer
 from sidegate.observe.record import Record
 from sidegate.observe.websocket_meter import WebSocketMeter
 from sidegate.server.admission import Admission
+from sidegate.server.backlog import Backlog
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.tls.contexts import ServerTls
 from sidegate.server.waiting_messages import WaitingMessages
@@ -84,6 +85,7 @@ class ListenerService:
     loop: asyncio.AbstractEventLoop
     eager_starter: EagerStarter
     admission: Admission
+    backlog: Backlog
     policies: FieldPolicies
     paths: PathPolicy
     tls: ServerTls | None

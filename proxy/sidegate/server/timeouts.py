@@ -9,8 +9,9 @@ from __future__ import annotations
 from time import perf_counter
 
 from sidegate.aio.clock import TICK
-from sidegate.errors import ExchangeError, Fault
+from sidegate.errors import ExchangeError, Fault, SlowClient
 from sidegate.observe.record import PROCESS
+from sidegate.server.backlog import PATIENCE, SLOW_CLIENT, WRITE_TIMEOUT
 from sidegate.server.connection import Connection
 from sidegate.server.exchange import Exchange
 from sidegate.server.min_rate import check_rates
@@ -32,8 +33,12 @@ def check(connection: Connection, now: float) -> None:
             connection.transport.abort()
         return
     unsent = connection.transport.get_write_buffer_size()
-    if connection.stall.silence(connection.written, unsent, now) > limits.write:
-        connection.cut_stalled()
+    silence = connection.stall.silence(connection.written, unsent, now)
+    if silence > limits.write:
+        connection.cut_stalled(WRITE_TIMEOUT)
+    elif silence > PATIENCE and connection.backlog.is_large():
+        connection.backlog.report(now)
+        connection.cut_stalled(SLOW_CLIENT)
     elif connection.lingering_since is not None:
         _check_lingering(connection, unsent, now)
     else:
@@ -57,7 +62,7 @@ def _check_lingering(connection: Connection, unsent: int, now: float) -> None:
 
 
 def _check_streams(connection: Connection, now: float) -> None:
-    """Abort a stream whose window stays closed for ``timeouts.write`` seconds, because it holds memory here."""
+    """Abort a stream whose window stays closed for ``timeouts.write``, or for less if too much waits for clients."""
     before, connection.stalled = connection.stalled, {}
     if connection.write_paused:
         return  # the connection itself is slow
@@ -66,8 +71,12 @@ def _check_streams(connection: Connection, now: float) -> None:
         if pending:
             detector = before.get(stream_id) or StallDetector()
             connection.stalled[stream_id] = detector
-            if detector.silence(exchange.record.bytes_out, pending, now) > connection.service.limits.write:
-                exchange.end_with(ExchangeError(Fault.CLIENT, 408, "write_timeout"))
+            silence = detector.silence(exchange.record.bytes_out, pending, now)
+            if silence > connection.service.limits.write:
+                exchange.end_with(ExchangeError(Fault.CLIENT, 408, WRITE_TIMEOUT))
+            elif silence > PATIENCE and connection.backlog.is_large(pending):
+                connection.backlog.report(now)
+                exchange.end_with(SlowClient())
 
 
 def _check_web_sockets(connection: Connection, now: float) -> None:

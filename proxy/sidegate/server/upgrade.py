@@ -71,6 +71,8 @@ class Upgrade(Exchange):
 
     async def _serve(self, app: App) -> None:
         try:
+            if self._connection.backlog.waiting:
+                app = self._connection.gated(app)
             await app(self._open_scope(), self.receive, self.send)
         except BaseException as error:
             if not (self._is_closed() and stems_from_disconnect(error, self.record)):

@@ -23,6 +23,7 @@ from sidegate.aio.done import DONE, failed
 from sidegate.asgi import TUNNEL_KEY, WEBSOCKET_KEY, Message
 from sidegate.errors import ClientDisconnected, ExchangeError, Fault
 from sidegate.observe.record import Record
+from sidegate.server.backlog import STALLS
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.exchange import MANY_PIECES
 from sidegate.server.messages import as_bytes, bad_message, check_fields
@@ -344,7 +345,7 @@ class WebSocket(Upgrade):
         if self._frames is None:
             Upgrade.give_up(self, failure)  # in a compiled method `super()` finds no class
             return
-        if failure.reason == "write_timeout":  # the client would not take a close frame either
+        if failure.reason in STALLS:  # the client would not take a close frame either
             self._on_end(Closed(NO_CLOSE_FRAME, ""), self._code or INTERNAL_ERROR)
             Upgrade.give_up(self, failure)
             return

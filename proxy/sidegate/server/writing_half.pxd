@@ -6,7 +6,6 @@ cimport sidegate.aio.thread_ident as threading
 from sidegate.observe.record cimport Record
 from sidegate.server.connection_base cimport ConnectionBase
 from sidegate.server.exchange cimport Exchange
-from sidegate.aio.waiters cimport Waiters
 from sidegate.wire.events cimport Codec
 
 
@@ -14,7 +13,6 @@ cdef class WritingHalf(ConnectionBase):
     cdef public object transport
     cdef public dict exchanges
     cdef public list ended
-    cdef public Waiters blocked
     cdef public double last_active
     cdef public long long written
     cdef public bint write_paused
@@ -30,6 +28,8 @@ cdef class WritingHalf(ConnectionBase):
     cpdef schedule_flush(self)
     @cython.locals(output=bytes)
     cpdef flush(self)
+    cpdef bint is_slow(self)
+    cpdef gated(self, app)
     cpdef bint _is_drained(self, int stream_id)
     cpdef release_writers(self, int stream_id)
     cpdef exchange_ended(self, int stream_id)

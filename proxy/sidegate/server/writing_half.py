@@ -13,8 +13,9 @@ from __future__ import annotations
 import asyncio
 import threading
 
-from sidegate.aio.waiters import Waiters
+from sidegate.asgi import App
 from sidegate.observe.record import Record
+from sidegate.server.backlog import ConnectionBacklog, Gate
 from sidegate.server.connection_base import ConnectionBase
 from sidegate.server.error_page import error_page
 from sidegate.server.exchange import Exchange
@@ -36,7 +37,7 @@ class WritingHalf(ConnectionBase):
         self.thread = threading.get_ident()
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
-        self.blocked = Waiters()
+        self.backlog = ConnectionBacklog(service.backlog)
         self.last_active = self._loop.time()
         self.written = 0  # bytes, to the transport
         self.write_paused = False
@@ -76,8 +77,8 @@ class WritingHalf(ConnectionBase):
                 return  # resume_writing continues
             if len(output) < PIECE:
                 break
-        if self.blocked:
-            self.blocked.wake(self._is_drained)
+        if self.backlog.waiting:
+            self.backlog.senders.wake(self._is_drained)
         if self._handling:
             return  # an application sent much in its first step; data_received flushes when all events are handled
         if self._wrote:
@@ -93,16 +94,29 @@ class WritingHalf(ConnectionBase):
 
     async def drained(self, stream_id: int) -> None:
         """Wait until the stream's queue is below the low-water mark, or the stream is given up."""
+        size = self.codec.pending(stream_id)
         self.flush()
         if not self._is_drained(stream_id) and not self._lost:
-            await self.blocked.add(stream_id, self._loop)
+            self.backlog.add(size, self.written, self._loop.time())
+            try:
+                await self.backlog.senders.add(stream_id, self._loop)
+            finally:
+                self.backlog.remove(size)
+
+    def is_slow(self) -> bool:
+        """Whether the client has read too little of the responses that wait for it (``backlog.py``)."""
+        return self.backlog.is_slow(self.written, self._loop.time())
 
     def _is_drained(self, stream_id: int) -> bool:
         return self.codec.pending(stream_id) <= LOW_WATER
 
+    def gated(self, app: App) -> App:
+        """``app``, or for a slow client the ``Gate`` before it."""
+        return Gate(app, self.backlog, self.is_slow) if self.is_slow() else app
+
     def release_writers(self, stream_id: int) -> None:
         """Wake the senders that wait for this stream: it is given up."""
-        self.blocked.release(stream_id)
+        self.backlog.senders.release(stream_id)
 
     def exchange_ended(self, stream_id: int) -> None:
         """Called when the application is done; the record closes when the last byte is written."""

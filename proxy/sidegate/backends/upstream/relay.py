@@ -219,7 +219,7 @@ class Relay:
                 return None
             elif kind is Reset:
                 if self._started:
-                    raise retry.broken_off(event.code)
+                    raise retry.broken_off(event.code, begun=True)
                 return cast(Reset, event)
             elif kind is Informational:
                 await self._pass_informational(stream, event)

@@ -14,9 +14,9 @@ the peer reset it in any other way                     never sent again: it was 
 
 from __future__ import annotations
 
-from sidegate.errors import ExchangeError, Fault
+from sidegate.errors import ExchangeError, Fault, SlowClient
 from sidegate.wire.client_codec import CONNECTION_LOST, RESPONSE_TOO_LARGE
-from sidegate.wire.codes import REFUSED_STREAM
+from sidegate.wire.codes import ENHANCE_YOUR_CALM, REFUSED_STREAM
 
 IDEMPOTENT = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE", "TRACE"})
 
@@ -44,8 +44,10 @@ def reason_to_retry(code: int, method: str, sent: bool, lost_before: bool) -> st
     return LOST
 
 
-def broken_off(code: int) -> ExchangeError:
-    """Make the error for a response that will not arrive, or not completely."""
+def broken_off(code: int, begun: bool = False) -> ExchangeError:
+    """Make the error for a response that will not arrive, or not completely. ``begun``: the client has its head."""
+    if begun and code == ENHANCE_YOUR_CALM:
+        return SlowClient()
     if code == CONNECTION_LOST:
         return ExchangeError(Fault.UPSTREAM, 502, "upstream_lost")
     if code == RESPONSE_TOO_LARGE:
