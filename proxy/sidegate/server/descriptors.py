@@ -22,6 +22,7 @@ How many are in use is counted by the kernel (``open_descriptors``). In a quiet 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
@@ -64,6 +65,7 @@ FOLDER = LINUX_FOLDER if sys.platform == "linux" else Path("/dev/fd")
 class Descriptors:
     """One for all listeners of a process. ``left``: connections that may be accepted before ``make_room`` is called.
 
+    ``short``: spare descriptors were closed; if no connection came, ``keep_spares`` opens them before others take them.
     ``reserves``: whether there is a reserve; not in a worker that only fronts can connect to. Its front connects to
     send a request that is accepted already, and the descriptors belong to the application.
     """
@@ -77,6 +79,7 @@ class Descriptors:
         self._silent_until = [0.0, 0.0]  # about idle connections that were closed; about connections that wait
         self._closed = 0  # connections, since the last line
         self.left = 0
+        self.short = False
 
     def watch(self, service: ListenerService, handshakes: Handshakes | None) -> None:
         """Close idle connections of this listener, too."""
@@ -93,7 +96,7 @@ class Descriptors:
         used = open_descriptors(limit)
         reserve = _reserve(limit) if self._reserves else 0
         if limit - used > 2 * reserve:
-            self._keep_spares()
+            self.keep_spares()
             # An older kernel counts by listing them all, so the more there are the less often it is done.
             self.left = min(limit - used - 2 * reserve, max(COUNT_EVERY, used // 8))
             return True
@@ -101,10 +104,18 @@ class Descriptors:
         free = limit - used
         if free <= 0 and self._spares:
             os.close(self._spares.pop())
+            self.short = True
             free = 1
         self.left = min(free if 2 * self._connections() < reserve else free - reserve, BATCH)
         self._report(limit, used)
         return self.left > 0
+
+    def keep_spares(self) -> None:
+        """Open the spare descriptors again, as far as that is possible."""
+        with contextlib.suppress(OSError):  # none is left, or there is no /dev
+            while len(self._spares) < SPARES:
+                self._spares.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
+            self.short = False
 
     def exhausted(self) -> None:
         """The kernel refused a descriptor (EMFILE), whatever was counted before."""
@@ -117,13 +128,6 @@ class Descriptors:
         """Give the spare descriptors back."""
         while self._spares:
             os.close(self._spares.pop())
-
-    def _keep_spares(self) -> None:
-        while len(self._spares) < SPARES:
-            try:
-                self._spares.append(os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC))
-            except OSError:  # the whole system has none left, or there is no /dev
-                return
 
     def _close_idle(self, count: int) -> None:
         """Close at most ``count`` connections."""

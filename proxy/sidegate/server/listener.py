@@ -132,6 +132,8 @@ class Listener:
         try:
             sock, _ = listening.accept()
         except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            if descriptors.short:
+                descriptors.keep_spares()
             return False
         except OSError as error:
             self._accept_failed(listening, error)
