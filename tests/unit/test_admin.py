@@ -12,7 +12,7 @@ import pytest
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from sidegate.admin.app import make_app
+from sidegate.admin.app import MOST_CONNECTIONS, bounded, make_app
 from sidegate.observe.collector import CellCollector, ServiceFacts, make_registry
 from tests.support.observing import openmetrics_families, promtool
 
@@ -68,6 +68,35 @@ def ask(view: View, path: str, method: str = "GET", **headers: str) -> Answer:
             await runner.cleanup()
 
     return asyncio.run(exchange())
+
+
+def test_idle_connections_do_not_keep_others_out(view: View) -> None:
+    """Nor do they take the descriptors of the supervisor; the oldest are closed."""
+
+    async def live() -> None:
+        runner = web.AppRunner(make_app(view), access_log=None)
+        await runner.setup()
+        assert runner.server is not None
+        server = await asyncio.get_running_loop().create_server(bounded(runner.server), "127.0.0.1", 0)
+        address = server.sockets[0].getsockname()
+        try:
+            idle = [await asyncio.open_connection(*address) for _ in range(3 * MOST_CONNECTIONS)]
+            for reader, writer in idle[:MOST_CONNECTIONS]:
+                assert await reader.read() == b""
+                writer.close()
+            async with (
+                aiohttp.ClientSession() as client,
+                client.get(f"http://127.0.0.1:{address[1]}/livez") as response,
+            ):
+                assert response.status == 200
+            assert len(runner.server.connections) <= 2 * MOST_CONNECTIONS
+            for _, writer in idle[MOST_CONNECTIONS:]:
+                writer.close()
+        finally:
+            server.close()
+            await runner.cleanup()
+
+    asyncio.run(live())
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ the config (routes, backends, addresses), and nothing about clients or requests.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
@@ -30,6 +31,10 @@ INDEX = """Sidegate admin server
 /readyz   200 while requests are served, 503 and the reason otherwise
 /status   version, listeners, processes, routes and backends, as JSON
 """
+
+
+MOST_CONNECTIONS = 64
+"""Connections that stay open at once: several scrapers and probes, and some people."""
 
 
 class View(Protocol):
@@ -65,6 +70,22 @@ def make_app(view: View) -> web.Application:
         ]
     )
     return app
+
+
+def bounded(server: web.Server) -> Callable[[], asyncio.Protocol]:
+    """A factory of protocols for ``loop.create_server`` that closes the oldest connections when there are too many.
+
+    aiohttp waits for the first request of a connection without a limit. The supervisor needs its descriptors for its
+    children.
+    """
+
+    def make() -> asyncio.Protocol:
+        connections = server.connections
+        for oldest in connections[: max(len(connections) - MOST_CONNECTIONS + 1, 0)]:
+            oldest.force_close()
+        return server()
+
+    return make
 
 
 @web.middleware

@@ -13,7 +13,7 @@ import os
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from sidegate.config.loaded import Expiry
 from sidegate.config.schema import Config
@@ -79,7 +79,7 @@ class _Service:
             return
         from aiohttp import web  # noqa: PLC0415 - some 20 MB that a service without an admin server saves
 
-        from sidegate.admin.app import make_app  # noqa: PLC0415 - ditto
+        from sidegate.admin.app import bounded, make_app  # noqa: PLC0415 - ditto
         from sidegate.supervisor.view import SupervisorView  # noqa: PLC0415 - ditto
 
         view = SupervisorView(supervisor, addresses, self.expiry)
@@ -88,13 +88,13 @@ class _Service:
         # Its own logger has no handler, so `logging` would write to standard error and wait for its reader.
         options: dict[str, Any] = {"logger": logging.getLogger("sidegate.admin"), "access_log": None}
         runner = web.AppRunner(make_app(view), handle_signals=False, shutdown_timeout=0.5, **options)
-        try:
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(runner.cleanup)
             await runner.setup()
+            make = bounded(cast("web.Server", runner.server))
             for sock in self.sockets.admin():
-                await web.SockSite(runner, sock).start()
+                stack.callback((await asyncio.get_running_loop().create_server(make, sock=sock)).close)
             yield
-        finally:
-            await runner.cleanup()
 
     def _announce(self, supervisor: Supervisor, addresses: Addresses) -> None:
         """Report that the service serves: to people by a summary, to log collectors by one JSON record."""
