@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from sidegate.server.connection import Connection
-from sidegate.server.idle_connections import IDLE_AFTER, close_idle, oldest_idle
+from sidegate.server.idle_connections import IDLE_AFTER, close_idle, is_closing, oldest_idle
 from sidegate.wire.events import FRAMES_A_TURN
 from tests.support import http2
 from tests.support.apps import Gate, hello
@@ -127,8 +127,8 @@ def test_a_connection_that_waits_only_for_its_peer_is_aborted_first(codec: str, 
         youngest = oldest(server, later=IDLE_AFTER)[1]
         assert close(server, [youngest]) == [True]
         assert len(server.connections) == 2  # TLS: until the peer has ended its side
-        first, _ = oldest(server, later=IDLE_AFTER)
-        assert first is youngest
+        first, second = oldest(server, later=IDLE_AFTER)
+        assert (first, is_closing(first), is_closing(second)) == (youngest, True, False)
         assert close(server, [first]) == [True]
         wait_for(lambda: len(server.connections) == 1)
         assert request(idle, "GET", "/").status == 200

@@ -92,7 +92,7 @@ def test_a_line_is_written_at_once_without_a_thread(ends: Ends) -> None:
     stderr = StandardError(writer)
     stderr.write("one\n")
     stderr.write("two\n")
-    assert threads() == 0
+    assert threads() == stderr.has_thread == 0
     with Reader(reader) as got:
         wait_for(lambda: got.lines == ["one", "two"])
 
@@ -105,6 +105,7 @@ def test_nobody_reads(ends: Ends) -> None:
     stderr.write(f"dropped, too {LINE}")
     assert stderr.dropped == 2
     assert not stderr.flush(0.01)
+    assert threads() == stderr.has_thread == 1
     with Reader(reader) as got:
         assert stderr.flush(60.0)
         wait_for(lambda: got.lines[-1:] == ["2 lines were dropped"])

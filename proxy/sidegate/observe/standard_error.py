@@ -88,6 +88,11 @@ class StandardError:
                 self._report_dropped()
                 self._keep(data)
 
+    @property
+    def has_thread(self) -> bool:
+        """Whether lines wait for the reader, so that there is a thread."""
+        return self._writes
+
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait until all lines are written, at most ``timeout`` seconds. Returns whether they are."""
         deadline = time.monotonic() + timeout

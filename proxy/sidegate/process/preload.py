@@ -24,6 +24,7 @@ from sidegate.config.schema import BackendConfig, Config, PoolConfig
 from sidegate.errors import StartError
 from sidegate.ipc import signals
 from sidegate.ipc.control import READ_SIZE, Decoder, encode, send_last
+from sidegate.observe import process_log
 from sidegate.process import child, worker
 
 logger = logging.getLogger("sidegate.preload")
@@ -77,7 +78,7 @@ def _import(backend: BackendConfig, warn: bool, event_loop: EventLoopName, contr
             "the application kept the event loop, or started a task, while it was imported: the forked workers have "
             "another loop, in which that cannot be used"
         )
-    if warn and threading.active_count() > 1:
+    if warn and threading.active_count() > 1 + process_log.stderr.has_thread:
         logger.warning("the application started threads while it was imported: the forked workers do not have them")
     return kind
 

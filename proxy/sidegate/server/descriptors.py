@@ -31,7 +31,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
-from sidegate.server.idle_connections import IDLE_AFTER, close_idle, oldest_idle
+from sidegate.server.idle_connections import IDLE_AFTER, close_idle, is_closing, oldest_idle
 from sidegate.server.service import ListenerService
 from sidegate.server.tls.handshakes import Handshakes
 
@@ -139,7 +139,8 @@ class Descriptors:
             closed += handshakes.abort_oldest(now - IDLE_AFTER, count - closed)
         connections = chain.from_iterable(service.connections for service in self._services)
         for connection in oldest_idle(connections, now, count - closed):
-            if close_idle(connection):
+            was_open = not is_closing(connection)
+            if close_idle(connection) and was_open:
                 connection.service.meter.violation("no_descriptors")
                 closed += 1
         self._closed += closed

@@ -41,8 +41,8 @@ def close_idle(connection: Connection) -> bool:
     """Close one of ``oldest_idle`` at once; an HTTP/2 client gets a GOAWAY. Returns whether it was closed.
 
     It stays open if input has arrived that is not handled yet. Its descriptor is free in one of the next turns of the
-    loop. With TLS, the socket is open until the peer has closed its side too, as after every close; then the next call
-    aborts it.
+    loop. With TLS and HTTP/2, the socket is open until the peer has closed its side too, as after every close; the next
+    call aborts it.
     """
     state = _state(connection)
     if state != CLOSING and _has_unread_input(connection):
@@ -55,6 +55,11 @@ def close_idle(connection: Connection) -> bool:
         connection.codec.goaway(True)
         connection.flush()  # which closes the connection
     return True
+
+
+def is_closing(connection: Connection) -> bool:
+    """Whether this side has closed it already, and only waits for the peer."""
+    return _state(connection) == CLOSING
 
 
 def _is_quiet(connection: Connection, now: float) -> bool:
