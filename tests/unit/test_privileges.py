@@ -32,7 +32,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
         (os, "chdir"), (resource, "setrlimit"),
     ):  # fmt: skip
         monkeypatch.setattr(module, name, lambda *arguments, name=name: made.append((name, *arguments)))
-    monkeypatch.setattr("sidegate.process.privileges.faulthandler.enable", lambda fd: made.append(("faulthandler", fd)))
+    monkeypatch.setattr("sidegate.process.privileges.print_stacks", lambda: made.append(("print_stacks",)))
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.setenv("LOGNAME", "")  # put back afterwards, whatever a test leaves there
     monkeypatch.setenv("USER", "")
@@ -54,7 +54,7 @@ def test_what_needs_root_comes_before_the_user_and_the_folder_last(calls: Calls)
     limits = {"openFiles": 100, "memory": "64Mi"}
     apply_privileges(pool(nice=-5, limits=limits, user="nobody", umask="0077", directory="/"))
     assert names(calls) == [
-        "faulthandler", "nice", "setrlimit", "setrlimit", "initgroups", "setresgid", "setresuid", "umask", "chdir",
+        "print_stacks", "nice", "setrlimit", "setrlimit", "initgroups", "setresgid", "setresuid", "umask", "chdir",
     ]  # fmt: skip
     gid, uid = NOBODY.pw_gid, NOBODY.pw_uid
     assert calls[4:7] == [("initgroups", "nobody", gid), ("setresgid", gid, gid, gid), ("setresuid", uid, uid, uid)]

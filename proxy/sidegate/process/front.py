@@ -7,7 +7,6 @@ adds what only a front has: the service's listening sockets, the access log and 
 from __future__ import annotations
 
 import asyncio
-import faulthandler
 import gc
 import os
 import socket
@@ -24,10 +23,9 @@ from sidegate.observe.heartbeat import start_heartbeat
 from sidegate.observe.observer import Observer
 from sidegate.process import child
 from sidegate.process.child import ChildMain, Failure
+from sidegate.process.fatal_signals import print_stacks
 from sidegate.process.runtime import BuildError, Runtime
 from sidegate.versions import engines
-
-STDERR = 2
 
 STATISTICS_PERIOD = 5.0
 """Seconds between two messages ``statistics`` to the supervisor, which shows the last one in ``/status``."""
@@ -43,7 +41,7 @@ def main(argv: list[str]) -> int:
     config = unpack(Config, first["config"])
     gc.enable()
     process_log.set_up(config.logging)
-    faulthandler.enable(STDERR)  # before the imports: an application may choose another file
+    print_stacks()  # before the imports: an application may choose another file
     return child.run(Front(config, first, control), config.event_loop, control)
 
 

@@ -10,7 +10,6 @@ installation. Otherwise a package would seem not to be installed.
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import grp
 import os
 import pwd
@@ -22,8 +21,7 @@ from pathlib import Path
 from sidegate.config.schema import PoolConfig
 from sidegate.errors import StartError
 from sidegate.ipc import borrowed_packages, permissions
-
-STDERR = 2
+from sidegate.process.fatal_signals import print_stacks
 
 
 class PoolKeyError(StartError):
@@ -40,7 +38,7 @@ def apply_privileges(pool: PoolConfig) -> None:
 
     :raises PoolKeyError: the system refuses one of them, or the new user cannot read what a worker needs.
     """
-    faulthandler.enable(STDERR)
+    print_stacks()
     with _blamed("nice"):
         os.nice(pool.nice)
     _limit("openFiles", resource.RLIMIT_NOFILE, pool.limits.open_files)
