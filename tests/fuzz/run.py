@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def fuzz(target: str, seconds: int, keep: bool, work: Path) -> Result:
     took = time.monotonic() - started
     (work / "log").write_text(log)
     executions = _DONE.search(log)
-    found = sorted(findings_of(target) - before)
+    found = sorted(name for name, _ in findings_of(target) - before)
     if executions is None and not found:
         raise RuntimeError(f"{target} did not run:\n{log[-4000:]}")
     if keep:
@@ -103,10 +104,13 @@ def libfuzzer(program: Path, *arguments: str) -> str:
     return done.stdout.decode("utf-8", "replace")
 
 
-def findings_of(target: str) -> set[str]:
-    """Files with failing inputs. libFuzzer calls an input that is only slow a ``slow-unit``."""
-    names = {path.name for path in FINDINGS.glob(f"{target}-*") if path.suffix != ".txt"}
-    return {name for name in names if not name.startswith(f"{target}-slow-unit")}
+def findings_of(target: str) -> set[tuple[str, int]]:
+    """Files with failing inputs, and their times: an earlier run may have had the same finding.
+
+    libFuzzer calls an input that is only slow a ``slow-unit``.
+    """
+    paths = [path for path in FINDINGS.glob(f"{target}-*") if path.suffix != ".txt"]
+    return {(path.name, path.stat().st_mtime_ns) for path in paths if not path.name.startswith(f"{target}-slow-unit")}
 
 
 def minimise(target: str, program: Path, work: Path) -> None:
@@ -118,8 +122,8 @@ def minimise(target: str, program: Path, work: Path) -> None:
     corpora.write(target, [data for path in kept.iterdir() if passes(check, data := path.read_bytes())])
 
 
-def passes(check: object, data: bytes) -> bool:
-    assert callable(check)
+def passes(check: Callable[[bytes], None], data: bytes) -> bool:
+    """Whether ``data`` breaks no invariant."""
     try:
         check(data)
     except Exception:  # noqa: BLE001 - a finding
