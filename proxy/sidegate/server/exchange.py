@@ -38,7 +38,7 @@ from sidegate.server.messages import (
     kept_hop_fields,
 )
 from sidegate.server.scope import request_scope
-from sidegate.server.service import HIGH_WATER
+from sidegate.server.service import HIGH_WATER, MANY_PIECES
 from sidegate.server.states import (
     COMPLETE,
     ENDED,
@@ -56,9 +56,6 @@ from sidegate.wire.codes import REFUSED_STREAM
 from sidegate.wire.events import Codec, RequestHead
 
 logger = logging.getLogger("sidegate.exchange")
-
-MANY_PIECES = 1024
-"""Number of body pieces that are kept as separate objects; more are joined, because each object costs memory."""
 
 
 class ResponseHalf:

@@ -35,6 +35,9 @@ HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
 """``send`` continues when no more than this is queued."""
 
+MANY_PIECES = 1024
+"""Number of body pieces that are kept as separate objects; more are joined, because each object costs memory."""
+
 GOAWAY_PAUSE = 0.5
 """Least number of seconds between the announcement of the end and the refusal of more requests.
 

@@ -25,9 +25,8 @@ from sidegate.errors import ClientDisconnected, ExchangeError, Fault
 from sidegate.observe.record import Record
 from sidegate.server.backlog import STALLS
 from sidegate.server.connection_base import ConnectionBase
-from sidegate.server.exchange import MANY_PIECES
 from sidegate.server.messages import as_bytes, bad_message, check_fields
-from sidegate.server.service import HIGH_WATER
+from sidegate.server.service import HIGH_WATER, MANY_PIECES
 from sidegate.server.states import COMPLETE, ENDED, GONE, OPEN, WAITING
 from sidegate.server.upgrade import DENIAL, Upgrade
 from sidegate.server.websocket_inbox import Inbox

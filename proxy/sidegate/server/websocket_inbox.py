@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from sidegate.server.exchange import MANY_PIECES
-from sidegate.server.service import HIGH_WATER
+from sidegate.server.service import HIGH_WATER, MANY_PIECES
 from sidegate.server.waiting_messages import WaitingMessages
 from sidegate.wire.websocket.events import Event, Message
 from sidegate.wire.websocket.frames import WebSocketFrames
