@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from sidegate.config.schema import Limits
 from sidegate.server import descriptors, idle_connections
+from sidegate.server.connection_shares import ConnectionShares
 from sidegate.server.descriptors import SMALLEST_RESERVE, SPARES, Descriptors, open_descriptors
 from tests.support.apps import Gate, hello
 from tests.support.certificates import Authority
@@ -129,7 +131,7 @@ def test_few_connections_are_accepted_when_the_application_has_the_descriptors(k
 def test_without_a_reserve_nothing_is_closed_for_room(kernel: Kernel) -> None:
     """In a worker: only the spares are there, for a front that comes when the application has taken the rest."""
     loop = asyncio.new_event_loop()
-    one = Descriptors(loop, reserves=False)
+    one = Descriptors(loop, reserves=False, shares=ConnectionShares(loop, Limits(), 0))
     kernel.others = LIMIT - 1
     assert one.make_room()
     kernel.others = LIMIT
@@ -145,7 +147,7 @@ def test_without_a_reserve_nothing_is_closed_for_room(kernel: Kernel) -> None:
 def test_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (resource.RLIM_INFINITY,) * 2)
     loop = asyncio.new_event_loop()
-    assert Descriptors(loop, reserves=True).make_room()
+    assert Descriptors(loop, reserves=True, shares=ConnectionShares(loop, Limits(), 0)).make_room()
     loop.close()
 
 

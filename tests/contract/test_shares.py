@@ -180,16 +180,16 @@ def test_a_limit_of_each_client(codec: str, running: Run, sockets: list[socket.s
         wait_for(lambda: gate.waiting == 4)
         hog = Clients(server, codec, sockets, HOG).client()
         assert_share(request(hog, "GET", "/wait"))
-        assert counted(server, Fault.CLIENT, "client_limit") == 1
+        wait_for(lambda: counted(server, Fault.CLIENT, "client_limit") == 1)
         gate.open()
         assert {client.finish(stream).status for client, stream in held} == {200}
         wait_for(in_flight(server, 0))
         assert request(hog, "GET", "/x").body == b"/x"
 
 
-@pytest.mark.parametrize("limits", [{"websocketsPerClient": 3}], ids=["limit"])
+@pytest.mark.parametrize("limits", [{"websocketsPerClient": 3}, {"websockets": 5}], ids=["limit", "share"])
 def test_websockets(codec: str, running: Run, sockets: list[socket.socket], limits: dict[str, int]) -> None:
-    reason = "client_share" if "connections" in limits else "client_limit"
+    reason = "client_share" if "websockets" in limits else "client_limit"
     with running(websocket.echo, codec, limits=limits) as server:
         held = server.runtime._listeners[0].service.admission.websockets.holdings
         hog = Clients(server, codec, sockets, HOG)
@@ -197,7 +197,7 @@ def test_websockets(codec: str, running: Run, sockets: list[socket.socket], limi
         opened += [websocket.upgrade(hog.client()) for _ in range(3)]
         refused = websocket.upgrade(hog.client())
         assert (refused.status, refused.get(b"retry-after")) == (429, b"1")
-        assert counted(server, Fault.CLIENT, reason) == 1
+        wait_for(lambda: counted(server, Fault.CLIENT, reason) == 1)
         opened += [websocket.upgrade(Clients(server, codec, sockets, "127.0.0.4").client())]
         assert [one.echoed("x") for one in opened] == ["x"] * 5
         for one in opened[:2]:

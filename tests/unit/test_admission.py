@@ -164,11 +164,12 @@ def test_a_limit_of_each_client_counts_always(loop: asyncio.AbstractEventLoop) -
     assert refusal(judge, 0, 3) == ""
 
 
-def test_a_limit_of_the_websockets_of_each_client(loop: asyncio.AbstractEventLoop) -> None:
-    judge = admission(loop, websocketsPerClient=2)
-    kept = [record() for _ in range(4)]
+def test_websockets_have_a_bound_of_their_own(loop: asyncio.AbstractEventLoop) -> None:
+    judge = admission(loop, websockets=5, websocketsPerClient=4)
+    kept = [record() for _ in range(6)]
     found = [judge.websocket_refusal(one, peer("192.0.2.1")) for one in kept]
-    assert found == ["", "", "client_limit", "client_limit"]
+    assert found == ["", "", "", "", "client_limit", "client_limit"]
     assert judge.websocket_refusal(record(), peer("192.0.2.2")) == ""
+    assert judge.websocket_refusal(record(), peer("192.0.2.3")) == "overload"
     judge.websocket_ended(kept[0])
-    assert judge.websocket_refusal(record(), peer("192.0.2.1")) == ""
+    assert judge.websocket_refusal(record(), peer("192.0.2.3")) == ""

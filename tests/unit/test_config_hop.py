@@ -133,7 +133,7 @@ def test_the_fronts_share_the_concurrency(processes: int, streams: int) -> None:
 
 NAMES = {field.name for part in (Limits, ConnectionTimeouts) for field in fields(part).values()}
 UNLIMITED = {"request_body", "concurrent_requests", "connection_requests", "min_rate"}  # 0 is no limit
-UNLIMITED |= {"requests_per_client", "websockets_per_client"}
+UNLIMITED |= {"requests_per_client", "connections", "connections_per_client", "websockets", "websockets_per_client"}
 KEPT = {"concurrent_streams", "tls_handshake", "queue_delay", "stream_window", "stream_reset_rate"}
 KEPT |= {"control_frame_period", "proxy_fields", "proxy_header", "proxy_header_size"}
 

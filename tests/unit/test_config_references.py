@@ -153,6 +153,9 @@ def test_what_a_listener_may_not_set_stands_at_the_top_level() -> None:
     assert top_level_keys(("listeners", 0, "limits")) == {
         "concurrentRequests",
         "requestsPerClient",
+        "connections",
+        "connectionsPerClient",
+        "websockets",
         "websocketsPerClient",
         "queueDelay",
     }

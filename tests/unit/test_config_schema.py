@@ -120,6 +120,9 @@ def test_a_listener_may_set_every_limit_that_is_not_the_processes() -> None:
     assert top[0].keys() - own[0].keys() == {
         "concurrentRequests",
         "requestsPerClient",
+        "connections",
+        "connectionsPerClient",
+        "websockets",
         "websocketsPerClient",
         "queueDelay",
     }

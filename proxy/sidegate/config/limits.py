@@ -92,6 +92,30 @@ class ProcessLimits(Model):
         "that they name; a trusted proxy itself and a unix socket are no client. Traefik's `inFlightReq` and nginx's "
         "`limit_conn`: off unless set.",
     )
+    connections: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Connections of one front process, over all its listeners, 0 for as many as its file descriptors "
+        "allow. Above 80 % of it the client that has most loses idle connections first, and its new ones are closed. "
+        "nginx: 512 for each worker process; haproxy: from the descriptors; Kestrel: no limit.",
+    )
+    connections_per_client: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Connections of one client to one front process, 0 for no limit; further ones are closed at once. "
+        "A client is that of `requestsPerClient`, but the address is that of the connection, or of its PROXY header. "
+        "haproxy (`conn_cur`) and Traefik's `inFlightConn`: off unless set.",
+    )
+    websockets: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
+        default=0,
+        ge=0,
+        le=1_000_000,
+        description="Open WebSockets of one front process, 0 for no limit; further handshakes get 503 with "
+        "`Retry-After`. Above 80 % of it the client that has most gets 429 first. Over HTTP/1.1 each WebSocket is a "
+        "connection of its own. Kestrel: no limit.",
+    )
     websockets_per_client: Annotated[Integer, Limit(always(0), top_level_only=True)] = setting(
         default=0,
         ge=0,

@@ -37,7 +37,8 @@ from sidegate.server import timeouts
 from sidegate.server.admission import Admission
 from sidegate.server.backlog import Backlog
 from sidegate.server.codecs import import_codecs
-from sidegate.server.descriptors import Descriptors
+from sidegate.server.connection_shares import ConnectionShares
+from sidegate.server.descriptors import Descriptors, most_connections
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.https_redirect import root_app
 from sidegate.server.listener import Listener
@@ -134,7 +135,7 @@ class Runtime:
         paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
-        descriptors = Descriptors(loop, reserves=not _only_fronts_connect(config, fronts))
+        count, descriptors = _connection_bounds(config, loop, fronts)
         listeners = []
         for index, listener in enumerate(config.listeners):
             import_codecs(listener.protocols)
@@ -153,6 +154,7 @@ class Runtime:
                 eager_starter=starter,
                 admission=admission,
                 backlog=backlog,
+                count=count,
                 policies=_policies(limits, behind_front=fronts is not None),
                 paths=paths,
                 tls=contexts.get(index),
@@ -162,7 +164,6 @@ class Runtime:
                 websocket=listener.websocket,
                 waiting_messages=waiting_messages,
             )
-            admission.watch(service.connections)
             listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol, descriptors))
         return cls(listeners, backends, clock, starter, tickets=tickets, websocket_drain=config.websocket_drain)
 
@@ -300,6 +301,15 @@ def build_tls(
 def _routes(config: Config, backends: Mapping[str, Backend]) -> list[Route]:
     """The routes in the order of the file, each with the App that answers its requests."""
     return [Route(index, route, by_weight(route.backend_refs, backends)) for index, route in enumerate(config.routes)]
+
+
+def _connection_bounds(
+    config: Config, loop: asyncio.AbstractEventLoop, fronts: TrustedProxies | None
+) -> tuple[ConnectionShares, Descriptors]:
+    """What bounds the connections of a process: the shares of its clients, and its descriptors."""
+    has_clients = not _only_fronts_connect(config, fronts)
+    shares = ConnectionShares(loop, config.limits, most_connections() if has_clients else 0)
+    return shares, Descriptors(loop, has_clients, shares)
 
 
 def _only_fronts_connect(config: Config, fronts: TrustedProxies | None) -> bool:

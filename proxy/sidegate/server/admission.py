@@ -73,7 +73,7 @@ class Admission:
         self._in_turn = False
         self._began = self._last = self._longest = self._resume = 0.0
         self.requests = Shares(limits.concurrent_requests, limits.requests_per_client, "requests in flight")
-        self.websockets = Shares(0, limits.websockets_per_client, "WebSockets")
+        self.websockets = Shares(limits.websockets, limits.websockets_per_client, "WebSockets")
         self._watched: list[Collection[Any]] = []
         self._calm = -1 if self.requests.limit else int(self.requests.bound * _CALM)
         self._stop_counting()
@@ -143,7 +143,8 @@ class Admission:
 
     def _report(self, shares: Shares, client: str, reason: str) -> None:
         if reason == CLIENT_SHARE:
-            limit = f"limits.concurrentRequests: {shares.bound}"
+            key = "concurrentRequests" if shares is self.requests else "websockets"
+            limit = f"limits.{key}: {shares.bound}"
         elif reason == CLIENT_LIMIT:
             key = "requestsPerClient" if shares is self.requests else "websocketsPerClient"
             limit = f"limits.{key}: {shares.limit}"

@@ -67,6 +67,9 @@ class Connection(WritingHalf):
         self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
+        if not service.count.opened(self):
+            self.transport.abort()
+            return
         protocol = _known_protocol(self.service.protocols, transport.get_extra_info("tls_session"))
         if protocol is not None and protocol in self.service.protocols:
             self._choose_codec(protocol)
@@ -103,6 +106,7 @@ class Connection(WritingHalf):
         """Called when the socket is closed: disconnect every exchange."""
         self._lost = True
         self.clock.discard(self)
+        self.service.count.closed(self)
         if self.protocol is None:
             self.service.connections.discard(self)
             return

@@ -6,10 +6,10 @@ look up names. It raises no error.
 
 Theory of operation. The kernel gives a process at most RLIMIT_NOFILE descriptors, and everything fails with EMFILE
 after that. When fewer than twice the reserve are free, the connections that have been idle for longest are closed, some
-at a time, so that new ones are accepted without a pause. When only the reserve is free, accepting pauses; the kernel
-keeps new connections in its backlog, and another front may accept them. (nginx closes idle connections in advance when
-fewer than 1/16 of ``worker_connections`` are free; Go's net/http and asyncio only pause after EMFILE; Envoy and HAProxy
-stop accepting at a number of connections that the operator sets.)
+at a time, and first those of the clients that have most, so that new ones are accepted without a pause. When only the
+reserve is free, accepting pauses; the kernel keeps new connections in its backlog, and another front may accept them.
+(nginx closes idle connections in advance when fewer than 1/16 of ``worker_connections`` are free; Go's net/http and
+asyncio only pause after EMFILE; Envoy and HAProxy stop accepting at a number of connections that the operator sets.)
 
 Applications in the process take descriptors, too. They cannot be kept from taking the reserve. A few connections are
 accepted from it nevertheless, and for those there are ``SPARES`` that even an application cannot take: descriptors
@@ -31,6 +31,7 @@ import sys
 from itertools import chain
 from pathlib import Path
 
+from sidegate.server.connection_shares import ConnectionShares
 from sidegate.server.idle_connections import IDLE_AFTER, close_idle, is_closing, oldest_idle
 from sidegate.server.service import ListenerService
 from sidegate.server.tls.handshakes import Handshakes
@@ -70,8 +71,9 @@ class Descriptors:
     send a request that is accepted already, and the descriptors belong to the application.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, reserves: bool) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, reserves: bool, shares: ConnectionShares) -> None:
         self._loop = loop
+        self._shares = shares
         self._reserves = reserves
         self._services: list[ListenerService] = []
         self._handshakes: list[Handshakes] = []
@@ -137,8 +139,9 @@ class Descriptors:
         closed = 0
         for handshakes in self._handshakes:
             closed += handshakes.abort_oldest(now - IDLE_AFTER, count - closed)
-        connections = chain.from_iterable(service.connections for service in self._services)
-        for connection in oldest_idle(connections, now, count - closed):
+        connections = list(chain.from_iterable(service.connections for service in self._services))
+        first = oldest_idle(self._shares.first_to_close(connections), now, count - closed)
+        for connection in first or oldest_idle(connections, now, count - closed):
             was_open = not is_closing(connection)
             if close_idle(connection) and was_open:
                 connection.service.meter.violation("no_descriptors")
@@ -174,6 +177,12 @@ def open_descriptors(limit: int) -> int:
         return sum(1 for _ in FOLDER.iterdir()) - 1  # without the one by which it is read
     except OSError as error:
         return limit if error.errno in (errno.EMFILE, errno.ENFILE) else 0
+
+
+def most_connections() -> int:
+    """How many connections the descriptors allow beside the reserve; 0 for any number."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 0 if limit == resource.RLIM_INFINITY else max(limit - _reserve(limit), 1)
 
 
 def _reserve(limit: int) -> int:

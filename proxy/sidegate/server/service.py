@@ -61,6 +61,16 @@ class ServedConnection(Protocol):
         """Abort the connection now."""
 
 
+class ConnectionCount(Protocol):
+    """What connections report to when they open and close (``connection_shares.py``)."""
+
+    def opened(self, connection: Any) -> bool:
+        """Count a connection. Returns whether it may stay; otherwise the caller closes it."""
+
+    def closed(self, connection: Any) -> None:
+        """A connection is lost."""
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class FieldPolicies:
     """The header policies of one listener.
@@ -89,6 +99,7 @@ class ListenerService:
     eager_starter: EagerStarter
     admission: Admission
     backlog: Backlog
+    count: ConnectionCount
     policies: FieldPolicies
     paths: PathPolicy
     tls: ServerTls | None
@@ -104,6 +115,9 @@ class ListenerService:
     connections: set[ServedConnection] = field(default_factory=set)
     """Open connections, and closed ones whose applications are still running."""
     draining: bool = False
+
+    def __post_init__(self) -> None:
+        self.admission.watch(self.connections)
 
     def websocket_settings(self, record: Record, scope: Scope) -> WebSocketSettings:
         """The settings of a WebSocket once its route is known; in a worker, the front sends them."""

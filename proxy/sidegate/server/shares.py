@@ -120,10 +120,9 @@ class Shares:
             return ""
         if own == total:
             return OVERLOAD if total > self.bound else ""
-        free = self.bound - total + self._not_counted()
-        if free < 0:
+        if self._free(total) < 0:
             return OVERLOAD
-        return CLIENT_SHARE if client and own > max(1, _FACTOR * free) else ""
+        return CLIENT_SHARE if client and own > self._share(total) else ""
 
     def take(self, holder: object, client: str) -> None:
         """``client`` takes a place, and keeps it until ``give_back``."""
@@ -152,6 +151,11 @@ class Shares:
         """Whether ``client`` holds at least as many places as clients do on average. True for what is no client's."""
         return not client or self.counts.get(client, 0) * len(self.counts) >= len(self.holdings)
 
+    def has_too_many(self, client: str) -> bool:
+        """Whether ``client`` holds more than its share: others have come since it took its places."""
+        own, total = self.counts.get(client, 0), len(self.holdings)
+        return self.pressed and own < total and own > self._share(total)
+
     def report(self, client: str, limit: str, action: str, now: float) -> None:
         """Log what a client lost (``action``) and by which ``limit``; at most one line in ``LOG_PERIOD``."""
         if now < self._silent_until:
@@ -163,6 +167,11 @@ class Shares:
         logger.warning("%s holds %d of %d %s: %s (%s)%s", name, held, total, self._what, action, limit, more)
         self._silent_until, self._unreported = now + LOG_PERIOD, 0
 
-    def _not_counted(self) -> int:
-        """How many places a client took beyond ``FREE_USE`` because it was alone."""
-        return max(0, self.counts.get(self._alone, 0) - self.free_use) if self._alone else 0
+    def _free(self, total: int) -> int:
+        """How many places are free if ``total`` are taken. What a client took because it was alone does not count."""
+        taken_alone = max(0, self.counts.get(self._alone, 0) - self.free_use) if self._alone else 0
+        return self.bound - total + taken_alone
+
+    def _share(self, total: int) -> int:
+        """The largest number of places for a client if ``total`` are taken."""
+        return max(1, _FACTOR * self._free(total))
