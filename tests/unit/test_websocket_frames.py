@@ -14,6 +14,7 @@ from websockets.protocol import Protocol, Side
 from websockets.utils import apply_mask as pure_apply_mask
 
 from sidegate.wire import websocket as package
+from sidegate.wire.events import FRAMES_A_TURN
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket import frames as websocket
 from sidegate.wire.websocket import library
@@ -260,6 +261,8 @@ def test_a_message_in_too_many_fragments_is_1008() -> None:
     server = frames()
     assert server.receive(frame(BINARY & ~FIN), 0.0) == []
     assert server.receive(frame(CONT) * (MAX_FRAGMENTS - 1), 0.0) == []
+    while server.more:
+        assert server.receive(b"", 0.0) == []
     assert server.receive(frame(CONT | FIN), 0.0) == [Closed(1008, "too many fragments")]
 
 
@@ -382,9 +385,9 @@ def test_one_call_unpacks_a_bounded_number_of_bytes() -> None:
 
 
 def test_small_messages_are_unpacked_together() -> None:
-    server = frames(10)
-    data = frame(BINARY, b"x" * 10) * (BATCH // 10 + 2)
-    assert len(server.receive(data, 0.0)) == BATCH // 10 + 1
+    server = frames(BATCH // 100)
+    data = frame(BINARY, b"x" * (BATCH // 100)) * 110
+    assert len(server.receive(data, 0.0)) == 101
     assert server.more
 
 
@@ -412,6 +415,21 @@ def test_a_read_of_empty_messages_is_decoded_as_far_as_wanted() -> None:
     server = frames()
     assert len(server.receive(frame(TEXT) * 43_690, 0.0, 32)) == 32
     assert server.more
+
+
+def test_one_call_handles_a_bounded_number_of_frames() -> None:
+    """A message in many fragments; the first call, and each one after it, leaves the loop to others."""
+    made = frames()
+    sent = frame(BINARY & ~FIN) + frame(CONT, b"x") * (3 * FRAMES_A_TURN - 1) + frame(CONT | FIN) + frame(CLOSE)
+    assert made.receive(sent, 0.0) == []
+    assert made.receive_eof() == []
+    for _ in range(2):
+        assert made.more
+        assert made.receive(b"", 0.0) == []
+    assert made.more
+    found = made.receive(b"", 0.0)
+    assert found == [Message(b"x" * (3 * FRAMES_A_TURN - 1), 3 * FRAMES_A_TURN - 1), Closed(1005, "")]
+    assert not made.more
 
 
 def test_what_is_dropped_is_never_reported() -> None:

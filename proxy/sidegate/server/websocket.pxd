@@ -18,3 +18,6 @@ cdef class WebSocket(Upgrade):
     cpdef end(self)
     cpdef disconnect(self, str reason=*)
     cpdef give_up(self, failure)
+
+
+cpdef _continue(WebSocket websocket)

@@ -85,9 +85,10 @@ class WebSocket(Upgrade):
             self._connect_delivered = True
             return {"type": "websocket.connect"}
         while self._inbox is None or not self._inbox.messages:
-            if self._inbox is not None and self._inbox.has_undecoded():
+            undecoded = self._inbox is not None and self._inbox.has_undecoded()
+            if self._inbox is not None and undecoded and not self._inbox.continuing:
                 self._unpack()
-            elif self._is_over():
+            elif self._is_over() and not undecoded:
                 end = self._end or Closed(NO_CLOSE_FRAME, "")
                 return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
             else:
@@ -160,9 +161,16 @@ class WebSocket(Upgrade):
     def _unpack(self) -> None:
         """Decode messages, at least one, from the bytes so far; give credit back if all of them were taken."""
         inbox: Any = self._inbox
-        now = self._connection.service.loop.time()
+        loop = self._connection.service.loop
+        if inbox.continuing:
+            return
+        now = loop.time()
         while inbox.has_undecoded() and not inbox.is_ahead():
             self._handle(inbox.decode(now))
+            if inbox.is_long():
+                inbox.continuing = True
+                loop.call_soon(_continue, self)
+                break
         if not inbox.messages and not inbox.has_undecoded():
             self._acknowledge_held()
         self._wake()
@@ -362,6 +370,13 @@ class WebSocket(Upgrade):
         self._write(0)
         self._connection.release_writers(self.stream_id)
         self._wake()
+
+
+def _continue(websocket: WebSocket) -> None:
+    """Decode on: the input holds more frames than one turn of the loop may handle."""
+    inbox: Any = websocket._inbox
+    inbox.continuing = False
+    websocket._unpack()
 
 
 def _write_message(frames: WebSocketFrames, message: Message) -> None:

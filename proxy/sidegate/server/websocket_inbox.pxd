@@ -12,11 +12,13 @@ cdef class Inbox:
     cdef long long _waiting
     cdef list _pieces
     cdef public object messages
+    cdef public bint continuing
 
     cpdef add(self, bytes data)
     cpdef bint has_undecoded(self)
     cpdef bint has_room(self)
     cpdef bint is_ahead(self)
+    cpdef bint is_long(self)
     cpdef list decode(self, double now)
     cpdef put(self, Message message)
     cpdef Message take(self)

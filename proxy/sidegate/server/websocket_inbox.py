@@ -16,9 +16,9 @@ from sidegate.wire.websocket.frames import WebSocketFrames
 
 
 class Inbox:
-    """``messages``: those that are decoded, oldest first."""
+    """``messages``: those that are decoded, oldest first. ``continuing``: the next turn of the loop decodes on."""
 
-    __slots__ = ("_all_waiting", "_frames", "_most", "_pieces", "_waiting", "messages")
+    __slots__ = ("_all_waiting", "_frames", "_most", "_pieces", "_waiting", "continuing", "messages")
 
     def __init__(self, frames: WebSocketFrames, most: int, all_waiting: WaitingMessages) -> None:
         """``most``: messages that may wait; ``all_waiting``: the process's."""
@@ -28,6 +28,7 @@ class Inbox:
         self._waiting = 0  # bytes that this has counted in `all_waiting`
         self._pieces: list[bytes] = []
         self.messages: deque[Message] = deque()
+        self.continuing = False
 
     def add(self, data: bytes) -> None:
         """Add input."""
@@ -46,6 +47,10 @@ class Inbox:
     def is_ahead(self) -> bool:
         """Whether messages wait, and the next ones have to wait undecoded."""
         return len(self.messages) > 0 and (self._frames.more or not self.has_room())
+
+    def is_long(self) -> bool:
+        """Whether the input holds more frames without a message than one turn of the loop may handle."""
+        return self._frames.more and not self.messages
 
     def decode(self, now: float) -> list[Event]:
         """Decode as many messages as there is room for, at least one if the input has a whole one."""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from sidegate.errors import Fault
+from sidegate.wire.events import FRAMES_A_TURN
 from tests.support.apps import Receive, Scope, Send
 from tests.support.running import Run, only_record, wait_equal, wait_for
 from tests.support.websocket import Keeping, WebSocket, beside_echo, connect, echo, upgrade
@@ -68,6 +69,36 @@ def test_a_breach_ends_that_websocket_only(codec: str, running: Run) -> None:
             assert record.fault is not Fault.APPLICATION
             assert record.bytes_in <= len(sent)
             assert other.echoed(breach) == breach
+
+
+@pytest.mark.front_only  # a front that learns that its client has left does not forward the rest
+def test_a_message_of_many_fragments_takes_several_turns(codec: str, running: Run) -> None:
+    """It is received whole, and so is what follows, although the client leaves at once."""
+    many = frame(TEXT & ~FIN, b"a") + frame(CONT, b"b") * (20 * FRAMES_A_TURN) + frame(CONT | FIN, b"c")
+    app = Keeping()
+    with running(app, codec) as server:
+        ws = connect(server, codec)
+        ws.write(many + frame(TEXT, b"next") + many + frame(TEXT, b"last"))
+        ws.leave()
+        only_record(server)
+        wait_for(lambda: app.ends)
+    long = f"a{'b' * 20 * FRAMES_A_TURN}c"
+    assert [message.get("text") for message in app.messages] == [long, "next", long, "last", None]
+
+
+def test_fragments_beyond_the_turns_of_a_closing_websocket(codec: str, running: Run) -> None:
+    """They are dropped, and the client's close frame behind them is found."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "websocket.accept"})
+
+    with running(app, codec) as server:
+        ws = connect(server, codec)
+        ws.answering = False
+        ws.write(frame(TEXT & ~FIN, b"a") + frame(CONT, b"b") * (20 * FRAMES_A_TURN) + frame(CLOSE, b"\x03\xe8"))
+        assert ws.closed()[0] == 1000
+        assert only_record(server).fault is None
 
 
 def test_what_came_before_a_breach_is_received(codec: str, running: Run) -> None:

@@ -30,7 +30,7 @@ cdef class WebSocketFrames:
     cdef Py_ssize_t _reported
     cdef list _output
 
-    @cython.locals(events=list, held=bytes, size=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t)
+    @cython.locals(events=list, held=bytes, size=Py_ssize_t, at=Py_ssize_t, end=Py_ssize_t, left=Py_ssize_t)
     cpdef list receive(self, bytes data, double now, Py_ssize_t most=*)
     @cython.locals(events=list)
     cpdef list receive_eof(self)

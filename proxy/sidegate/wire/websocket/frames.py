@@ -23,6 +23,7 @@ import codecs
 from sys import getsizeof
 from typing import Any, Final
 
+from sidegate.wire.events import FRAMES_A_TURN
 from sidegate.wire.http2.floods import Bucket
 from sidegate.wire.websocket.events import Closed, Event, Message, Pong
 from sidegate.wire.websocket.handshake import Deflate
@@ -136,7 +137,8 @@ class WebSocketFrames:
     def receive(self, data: bytes, now: float, most: int = ALL) -> list[Event]:
         """Take bytes read at ``now`` (seconds on a monotonic clock). ``b""`` continues with the input held back.
 
-        Reports at most ``most`` messages; 0: ``data`` is only kept.
+        Reports at most ``most`` messages; 0: ``data`` is only kept. Handles at most ``FRAMES_A_TURN`` frames: what is
+        left then without a message is for the next turn of the event loop.
         """
         held = self._held
         at = self._at
@@ -149,10 +151,12 @@ class WebSocketFrames:
         self._batched = self._reported = 0
         events: list[Event] = []
         size = len(held)
+        left = FRAMES_A_TURN
         while at < size and not self.closed:
-            if self._reported >= most or self._batched >= BATCH:
+            if self._reported >= most or self._batched >= BATCH or not left:
                 self.more = True
                 break
+            left -= 1
             if self._missing:
                 at = self._feed(held, at, now, events)
                 continue
