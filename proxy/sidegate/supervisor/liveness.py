@@ -7,7 +7,7 @@ a third of ``livenessTimeout`` it logs a warning with the stack of the blocked l
 * **Time in which the supervisor did not run does not count**: SIGSTOP, a frozen cgroup, a paused virtual machine. The
   front has been stopped too, or its beats have been there all the time. So a step from one check to the next counts as
   two periods at most. A machine without CPU time slows both processes: the time does not end until the supervisor has
-  run some ten times while the front has not run once.
+  run at least six times while the front has not run once.
 * **A debugger may hold a front as long as it likes.** One that traces the process (gdb, strace) is found in /proc, and
   the prompt of one that runs within it (pdb, pydevd) in the stack. Both are looked for whenever a third has passed.
 * A front that imports, starts or drains has time limits of its own and is not watched.
