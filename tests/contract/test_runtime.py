@@ -333,10 +333,12 @@ def test_idle_connections_are_closed(codec: str) -> None:
         for client in clients:
             assert request(client, "GET", "/").status == 200
         server.connect()  # has not said anything yet
-        draining(server).result(10)
+        end = draining(server)
         for client in clients:
             while client.sock.recv(1000):
                 pass
+            client.sock.close()
+        end.result(20)
 
 
 def test_what_is_under_way_is_finished(codec: str, monkeypatch: pytest.MonkeyPatch) -> None:
