@@ -122,7 +122,7 @@ def test_when_no_port_is_free_on_all_addresses(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_name_that_cannot_be_encoded_does_not_resolve() -> None:
-    with pytest.raises(sockets_module.AddressError, match=r"the name a\.\.b does not resolve: .*idna"):
+    with pytest.raises(sockets_module.AddressError, match=r"the name a\.\.b does not resolve: .+"):
         sockets_module._resolve("a..b")
 
 
