@@ -75,7 +75,7 @@ def http2_client(server: RunningServer, engine: str, credit: bool = True) -> Htt
 def backlog_of(server: RunningServer) -> Backlog:
     """The one of the process that clients connect to."""
     found: Any = server.runtime
-    kept: Backlog = found._listeners[0].service.backlog
+    kept: Backlog = found._listeners[0].service.bounds.backlog
     return kept
 
 

@@ -55,7 +55,7 @@ class Clients:
 
 
 def counts(server: Running) -> dict[str, int]:
-    count = server.runtime._listeners[0].service.count
+    count = server.runtime._listeners[0].service.bounds.connections
     assert isinstance(count, connection_shares.ConnectionShares)
     return count.shares.counts
 

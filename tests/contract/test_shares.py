@@ -191,7 +191,7 @@ def test_a_limit_of_each_client(codec: str, running: Run, sockets: list[socket.s
 def test_websockets(codec: str, running: Run, sockets: list[socket.socket], limits: dict[str, int]) -> None:
     reason = "client_share" if "websockets" in limits else "client_limit"
     with running(websocket.echo, codec, limits=limits) as server:
-        held = server.runtime._listeners[0].service.admission.websockets.holdings
+        held = server.runtime._listeners[0].service.bounds.admission.websockets.holdings
         hog = Clients(server, codec, sockets, HOG)
         opened = [websocket.upgrade(Clients(server, codec, sockets, HONEST).client())]
         opened += [websocket.upgrade(hog.client()) for _ in range(3)]

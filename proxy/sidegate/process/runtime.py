@@ -42,7 +42,7 @@ from sidegate.server.descriptors import Descriptors, most_connections
 from sidegate.server.forwarded import TrustedProxies
 from sidegate.server.https_redirect import root_app
 from sidegate.server.listener import Listener
-from sidegate.server.service import FieldPolicies, ListenerService
+from sidegate.server.service import Bounds, FieldPolicies, ListenerService
 from sidegate.server.tls.contexts import ServerTls
 from sidegate.server.tls.engine import TicketKeys
 from sidegate.server.tls.engines import load_tls_engine
@@ -127,15 +127,12 @@ class Runtime:
         capacity = None if fronts is None else _put_behind_front(backends)
         clock = Clock(loop, timeouts.check)
         starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
-        admission = Admission(loop, config.limits)
-        waiting_messages = WaitingMessages()
-        backlog = Backlog()
         routes = _routes(config, backends)
         router = Router(routes)
         paths = PathPolicy(config.path.slashes, config.path.encoded_slash)
         engine = load_engine(config.http2_engine)
         trusted = TrustedProxies(config.trusted_proxies) if fronts is None else fronts
-        count, descriptors = _connection_bounds(config, loop, fronts)
+        bounds, descriptors = _bounds(config, loop, fronts)
         listeners = []
         for index, listener in enumerate(config.listeners):
             import_codecs(listener.protocols)
@@ -152,9 +149,7 @@ class Runtime:
                 clock=clock,
                 loop=loop,
                 eager_starter=starter,
-                admission=admission,
-                backlog=backlog,
-                count=count,
+                bounds=bounds,
                 policies=_policies(limits, behind_front=fronts is not None),
                 paths=paths,
                 tls=contexts.get(index),
@@ -162,7 +157,6 @@ class Runtime:
                 enforces_request_timeouts=fronts is None and any(route.timeouts.request for route in config.routes),
                 threads=capacity is not None,
                 websocket=listener.websocket,
-                waiting_messages=waiting_messages,
             )
             listeners.append(Listener(service, sockets[listener.name], listener.proxy_protocol, descriptors))
         return cls(listeners, backends, clock, starter, tickets=tickets, websocket_drain=config.websocket_drain)
@@ -303,13 +297,14 @@ def _routes(config: Config, backends: Mapping[str, Backend]) -> list[Route]:
     return [Route(index, route, by_weight(route.backend_refs, backends)) for index, route in enumerate(config.routes)]
 
 
-def _connection_bounds(
+def _bounds(
     config: Config, loop: asyncio.AbstractEventLoop, fronts: TrustedProxies | None
-) -> tuple[ConnectionShares, Descriptors]:
-    """What bounds the connections of a process: the shares of its clients, and its descriptors."""
+) -> tuple[Bounds, Descriptors]:
+    """What the clients of the process share, and its descriptors."""
     has_clients = not _only_fronts_connect(config, fronts)
-    shares = ConnectionShares(loop, config.limits, most_connections() if has_clients else 0)
-    return shares, Descriptors(loop, has_clients, shares)
+    connections = ConnectionShares(loop, config.limits, most_connections() if has_clients else 0)
+    bounds = Bounds(Admission(loop, config.limits), connections, Backlog(), WaitingMessages())
+    return bounds, Descriptors(loop, has_clients, connections)
 
 
 def _only_fronts_connect(config: Config, fronts: TrustedProxies | None) -> bool:

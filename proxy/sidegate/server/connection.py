@@ -67,7 +67,7 @@ class Connection(WritingHalf):
         self._origin = Origin(client, self.peer.tls_version)
         self.service.connections.add(self)
         self.clock.add(self)
-        if not service.count.opened(self):
+        if not service.bounds.connections.opened(self):
             self.transport.abort()
             return
         protocol = _known_protocol(self.service.protocols, transport.get_extra_info("tls_session"))
@@ -106,7 +106,7 @@ class Connection(WritingHalf):
         """Called when the socket is closed: disconnect every exchange."""
         self._lost = True
         self.clock.discard(self)
-        self.service.count.closed(self)
+        self.service.bounds.connections.closed(self)
         if self.protocol is None:
             self.service.connections.discard(self)
             return

@@ -84,6 +84,16 @@ class FieldPolicies:
     fronts: FieldPolicy | None
 
 
+@dataclass(frozen=True, eq=False, slots=True)
+class Bounds:
+    """What the clients of all listeners of a process share: requests, connections, and memory that waits for them."""
+
+    admission: Admission
+    connections: ConnectionCount
+    backlog: Backlog
+    waiting_messages: WaitingMessages
+
+
 @dataclass(eq=False, slots=True)
 class ListenerService:
     """The shared state of one listener: the root App, the limits, the meters and the clock."""
@@ -97,17 +107,13 @@ class ListenerService:
     clock: Clock[Any]
     loop: asyncio.AbstractEventLoop
     eager_starter: EagerStarter
-    admission: Admission
-    backlog: Backlog
-    count: ConnectionCount
+    bounds: Bounds
     policies: FieldPolicies
     paths: PathPolicy
     tls: ServerTls | None
     trusted: TrustedProxies
     websocket: WebSocketConfig
     """The listener's settings; those of a route replace them."""
-    waiting_messages: WaitingMessages
-    """All listeners share it."""
     enforces_request_timeouts: bool = False
     """Whether the routes' ``timeouts.request`` are enforced here. A front does it for its workers."""
     threads: bool = False
@@ -117,7 +123,7 @@ class ListenerService:
     draining: bool = False
 
     def __post_init__(self) -> None:
-        self.admission.watch(self.connections)
+        self.bounds.admission.watch(self.connections)
 
     def websocket_settings(self, record: Record, scope: Scope) -> WebSocketSettings:
         """The settings of a WebSocket once its route is known; in a worker, the front sends them."""

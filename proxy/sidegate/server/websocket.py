@@ -245,7 +245,7 @@ class WebSocket(Upgrade):
         now = self._connection.service.loop.time()
         self._ping = WebSocketPing(settings.ping_interval, settings.ping_timeout, now)
         self._frames = WebSocketFrames(settings.max_message, deflate, Bucket(CONTROL_FRAMES, CONTROL_RATE, now))
-        self._inbox = Inbox(self._frames, settings.max_queue, self._connection.service.waiting_messages)
+        self._inbox = Inbox(self._frames, settings.max_queue, self._connection.service.bounds.waiting_messages)
         self._answer(headers, dated)
         for data in self._chunks:  # which arrived before the handshake was accepted
             self._inbox.add(data)

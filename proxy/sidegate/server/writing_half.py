@@ -33,11 +33,11 @@ class WritingHalf(ConnectionBase):
 
     def __init__(self, service: ListenerService) -> None:
         self.service, self.clock, self._loop = service, service.clock, service.loop
-        self.observer, self.admission = service.observer, service.admission
+        self.observer, self.admission = service.observer, service.bounds.admission
         self.thread = threading.get_ident()
         self.exchanges: dict[int, Exchange] = {}
         self.ended: list[Exchange] = []
-        self.backlog = ConnectionBacklog(service.backlog)
+        self.backlog = ConnectionBacklog(service.bounds.backlog)
         self.last_active = self._loop.time()
         self.written = 0  # bytes, to the transport
         self.write_paused = False

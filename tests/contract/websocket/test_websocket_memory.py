@@ -34,7 +34,7 @@ def arrived(server: RunningServer) -> int:
 def held(server: RunningServer) -> int:
     """Bytes that count for the process that runs the application."""
     runtime = server.worker.runtime if isinstance(server, Both) else server.runtime
-    return runtime._listeners[0].service.waiting_messages.held
+    return runtime._listeners[0].service.bounds.waiting_messages.held
 
 
 @pytest.mark.parametrize("most", [1, 32])
