@@ -662,3 +662,28 @@ def test_no_continue_after_the_response_began() -> None:
         client.body(stream, b"body", end=True)
         response = client.finish(stream)
         assert (response.informational, bytes(response.body)) == ([], b"xbody")
+
+
+def test_a_sender_without_end_on_a_broken_connection_leaves_the_loop_to_others(codec: str) -> None:
+    """A transport that has failed takes everything, until the loop tells that the connection is lost."""
+    outcome: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] != "/flood":
+            await hello(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        (connection,) = server.connections
+        connection.transport.abort()  # as uvloop does when a write fails
+        try:
+            while True:
+                await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
+        except OSError as error:
+            outcome.append(type(error).__name__)
+
+    with running(app, codec) as server:
+        client = server.client(codec)
+        client.begin("GET", "/flood", [], end=True)
+        wait_for(lambda: outcome)
+        assert outcome == ["ClientDisconnected"]
+        assert is_alive(server)

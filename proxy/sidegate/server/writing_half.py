@@ -102,6 +102,9 @@ class WritingHalf(ConnectionBase):
                 await self.backlog.senders.add(stream_id, self._loop)
             finally:
                 self.backlog.remove(size)
+        elif self.transport.is_closing():
+            # The transport drops what is written, so nothing would ever wait: let the loop tell that it is lost.
+            await asyncio.sleep(0)
 
     def is_slow(self) -> bool:
         """Whether the client has read too little of the responses that wait for it (``backlog.py``)."""
