@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -317,7 +318,7 @@ def websocket_app(inside: WebSocketInside) -> Callable[[Scope, Receive, Send], A
             return
         if path == "/flood":
             while True:
-                await send({"type": "websocket.send", "bytes": bytes(100_000)})
+                await send({"type": "websocket.send", "bytes": NOISE})
         while (message := await receive())["type"] == "websocket.receive":
             await send({**message, "type": "websocket.send"})
 
@@ -361,6 +362,9 @@ def _writes_and_leaves(data: bytes) -> SocketAct:
 def _refused(ws: WebSocket, inside: WebSocketInside) -> None:
     assert ws.status >= 400
 
+
+NOISE = os.urandom(100_000)
+"""It fills the queue soon, also when it is compressed."""
 
 BIG = frame(BINARY | RSV1, deflated(bytes(500_000)))
 
