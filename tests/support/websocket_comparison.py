@@ -24,6 +24,8 @@ def converse(data: bytes, places: list[int], deflate: Deflate | None) -> tuple[l
     output = b""
     for begin, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
         events += server.receive(data[begin:end], 0.0)
+        while server.more:
+            events += server.receive(b"", 0.0)
         output += server.take_output()
     events += server.receive_eof()
     return events, output + server.take_output(), server.closed
