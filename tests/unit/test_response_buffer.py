@@ -254,7 +254,9 @@ def test_what_is_kept_in_memory_is_counted() -> None:
         await asyncio.sleep(0.01)
         assert ALL_KEPT.size == 0
         client.slow = True
-        buffer.send(piece(bytes(10)))  # it is still in memory when the buffer is closed
+        buffer.send(piece(bytes(100)))
+        buffer.send(piece(bytes(10)))  # both are still in memory when the buffer is closed
+        assert ALL_KEPT.size == 110
 
     run(test)
 

@@ -75,15 +75,22 @@ ALL_KEPT = AllKept()
 
 
 class Kept:
-    """What one buffer keeps in memory. ``size``: bytes; ``first``: those of a message that the connection has."""
+    """What one buffer keeps in memory. ``size``: bytes, without those of the message that the connection has."""
 
-    __slots__ = ("_closed", "first", "size")
+    __slots__ = ("_closed", "_given", "size")
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, given: int) -> None:
+        """``given``: bytes of the message that the connection has."""
         self.size = 0
-        self.first = first
+        self._given = 0
         self._closed = False
-        ALL_KEPT.size += first
+        self.give(given)
+
+    def give(self, size: int) -> None:
+        """The connection has got a message of ``size`` bytes."""
+        if not self._closed:
+            self._given += size
+            ALL_KEPT.size += size
 
     def add(self, size: int) -> None:
         """``size`` bytes more are in memory, or fewer. An application may send after the end; that does not count."""
@@ -91,10 +98,10 @@ class Kept:
             self.size += size
             ALL_KEPT.size += size
 
-    def first_is_sent(self) -> None:
-        """The connection has sent the first message, or never will."""
-        ALL_KEPT.size -= self.first
-        self.first = 0
+    def given_is_sent(self) -> None:
+        """The connection has sent it, or never will."""
+        ALL_KEPT.size -= self._given
+        self._given = 0
 
     def fits(self) -> bool:
         """Whether all of it may stay in memory."""
@@ -102,7 +109,7 @@ class Kept:
 
     def close(self) -> None:
         """Nothing is kept any more."""
-        self.first_is_sent()
+        self.given_is_sent()
         self.add(-self.size)
         self._closed = True
 
@@ -192,6 +199,7 @@ class ResponseBuffer:
     def _send_at_once(self, message: Message) -> Awaitable[None]:
         sent = self._send(message)
         if sent is not DONE:
+            self._kept.give(len(message.get("body", b"")))
             self._sent = sent
             self._task = internal_task(self._pass_on())
         return DONE
@@ -283,7 +291,7 @@ class ResponseBuffer:
         sent, self._sent = self._sent, None
         try:
             await sent
-            self._kept.first_is_sent()
+            self._kept.given_is_sent()
             while (message := await self._next()) is not None:
                 await self._send(message)
         except Exception as error:  # noqa: BLE001 - raised where the application sends
