@@ -28,6 +28,7 @@ import logging
 import os
 import resource
 import sys
+from collections.abc import Sized
 from itertools import chain
 from pathlib import Path
 
@@ -76,6 +77,7 @@ class Descriptors:
         self._shares = shares
         self._reserves = reserves
         self._services: list[ListenerService] = []
+        self._opening: list[Sized] = []
         self._handshakes: list[Handshakes] = []
         self._spares: list[int] = []
         self._silent_until = [0.0, 0.0]  # about idle connections that were closed; about connections that wait
@@ -83,9 +85,10 @@ class Descriptors:
         self.left = 0
         self.short = False
 
-    def watch(self, service: ListenerService, handshakes: Handshakes | None) -> None:
-        """Close idle connections of this listener, too."""
+    def watch(self, service: ListenerService, opening: Sized, handshakes: Handshakes | None) -> None:
+        """Close idle connections of this listener, too. ``opening``: sockets that were accepted a moment ago."""
         self._services.append(service)
+        self._opening.append(opening)
         if handshakes is not None:
             self._handshakes.append(handshakes)
 
@@ -108,7 +111,9 @@ class Descriptors:
             os.close(self._spares.pop())
             self.short = True
             free = 1
-        self.left = min(free if 2 * self._connections() < reserve else free - reserve, BATCH)
+        room = free if 2 * self._connections() < reserve else free - reserve
+        # Half of the room, because the descriptors of closed connections may be free only after the next call.
+        self.left = min((room + 1) // 2, BATCH)
         self._report(limit, used)
         return self.left > 0
 
@@ -150,7 +155,7 @@ class Descriptors:
 
     def _connections(self) -> int:
         of_services = sum(len(service.connections) for service in self._services)
-        return of_services + sum(handshakes.count for handshakes in self._handshakes)
+        return of_services + sum(map(len, self._opening)) + sum(handshakes.count for handshakes in self._handshakes)
 
     def _report(self, limit: int, used: int) -> None:
         now = self._loop.time()

@@ -61,8 +61,8 @@ class Listener:
         if service.tls is not None:
             self._handshakes = Handshakes(service, service.tls)
             self._make = partial(TlsTransport, self._handshakes)
-        descriptors.watch(service, self._handshakes)
         self._opening: set[asyncio.Task[None]] = set()
+        descriptors.watch(service, self._opening, self._handshakes)
         self._accepting = False
         self._warned = False  # of connections without a PROXY header
         self._silent_until = 0.0
