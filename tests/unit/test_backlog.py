@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import logging
 from typing import Any
 
 import pytest
 
-from sidegate.server import backlog
-from sidegate.server.backlog import ALLOWANCE, LARGE, LEAST_PART, LEAST_RATE, Backlog, ConnectionBacklog, trim_heap
-
-
-@pytest.fixture
-def trimmed(monkeypatch: pytest.MonkeyPatch) -> list[None]:
-    """The calls of ``trim_heap``."""
-    calls: list[None] = []
-    monkeypatch.setattr(backlog, "trim_heap", lambda: calls.append(None))
-    monkeypatch.setattr(backlog, "TRIM_PERIOD", 0.001)
-    return calls
+from sidegate.server.backlog import ALLOWANCE, LARGE, LEAST_PART, LEAST_RATE, Backlog, ConnectionBacklog
 
 
 def made(*waiting: int) -> tuple[Backlog, list[ConnectionBacklog]]:
@@ -75,33 +64,6 @@ async def a_client_is_slow_until_it_reads() -> None:
 )
 def test_backlog(check: Any) -> None:
     asyncio.run(check())
-
-
-def test_memory_is_given_back_after_a_large_backlog(trimmed: list[None]) -> None:
-    async def main() -> None:
-        process = Backlog()
-        process.add(LARGE)
-        await asyncio.sleep(0.01)
-        assert not trimmed
-        process.add(1)
-        await asyncio.sleep(0.01)
-        process.add(-LARGE)
-        process.add(LARGE)
-        await asyncio.sleep(0.01)
-        assert not trimmed  # much of it still waits
-        process.add(-process.waiting)
-        while not trimmed:
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
-        assert len(trimmed) == 1
-
-    asyncio.run(main())
-
-
-def test_a_c_library_without_malloc_trim(monkeypatch: pytest.MonkeyPatch) -> None:
-    trim_heap()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: object())
-    trim_heap()
 
 
 def test_one_line_in_a_period(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,5 +1,7 @@
 """The periodic timer of a process's connections: at each tick it checks the timeouts of all of them.
 
+After them it lets the heap give free memory back (``heap.py``).
+
 A timer for each request would be created and cancelled far more often than it fires. A check of all connections at
 each tick costs 0.2 µs for a connection and nothing on the request path. So timeouts are exact to one tick, which is
 exact enough for every limit.
@@ -13,6 +15,8 @@ import logging
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from sidegate.aio.heap import Heap
+
 logger = logging.getLogger("sidegate.clock")
 
 TICK = 0.5
@@ -25,10 +29,13 @@ Timed = TypeVar("Timed")
 class Clock(Generic[Timed]):
     """Calls ``check`` at each tick, and keeps the ``date`` field (RFC 9110 6.6.1) that all responses use."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, check: Callable[[Timed, float], None]) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, check: Callable[[Timed, float], None], heap: Heap | None = None
+    ) -> None:
         """``check(timed, now)`` applies the timeouts of ``timed`` that are due at ``now`` (the loop's time)."""
         self._loop = loop
         self._check = check
+        self._heap = heap
         self._timed: set[Timed] = set()
         self._handle: asyncio.TimerHandle | None = None
         self.date_field = _date_field()
@@ -60,6 +67,8 @@ class Clock(Generic[Timed]):
                 self._check(timed, now)
             except Exception:  # the others are checked nevertheless
                 logger.exception("the timeouts of a connection could not be checked")
+        if self._heap is not None:
+            self._heap.check(now)
 
 
 def _date_field() -> tuple[bytes, bytes]:

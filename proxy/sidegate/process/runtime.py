@@ -20,6 +20,7 @@ from typing import Any
 from sidegate.aio.clock import Clock
 from sidegate.aio.eager import EagerStarter, eager_starter
 from sidegate.aio.event_loops import EventLoopName, ProcessLoop
+from sidegate.aio.heap import glibc_heap
 from sidegate.backends.app import loading
 from sidegate.backends.app.loading import Applications
 from sidegate.backends.backend import Backend
@@ -125,7 +126,7 @@ class Runtime:
             raise BuildError(problems)
         loop = asyncio.get_running_loop()
         capacity = None if fronts is None else _put_behind_front(backends)
-        clock = Clock(loop, timeouts.check)
+        clock = Clock(loop, timeouts.check, glibc_heap())
         starter = eager_starter(loop, contextvars.copy_context())  # as the imports have left it
         routes = _routes(config, backends)
         router = Router(routes)

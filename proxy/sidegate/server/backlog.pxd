@@ -6,7 +6,6 @@ from sidegate.aio.waiters cimport Waiters
 cdef class Backlog:
     cdef public Py_ssize_t waiting
     cdef double _silent_until
-    cdef bint _trims
 
     cpdef add(self, Py_ssize_t size)
     cpdef report(self, str client, Py_ssize_t waiting, double now)

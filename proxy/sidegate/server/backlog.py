@@ -22,8 +22,6 @@ hold most of it (``reset_high_memory_stream``).
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import logging
 from collections.abc import Callable
 
@@ -55,9 +53,6 @@ SLOW_CLIENT = SlowClient.REASON
 STALLS = (WRITE_TIMEOUT, SLOW_CLIENT)
 """Reasons to abort a stream or connection whose client takes nothing."""
 
-TRIM_PERIOD = 5.0
-"""Seconds from a large backlog to the first check whether it is gone, and between two checks."""
-
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.01, 0.5
 """Seconds between two checks whether a client is still slow; each pause is twice as long as the one before."""
 
@@ -65,39 +60,18 @@ _LOG_PERIOD = 10.0
 """Seconds after a line in the log in which there is no other one."""
 
 
-def trim_heap() -> None:
-    """Let the C library give free memory back to the system. Only glibc has this function; musl keeps little."""
-    with contextlib.suppress(AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 class Backlog:
     """What waits in one process. ``waiting``: bytes of all connections."""
 
-    __slots__ = ("_silent_until", "_trims", "waiting")
+    __slots__ = ("_silent_until", "waiting")
 
     def __init__(self) -> None:
         self.waiting = 0
         self._silent_until = 0.0
-        self._trims = False  # a timer will call `_trim`
 
     def add(self, size: int) -> None:
         """``size`` bytes more wait, or fewer."""
         self.waiting += size
-        if self.waiting > LARGE and not self._trims:
-            self._trims = True
-            asyncio.get_running_loop().call_later(TRIM_PERIOD, self._trim)
-
-    def _trim(self) -> None:
-        """Give memory back to the system if the large messages are gone.
-
-        After the first of them was freed, glibc takes memory for others from its heap, and keeps it there.
-        """
-        self._trims = self.waiting > ALLOWANCE
-        if self._trims:
-            asyncio.get_running_loop().call_later(TRIM_PERIOD, self._trim)
-        else:
-            trim_heap()
 
     def report(self, client: str, waiting: int, now: float) -> None:
         """Log that requests of ``client`` are refused or aborted; one line in ``_LOG_PERIOD``."""
