@@ -6,6 +6,7 @@ from tests.attacks import h2
 from tests.attacks.attack import Attack
 from tests.attacks.h1 import END, head
 from tests.attacks.script import ANSWER, READY, REOPEN, Script
+from tests.attacks.slow import UPLOAD
 
 IDLE, CONNECTING = 2000, 8
 FILES, MORE_THAN_FILES = 256, 1000
@@ -35,11 +36,19 @@ def again(_secure: bool) -> Script:
     yield REOPEN
 
 
+def waiting(_secure: bool) -> Script:
+    """An upload whose body does not come: no connection is idle."""
+    yield READY
+    yield UPLOAD
+
+
 ATTACKS = (
     Attack("idle-h1", f"{IDLE} idle connections", "h1", IDLE, idle),
     Attack("idle-h2", f"{IDLE} idle connections", "h2", IDLE, idle_h2),
     Attack("silent", f"{IDLE} connections without a byte", "h1", IDLE, silent),
     Attack("descriptors", f"{MORE_THAN_FILES} idle connections where the server may have {FILES} files", "h1",
            MORE_THAN_FILES, silent, files=FILES),
+    Attack("descriptors-busy", f"{MORE_THAN_FILES} uploads that do not come where the server may have {FILES} files",
+           "h1", MORE_THAN_FILES, waiting, files=FILES),
     Attack("connects", "connections that are closed at once", "h1", CONNECTING, again),
 )  # fmt: skip

@@ -45,6 +45,7 @@ def deflated(payload: bytes) -> bytes:
 
 
 INFLATING = masked(ws.TEXT, deflated(TEXT.encode()), ws.FIN | ws.COMPRESSED) * MESSAGES
+UNFINISHED = masked(ws.TEXT, deflated(TEXT.encode()), ws.COMPRESSED)
 PLAIN = masked(ws.BINARY, b"x" * (DATA_FRAME - FRAME_HEAD))
 EMPTY = masked(ws.TEXT, b"")
 PINGS = masked(PING, b"")
@@ -107,6 +108,8 @@ ATTACKS = (
     _attack("inflation-h2", f"{INFLATED} on one connection", 1,
             over_h2(INFLATING, 1, deflate=True), rounds=ROUNDS),
     _attack("inflation-h1", INFLATED, SOCKETS, over_h1(INFLATING, deflate=True), rounds=ROUNDS),
+    _attack("unfinished-h2", f"a deflated fragment of 1 MiB, not the last, on each of {SOCKETS} WebSockets", 1,
+            over_h2(UNFINISHED, 1, deflate=True), rounds=ROUNDS),
     _attack("plain-h2", f"messages of 16 KiB on each of {SOCKETS} WebSockets on one connection", 1,
             over_h2(PLAIN, WINDOW_FRAMES), rounds=ROUNDS),
     _attack("plain-h1", f"messages of 16 KiB on each of {SOCKETS} WebSockets", SOCKETS, over_h1(b"", PLAIN),
