@@ -89,7 +89,7 @@ soak: ## pools under load, workers killed, 1 GiB bodies, a server that misbehave
 	@.ci/setup test
 	$(BIN)/python -m tests.soak.pools $(ARGS)
 
-# Peers are attacked only if --servers names them, and only then installed.
+# Peers are attacked only if --servers names them, and installed only if it is given.
 attacks: ## floods, bombs and slow clients beside an honest one: latency, memory (1 hour; ARGS="--servers all": 5; ARGS=--help)
 	@.ci/setup test
 	@$(if $(findstring --servers,$(ARGS)),.ci/peers)
