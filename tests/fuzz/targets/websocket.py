@@ -51,7 +51,7 @@ def check_echo(messages: list[str | bytes], deflate: Deflate | None) -> None:
     server = WebSocketFrames(LIMIT, deflate, Bucket(MOST_CONTROLS, 1.0, 0.0))
     client = Protocol(Side.CLIENT, max_size=LIMIT)
     if deflate is not None:
-        client.extensions = [PerMessageDeflate(True, True, 12, 12)]
+        client.extensions = [PerMessageDeflate(False, False, 12, 12)]
     for message in messages:
         if isinstance(message, str):
             server.send_text(message)
