@@ -542,6 +542,18 @@ def test_a_bug_below_ends_the_websocket_and_is_not_hidden(data: bytes, cut: int)
     assert close_code(server.take_output()) == (1011, "")
 
 
+def test_a_bug_in_the_library_ends_the_websocket_and_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(frame: Frame, *, max_size: int | None = None) -> Frame:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(websocket._UNDECODED[0], "decode", decode)
+    server = frames(deflate=DEFLATE)
+    with pytest.raises(RuntimeError, match="a bug"):
+        server.receive(frame(TEXT & ~FIN, b"x"), 0.0)
+    assert server.closed
+    assert close_code(server.take_output()) == (1011, "")
+
+
 def test_it_works_without_the_librarys_c_extension(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a worker's Python, which is lent the package of another."""
     monkeypatch.setitem(sys.modules, "websockets.speedups", None)

@@ -97,9 +97,8 @@ def _refer_weakly(connection: EngineConnection) -> None:
     """Let h2's table of its own methods refer to the connection weakly: only the collector frees a cycle."""
     for table in vars(connection).values():
         if isinstance(table, dict):
-            for key, method in table.items():
-                if getattr(method, "__self__", None) is connection:
-                    table[key] = _weak(weakref.ref(connection), method.__func__)
+            own = {key: method for key, method in table.items() if getattr(method, "__self__", None) is connection}
+            table.update({key: _weak(weakref.ref(connection), method.__func__) for key, method in own.items()})
 
 
 def _weak(reference: weakref.ref[EngineConnection], function: Callable[..., Any]) -> Callable[..., Any]:
