@@ -24,7 +24,7 @@ from websockets.protocol import Protocol, Side
 from tests.support import wsgi
 from tests.support.apps import Receive, Scope, Send, read_body, respond, wait_for_disconnect
 from tests.support.clients import Client, Http2Client, request
-from tests.support.relaying import Both
+from tests.support.relaying import Both, behind_a_front
 from tests.support.running import Run, RunningServer, wait_for
 from tests.support.websocket import WebSocket, accept, connect
 from tests.support.websocket_frames import BINARY, CLOSE, CONT, FIN, RSV1, TEXT, deflated, frame
@@ -233,6 +233,24 @@ def test_requests(codec: str, running: Run, tmp_path: Path, end: str) -> None:
         settings["routes"] = [{"name": "all", "path": "/", "backend": "app", "timeouts": {"request": "100ms"}}]
     with running(http_app(inside, file), codec, **settings) as server:
         assert_freed(server, lambda: HTTP[end](server, codec, inside))
+
+
+def test_requests_whose_worker_is_lost(codec: str, tmp_path: Path) -> None:
+    inside = Inside()
+    with behind_a_front(tmp_path, http_app(inside, tmp_path), codec) as server:
+
+        def lose() -> None:
+            before = inside.count
+            client = server.client(codec)
+            stream = client.begin("POST", "/wait", [(b"content-length", b"0")], end=True)
+            wait_for(lambda: inside.count > before)
+            server.front.lose_connections()
+            assert client.finish(stream).status == 502
+            client.close()
+            wait_for(lambda: not server.observer.open)
+            wait_for(lambda: any(link["ready"] for link in server.front.upstream_connections()))
+
+        assert_freed(server, lose)
 
 
 # WSGI.
