@@ -1,6 +1,6 @@
 """WebSockets: messages that grow when they are inflated, that are many and empty, and that never end.
 
-The application accepts and then receives nothing for longer than the attack takes.
+The application accepts and then receives nothing for longer than the attack takes, except in one case.
 """
 
 from __future__ import annotations
@@ -67,6 +67,14 @@ def over_h1(beginning: bytes, unit: bytes = b"", *, deflate: bool = False) -> Ma
     return script
 
 
+def received(_secure: bool) -> Script:
+    """Empty messages to an application that receives them."""
+    yield ws.upgrade(deflate=False).replace(b"GET / ", b"GET /received ", 1)
+    yield ANSWER
+    yield READY
+    yield from repeated(EMPTY)
+
+
 def over_h2(payload: bytes, frames: int, *, deflate: bool = False) -> MakeScript:
     """Many WebSockets on each connection: as many DATA frames of the same payload on each of them."""
 
@@ -117,6 +125,7 @@ ATTACKS = (
     _attack("empty-h2", f"empty messages on each of {SOCKETS} WebSockets on one connection", 1,
             over_h2(EMPTY * (DATA_FRAME // len(EMPTY)), WINDOW_FRAMES)),
     _attack("empty-h1", "empty messages", CONNECTIONS, over_h1(b"", EMPTY)),
+    _attack("received-h1", "empty messages that the application receives", CONNECTIONS, received),
     _attack("ping-h2", "pings", CONNECTIONS, pings_over_h2),
     _attack("ping-h1", "pings", CONNECTIONS, over_h1(b"", PINGS)),
     _attack("fragments-h1", "a message of fragments of one byte", CONNECTIONS, over_h1(BEGINNING, FRAGMENT)),

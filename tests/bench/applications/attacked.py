@@ -21,7 +21,7 @@ HOLD_SECONDS = 12.0
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
     if scope["type"] == "websocket":
-        await hold(receive, send)
+        await hold(receive, send, 0.0 if scope["path"] == "/received" else HOLD_SECONDS)
     elif scope["type"] != "http":
         raise NotImplementedError(scope["type"])
     elif scope["path"] == "/large":
@@ -34,11 +34,11 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
         await answer(send, SMALL)
 
 
-async def hold(receive: Receive, send: Send) -> None:
-    """Accepts a WebSocket and receives nothing for a while, then all."""
+async def hold(receive: Receive, send: Send, seconds: float) -> None:
+    """Accepts a WebSocket and receives nothing for so long, then all."""
     await receive()
     await send({"type": "websocket.accept"})
-    await asyncio.sleep(HOLD_SECONDS)
+    await asyncio.sleep(seconds)
     while (await receive())["type"] != "websocket.disconnect":
         continue
 
