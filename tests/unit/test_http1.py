@@ -9,7 +9,7 @@ import pytest
 from sidegate.asgi import Headers
 from sidegate.config.schema import ConnectionLimits
 from sidegate.wire.codes import CANCEL, PROTOCOL_ERROR
-from sidegate.wire.events import Body, BodyRefused, End, Event, Rejected, RequestHead, Reset, Violation
+from sidegate.wire.events import PIECE, Body, BodyRefused, End, Event, Rejected, RequestHead, Reset, Violation
 from sidegate.wire.fields import SCHEME, FieldPolicy
 from sidegate.wire.http1 import response as http1_response
 from sidegate.wire.http1.head import MAX_BLANK_LINES
@@ -699,3 +699,21 @@ def test_a_request_head_shows_itself() -> None:
         " http_version='1.1', method='GET', protocol='', stream_id=1, target=b'/')"
     )
     assert head != "GET"
+
+
+# Large bodies leave in pieces.
+
+
+@pytest.mark.parametrize("size", [PIECE, PIECE + 1, 2 * PIECE - 1, 2 * PIECE, 2 * PIECE + 1, 5 * PIECE + 7])
+@pytest.mark.parametrize("declared", [True, False])
+def test_every_piece_of_a_large_body_is_bytes(size: int, declared: bool) -> None:
+    """Transports and TLS engines take bytes, not the views of them that wait here."""
+    codec = begun()
+    codec.send_head(1, 200, [(b"content-length", b"%d" % size)] if declared else [], False)
+    codec.send_data(1, b"x" * size, True)
+    pieces: list[bytes] = []
+    while piece := codec.take_output():
+        assert type(piece) is bytes
+        assert len(piece) <= PIECE + 1024
+        pieces.append(piece)
+    assert b"".join(pieces).count(b"x") == size

@@ -75,11 +75,11 @@ class BodyWriter:
             taken.append(output[at])
             room -= len(output[at])
             at += 1
+        self.pending -= PIECE  # this counts heads and framing as body, so it is never too much
         if room:
             rest = memoryview(output[at])
             taken.append(rest[:room])
             rest = rest[room:]
-            output[at] = rest if len(rest) > PIECE else bytes(rest)  # only the last of `take` may be the only one
+            output[at] = rest if self.pending > PIECE else bytes(rest)  # the last `take` may return it as it is
         self.output = output[at:]
-        self.pending -= PIECE  # this counts heads and framing as body, so it is never too much
         return b"".join(taken)
