@@ -209,6 +209,9 @@ def check_a_large_body_goes_out_in_pieces(make: MakePeer) -> None:
         assert (response.complete, response.reset) == (True, False)
         assert response.body == b"".join(bytes([number]) * size for number, size in enumerate(sizes, 1))
         assert peer.codec.idle
+    peer = make(window=1 << 20)
+    stream = peer.open().stream_id
+    assert answer(peer, stream, bytes(2 * PIECE - 10)).body == bytes(2 * PIECE - 10)  # head and body in two pieces
 
 
 def check_input_stops_until_it_is_acknowledged(make: MakePeer) -> None:

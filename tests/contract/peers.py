@@ -55,6 +55,7 @@ class Peer(ABC):
     def output(self) -> bytes:
         """Take output."""
         data = self.codec.take_output()
+        assert type(data) is bytes
         self.largest = max(self.largest, len(data))
         return data
 
