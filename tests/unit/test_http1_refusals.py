@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from sidegate.config.schema import ConnectionLimits
+from sidegate.errors import Refused
 from sidegate.wire.events import Event, Rejected, RequestHead
 from sidegate.wire.fields import FieldPolicy
 from sidegate.wire.http1 import head as http1_head
@@ -289,3 +292,19 @@ def test_a_refusal_comes_as_soon_as_it_shows() -> None:
     assert events == []
     (event,) = codec.receive(b"a", 1.0)
     assert isinstance(event, Rejected)
+
+
+def test_a_refused_body_leaves_nothing_to_the_collector() -> None:
+    codec = new()
+    gc.collect()
+    gc.disable()
+    try:
+        before = alive(Refused)
+        codec.receive(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n", 1.0)
+        assert alive(Refused) == before
+    finally:
+        gc.enable()
+
+
+def alive(kind: type) -> int:
+    return sum(isinstance(one, kind) for one in gc.get_objects())

@@ -215,7 +215,7 @@ class Http1Codec(Codec):
         try:
             rest = self._chunks.feed(data, pieces)
         except Refused as error:
-            refused = error
+            refused = error.with_traceback(None)  # which has this frame, and that has the data
         kept = self._chunks.kept
         self._buffer = kept or rest or b""
         self.more = bool(kept)
