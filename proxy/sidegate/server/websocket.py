@@ -86,17 +86,19 @@ class WebSocket(Upgrade):
             return {"type": "websocket.connect"}
         while self._inbox is None or not self._inbox.messages:
             undecoded = self._inbox is not None and self._inbox.has_undecoded()
-            if self._inbox is not None and undecoded and not self._inbox.continuing:
-                self._unpack()
-            elif self._is_over() and not undecoded:
+            if undecoded:
+                self._unpack_next_turn()
+            elif self._is_over():
                 end = self._end or Closed(NO_CLOSE_FRAME, "")
                 return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
-            else:
-                await self._wait_for_input()
+            await self._wait_for_input()
         inbox = self._inbox
         data = inbox.take().data
-        if not inbox.messages and (inbox.has_room() or not inbox.has_undecoded()):
-            self._unpack()
+        if not inbox.messages:
+            if not inbox.has_undecoded():
+                self._unpack()  # it gives credit back
+            elif inbox.has_room():
+                self._unpack_next_turn()
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
 
     def feed(self, data: bytes) -> None:
@@ -174,6 +176,13 @@ class WebSocket(Upgrade):
         if not inbox.messages and not inbox.has_undecoded():
             self._acknowledge_held()
         self._wake()
+
+    def _unpack_next_turn(self) -> None:
+        """Decode on in the next turn of the loop: an application that always receives must not keep the others out."""
+        inbox: Any = self._inbox
+        if not inbox.continuing:
+            inbox.continuing = True
+            self._connection.service.loop.call_soon(_continue, self)
 
     def _handle(self, events: list[Any]) -> None:
         inbox: Any = self._inbox

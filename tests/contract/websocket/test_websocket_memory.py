@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import Counter
 
 import pytest
 
@@ -50,6 +51,39 @@ def test_one_read_decodes_no_more_than_the_queue_may_hold(codec: str, running: R
         assert ws.close().code == 1000
         only_record(server)
     assert app.taken == [""] * 10_000
+
+
+class Counting:
+    """Accepts, receives all that comes, and counts the messages of each turn of the loop."""
+
+    def __init__(self) -> None:
+        self.turns: Counter[int] = Counter()
+        self._turn = 0
+        self._received = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await accept(receive, send)
+        self._tick()
+        while (await receive())["type"] == "websocket.receive":
+            self.turns[self._turn] += 1
+        self._received = True
+
+    def _tick(self) -> None:
+        self._turn += 1
+        if not self._received:
+            asyncio.get_running_loop().call_soon(self._tick)
+
+
+@pytest.mark.parametrize("most", [1, 32])
+def test_an_application_that_always_receives_leaves_turns_to_others(codec: str, running: Run, most: int) -> None:
+    app = Counting()
+    with running(app, codec, listener={"websocket": {"maxQueue": most}}) as server:
+        ws = connect(server, codec)
+        ws.write(frame(TEXT) * 5_000)
+        assert ws.close().code == 1000
+        only_record(server)
+    assert app.turns.total() == 5_000
+    assert max(app.turns.values()) <= 2 * most
 
 
 def test_all_websockets_of_a_process_decode_few_messages_ahead(codec: str, running: Run) -> None:
