@@ -20,4 +20,5 @@ cdef class WebSocket(Upgrade):
     cpdef give_up(self, failure)
 
 
+cpdef _unpack_next_turn(WebSocket websocket)
 cpdef _continue(WebSocket websocket)

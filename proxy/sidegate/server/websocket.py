@@ -87,7 +87,7 @@ class WebSocket(Upgrade):
         while self._inbox is None or not self._inbox.messages:
             undecoded = self._inbox is not None and self._inbox.has_undecoded()
             if undecoded:
-                self._unpack_next_turn()
+                _unpack_next_turn(self)
             elif self._is_over():
                 end = self._end or Closed(NO_CLOSE_FRAME, "")
                 return {"type": "websocket.disconnect", "code": end.code, "reason": end.reason}
@@ -98,7 +98,7 @@ class WebSocket(Upgrade):
             if not inbox.has_undecoded():
                 self._unpack()  # it gives credit back
             elif inbox.has_room():
-                self._unpack_next_turn()
+                _unpack_next_turn(self)
         return {"type": "websocket.receive", "text" if isinstance(data, str) else "bytes": data}
 
     def feed(self, data: bytes) -> None:
@@ -176,13 +176,6 @@ class WebSocket(Upgrade):
         if not inbox.messages and not inbox.has_undecoded():
             self._acknowledge_held()
         self._wake()
-
-    def _unpack_next_turn(self) -> None:
-        """Decode on in the next turn of the loop: an application that always receives must not keep the others out."""
-        inbox: Any = self._inbox
-        if not inbox.continuing:
-            inbox.continuing = True
-            self._connection.service.loop.call_soon(_continue, self)
 
     def _handle(self, events: list[Any]) -> None:
         inbox: Any = self._inbox
@@ -379,6 +372,14 @@ class WebSocket(Upgrade):
         self._write(0)
         self._connection.release_writers(self.stream_id)
         self._wake()
+
+
+def _unpack_next_turn(websocket: WebSocket) -> None:
+    """Decode on in the next turn of the loop: an application that always receives must not keep the others out."""
+    inbox: Any = websocket._inbox
+    if not inbox.continuing:
+        inbox.continuing = True
+        websocket._connection.service.loop.call_soon(_continue, websocket)
 
 
 def _continue(websocket: WebSocket) -> None:
