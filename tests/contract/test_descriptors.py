@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import logging
-import os
 import resource
 import socket
 from collections.abc import Iterator
@@ -162,9 +161,9 @@ def test_the_number_of_descriptors(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 
 def test_the_number_of_descriptors_when_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
-    def failing(_: str) -> list[str]:
-        raise OSError(errno.EMFILE, "Too many open files")
+    class Folder:
+        def iterdir(self) -> list[Path]:
+            raise OSError(errno.EMFILE, "Too many open files")
 
-    monkeypatch.setattr(descriptors, "LINUX_FOLDER", None)
-    monkeypatch.setattr(os, "listdir", failing)
+    monkeypatch.setattr(descriptors, "FOLDER", Folder())
     assert open_descriptors(LIMIT) == LIMIT
