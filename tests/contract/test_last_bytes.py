@@ -23,7 +23,7 @@ SIZE = 200_000
 FLOOD = 20_000
 PINGS = c.frame(c.PING, 0, 0, bytes(8))
 
-ENGINES = ["http2-nghttp2", "http2-h2"]
+ENGINES = [f"http2-{engine}" for engine in c.ENGINES]
 
 
 async def large(scope: Scope, receive: Receive, send: Send) -> None:
